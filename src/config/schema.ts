@@ -1,0 +1,198 @@
+import { z } from "zod";
+
+/**
+ * The configuration of a run: every key, its default, what is allowed, what it means. The JSON
+ * schema for editors (configs/schema.json) and the reference in docs/configuration.md are made from it.
+ */
+
+const fraction = z.number().min(0).max(1);
+const positive = z.number().positive();
+const steps = z.int().positive();
+
+/** A schedule over steps, in YAML: a number, or one of the named shapes; they nest. */
+export type ScheduleConfig =
+  | number
+  | { linear: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
+  | { cosine: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
+  | { exponential: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
+  | { step: { from: number; at: number[]; factor: number } }
+  | { warmup: { steps: number; from?: number | undefined; then: ScheduleConfig } };
+
+const scheduleValue: z.ZodType<ScheduleConfig> = z.lazy(() => schedule);
+const between = z.strictObject({
+  from: scheduleValue,
+  to: scheduleValue,
+  steps: steps.optional().describe("length in steps; train.steps where it is left out"),
+});
+
+export const schedule: z.ZodType<ScheduleConfig> = z
+  .union(
+    [
+      z.number(),
+      z.strictObject({ linear: between }),
+      z.strictObject({ cosine: between }),
+      z.strictObject({ exponential: between }),
+      z.strictObject({
+        step: z.strictObject({
+          from: z.number(),
+          at: z
+            .array(z.int().nonnegative())
+            .min(1)
+            .describe("steps at which the value is multiplied by factor"),
+          factor: z.number(),
+        }),
+      }),
+      z.strictObject({
+        warmup: z.strictObject({ steps, from: z.number().optional(), then: scheduleValue }),
+      }),
+    ],
+    {
+      error:
+        "a number or a schedule: {linear|cosine|exponential: {from, to, steps}}, {step: {from, at, factor}} or {warmup: {steps, from, then}}",
+    },
+  )
+  .describe("a number or a schedule over steps");
+
+const range = z
+  .tuple([positive.max(1), positive.max(1)])
+  .refine(([low, high]) => low <= high, { error: "the first is at most the second" });
+
+export const data = z.strictObject({
+  name: z.enum(["cifar10", "cifar10-lt", "fashion-mnist", "folder", "inat2018"]).default("cifar10"),
+  train: z
+    .union([z.literal("all"), steps], { error: '"all" or a number of images' })
+    .default("all")
+    .describe("training images: all, or the first so many"),
+  test: z
+    .union([z.literal("all"), steps], { error: '"all" or a number of images' })
+    .default("all")
+    .describe("test images: all, or the first so many"),
+  imbalance: z.number().min(1).default(100).describe("cifar10-lt: largest class over smallest"),
+  path: z.string().optional().describe("folder, inat2018: where the images are"),
+});
+
+export const plugin = z.strictObject({
+  kind: z
+    .string()
+    .default("online-gmm")
+    .describe("online-gmm, frozen, kmeans, sinkhorn, or a path to a .ts file that exports a plugin"),
+  components: steps.default(1024).describe("K, the number of prototypes"),
+  covariance: z.enum(["shared", "spherical", "diagonal"]).default("shared"),
+  variance: positive.default(0.02).describe("covariance shared: tau at beta = 1"),
+  floor: z.number().nonnegative().default(1e-6).describe("covariance spherical, diagonal: least variance"),
+  weights: z.enum(["uniform", "estimated"]).default("uniform"),
+  weightRate: fraction.default(0.05).describe("weights estimated: rho"),
+  forgetting: z
+    .strictObject({
+      by: z.enum(["responsibility", "time", "nothing"]).default("responsibility"),
+      retention: fraction.default(0.99).describe("lambda; the memory is 1 / (1 - lambda) samples"),
+    })
+    .prefault({}),
+  annealing: schedule.default(1).describe("beta, in (0, 1]: a number or a schedule"),
+  init: z
+    .strictObject({
+      from: z
+        .enum(["directions", "data"])
+        .default("directions")
+        .describe("random directions, or rows of the first batches"),
+      count: positive.default(1).describe("pseudo-samples that a component starts with"),
+      variance: z
+        .union([z.literal("1/D"), positive], { error: '"1/D" or a number above 0' })
+        .default("1/D")
+        .describe("covariance spherical, diagonal: where the variances start"),
+    })
+    .prefault({}),
+  prior: z
+    .strictObject({
+      strength: schedule
+        .default(10)
+        .describe("a, in pseudo-samples: the pull of every mean toward its start; 0: none"),
+    })
+    .prefault({}),
+  cutoff: fraction
+    .default(0)
+    .describe("responsibilities below it are 0, rows renormalised; 0: nothing is cut"),
+});
+
+export const targets = z.strictObject({
+  from: z.enum(["similarity", "responsibility"]).default("similarity"),
+  temperature: schedule.default(0.04).describe("of the teacher's similarities"),
+  balance: z.enum(["sinkhorn", "center", "none"]).default("sinkhorn"),
+});
+
+export const config = z.strictObject({
+  seed: z.int().nonnegative().default(0),
+  device: z.enum(["auto", "cpu", "cuda"]).default("auto").describe("auto: cuda where there is one"),
+  precision: z
+    .enum(["float32", "bfloat16", "float16"])
+    .default("float32")
+    .describe("of the encoder; the mixture is float32"),
+  method: z.enum(["dino", "ibot", "carp", "swav", "msn", "pmsn"]).default("dino"),
+  prototypes: z.enum(["decoupled", "joint", "frozen"]).default("decoupled").describe("the arm"),
+  data: data.prefault({}),
+  encoder: z
+    .strictObject({
+      name: z
+        .string()
+        .min(1)
+        .default("conv-small")
+        .describe("conv-small, resnet18-32, vit-tiny-32, or any of timm's"),
+    })
+    .prefault({}),
+  head: z
+    .strictObject({
+      hidden: steps.default(256),
+      dim: steps.default(64).describe("D, the embedding's dimension"),
+      norm: z
+        .enum(["batch", "none"])
+        .default("batch")
+        .describe("before the L2 norm: batch norm without affine, or none"),
+    })
+    .prefault({}),
+  train: z
+    .strictObject({
+      steps: steps.default(5000).describe("length of every schedule"),
+      stop: steps.optional().describe("where the run ends; at train.steps where it is left out"),
+      batch: z.int().min(2).default(128),
+      lr: positive.default(0.003),
+      warmup: z.int().nonnegative().default(60),
+      weightDecay: schedule.default(0.04),
+      clip: z.number().nonnegative().default(3).describe("gradient norm; 0: not clipped"),
+      momentum: fraction.default(0.99).describe("of the teacher; rises to 1 by a cosine"),
+      studentTemperature: positive.default(0.1),
+    })
+    .prefault({}),
+  views: z
+    .strictObject({
+      global: z.int().min(1).max(8).default(2),
+      local: z.int().min(0).max(32).default(2),
+      globalSize: steps.default(32),
+      localSize: steps.default(16),
+      globalScale: range.default([0.3, 1]),
+      localScale: range.default([0.1, 0.4]),
+    })
+    .prefault({}),
+  plugin: plugin.prefault({}),
+  targets: targets.prefault({}),
+  fit: z
+    .strictObject({
+      batch: steps.default(256),
+      epochs: steps.default(1),
+      measureEvery: steps.default(100).describe("steps between two measurements"),
+    })
+    .prefault({}),
+  bridge: z
+    .strictObject({
+      endpoint: z.string().default("auto").describe("auto: an ipc socket in a private folder"),
+      deadline: positive.default(60).describe("seconds that any wait may take"),
+    })
+    .prefault({}),
+  backend: z
+    .enum(["auto", "tensorflow", "wasm"])
+    .default("auto")
+    .describe("which tfjs backend computes the mixture"),
+});
+
+export type Config = z.infer<typeof config>;
+export type PluginConfig = z.infer<typeof plugin>;
+export type TargetsConfig = z.infer<typeof targets>;

@@ -1,0 +1,43 @@
+import type * as tf from "@tensorflow/tfjs-core";
+import type { Clock } from "../schedules/schedule.ts";
+
+/** Tensors by name, as they are saved to a checkpoint: float32, row-major. */
+export type NamedTensors = Record<string, { shape: number[]; data: Float32Array }>;
+
+/** What one step of a plugin did. */
+export interface StepResult {
+  /**
+   * N x K, rows that sum to 1: how much of each embedding each component answers for, computed
+   * with the prototypes as they were before the step. The caller disposes of it.
+   */
+  responsibilities: tf.Tensor2D;
+  /** Indices of the prototypes that the step changed, ascending; "all" where it may have changed any. */
+  touched: Int32Array | "all";
+  /** What the plugin wants in the run's metrics, by name (for online-gmm: beta, entropy). */
+  scalars: Record<string, number>;
+}
+
+/**
+ * K prototypes on the unit sphere of R^D, estimated from embedding batches outside the encoder's
+ * loss. A plugin knows nothing of sockets, runs or files.
+ *
+ * A step changes everything or nothing: where it throws, the plugin is as it was before.
+ */
+export interface PrototypePlugin {
+  /** The name in records and reports, such as "online-gmm". */
+  readonly name: string;
+  /** K. */
+  readonly components: number;
+  /** D. */
+  readonly dim: number;
+  /** Estimates the prototypes from `h`, N x D, finite rows of unit length. `h` stays the caller's. */
+  step(h: tf.Tensor2D, clock: Clock): Promise<StepResult>;
+  /** K x D, rows of unit length: c_k as the encoder sees it. The plugin's own tensor, valid until the next step. */
+  prototypes(): tf.Tensor2D;
+  /** All that a later `load` needs to go on bit for bit. */
+  state(): Promise<NamedTensors>;
+  /** Goes back to a saved state. Throws UserError, and changes nothing, where names or shapes do not fit. */
+  load(state: NamedTensors): void;
+  /** Frees the plugin's tensors. */
+  dispose(): void;
+}
