@@ -16,7 +16,7 @@ export type ScheduleConfig =
   | { cosine: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
   | { exponential: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
   | { step: { from: number; at: number[]; factor: number } }
-  | { warmup: { steps: number; from?: number | undefined; then: ScheduleConfig } };
+  | { warmup: { steps: number; from?: number | undefined; to: ScheduleConfig } };
 
 const scheduleValue: z.ZodType<ScheduleConfig> = z.lazy(() => schedule);
 const between = z.strictObject({
@@ -43,12 +43,12 @@ export const schedule: z.ZodType<ScheduleConfig> = z
         }),
       }),
       z.strictObject({
-        warmup: z.strictObject({ steps, from: z.number().optional(), then: scheduleValue }),
+        warmup: z.strictObject({ steps, from: z.number().optional(), to: scheduleValue }),
       }),
     ],
     {
       error:
-        "a number or a schedule: {linear|cosine|exponential: {from, to, steps}}, {step: {from, at, factor}} or {warmup: {steps, from, then}}",
+        "a number or a schedule: {linear|cosine|exponential: {from, to, steps}}, {step: {from, at, factor}} or {warmup: {steps, from, to}}",
     },
   )
   .describe("a number or a schedule over steps");
