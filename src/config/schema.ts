@@ -18,40 +18,41 @@ export type ScheduleConfig =
   | { step: { from: number; at: number[]; factor: number } }
   | { warmup: { steps: number; from?: number | undefined; to: ScheduleConfig } };
 
-const scheduleValue: z.ZodType<ScheduleConfig> = z.lazy(() => schedule);
-const between = z.strictObject({
-  from: scheduleValue,
-  to: scheduleValue,
-  steps: steps.optional().describe("length in steps; train.steps where it is left out"),
-});
-
-export const schedule: z.ZodType<ScheduleConfig> = z
-  .union(
+/** A schedule whose every value lies within bounds; `allowed` says them in words. */
+function schedule(allowed: string, within: (value: number) => boolean): z.ZodType<ScheduleConfig> {
+  const value = z.number().refine(within, { error: allowed });
+  const nested: z.ZodType<ScheduleConfig> = z.lazy(() => whole);
+  const between = z.strictObject({
+    from: nested,
+    to: nested,
+    steps: steps.optional().describe("length in steps; train.steps where it is left out"),
+  });
+  const whole: z.ZodType<ScheduleConfig> = z.union(
     [
-      z.number(),
+      value,
       z.strictObject({ linear: between }),
       z.strictObject({ cosine: between }),
       z.strictObject({ exponential: between }),
       z.strictObject({
         step: z.strictObject({
-          from: z.number(),
+          from: value,
           at: z
             .array(z.int().nonnegative())
             .min(1)
             .describe("steps at which the value is multiplied by factor"),
-          factor: z.number(),
+          factor: positive,
         }),
       }),
-      z.strictObject({
-        warmup: z.strictObject({ steps, from: z.number().optional(), to: scheduleValue }),
-      }),
+      z.strictObject({ warmup: z.strictObject({ steps, from: value.optional(), to: nested }) }),
     ],
     {
-      error:
-        "a number or a schedule: {linear|cosine|exponential: {from, to, steps}}, {step: {from, at, factor}} or {warmup: {steps, from, to}}",
+      error: `${allowed}, or a schedule of such: {linear|cosine|exponential: {from, to, steps}}, {step: {from, at, factor}} or {warmup: {steps, from, to}}`,
     },
-  )
-  .describe("a number or a schedule over steps");
+  );
+  return whole.describe(`${allowed}, or a schedule over steps`);
+}
+
+const nonNegative = schedule("a number, 0 or above", (value) => value >= 0);
 
 const range = z
   .tuple([positive.max(1), positive.max(1)])
@@ -88,7 +89,9 @@ export const plugin = z.strictObject({
       retention: fraction.default(0.99).describe("lambda; the memory is 1 / (1 - lambda) samples"),
     })
     .prefault({}),
-  annealing: schedule.default(1).describe("beta, in (0, 1]: a number or a schedule"),
+  annealing: schedule("a number above 0, at most 1", (beta) => beta > 0 && beta <= 1)
+    .default(1)
+    .describe("beta: a number above 0, at most 1, or a schedule"),
   init: z
     .strictObject({
       from: z
@@ -104,7 +107,7 @@ export const plugin = z.strictObject({
     .prefault({}),
   prior: z
     .strictObject({
-      strength: schedule
+      strength: nonNegative
         .default(10)
         .describe("a, in pseudo-samples: the pull of every mean toward its start; 0: none"),
     })
@@ -116,7 +119,9 @@ export const plugin = z.strictObject({
 
 export const targets = z.strictObject({
   from: z.enum(["similarity", "responsibility"]).default("similarity"),
-  temperature: schedule.default(0.04).describe("of the teacher's similarities"),
+  temperature: schedule("a number above 0", (temperature) => temperature > 0)
+    .default(0.04)
+    .describe("of the teacher's similarities: a number or a schedule"),
   balance: z.enum(["sinkhorn", "center", "none"]).default("sinkhorn"),
 });
 
@@ -156,10 +161,14 @@ export const config = z.strictObject({
       batch: z.int().min(2).default(128),
       lr: positive.default(0.003),
       warmup: z.int().nonnegative().default(60),
-      weightDecay: schedule.default(0.04),
+      weightDecay: nonNegative.default(0.04),
       clip: z.number().nonnegative().default(3).describe("gradient norm; 0: not clipped"),
       momentum: fraction.default(0.99).describe("of the teacher; rises to 1 by a cosine"),
       studentTemperature: positive.default(0.1),
+      evaluateEvery: steps
+        .default(250)
+        .describe("steps between two evaluations; there is one at the start and one at the end"),
+      checkpointEvery: steps.default(250).describe("steps between two checkpoints; there is one at the end"),
     })
     .prefault({}),
   views: z

@@ -1,0 +1,87 @@
+import { readFile } from "node:fs/promises";
+import { parseDocument, stringify } from "yaml";
+import { sentence, UserError } from "../errors.ts";
+import { explain } from "./explain.ts";
+import { type Config, config as schema } from "./schema.ts";
+
+type Settings = Record<string, unknown>;
+
+/**
+ * Reads a YAML configuration, lays overrides such as `train.lr=0.001` over it and fills in the defaults.
+ *
+ * @throws UserError with a sentence for each mistake.
+ */
+export async function loadConfig(file: string, overrides: readonly string[] = []): Promise<Config> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    throw new UserError(`${file}: cannot be read: ${sentence(error)}`, { cause: error });
+  }
+  return resolveConfig(parseYaml(text, file), overrides, file);
+}
+
+/** The same for settings that are at hand; `source` names them in errors. */
+export function resolveConfig(
+  settings: unknown,
+  overrides: readonly string[] = [],
+  source = "settings",
+): Config {
+  const input = applyOverrides(settings ?? {}, overrides);
+  const parsed = schema.safeParse(input);
+  if (!parsed.success) {
+    throw new UserError(
+      explain(parsed.error, input, schema)
+        .split("\n")
+        .map((line) => `${source}: ${line}`)
+        .join("\n"),
+    );
+  }
+  const { train } = parsed.data;
+  if (train.stop !== undefined && train.stop > train.steps) {
+    throw new UserError(
+      `${source}: train.stop is ${train.stop}; allowed: at most train.steps, which is ${train.steps}`,
+    );
+  }
+  return parsed.data;
+}
+
+/** The configuration as YAML that `loadConfig` reads back to the same. */
+export function configYaml(value: unknown): string {
+  return stringify(value, { flowCollectionPadding: false, aliasDuplicateObjects: false });
+}
+
+export function parseYaml(text: string, source: string): unknown {
+  const document = parseDocument(text);
+  const [error] = document.errors;
+  if (error !== undefined) throw new UserError(`${source}: not YAML: ${error.message.split("\n")[0]}`);
+  return document.toJS();
+}
+
+function applyOverrides(settings: unknown, overrides: readonly string[]): unknown {
+  const result: unknown = structuredClone(settings);
+  for (const override of overrides) {
+    const split = override.indexOf("=");
+    const keys = override.slice(0, split).split(".");
+    if (split < 1 || keys.includes("")) {
+      throw new UserError(`"${override}" is not an override; write key.sub=value, such as train.lr=0.001`);
+    }
+    setAt(result, keys, parseYaml(override.slice(split + 1), `"${override}"`));
+  }
+  return result;
+}
+
+function setAt(target: unknown, keys: string[], value: unknown): void {
+  const [key, ...rest] = keys;
+  if (!isSettings(target) || key === undefined) return;
+  if (rest.length === 0) {
+    target[key] = value;
+    return;
+  }
+  if (!isSettings(target[key])) target[key] = {};
+  setAt(target[key], rest, value);
+}
+
+function isSettings(value: unknown): value is Settings {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
