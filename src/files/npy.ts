@@ -1,0 +1,106 @@
+import { type FileHandle, open } from "node:fs/promises";
+import { UserError } from "../errors.ts";
+import { writeAtomic } from "./atomic.ts";
+import { fileError } from "./errors.ts";
+import { bytesOf, type Format, formats, readExactly, readNumbers, sizeOf } from "./numbers.ts";
+
+/** An array as a file holds it, row-major, in float32; `format` is what the numbers were in the file. */
+export interface FileArray {
+  shape: number[];
+  data: Float32Array<ArrayBuffer>;
+  format: Format;
+}
+
+const byDescr: Record<string, Format> = {
+  "<f4": "float32",
+  "<f8": "float64",
+  "<f2": "float16",
+  "|u1": "uint8",
+  "<i4": "int32",
+  "<i8": "int64",
+};
+
+const magic = Buffer.from("\x93NUMPY", "latin1");
+
+/**
+ * Reads a .npy file (versions 1 to 3) of little-endian float16, float32, float64, uint8, int32 or
+ * int64 in C order, converted to float32. Anything else is a UserError that names the file.
+ */
+export async function readNpy(path: string): Promise<FileArray> {
+  let file: FileHandle | undefined;
+  try {
+    file = await open(path, "r");
+    const { size } = await file.stat();
+    const header = await readHeader(file, size, path);
+    const { format, shape, offset } = header;
+    const expected = offset + sizeOf(shape) * formats[format].bytes;
+    if (size < expected) {
+      throw new UserError(`${path} is truncated: its header promises ${expected} bytes, it has ${size}`);
+    }
+    return { shape, format, data: await readNumbers(file, offset, format, sizeOf(shape)) };
+  } catch (error) {
+    throw fileError("read", path, error);
+  } finally {
+    await file?.close();
+  }
+}
+
+/** Writes float32 numbers, row-major, as a .npy file, whole or not at all. */
+export async function writeNpy(path: string, shape: readonly number[], data: Float32Array): Promise<void> {
+  if (data.length !== sizeOf(shape)) {
+    throw new RangeError(`${data.length} numbers do not fill the shape ${shape.join(" x ")}`);
+  }
+  const tuple = shape.length === 1 ? `${shape[0]},` : shape.join(", ");
+  const dictionary = `{'descr': '<f4', 'fortran_order': False, 'shape': (${tuple}), }`;
+  const prefix = magic.length + 4;
+  const padded = Math.ceil((prefix + dictionary.length + 1) / 64) * 64 - prefix;
+  const head = Buffer.alloc(prefix);
+  magic.copy(head);
+  head.writeUInt8(1, magic.length);
+  head.writeUInt16LE(padded, magic.length + 2);
+  await writeAtomic(path, [head, `${dictionary.padEnd(padded - 1)}\n`, bytesOf(data)]);
+}
+
+async function readHeader(file: FileHandle, size: number, path: string) {
+  const start = Buffer.alloc(12);
+  if (size < start.length) throw new UserError(`${path} is not a .npy file: it has ${size} bytes`);
+  await readExactly(file, start, 0);
+  if (!start.subarray(0, magic.length).equals(magic)) {
+    throw new UserError(`${path} is not a .npy file: it does not begin with \\x93NUMPY`);
+  }
+  const version = start.readUInt8(magic.length);
+  const prefix = version === 1 ? 10 : 12;
+  const length = version === 1 ? start.readUInt16LE(8) : start.readUInt32LE(8);
+  const offset = prefix + length;
+  if (version < 1 || version > 3)
+    throw new UserError(`${path} has .npy version ${version}; 1 to 3 can be read`);
+  if (offset > size) throw new UserError(`${path} is truncated: it ends within its header`);
+  const text = Buffer.alloc(length);
+  await readExactly(file, text, prefix);
+  return { ...parseDictionary(text.toString("utf8"), path), offset };
+}
+
+/** The header is a Python dictionary literal, as numpy's format specification lays down. */
+function parseDictionary(text: string, path: string): { format: Format; shape: number[] } {
+  const descr = /'descr'\s*:\s*('[^']*'|\[)/.exec(text)?.[1]?.replaceAll("'", "");
+  const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(text)?.[1];
+  const tuple = /'shape'\s*:\s*\(([\d\s,]*)\)/.exec(text)?.[1];
+  if (descr === undefined || fortran === undefined || tuple === undefined) {
+    throw new UserError(`${path} has a .npy header that cannot be read`);
+  }
+  const format = byDescr[descr];
+  if (format === undefined) {
+    const allowed = Object.keys(byDescr).join(", ");
+    throw new UserError(`${path} holds numbers of type ${descr}; one of ${allowed} is needed`);
+  }
+  const shape = tuple
+    .split(",")
+    .map((part) => part.trim())
+    .filter((part) => part !== "")
+    .map(Number);
+  if (!Number.isSafeInteger(sizeOf(shape))) throw new UserError(`${path} has an impossible shape (${tuple})`);
+  if (fortran === "True" && shape.length > 1) {
+    throw new UserError(`${path} is in Fortran order; save it with numpy.ascontiguousarray`);
+  }
+  return { format, shape };
+}

@@ -1,0 +1,79 @@
+import type { FileHandle } from "node:fs/promises";
+
+/**
+ * The number formats that files hold, little-endian, and how each becomes float32. Integers above
+ * 2^24 and float64 are rounded to the nearest float32.
+ */
+export const formats = {
+  float64: { bytes: 8, read: (view: DataView, at: number) => view.getFloat64(at, true) },
+  float32: { bytes: 4, read: (view: DataView, at: number) => view.getFloat32(at, true) },
+  float16: { bytes: 2, read: (view: DataView, at: number) => fromHalf(view.getUint16(at, true)) },
+  bfloat16: { bytes: 2, read: (view: DataView, at: number) => fromBrain(view.getUint16(at, true)) },
+  int64: { bytes: 8, read: (view: DataView, at: number) => Number(view.getBigInt64(at, true)) },
+  int32: { bytes: 4, read: (view: DataView, at: number) => view.getInt32(at, true) },
+  uint8: { bytes: 1, read: (view: DataView, at: number) => view.getUint8(at) },
+} as const;
+
+export type Format = keyof typeof formats;
+
+/** IEEE half precision: 1 sign, 5 exponent, 10 fraction bits. */
+function fromHalf(bits: number): number {
+  const sign = bits & 0x8000 ? -1 : 1;
+  const exponent = (bits >> 10) & 0x1f;
+  const fraction = bits & 0x3ff;
+  if (exponent === 0) return sign * fraction * 2 ** -24;
+  if (exponent === 0x1f) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+}
+
+const scratch = new DataView(new ArrayBuffer(4));
+
+/** bfloat16 is the upper half of a float32. */
+function fromBrain(bits: number): number {
+  scratch.setUint32(0, bits << 16);
+  return scratch.getFloat32(0);
+}
+
+/** A multiple of every format's size. */
+const CHUNK_BYTES = 1 << 24;
+
+/**
+ * Reads `count` numbers from a position of an open file into float32, a chunk at a time, so that
+ * files above Node's 2 GiB limit of one read work. The caller has checked that the file is long enough.
+ */
+export async function readNumbers(
+  file: FileHandle,
+  position: number,
+  format: Format,
+  count: number,
+): Promise<Float32Array<ArrayBuffer>> {
+  const { bytes, read } = formats[format];
+  const data = new Float32Array(count);
+  const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, count * bytes));
+  const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
+  for (let done = 0; done < count; ) {
+    const wanted = Math.min(chunk.length, (count - done) * bytes);
+    await readExactly(file, chunk.subarray(0, wanted), position + done * bytes);
+    for (let at = 0; at < wanted; at += bytes) data[done++] = read(view, at);
+  }
+  return data;
+}
+
+/** Fills `target` from a position of a file; a file that ends before is a RangeError. */
+export async function readExactly(file: FileHandle, target: Uint8Array, position: number): Promise<void> {
+  for (let filled = 0; filled < target.length; ) {
+    const { bytesRead } = await file.read(target, filled, target.length - filled, position + filled);
+    if (bytesRead === 0) throw new RangeError("the file ended while it was being read");
+    filled += bytesRead;
+  }
+}
+
+/** The bytes of float32 numbers as files hold them: little-endian, like every machine that Node 20 runs on here. */
+export function bytesOf(data: Float32Array): Uint8Array {
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+/** The number of elements of a shape. */
+export function sizeOf(shape: readonly number[]): number {
+  return shape.reduce((size, length) => size * length, 1);
+}
