@@ -22,7 +22,10 @@ export const tensorInfo = z.strictObject({
 });
 
 /** Values of the clock by name, such as lr, momentum, teacherTemperature. NaN is legal on the wire. */
-const scalars = z.record(z.string(), z.number());
+const scalars = z.record(
+  z.string(),
+  z.custom<number>((value) => typeof value === "number", { error: "a number" }),
+);
 const tensors = z.array(tensorInfo);
 
 /** What the plugin asks of a rank after a step (targets) or before the first one (welcome). */

@@ -1,0 +1,147 @@
+import { encode as pack, decode as unpack } from "@msgpack/msgpack";
+import { z } from "zod";
+import { WireError } from "./errors.ts";
+import { fromBfloat16, fromFloat16 } from "./halves.ts";
+import { type Dtype, FRAME_BYTES, type Header, messageSchema, PROTOCOL_VERSION } from "./protocol.ts";
+
+/** A tensor on this side of the wire, row-major. Half precision has become float32 on arrival. */
+export type Tensor =
+  | { dtype: "float32"; shape: number[]; data: Float32Array }
+  | { dtype: "int32"; shape: number[]; data: Int32Array }
+  | { dtype: "uint8"; shape: number[]; data: Uint8Array };
+
+/** Tensors by name, in the order in which they travel. */
+export type Tensors = Record<string, Tensor>;
+
+/** A header as it is written: the codec adds `tensors`. */
+export type Outgoing = Header extends infer H ? (H extends Header ? Omit<H, "tensors"> : never) : never;
+
+export type Frames = Uint8Array[];
+
+export interface Message {
+  header: Header;
+  tensors: Tensors;
+}
+
+const ITEM_BYTES: Record<Dtype, number> = { float32: 4, float16: 2, bfloat16: 2, int32: 4, uint8: 1 };
+const MAX_HEADER_BYTES = FRAME_BYTES;
+const MAX_TENSOR_BYTES = 2 ** 31;
+
+/**
+ * One message as frames. Tensor frames are views of the tensors' own memory: leave that memory
+ * alone until the peer has answered.
+ */
+export function encode(header: Outgoing, tensors: Tensors = {}): Frames {
+  const frames: Frames = [];
+  const infos = Object.entries(tensors).map(([name, { dtype, shape, data }]) => {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    if (bytes.length !== product(shape) * ITEM_BYTES[dtype]) {
+      throw new RangeError(
+        `tensor "${name}" holds ${data.length} numbers, its shape says ${shape.join(" x ")}`,
+      );
+    }
+    for (let at = 0; at < bytes.length; at += FRAME_BYTES) frames.push(bytes.subarray(at, at + FRAME_BYTES));
+    return { name, dtype, shape, frames: Math.ceil(bytes.length / FRAME_BYTES) };
+  });
+  return [pack({ ...header, tensors: infos }), ...frames];
+}
+
+/** A whole message. Throws WireError where it is not one of this protocol. */
+export function decode(frames: Frames): Message {
+  const header = decodeHeader(frames);
+  return { header, tensors: decodeTensors(header, frames) };
+}
+
+/** The header alone, so that a bad tensor can be answered by step and rank. */
+export function decodeHeader(frames: Frames): Header {
+  const first = frames[0];
+  if (!first || first.length > MAX_HEADER_BYTES) {
+    throw new WireError("shape", `a header has 1 to ${MAX_HEADER_BYTES} bytes, not ${first?.length ?? 0}`);
+  }
+  let raw: unknown;
+  try {
+    raw = unpack(first);
+  } catch (cause) {
+    throw new WireError(
+      "version",
+      `the header is not msgpack: ${cause instanceof Error ? cause.message : cause}`,
+    );
+  }
+  const other = foreignVersion.safeParse(raw);
+  if (other.success && other.data.version !== PROTOCOL_VERSION) {
+    throw new WireError(
+      "version",
+      `the other side speaks version ${other.data.version} of the protocol, this side ${PROTOCOL_VERSION}: install the same mixhead on both`,
+    );
+  }
+  const parsed = messageSchema.safeParse(raw);
+  if (!parsed.success) {
+    const dtype = parsed.error.issues.some((issue) => issue.path.at(-1) === "dtype");
+    throw new WireError(dtype ? "dtype" : "shape", `not a valid message: ${z.prettifyError(parsed.error)}`);
+  }
+  return parsed.data;
+}
+
+/** Hello and welcome say the version; that of a stranger is read before the rest of its header is judged. */
+const foreignVersion = z.looseObject({ type: z.enum(["hello", "welcome"]), version: z.int() });
+
+/** The tensors that a header describes. Throws WireError where frames and header differ. */
+export function decodeTensors(header: Header, frames: Frames): Tensors {
+  const tensors: Tensors = {};
+  let at = 1;
+  for (const { name, dtype, shape, frames: count } of header.tensors) {
+    const bytes = product(shape) * ITEM_BYTES[dtype];
+    const what = `tensor "${name}" of ${header.type}`;
+    if (Object.hasOwn(tensors, name)) throw new WireError("shape", `${what} comes twice`);
+    if (bytes > MAX_TENSOR_BYTES)
+      throw new WireError("shape", `${what} has more than ${MAX_TENSOR_BYTES} bytes`);
+    const parts = frames.slice(at, at + count);
+    const got = parts.reduce((sum, part) => sum + part.length, 0);
+    if (parts.length !== count || got !== bytes) {
+      throw new WireError(
+        "shape",
+        `${what} is ${shape.join(" x ")} ${dtype}, ${bytes} bytes; ${got} bytes came in ${parts.length} of ${count} frames`,
+      );
+    }
+    tensors[name] = toTensor(dtype, shape, join(parts, bytes, ITEM_BYTES[dtype]));
+    at += count;
+  }
+  if (at !== frames.length) {
+    throw new WireError("shape", `${header.type} describes ${at - 1} frames, ${frames.length - 1} came`);
+  }
+  return tensors;
+}
+
+function toTensor(dtype: Dtype, shape: number[], bytes: Uint8Array): Tensor {
+  const { buffer, byteOffset } = bytes;
+  const length = product(shape);
+  switch (dtype) {
+    case "float32":
+      return { dtype, shape, data: new Float32Array(buffer, byteOffset, length) };
+    case "float16":
+      return { dtype: "float32", shape, data: fromFloat16(new Uint16Array(buffer, byteOffset, length)) };
+    case "bfloat16":
+      return { dtype: "float32", shape, data: fromBfloat16(new Uint16Array(buffer, byteOffset, length)) };
+    case "int32":
+      return { dtype, shape, data: new Int32Array(buffer, byteOffset, length) };
+    case "uint8":
+      return { dtype, shape, data: bytes };
+  }
+}
+
+/** One piece of memory, aligned for its items; a copy only where it has to be one. */
+function join(parts: Frames, bytes: number, align: number): Uint8Array {
+  const [only] = parts;
+  if (parts.length === 1 && only && only.byteOffset % align === 0) return only;
+  const whole = new Uint8Array(bytes);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+function product(shape: number[]): number {
+  return shape.reduce((all, size) => all * size, 1);
+}

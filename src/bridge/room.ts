@@ -1,0 +1,95 @@
+import type { NamedTensors } from "../plugins/plugin.ts";
+import type { Tensor } from "./codec.ts";
+import type { Command } from "./protocol.ts";
+
+/** Rows of a matrix, row-major: `data` holds n * d numbers. */
+export interface Rows {
+  data: Float32Array;
+  n: number;
+  d: number;
+}
+
+/** What a rank says of itself as it joins. */
+export interface Hello {
+  run: string;
+  mixture: string;
+  rank: number;
+  world: number;
+  /** K and D as the rank knows them; 0: whatever the room has. */
+  components: number;
+  dim: number;
+  /** The starting rows that the rank holds (K x D), and their SHA-256; "" where it holds none. */
+  start: string;
+  prototypes?: Rows;
+}
+
+/** What a room tells a rank that joins. `step` is the next step that it expects. */
+export interface Welcome {
+  step: number;
+  /** The run's configuration as JSON. */
+  config: string;
+  commands: Command[];
+  prototypes?: Rows;
+}
+
+/** One step: the rows of all ranks in rank order, or none where the ranks only want the clock. */
+export interface Batch {
+  step: number;
+  epoch: number;
+  /** Finite rows, none all zero. They may lie on a received message: read, never write. */
+  rows?: Rows;
+  /** What each rank measured in the step before, in rank order. */
+  scalars: Record<string, number>[];
+}
+
+/**
+ * A room's answer to a step. The arrays are sent without a copy and kept until the next answer:
+ * make new ones every step.
+ */
+export interface Answer {
+  /** The clock's values by name. */
+  scalars: Record<string, number>;
+  /** Carried out by every rank, in order, after the optimizer's step. */
+  commands: Command[];
+  /** Prototype rows that the step changed: R x d with their indices, or all of them without. */
+  rows?: { indices?: Int32Array; data: Float32Array; d: number };
+  /** A target row for each row of the batch, n x k. */
+  targets?: { n: number; k: number; data: Float32Array };
+}
+
+/** What a command gave in one rank. */
+export interface Result {
+  rank: number;
+  command: Command;
+  /** Steps taken so far. */
+  step: number;
+  scalars: Record<string, number>;
+  text: Record<string, string>;
+  tensors: Record<string, Tensor>;
+}
+
+/**
+ * One mixture of one run, as the bridge sees it. The server calls `welcome`, `step`, `state` and
+ * `load` one at a time, never two at once.
+ *
+ * What `step` throws reaches the ranks as an error: a BatchError with its own code, and a row that
+ * is counted in the blamed rank's own rows; anything else with code "plugin". `step` changes
+ * everything or nothing.
+ */
+export interface Room {
+  /** K and D that hello and embeddings are held to; 0: not checked. */
+  readonly components: number;
+  readonly dim: number;
+  /** A rank joins. Called for each rank, and after a `load`. May throw RejectError. */
+  welcome(hello: Hello): Welcome | Promise<Welcome>;
+  step(batch: Batch): Promise<Answer>;
+  result(result: Result): void;
+  /** The whole state, for a checkpoint that a rank keeps. */
+  state(): Promise<NamedTensors>;
+  /** Goes on from a saved state; `step` steps were taken. Throws RejectError or UserError, and changes nothing, where it does not fit. */
+  load(step: number, state: NamedTensors): Promise<void>;
+  /** A rank is gone without a word: dead, unreachable, or silent past the deadline. */
+  lost(rank: number, why: string): void;
+  /** A rank said goodbye; an empty reason is a regular end. */
+  left(rank: number, reason: string): void;
+}
