@@ -58,7 +58,7 @@ export interface Answer {
 }
 
 /** What a command gave in one rank. */
-export interface Result {
+export interface RankResult {
   rank: number;
   command: Command;
   /** Steps taken so far. */
@@ -83,7 +83,8 @@ export interface Room {
   /** A rank joins. Called for each rank, and after a `load`. May throw RejectError. */
   welcome(hello: Hello): Welcome | Promise<Welcome>;
   step(batch: Batch): Promise<Answer>;
-  result(result: Result): void;
+  /** A rank carried a command out. A step that follows waits for it. */
+  result(result: RankResult): void | Promise<void>;
   /** The whole state, for a checkpoint that a rank keeps. */
   state(): Promise<NamedTensors>;
   /** Goes on from a saved state; `step` steps were taken. Throws RejectError or UserError, and changes nothing, where it does not fit. */
