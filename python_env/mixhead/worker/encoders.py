@@ -1,0 +1,97 @@
+"""Encoders by name: three small ones for 32 x 32 images, and whatever timm has."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from mixhead.worker.errors import WorkerError
+
+
+class ConvSmall(nn.Module):
+    """Four 3 x 3 convolutions with batch norm and ReLU, mean over space: images -> (N, 128)."""
+
+    features = 128
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for width, stride in zip((16, 32, 64, 128), (2, 1, 2, 2), strict=True):
+            layers += [
+                nn.Conv2d(channels, width, 3, stride, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
+            channels = width
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images).mean(dim=(2, 3))
+
+
+def _conv_small() -> tuple[nn.Module, int]:
+    return ConvSmall(), ConvSmall.features
+
+
+def _resnet18_32() -> tuple[nn.Module, int]:
+    from torchvision.models import resnet18
+
+    module = resnet18()
+    module.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)
+    module.maxpool = nn.Identity()
+    features = module.fc.in_features
+    module.fc = nn.Identity()
+    return module, features
+
+
+def _vit_tiny_32() -> tuple[nn.Module, int]:
+    return _timm("vit_tiny_patch16_224", img_size=32, patch_size=4)
+
+
+def _timm(name: str, **options: object) -> tuple[nn.Module, int]:
+    import timm
+
+    if not timm.is_model(name):
+        raise WorkerError(_unknown(name, timm.list_models()))
+    with torch.device("meta"):
+        probe = timm.create_model(name, num_classes=0)
+    # Local crops are smaller than global ones, so position embeddings must follow the image's size.
+    if "dynamic_img_size" in inspect.signature(type(probe)).parameters:
+        options["dynamic_img_size"] = True
+    module = timm.create_model(name, num_classes=0, **options)
+    return module, module.num_features
+
+
+_OWN = {"conv-small": _conv_small, "resnet18-32": _resnet18_32, "vit-tiny-32": _vit_tiny_32}
+
+
+def build_encoder(name: str) -> tuple[nn.Module, int]:
+    """The untrained encoder of this name and its width: images (N, 3, H, W) -> features (N, width).
+
+    Its weights come from torch's global generator: seed it first. Raises WorkerError for an unknown name.
+    """
+    return _OWN[name]() if name in _OWN else _timm(name)
+
+
+def check_sizes(encoder: nn.Module, sizes: set[int]) -> None:
+    """Raises WorkerError where the encoder does not take square images of one of these sizes."""
+    training = encoder.training
+    encoder.eval()
+    for size in sorted(sizes):
+        try:
+            with torch.no_grad():
+                encoder(torch.zeros(1, 3, size, size))
+        except (AssertionError, RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise WorkerError(f"the encoder does not take images of {size} x {size}: {reason}") from error
+    encoder.train(training)
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, [*_OWN, *known], n=4)
+    others = ", ".join(near) if near else ", ".join(_OWN)
+    return f'encoder.name: there is no encoder "{name}"; the nearest names are {others}'

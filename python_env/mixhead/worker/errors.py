@@ -1,0 +1,5 @@
+"""What the worker tells a person instead of a stack trace."""
+
+
+class WorkerError(Exception):
+    """Something known that failed; its text is one sentence: what, where, and what to do."""
