@@ -1,1 +1,1 @@
-"""Decoupled prototypes for self-supervised learning: a Gaussian mixture in place of the last layer of a DINO head."""
+"""Decoupled prototypes for self-supervised learning: a Gaussian mixture in place of a learned last layer."""

