@@ -1,0 +1,64 @@
+import { basename } from "node:path";
+import { type Command, InvalidArgumentError } from "commander";
+import { loadConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import { openRun } from "../experiment/run-folder.ts";
+import { carryOut } from "./carry-out.ts";
+
+interface Options {
+  seeds: number;
+  name?: string;
+  force?: boolean;
+}
+
+/** `mixhead compare CONFIG CONFIG... [key=value ...]`: arms side by side, one summary. */
+export function compare(program: Command): void {
+  program
+    .command("compare")
+    .description("arms side by side, one summary")
+    .argument("<config...>", "YAML files, an arm each; then key=value settings that hold for every arm")
+    .option("--seeds <n>", "trainings per arm, with seed, seed + 1, ...", wholeNumber, 1)
+    .option("--name <name>", "the run's name under runs/ (default: the arms' names)")
+    .option("--force", "replace a run of this name")
+    .action(async (words: string[], options: Options) => {
+      const files = words.filter((word) => !word.includes("="));
+      const overrides = words.filter((word) => word.includes("="));
+      if (files.length < 2) throw new UserError("compare takes two configurations and more; train takes one");
+      const configs = await Promise.all(files.map((file) => loadConfig(file, overrides)));
+      const arms = nameArms(files, configs);
+      const name = options.name ?? [...arms.keys()].join("-");
+      await carryOut(await openRun(name, arms, seedsFrom(configs, options.seeds), options.force));
+    });
+}
+
+/** An arm is called by its `prototypes`, on a clash by its file. */
+function nameArms(files: string[], configs: Config[]): Map<string, Config> {
+  const kinds = configs.map((config) => config.prototypes);
+  const clash = new Set(kinds).size < kinds.length;
+  const arms = new Map<string, Config>();
+  configs.forEach((config, index) => {
+    const file = basename(files[index] ?? "").replace(/\.ya?ml$/, "");
+    const name = clash ? file : config.prototypes;
+    if (arms.has(name)) throw new UserError(`two arms are called ${name}: give the files different names`);
+    arms.set(name, config);
+  });
+  return arms;
+}
+
+function seedsFrom(configs: Config[], count: number): number[] {
+  const [first, ...others] = configs.map((config) => config.seed);
+  if (first === undefined || others.some((seed) => seed !== first)) {
+    throw new UserError(
+      "the arms have different seeds, so they cannot be compared: add seed=0, which holds for every arm",
+    );
+  }
+  return Array.from({ length: count }, (_, index) => first + index);
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1)
+    throw new InvalidArgumentError("allowed: a whole number of at least 1.");
+  return value;
+}

@@ -1,0 +1,12 @@
+import type { Command } from "commander";
+import { readRun } from "../experiment/run-folder.ts";
+import { carryOut } from "./carry-out.ts";
+
+/** `mixhead resume RUN`: goes on where the last checkpoint is. */
+export function resume(program: Command): void {
+  program
+    .command("resume")
+    .description("go on where the last checkpoint of a run is")
+    .argument("<run>", "a name under runs/")
+    .action(async (name: string) => carryOut(await readRun(name)));
+}

@@ -1,0 +1,85 @@
+import { appendFile, readFile, stat, truncate } from "node:fs/promises";
+import { z } from "zod";
+import { UserError } from "../errors.ts";
+
+const share = z.number().min(0).max(1);
+
+/** One line of metrics.jsonl. Training lines have the loss, evaluation lines the measures; both have the step. */
+export const metricsLine = z.looseObject({
+  /** Steps taken so far. */
+  step: z.int().nonnegative(),
+  loss: z.number().nullable().optional(),
+  knn: share.optional(),
+  unique: z.record(z.string(), share).optional(),
+  used: share.optional(),
+  perplexity: z.number().optional(),
+  /** Seconds of training and evaluation so far, over all sessions of the run. */
+  seconds: z.number().optional(),
+});
+export type MetricsLine = z.infer<typeof metricsLine>;
+
+/** A line that an evaluation wrote. */
+const evaluationLine = metricsLine.required({
+  knn: true,
+  unique: true,
+  used: true,
+  perplexity: true,
+  seconds: true,
+});
+export type EvaluationLine = z.infer<typeof evaluationLine>;
+
+/** Appends measurements to a metrics.jsonl, a JSON object a line, in the order in which they are given. */
+export class MetricsLog {
+  private last: Promise<void> = Promise.resolve();
+  constructor(readonly path: string) {}
+
+  append(line: MetricsLine): Promise<void> {
+    this.last = this.last.then(() => appendFile(this.path, `${JSON.stringify(line)}\n`));
+    return this.last;
+  }
+
+  /** The length in bytes, when all that was appended is written: what `cutTo` goes back to. */
+  async size(): Promise<number> {
+    await this.last;
+    return stat(this.path).then(
+      (file) => file.size,
+      () => 0,
+    );
+  }
+
+  /** Drops the lines that were written after a checkpoint: the resumed run writes them again. */
+  async cutTo(bytes: number): Promise<void> {
+    if ((await this.size()) > bytes) await truncate(this.path, bytes);
+  }
+}
+
+/** @throws UserError with file and line where a line is not a measurement. */
+export async function readMetrics(path: string): Promise<MetricsLine[]> {
+  let text: string;
+  try {
+    text = await readFile(path, "utf8");
+  } catch {
+    return [];
+  }
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line, index) => {
+      const parsed = metricsLine.safeParse(parseJson(line));
+      if (!parsed.success) throw new UserError(`${path}, line ${index + 1}: not a measurement`);
+      return parsed.data;
+    });
+}
+
+/** The evaluations among measurements. */
+export function evaluationsOf(lines: readonly MetricsLine[]): EvaluationLine[] {
+  return lines.flatMap((line) => evaluationLine.safeParse(line).data ?? []);
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

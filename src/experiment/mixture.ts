@@ -1,0 +1,99 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { Answer, Rows } from "../bridge/room.ts";
+import type { PluginConfig, TargetsConfig } from "../config/schema.ts";
+import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
+import { createPlugin } from "../plugins/registry.ts";
+import { createTargets, type Targets } from "../plugins/targets.ts";
+import type { Clock } from "../schedules/schedule.ts";
+
+export interface MixtureStep extends Required<Pick<Answer, "rows" | "targets">> {
+  /** What the plugin wants in the metrics. */
+  scalars: Record<string, number>;
+}
+
+/**
+ * A plugin and the targets made with it, from arrays to arrays: what stands between the embeddings
+ * that come from a rank and the targets that go back.
+ */
+export class Mixture {
+  private constructor(
+    readonly plugin: PrototypePlugin,
+    private readonly targets: Targets,
+  ) {}
+
+  /** @throws UserError where the configuration names a plugin that cannot be had. */
+  static async open(
+    config: { plugin: PluginConfig; targets: TargetsConfig },
+    options: { dim: number; seed: number; start?: Rows },
+  ): Promise<Mixture> {
+    return new Mixture(await createPlugin(config.plugin, options), createTargets(config.targets));
+  }
+
+  /** One step on a batch of rows of unit length; everything changes or, where it throws, nothing. */
+  async step(rows: Rows, clock: Clock): Promise<MixtureStep> {
+    const h = tf.tensor2d(rows.data, [rows.n, rows.d]);
+    try {
+      const result = await this.plugin.step(h, clock);
+      const targets = this.targets.of(h, this.plugin, result, clock);
+      result.responsibilities.dispose();
+      return {
+        rows: await this.changedRows(result.touched),
+        targets: { n: rows.n, k: this.plugin.components, data: await taken(targets) },
+        scalars: result.scalars,
+      };
+    } finally {
+      h.dispose();
+    }
+  }
+
+  /** The prototypes, K x D. */
+  async prototypes(): Promise<Rows> {
+    const { components: n, dim: d } = this.plugin;
+    return { n, d, data: await this.plugin.prototypes().data<"float32">() };
+  }
+
+  async state(): Promise<NamedTensors> {
+    return {
+      ...prefixed("plugin", await this.plugin.state()),
+      ...prefixed("targets", await this.targets.state()),
+    };
+  }
+
+  /** @throws UserError, and changes nothing, where the state does not fit. */
+  load(state: NamedTensors): void {
+    this.plugin.load(unprefixed("plugin", state));
+    this.targets.load(unprefixed("targets", state));
+  }
+
+  dispose(): void {
+    this.plugin.dispose();
+    this.targets.dispose();
+  }
+
+  private async changedRows(touched: Int32Array | "all"): Promise<MixtureStep["rows"]> {
+    const d = this.plugin.dim;
+    if (touched === "all") return { d, data: (await this.prototypes()).data };
+    if (touched.length === 0) return { d, data: new Float32Array(0), indices: touched };
+    const rows = tf.tidy(() => tf.gather(this.plugin.prototypes(), tf.tensor1d(touched, "int32")));
+    return { d, data: await taken(rows), indices: touched };
+  }
+}
+
+/** The numbers of a tensor that nobody needs afterwards. */
+async function taken(tensor: tf.Tensor): Promise<Float32Array> {
+  const data = await tensor.data<"float32">();
+  tensor.dispose();
+  return data;
+}
+
+function prefixed(prefix: string, state: NamedTensors): NamedTensors {
+  return Object.fromEntries(Object.entries(state).map(([name, tensor]) => [`${prefix}.${name}`, tensor]));
+}
+
+function unprefixed(prefix: string, state: NamedTensors): NamedTensors {
+  return Object.fromEntries(
+    Object.entries(state)
+      .filter(([name]) => name.startsWith(`${prefix}.`))
+      .map(([name, tensor]) => [name.slice(prefix.length + 1), tensor]),
+  );
+}
