@@ -34,8 +34,8 @@ export const commandName = z.enum(["evaluate", "checkpoint", "stop"]);
 export const rejectCode = z.enum([
   "version", // another protocol version
   "shape", // K or D differ from the mixture's
-  "rank", // rank outside the world, or taken
-  "busy", // another script holds this run
+  "rank", // rank outside the world, or a world of another size
+  "busy", // another process holds this rank, or its world is still coming apart
   "unknown", // no such run or mixture here
   "state", // a loaded state does not fit
 ]);

@@ -1,0 +1,87 @@
+"""Messages to frames and back."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from mixhead.bridge.errors import ProtocolError
+from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, Header, check
+
+_NUMPY = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int32": "<i4", "uint8": "|u1"}
+_DTYPES = {np.dtype(code): name for name, code in _NUMPY.items() if name != "bfloat16"}
+_EXACT = 2**53
+
+Tensors = dict[str, np.ndarray]
+
+
+def encode(
+    header: Mapping[str, Any], tensors: Mapping[str, np.ndarray] | None = None
+) -> list[bytes | memoryview]:
+    """A message as frames. Tensor frames are views of the arrays: leave these alone until sent."""
+    infos, frames = [], []
+    for name, tensor in (tensors or {}).items():
+        array = np.ascontiguousarray(tensor)
+        if array.dtype not in _DTYPES:
+            raise ProtocolError(
+                f'tensor "{name}" is {array.dtype}; float32, float16, int32 and uint8 can travel'
+            )
+        data = memoryview(array.reshape(-1).view(np.uint8))
+        parts = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
+        frames += parts
+        infos.append(
+            {"name": name, "dtype": _DTYPES[array.dtype], "shape": list(tensor.shape), "frames": len(parts)}
+        )
+    kind = header["type"]
+    ordered = {"type": kind, **{name: header[name] for name in FIELDS[kind]}, "tensors": infos}
+    if "scalars" in ordered:
+        ordered["scalars"] = {name: _number(value) for name, value in ordered["scalars"].items()}
+    return [msgpack.packb(check(ordered)), *frames]
+
+
+def _number(value: float) -> float | int:
+    """Whole numbers travel as integers, as JavaScript writes them: both sides make the same bytes."""
+    value = float(value)
+    return int(value) if value.is_integer() and abs(value) < _EXACT else value
+
+
+def decode(frames: Sequence[Any]) -> tuple[Header, Tensors]:
+    """A header and its tensors, which are new, writable arrays. Raises ProtocolError where they differ."""
+    try:
+        header = check(msgpack.unpackb(frames[0], strict_map_key=True))
+    except (ValueError, IndexError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"a message arrived whose header is not msgpack: {error}") from error
+    if "scalars" in header:
+        header["scalars"] = {name: float(value) for name, value in header["scalars"].items()}
+    kind, at, tensors = header["type"], 1, {}
+    for info in header["tensors"]:
+        if info["name"] in tensors:
+            raise ProtocolError(f'tensor "{info["name"]}" of {kind} comes twice')
+        parts = [memoryview(frame).cast("B") for frame in frames[at : at + info["frames"]]]
+        if len(parts) != info["frames"]:
+            raise ProtocolError(
+                f'tensor "{info["name"]}" of {kind} lacks frames: {len(parts)} of {info["frames"]}'
+            )
+        tensors[info["name"]] = _tensor(kind, info, parts)
+        at += len(parts)
+    if at != len(frames):
+        raise ProtocolError(f"{kind} describes {at - 1} frames, {len(frames) - 1} came")
+    return header, tensors
+
+
+def _tensor(kind: str, info: Header, parts: list[memoryview]) -> np.ndarray:
+    shape, dtype = info["shape"], np.dtype(_NUMPY[info["dtype"]])
+    expected, got = math.prod(shape) * dtype.itemsize, sum(len(part) for part in parts)
+    if got != expected:
+        what = f'tensor "{info["name"]}" of {kind}'
+        raise ProtocolError(f"{what} is {shape} {info['dtype']}, {expected} bytes; {got} bytes came")
+    data, at = np.empty(expected, np.uint8), 0
+    for part in parts:
+        data[at : at + len(part)] = part
+        at += len(part)
+    array = data.view(dtype).reshape(shape)
+    if info["dtype"] == "bfloat16":
+        return (array.astype(np.uint32) << 16).view(np.float32)
+    return array.astype(np.float32) if info["dtype"] == "float16" else array

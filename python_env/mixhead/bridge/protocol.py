@@ -1,0 +1,136 @@
+"""The wire, as src/bridge/protocol.ts describes it: the fields of every message, in their order.
+
+A message is `[header, frame, frame, ...]`: a msgpack header, then tensors as raw little-endian
+frames of at most FRAME_BYTES each. test/golden/ holds messages that both sides read and write alike.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mixhead.bridge.errors import ProtocolError
+
+PROTOCOL_VERSION = 1
+FRAME_BYTES = 1 << 20
+
+COMMANDS = ("evaluate", "checkpoint", "stop")
+REJECT_CODES = ("version", "shape", "rank", "busy", "unknown", "state")
+ERROR_CODES = ("order", "shape", "dtype", "row", "plugin", "peer")
+DTYPES = ("float32", "float16", "bfloat16", "int32", "uint8")
+
+Header = dict[str, Any]
+Check = Callable[[Any], bool]
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and value >= 0
+
+
+def _is_size(value: Any) -> bool:
+    return _is_integer(value) and value > 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _one_of(names: tuple[str, ...]) -> Check:
+    return lambda value: isinstance(value, str) and value in names
+
+
+def _list_of(check: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(check(item) for item in value)
+
+
+def _map_of(check: Check) -> Check:
+    return lambda value: isinstance(value, dict) and all(_is_text(k) and check(v) for k, v in value.items())
+
+
+def _object(fields: dict[str, Check]) -> Check:
+    return lambda value: (
+        isinstance(value, dict)
+        and value.keys() == fields.keys()
+        and all(check(value[k]) for k, check in fields.items())
+    )
+
+
+_tensor = _object(
+    {"name": _is_text, "dtype": _one_of(DTYPES), "shape": _list_of(_is_count), "frames": _is_count}
+)
+_commands = _list_of(_one_of(COMMANDS))
+_scalars = _map_of(_is_number)
+
+#: The fields of each message after `type` and before `tensors`.
+FIELDS: dict[str, dict[str, Check]] = {
+    "hello": {
+        "version": _is_integer,
+        "run": _is_text,
+        "mixture": _is_text,
+        "rank": _is_count,
+        "world": _is_size,
+        "components": _is_count,
+        "dim": _is_count,
+        "generation": _is_text,
+        "start": _is_text,
+    },
+    "welcome": {
+        "version": _is_integer,
+        "generation": _is_text,
+        "step": _is_count,
+        "config": _is_text,
+        "commands": _commands,
+    },
+    "reject": {"code": _one_of(REJECT_CODES), "message": _is_text},
+    "embeddings": {"generation": _is_text, "step": _is_count, "epoch": _is_count, "scalars": _scalars},
+    "targets": {"generation": _is_text, "step": _is_count, "scalars": _scalars, "commands": _commands},
+    "error": {
+        "generation": _is_text,
+        "step": _is_count,
+        "code": _one_of(ERROR_CODES),
+        "row": _is_integer,
+        "message": _is_text,
+    },
+    "state": {"generation": _is_text, "step": _is_count},
+    "load": {"generation": _is_text, "step": _is_count},
+    "ping": {"generation": _is_text},
+    "pong": {"generation": _is_text},
+    "result": {
+        "generation": _is_text,
+        "command": _one_of(COMMANDS),
+        "step": _is_count,
+        "scalars": _scalars,
+        "text": _map_of(_is_text),
+    },
+    "bye": {"generation": _is_text, "reason": _is_text},
+}
+
+
+def check(header: Any) -> Header:
+    """The header, if it is one of this protocol. Raises ProtocolError with the field that is not."""
+    if not isinstance(header, dict) or header.get("type") not in FIELDS:
+        raise ProtocolError("a message arrived that is not one of mixhead's")
+    kind = header["type"]
+    if kind in ("hello", "welcome") and header.get("version") != PROTOCOL_VERSION:
+        raise ProtocolError(
+            f"the other side speaks version {header.get('version')} of the protocol, "
+            f"this side {PROTOCOL_VERSION}: install the same mixhead on both"
+        )
+    fields = {"type": _is_text, **FIELDS[kind], "tensors": _list_of(_tensor)}
+    for name, is_valid in fields.items():
+        if name not in header:
+            raise ProtocolError(f"a {kind} message has no {name}")
+        if not is_valid(header[name]):
+            raise ProtocolError(
+                f"the {name} of a {kind} message is {header[name]!r:.80}, which is not allowed"
+            )
+    unknown = header.keys() - fields.keys()
+    if unknown:
+        raise ProtocolError(f"a {kind} message has unknown fields: {', '.join(sorted(map(str, unknown)))}")
+    return header

@@ -1,0 +1,64 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { UserError } from "../errors.ts";
+
+/** The kernel keeps a socket's path in 108 bytes, the last one a zero. */
+const MAX_PATH_BYTES = 107;
+
+/** Where a server binds, and how that is cleared away. */
+export interface Endpoint {
+  address: string;
+  remove(): Promise<void>;
+}
+
+/**
+ * "auto": a socket in a new folder that only this user can enter. Otherwise ipc:// or tcp://
+ * as it was given; beyond loopback only where connections are `secured`. Throws UserError.
+ */
+export async function chooseEndpoint(wanted: string, secured: boolean): Promise<Endpoint> {
+  if (wanted === "auto") return privateSocket();
+  const [, transport, rest = ""] = /^(ipc|tcp):\/\/(.+)$/.exec(wanted) ?? [];
+  if (transport === "tcp") {
+    if (!secured && !isLoopback(rest)) {
+      throw new UserError(
+        `${wanted} can be reached from other machines: give keys (CURVE) with the clients that are allowed, or bind tcp://127.0.0.1`,
+      );
+    }
+  } else if (transport === "ipc") {
+    if (rest.startsWith("@") || Buffer.byteLength(rest) > MAX_PATH_BYTES) {
+      throw new UserError(`${wanted}: the path of a socket is a file of at most ${MAX_PATH_BYTES} bytes`);
+    }
+    if (await answers(rest)) throw new UserError(`${wanted} is in use by another process`);
+  } else {
+    throw new UserError(`the endpoint "${wanted}" is neither auto nor ipc://PATH nor tcp://HOST:PORT`);
+  }
+  return { address: wanted, remove: async () => {} };
+}
+
+async function privateSocket(): Promise<Endpoint> {
+  const base = Buffer.byteLength(tmpdir()) < MAX_PATH_BYTES - 24 ? tmpdir() : "/tmp";
+  const folder = await mkdtemp(join(base, "mixhead-")); // mode 0700
+  return {
+    address: `ipc://${join(folder, "bridge")}`,
+    remove: () => rm(folder, { recursive: true, force: true }),
+  };
+}
+
+function isLoopback(hostAndPort: string): boolean {
+  const host = hostAndPort.replace(/:[^:]*$/, "");
+  return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+/** Whether somebody listens on a socket file; a bind would take it away from them silently. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createConnection(path);
+    probe.once("connect", () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once("error", () => resolve(false));
+  });
+}

@@ -1,0 +1,43 @@
+import type { Tensors } from "./codec.ts";
+
+/**
+ * Target rows, n x k, as they travel: dense "targets", or sparse (CSR) "targets.offsets", "targets.columns",
+ * "targets.values" where that is smaller. Only zeros are left out, so both say the same bit for bit.
+ */
+export function targetTensors(data: Float32Array, n: number, k: number): Tensors {
+  const entries = countEntries(data, Math.floor((data.length - n - 2) / 2));
+  if (entries === undefined) return { targets: { dtype: "float32", shape: [n, k], data } };
+  const offsets = new Int32Array(n + 1);
+  const columns = new Int32Array(entries);
+  const values = new Float32Array(entries);
+  const bits = bitsOf(data);
+  let at = 0;
+  for (let row = 0; row < n; row++) {
+    for (let column = 0; column < k; column++) {
+      const index = row * k + column;
+      if (bits[index] === 0) continue;
+      columns[at] = column;
+      values[at++] = data[index] ?? 0;
+    }
+    offsets[row + 1] = at;
+  }
+  return {
+    "targets.offsets": { dtype: "int32", shape: [n + 1], data: offsets },
+    "targets.columns": { dtype: "int32", shape: [entries], data: columns },
+    "targets.values": { dtype: "float32", shape: [entries], data: values },
+  };
+}
+
+/** How many numbers are not a plain zero; undefined as soon as there are more than `most`. */
+function countEntries(data: Float32Array, most: number): number | undefined {
+  let entries = 0;
+  for (const bits of bitsOf(data)) {
+    if (bits !== 0 && ++entries > most) return undefined;
+  }
+  return entries;
+}
+
+/** The bit patterns: -0 is not 0 here. */
+function bitsOf(data: Float32Array): Int32Array {
+  return new Int32Array(data.buffer, data.byteOffset, data.length);
+}

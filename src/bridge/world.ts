@@ -1,0 +1,301 @@
+import { sentence } from "../errors.ts";
+import { answerTensors, encodeWelcome } from "./answers.ts";
+import { encode, type Frames, type Tensors } from "./codec.ts";
+import { BatchError, RejectError } from "./errors.ts";
+import { asBatchError, locate, merge, type Part, rowsOf } from "./gather.ts";
+import type { ErrorCode, Header } from "./protocol.ts";
+import type { Hello, Room } from "./room.ts";
+
+/** One rank while its connection lasts. */
+export interface Rank {
+  readonly hello: Hello;
+  readonly generation: string;
+  send(frames: Frames): void;
+  /** The bytes that it was welcomed with, for a repeated hello. */
+  welcome?: Frames;
+  /** Its last answer, for a repeated request. */
+  answer?: { step: number; frames: Frames };
+  /** Commands that it was given and has sent no result of: until then it may be away for long. */
+  owes: number;
+}
+
+type Of<T extends Header["type"]> = Extract<Header, { type: T }>;
+
+/**
+ * The ranks of one run and mixture, and the room that answers them: a step begins when every rank
+ * has sent its part, is taken once, and ends with an answer or an error for each.
+ */
+export class World {
+  private readonly ranks = new Map<number, Rank>();
+  /** The parts of the next step that have come. */
+  private parts = new Map<number, Part>();
+  private taking = false;
+  private next = 0;
+  /** Why no step can be taken until every rank has left. */
+  private broken: string | undefined;
+  private timer: NodeJS.Timeout | undefined;
+  private turn: Promise<void> = Promise.resolve();
+
+  /** `deadline`: milliseconds that a step waits for ranks that have not sent their part. */
+  constructor(
+    private readonly room: Room,
+    private size: number,
+    private readonly deadline: number,
+  ) {}
+
+  /** Lets a rank in and welcomes it. Throws RejectError, or what the room throws, where it stays outside. */
+  async join(rank: Rank): Promise<void> {
+    this.check(rank.hello);
+    this.ranks.set(rank.hello.rank, rank);
+    try {
+      await this.inTurn(() => this.welcome(rank));
+    } catch (error) {
+      this.remove(rank);
+      throw error;
+    }
+  }
+
+  private async welcome(rank: Rank): Promise<void> {
+    const welcome = await this.room.welcome(rank.hello);
+    this.next = welcome.step;
+    rank.owes = welcome.commands.length;
+    rank.welcome = encodeWelcome(rank.generation, welcome);
+    rank.send(rank.welcome);
+  }
+
+  private check({ run, rank, world, components, dim, start }: Hello): void {
+    const who = `rank ${rank} of run "${run}"`;
+    const { room } = this;
+    if (this.ranks.size === 0) this.size = world;
+    if (this.ranks.has(rank)) {
+      throw new RejectError(
+        "busy",
+        `${who} is held by another process; if that was killed just now, try again in some seconds`,
+      );
+    }
+    if (this.broken !== undefined) {
+      throw new RejectError(
+        "busy",
+        `${who} has to wait until its world's other ranks have left: ${this.broken}`,
+      );
+    }
+    if (world !== this.size || rank >= world) {
+      throw new RejectError(
+        "rank",
+        `${who} says it is one of ${world}; this world has ${this.size}, counted from 0`,
+      );
+    }
+    const differ = (theirs: number, ours: number) => theirs > 0 && ours > 0 && theirs !== ours;
+    if (differ(components, room.components) || differ(dim, room.dim)) {
+      throw new RejectError(
+        "shape",
+        `${who} has ${components} prototypes of dimension ${dim}; the mixture has ${room.components} of dimension ${room.dim}`,
+      );
+    }
+    const other = [...this.ranks.values()].find((each) => each.hello.start !== "");
+    if (start !== "" && other && other.hello.start !== start) {
+      throw new RejectError("state", `${who} starts from other prototypes than rank ${other.hello.rank}`);
+    }
+  }
+
+  /** A rank's part of a step; the step is taken when the last one has come. */
+  embeddings(rank: Rank, header: Of<"embeddings">, read: () => Tensors): void {
+    const { step } = header;
+    if (rank.answer?.step === step) rank.send(rank.answer.frames);
+    else if (this.broken !== undefined) this.fail(rank, "peer", this.broken);
+    else if (step !== this.next) this.fail(rank, "order", `step ${step} came, step ${this.next} is next`);
+    else if (!this.parts.has(rank.hello.rank)) this.add(rank, header, read); // else its answer is on the way
+  }
+
+  private add(rank: Rank, { step, epoch, scalars }: Of<"embeddings">, read: () => Tensors): void {
+    try {
+      const rows = rowsOf(read(), this.room.dim);
+      this.parts.set(rank.hello.rank, { epoch, scalars, ...(rows && { rows }) });
+    } catch (error) {
+      this.parts.set(rank.hello.rank, asBatchError(error));
+    }
+    if (this.parts.size === this.size) {
+      clearTimeout(this.timer);
+      this.taking = true;
+      void this.inTurn(() => this.take(step));
+    } else if (this.parts.size === 1) {
+      this.timer = setTimeout(() => this.overdue(), this.deadline);
+    }
+  }
+
+  /** Takes the step, or tells every rank why it changed nothing. */
+  private async take(step: number): Promise<void> {
+    const numbers = [...this.parts.keys()].sort((a, b) => a - b);
+    const parts = numbers.flatMap((number) => this.parts.get(number) ?? []);
+    const good = parts.flatMap((part) => (part instanceof BatchError ? [] : part));
+    const counts = good.map((part) => part.rows?.n ?? 0);
+    try {
+      if (good.length < parts.length) {
+        this.blame(numbers, parts);
+        return;
+      }
+      const answer = await this.room.step(merge(step, good));
+      const tensors = answerTensors(answer, counts);
+      const { scalars, commands } = answer;
+      this.next = step + 1;
+      for (const [i, number] of numbers.entries()) {
+        const rank = this.ranks.get(number);
+        if (!rank) continue;
+        const header = { type: "targets", generation: rank.generation, step, scalars, commands } as const;
+        rank.owes += commands.length;
+        rank.answer = { step, frames: encode(header, tensors[i]) };
+        rank.send(rank.answer.frames);
+      }
+    } catch (error) {
+      const { code, message, row } = asBatchError(error);
+      const place = locate(row, counts);
+      const everybodys = new BatchError(code, message);
+      this.blame(
+        numbers,
+        parts.map((part, i) => {
+          if (!place) return everybodys;
+          return i === place.part ? new BatchError(code, message, place.row) : part;
+        }),
+      );
+    } finally {
+      this.parts = new Map();
+      this.taking = false;
+    }
+  }
+
+  /** Tells each rank its own error, and those that have none the first of the others'. */
+  private blame(numbers: number[], parts: Part[]): void {
+    const first = parts.findIndex((part) => part instanceof BatchError);
+    const cause = parts[first];
+    for (const [i, number] of numbers.entries()) {
+      const rank = this.ranks.get(number);
+      const own = parts[i];
+      if (!rank || !(cause instanceof BatchError)) continue;
+      if (own instanceof BatchError) this.fail(rank, own.code, own.message, own.row);
+      else this.fail(rank, "peer", `rank ${numbers[first]}: ${cause.message}`);
+    }
+  }
+
+  /** The whole state, for a checkpoint that a rank keeps. */
+  state(rank: Rank): void {
+    void this.inTurn(async () => {
+      try {
+        const state = Object.entries(await this.room.state());
+        const tensors = state.map(([name, tensor]) => [name, { dtype: "float32", ...tensor }] as const);
+        const header = { type: "state", generation: rank.generation, step: this.next } as const;
+        rank.send(encode(header, Object.fromEntries(tensors)));
+      } catch (error) {
+        this.fail(rank, "plugin", sentence(error));
+      }
+    });
+  }
+
+  /** Goes on from a rank's state and welcomes it anew. Throws RejectError, or what the room throws. */
+  load(rank: Rank, step: number, read: () => Tensors): Promise<void> {
+    return this.inTurn(async () => {
+      const state = Object.entries(read()).map(([name, { dtype, shape, data }]) => {
+        if (dtype !== "float32")
+          throw new RejectError("state", `"${name}" of a state is float32, not ${dtype}`);
+        return [name, { shape, data }] as const;
+      });
+      await this.room.load(step, Object.fromEntries(state));
+      for (const each of this.ranks.values()) delete each.answer;
+      await this.welcome(rank);
+      this.abandon("order", `rank ${rank.hello.rank} loaded a state: step ${this.next} is next`);
+    });
+  }
+
+  /** What a command gave. */
+  result(rank: Rank, header: Of<"result">, read: () => Tensors): void {
+    const { command, step, scalars, text } = header;
+    rank.owes = Math.max(0, rank.owes - 1);
+    void this.inTurn(async () => {
+      try {
+        await this.room.result({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
+      } catch (error) {
+        this.fail(rank, "plugin", `the result of ${command} was not taken: ${sentence(error)}`);
+      }
+    });
+  }
+
+  /** A rank asks whether its wait has a reason: it has, as long as other ranks are what the step waits for. */
+  ping(rank: Rank): void {
+    if (this.parts.has(rank.hello.rank) && this.taking) return;
+    rank.send(encode({ type: "pong", generation: rank.generation }));
+  }
+
+  /** A rank said goodbye: the others cannot take another step. */
+  leave(rank: Rank, reason: string): void {
+    const { rank: number } = rank.hello;
+    this.remove(rank);
+    if (this.ranks.size > 0) {
+      this.broken ??= `rank ${number} left${reason && `: ${reason}`}`;
+      this.abandon("peer", this.broken);
+    }
+    this.room.left(number, reason);
+  }
+
+  /** A rank is gone without a word: the others hear of it at once. */
+  lose(rank: Rank, why: string): void {
+    this.remove(rank);
+    this.break([rank.hello.rank], why);
+  }
+
+  private break(lost: number[], why: string): void {
+    clearTimeout(this.timer);
+    if (!this.taking) this.parts = new Map();
+    if (this.ranks.size > 0) this.broken ??= `rank ${lost.join(" and ")}: ${why}`;
+    for (const other of this.ranks.values()) this.fail(other, "peer", this.broken ?? why);
+    for (const number of lost) this.room.lost(number, why);
+  }
+
+  /** Ends a step that some ranks wait in; one that is being taken gets its answer. */
+  private abandon(code: ErrorCode, why: string): void {
+    if (this.taking) return;
+    clearTimeout(this.timer);
+    for (const number of this.parts.keys()) {
+      const rank = this.ranks.get(number);
+      if (rank) this.fail(rank, code, why);
+    }
+    this.parts = new Map();
+  }
+
+  private overdue(): void {
+    const everyone = Array.from({ length: this.size }, (_, number) => number);
+    const missing = everyone.filter((number) => !this.parts.has(number));
+    if (missing.some((number) => this.ranks.get(number)?.owes)) {
+      this.timer = setTimeout(() => this.overdue(), this.deadline);
+      return;
+    }
+    const waited = `nothing came for step ${this.next} within ${this.deadline / 1000} s of the first rank's rows`;
+    const absent = missing.filter((number) => !this.ranks.has(number));
+    this.break(missing, absent.length > 0 ? `${waited}; rank ${absent.join(" and ")} never joined` : waited);
+  }
+
+  private remove(rank: Rank): void {
+    if (this.ranks.get(rank.hello.rank) !== rank) return;
+    this.ranks.delete(rank.hello.rank);
+    if (this.ranks.size > 0) return;
+    this.broken = undefined;
+    this.dispose();
+  }
+
+  /** Answers that nothing changed, and why. */
+  fail(rank: Rank, code: ErrorCode, message: string, row = -1): void {
+    const { generation } = rank;
+    rank.send(encode({ type: "error", generation, step: this.next, code, row, message }));
+  }
+
+  /** The room does one thing at a time, in the order in which it was asked to. */
+  private inTurn(work: () => Promise<void>): Promise<void> {
+    const done = this.turn.then(work);
+    this.turn = done.catch(() => {});
+    return done;
+  }
+
+  /** Stops waiting for anybody. */
+  dispose(): void {
+    clearTimeout(this.timer);
+    if (!this.taking) this.parts = new Map();
+  }
+}
