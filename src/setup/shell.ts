@@ -1,0 +1,93 @@
+import { spawn } from "node:child_process";
+import { appendFileSync, readFileSync } from "node:fs";
+import { setupLock } from "./paths.ts";
+
+export interface RunOptions {
+  cwd?: string;
+  /** On top of this process's environment. */
+  env?: Record<string, string>;
+  /** Ends the program, with all that it started. */
+  signal?: AbortSignal;
+  /** Every line that the program writes, on either stream. */
+  onLine?: (line: string) => void;
+}
+
+const running = new Set<number>();
+process.once("exit", () => running.forEach(endGroup));
+
+/**
+ * Runs a program to its end and gives what it wrote to standard output. A program that fails, is
+ * ended or cannot be started throws an Error whose message holds its last lines. It is a process
+ * group of its own, which ends with this process.
+ */
+export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      cwd: options.cwd,
+      env: { ...process.env, ...options.env },
+      stdio: ["ignore", "pipe", "pipe"],
+      detached: true,
+    });
+    const { pid } = child;
+    const end = () => pid !== undefined && endGroup(pid);
+    if (pid !== undefined) {
+      running.add(pid);
+      noteInLock(pid);
+    }
+    options.signal?.addEventListener("abort", end);
+
+    let output = "";
+    const tail: string[] = [];
+    const listen = (chunk: string) => {
+      const lines = chunk.split(/[\r\n]+/).filter((line) => line.trim() !== "");
+      tail.push(...lines);
+      tail.splice(0, tail.length - 15);
+      if (options.onLine) lines.forEach(options.onLine);
+    };
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+      output += chunk;
+      listen(chunk);
+    });
+    child.stderr.setEncoding("utf8").on("data", listen);
+
+    const settle = () => {
+      if (pid !== undefined) running.delete(pid);
+      options.signal?.removeEventListener("abort", end);
+    };
+    child.once("error", (error) => {
+      settle();
+      reject(new Error(`${command} cannot be started: ${error.message}`));
+    });
+    child.once("close", (code, signal) => {
+      settle();
+      if (code === 0) return resolve(output);
+      const how = options.signal?.aborted ? `: ${String(options.signal.reason)}` : ` (${signal ?? code})`;
+      reject(new Error([`${command} ${args[0] ?? ""} failed${how}`, ...tail].join("\n  ")));
+    });
+  });
+}
+
+/** Whether a program is there and answers. */
+export async function answers(command: string, args: readonly string[] = ["--version"]): Promise<boolean> {
+  return run(command, args).then(
+    () => true,
+    () => false,
+  );
+}
+
+function endGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGTERM");
+  } catch {
+    // It has ended already.
+  }
+}
+
+/** A set-up that is killed outright leaves its programs running: the next one waits for these too. */
+function noteInLock(pid: number): void {
+  try {
+    if (readFileSync(setupLock, "utf8").startsWith(`${process.pid} `)) appendFileSync(setupLock, `${pid} `);
+  } catch {
+    // No set-up is under way: a command of its own runs the program.
+  }
+}

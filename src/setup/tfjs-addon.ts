@@ -1,0 +1,131 @@
+import { existsSync } from "node:fs";
+import { readdir, readFile, rm, symlink } from "node:fs/promises";
+import { dirname, join, relative } from "node:path";
+import { z } from "zod";
+import { writeAtomic } from "../files/atomic.ts";
+import { fetchLibtensorflow, libtensorflow } from "./libtensorflow.ts";
+import { packageRoot } from "./paths.ts";
+import { say, step } from "./progress.ts";
+import { answers, run } from "./shell.ts";
+
+const addon = join(packageRoot, "node_modules", "@tensorflow", "tfjs-node");
+const stamp = join(addon, ".mixhead-setup.json");
+
+/** What set-up came to: the native addon, or wasm and why. `node` is the Node ABI it holds for. */
+const Outcome = z.object({ node: z.string(), backend: z.enum(["tensorflow", "wasm"]), why: z.string() });
+export type Outcome = z.infer<typeof Outcome>;
+
+/** What the last set-up came to for this Node; undefined where there was none. */
+export async function addonOutcome(): Promise<Outcome | undefined> {
+  try {
+    const outcome = Outcome.parse(JSON.parse(await readFile(stamp, "utf8")));
+    return outcome.node === process.versions.modules ? outcome : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Makes tfjs-node's native addon work: as it is, else by its own download of libtensorflow, else
+ * built against the libtensorflow of the wheel `tensorflow-cpu`. Where none of it succeeds, mixhead
+ * computes with wasm: that is said in one sentence, kept, and tried again only with `retry`.
+ * @returns whether there was anything to do
+ */
+export async function setUpAddon(python: string, retry = false): Promise<boolean> {
+  if (!existsSync(addon)) return false;
+  const before = await addonOutcome();
+  if (before && (before.backend === "tensorflow" || !retry)) return false;
+  const failures: string[] = [];
+  for (const way of [asItIs, ordinaryDownload, wheelBuild]) {
+    try {
+      await way(python);
+      await computes();
+      await keep("tensorflow", "");
+      return true;
+    } catch (error) {
+      failures.push(error instanceof Error ? error.message : String(error));
+    }
+  }
+  const why = failures.at(-1)?.split("\n")[0] ?? "";
+  await keep("wasm", why);
+  say(`  mixhead computes with wasm, since the native tfjs-node cannot be had: ${why}`);
+  return true;
+}
+
+async function keep(backend: Outcome["backend"], why: string): Promise<void> {
+  const outcome: Outcome = { node: process.versions.modules, backend, why };
+  await writeAtomic(stamp, [JSON.stringify(outcome)]);
+}
+
+async function asItIs(): Promise<void> {
+  if (!existsSync(join(addon, "lib"))) throw new Error("tfjs-node has no addon yet");
+}
+
+/** The package's own install script. It is ended where nothing has arrived after 20 seconds. */
+async function ordinaryDownload(): Promise<void> {
+  const arrived = join(addon, "deps", "lib");
+  await rm(join(addon, "deps"), { recursive: true, force: true });
+  await step("tfjs-node: fetching libtensorflow, about 100 MB (400 MB on disk)", async (note) => {
+    const patience = new AbortController();
+    const timer = setTimeout(() => {
+      if (!existsSync(arrived)) patience.abort("its host did not answer in 20 seconds");
+    }, 20_000);
+    const rebuild = ["rebuild", "--ignore-scripts=false", "--foreground-scripts", "@tensorflow/tfjs-node"];
+    const env = { npm_config_fetch_retries: "0", ...nodeHeaders() };
+    await run("npm", rebuild, { cwd: packageRoot, env, signal: patience.signal, onLine: note }).finally(() =>
+      clearTimeout(timer),
+    );
+  }).catch((error: unknown) => {
+    say("  not to be had from its own host");
+    throw error;
+  });
+}
+
+async function wheelBuild(python: string): Promise<void> {
+  if (process.platform !== "linux" || process.arch !== "x64")
+    throw new Error(`there is no other libtensorflow for ${process.platform} on ${process.arch}`);
+  for (const [tool, names] of Object.entries({
+    "a C++ compiler": ["c++", "g++", "clang++"],
+    make: ["make"],
+  })) {
+    const found = await Promise.all(names.map((name) => answers(name)));
+    if (!found.includes(true)) throw new Error(`to build it takes ${tool}, and there is none`);
+  }
+  if (!existsSync(libtensorflow))
+    await step(
+      "tfjs-node: fetching libtensorflow in the wheel tensorflow-cpu, 274 MB (860 MB on disk)",
+      (note) => fetchLibtensorflow(python, note),
+    );
+  await step("tfjs-node: building the addon", async (note) => {
+    const deps = join(addon, "deps");
+    await rm(deps, { recursive: true, force: true });
+    await symlink(relative(dirname(deps), libtensorflow), deps);
+    const env = { ...nodeHeaders(), npm_config_python: python };
+    await run("npm", ["run", "build-addon-from-source"], { cwd: addon, env, onLine: note });
+    await rm(join(addon, "build"), { recursive: true, force: true });
+  });
+}
+
+/** The headers that came with this Node: without them node-gyp downloads them. */
+function nodeHeaders(): Record<string, string> {
+  const prefix = dirname(dirname(process.execPath));
+  return existsSync(join(prefix, "include", "node", "node.h")) ? { npm_config_nodedir: prefix } : {};
+}
+
+/** Node 24 has dropped two functions that tfjs-node calls. */
+const PROBE = `
+const util = require("node:util");
+util.isArray ??= Array.isArray;
+util.isNullOrUndefined ??= (value) => value == null;
+const tf = require("@tensorflow/tfjs-node");
+const a = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+const product = Array.from(tf.matMul(a, a).dataSync()).join();
+if (tf.getBackend() !== "tensorflow" || product !== "7,10,15,22") throw new Error("matMul gave " + product);
+`;
+
+/** Loads the addon in a process of its own, and multiplies two matrices. */
+async function computes(): Promise<void> {
+  const built = await readdir(join(addon, "lib")).catch(() => []);
+  if (built.length === 0) throw new Error("tfjs-node has no addon");
+  await run(process.execPath, ["-e", PROBE], { cwd: packageRoot, env: { TF_CPP_MIN_LOG_LEVEL: "2" } });
+}
