@@ -78,14 +78,20 @@ export const plugin = z.strictObject({
     .default("online-gmm")
     .describe("online-gmm, frozen, kmeans, sinkhorn, or a path to a .ts file that exports a plugin"),
   components: steps.default(1024).describe("K, the number of prototypes"),
-  covariance: z.enum(["shared", "spherical", "diagonal"]).default("shared"),
+  covariance: z
+    .enum(["shared", "spherical", "diagonal"])
+    .default("shared")
+    .describe("one given variance, or estimated ones"),
   variance: positive.default(0.02).describe("covariance shared: tau at beta = 1"),
   floor: z.number().nonnegative().default(1e-6).describe("covariance spherical, diagonal: least variance"),
-  weights: z.enum(["uniform", "estimated"]).default("uniform"),
+  weights: z.enum(["uniform", "estimated"]).default("uniform").describe("pi"),
   weightRate: fraction.default(0.05).describe("weights estimated: rho"),
   forgetting: z
     .strictObject({
-      by: z.enum(["responsibility", "time", "nothing"]).default("responsibility"),
+      by: z
+        .enum(["responsibility", "time", "nothing"])
+        .default("responsibility")
+        .describe("what makes a component forget"),
       retention: fraction.default(0.99).describe("lambda; the memory is 1 / (1 - lambda) samples"),
     })
     .prefault({}),
@@ -118,15 +124,18 @@ export const plugin = z.strictObject({
 });
 
 export const targets = z.strictObject({
-  from: z.enum(["similarity", "responsibility"]).default("similarity"),
+  from: z
+    .enum(["similarity", "responsibility"])
+    .default("similarity")
+    .describe("to the prototypes after the step, or the E-step's own"),
   temperature: schedule("a number above 0", (temperature) => temperature > 0)
     .default(0.04)
     .describe("of the teacher's similarities: a number or a schedule"),
-  balance: z.enum(["sinkhorn", "center", "none"]).default("sinkhorn"),
+  balance: z.enum(["sinkhorn", "center", "none"]).default("sinkhorn").describe("over the batch"),
 });
 
 export const config = z.strictObject({
-  seed: z.int().nonnegative().default(0),
+  seed: z.int().nonnegative().default(0).describe("of everything random"),
   device: z.enum(["auto", "cpu", "cuda"]).default("auto").describe("auto: cuda where there is one"),
   precision: z
     .enum(["float32", "bfloat16", "float16"])
@@ -146,7 +155,7 @@ export const config = z.strictObject({
     .prefault({}),
   head: z
     .strictObject({
-      hidden: steps.default(256),
+      hidden: steps.default(256).describe("width of the projection MLP"),
       dim: steps.default(64).describe("D, the embedding's dimension"),
       norm: z
         .enum(["batch", "none"])
@@ -158,13 +167,13 @@ export const config = z.strictObject({
     .strictObject({
       steps: steps.default(5000).describe("length of every schedule"),
       stop: steps.optional().describe("where the run ends; at train.steps where it is left out"),
-      batch: z.int().min(2).default(128),
-      lr: positive.default(0.003),
-      warmup: z.int().nonnegative().default(60),
-      weightDecay: nonNegative.default(0.04),
+      batch: z.int().min(2).default(128).describe("images a step, drawn with replacement"),
+      lr: positive.default(0.003).describe("rate of AdamW; falls to 0 by a cosine"),
+      warmup: z.int().nonnegative().default(60).describe("steps of linear warm-up of the rate"),
+      weightDecay: nonNegative.default(0.04).describe("of AdamW: a number or a schedule"),
       clip: z.number().nonnegative().default(3).describe("gradient norm; 0: not clipped"),
       momentum: fraction.default(0.99).describe("of the teacher; rises to 1 by a cosine"),
-      studentTemperature: positive.default(0.1),
+      studentTemperature: positive.default(0.1).describe("of the student's similarities"),
       evaluateEvery: steps
         .default(250)
         .describe("steps between two evaluations; there is one at the start and one at the end"),
@@ -173,20 +182,20 @@ export const config = z.strictObject({
     .prefault({}),
   views: z
     .strictObject({
-      global: z.int().min(1).max(8).default(2),
-      local: z.int().min(0).max(32).default(2),
-      globalSize: steps.default(32),
-      localSize: steps.default(16),
-      globalScale: range.default([0.3, 1]),
-      localScale: range.default([0.1, 0.4]),
+      global: z.int().min(1).max(8).default(2).describe("large crops an image: teacher and student see them"),
+      local: z.int().min(0).max(32).default(2).describe("small crops an image: the student alone sees them"),
+      globalSize: steps.default(32).describe("pixels a side"),
+      localSize: steps.default(16).describe("pixels a side"),
+      globalScale: range.default([0.3, 1]).describe("share of the image that a large crop covers"),
+      localScale: range.default([0.1, 0.4]).describe("share of the image that a small crop covers"),
     })
     .prefault({}),
   plugin: plugin.prefault({}),
   targets: targets.prefault({}),
   fit: z
     .strictObject({
-      batch: steps.default(256),
-      epochs: steps.default(1),
+      batch: steps.default(256).describe("rows a step of `mixhead fit`"),
+      epochs: steps.default(1).describe("passes over the file"),
       measureEvery: steps.default(100).describe("steps between two measurements"),
     })
     .prefault({}),

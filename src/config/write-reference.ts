@@ -1,0 +1,7 @@
+import { join } from "node:path";
+import { writeAtomic } from "../files/atomic.ts";
+import { packageRoot } from "../setup/paths.ts";
+import { jsonSchema, markdown } from "./reference.ts";
+
+await writeAtomic(join(packageRoot, "configs", "schema.json"), [jsonSchema()]);
+await writeAtomic(join(packageRoot, "docs", "configuration.md"), [markdown()]);

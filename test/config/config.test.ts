@@ -1,0 +1,81 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { configYaml, parseYaml, resolveConfig } from "../../src/config/load.ts";
+import { jsonSchema, markdown } from "../../src/config/reference.ts";
+import { UserError } from "../../src/errors.ts";
+import { packageRoot } from "../../src/setup/paths.ts";
+
+function complaint(settings: unknown, overrides: string[] = []): string {
+  try {
+    resolveConfig(settings, overrides, "my.yaml");
+  } catch (error) {
+    if (error instanceof UserError) return error.message;
+    throw error;
+  }
+  return "";
+}
+
+describe("configuration", () => {
+  it("is complete where nothing is said, with the documented defaults", () => {
+    const { method, prototypes, plugin, targets } = resolveConfig({});
+    assert.equal(method, "dino");
+    assert.equal(prototypes, "decoupled");
+    assert.deepEqual(plugin.forgetting, { by: "responsibility", retention: 0.99 });
+    assert.equal(plugin.prior.strength, 10);
+    assert.deepEqual(targets, { from: "similarity", temperature: 0.04, balance: "sinkhorn" });
+  });
+
+  it("comes back from its YAML the same", () => {
+    const config = resolveConfig({}, [
+      "plugin.annealing={cosine: {from: 0.2, to: 1, steps: 500}}",
+      "train.lr=1e-4",
+    ]);
+    assert.deepEqual(resolveConfig(parseYaml(configYaml(config), "x")), config);
+  });
+
+  it("lays dotted overrides over the file and leaves the rest", () => {
+    const config = resolveConfig({ train: { batch: 64, lr: 0.01 } }, ["train.lr=0.1", "data.train=all"]);
+    assert.equal(config.train.batch, 64);
+    assert.equal(config.train.lr, 0.1);
+  });
+
+  it("names a wrong key and the nearest right one", () => {
+    assert.equal(
+      complaint({ train: { stp: 3 } }),
+      "my.yaml: train.stp is not a setting; the nearest is train.stop",
+    );
+    assert.equal(complaint({}, ["plugn.x=1"]), "my.yaml: plugn is not a setting; the nearest is plugin");
+  });
+
+  const wrong: [string, RegExp][] = [
+    ["method=dyno", /method is "dyno"; allowed: dino, ibot, carp, swav, msn, pmsn$/],
+    ["train.lr=-1", /train.lr is -1; allowed: a number above 0$/],
+    ["train.batch=1", /train.batch is 1; allowed: a number of at least 2$/],
+    ["plugin.components=1.5", /plugin.components is 1.5; allowed: a whole number$/],
+    ["plugin.annealing=2", /plugin.annealing is 2; allowed: a number above 0, at most 1$/],
+    [
+      "plugin.annealing={cosine: {from: 0, to: 1}}",
+      /annealing.cosine.from is 0; allowed: a number above 0, at most 1$/,
+    ],
+    ["plugin.forgetting.retention=1.1", /retention is 1.1; allowed: a number of at most 1$/],
+    ["views.globalScale=[0.5, 0.1]", /globalScale is \[0.5,0.1\]; allowed: the first is at most the second$/],
+    ["train.stop=6000", /train.stop is 6000; allowed: at most train.steps, which is 5000$/],
+    ["train=5", /train is 5; allowed: a group of settings$/],
+    ["seed", /"seed" is not an override; write key.sub=value/],
+  ];
+  for (const [override, expected] of wrong) {
+    it(`says what is allowed instead of ${override}`, () => {
+      assert.match(complaint({}, [override]), expected);
+    });
+  }
+
+  it("says every mistake at once, a line each", () => {
+    assert.equal(complaint({ seed: -1, method: 3, data: { nam: 1 } }).split("\n").length, 3);
+  });
+
+  it("has its JSON schema and reference up to date (npm run schema)", async () => {
+    assert.equal(await readFile(join(packageRoot, "configs", "schema.json"), "utf8"), jsonSchema());
+    assert.equal(await readFile(join(packageRoot, "docs", "configuration.md"), "utf8"), markdown());
+  });
+});
