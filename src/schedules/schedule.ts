@@ -1,3 +1,6 @@
+import type { ScheduleConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+
 /** The clock of a run, as schedules and plugins see it. */
 export interface Clock {
   /** Steps taken before this one: 0, 1, ... */
@@ -6,4 +9,152 @@ export interface Clock {
   steps: number;
   /** Passes over the training set that are complete: floor(step * batch / images). */
   epoch: number;
+}
+
+/** A value over the clock. Schedules take schedules where they take values, so they compose. */
+export interface Schedule {
+  (clock: Clock): number;
+  /** How records show it, such as "cosine(0.2 to 1, 500 steps)". */
+  readonly text: string;
+  /** Least and largest value that it can take, where that is known beforehand. */
+  readonly range: readonly [low: number, high: number] | undefined;
+}
+
+/** A path from one value to another; `steps` is its length, the run's where it is left out. */
+export interface Between {
+  from: number | Schedule;
+  to: number | Schedule;
+  steps?: number | undefined;
+}
+
+/** Any function of the clock as a schedule. */
+export function schedule(
+  value: (clock: Clock) => number,
+  text = "function of the clock",
+  range?: readonly [number, number],
+): Schedule {
+  return Object.assign((clock: Clock) => value(clock), { text, range });
+}
+
+export function constant(value: number): Schedule {
+  return schedule(() => value, String(value), [value, value]);
+}
+
+/** from + (to - from) t, t from 0 to 1 over `steps`, then `to`. */
+export function linear(path: Between): Schedule {
+  return between("linear", path, (from, to, t) => from * (1 - t) + to * t);
+}
+
+/** to + (from - to) (1 + cos(pi t)) / 2: flat at both ends. */
+export function cosine(path: Between): Schedule {
+  return between("cosine", path, (from, to, t) => {
+    const left = (1 + Math.cos(Math.PI * t)) / 2;
+    return from * left + to * (1 - left);
+  });
+}
+
+/** from (to / from)^t: the same factor at every step. Both ends are above 0. */
+export function exponential(path: Between): Schedule {
+  const positive = "an exponential schedule goes from a value above 0 to a value above 0";
+  for (const end of [asSchedule(path.from), asSchedule(path.to)]) {
+    if (end.range && !(end.range[0] > 0)) throw new UserError(`${positive}, not ${end.text}`);
+  }
+  return between("exponential", path, (from, to, t) => {
+    if (!(from > 0 && to > 0)) throw new UserError(`${positive}, not from ${from} to ${to}`);
+    return from * (to / from) ** t;
+  });
+}
+
+/** `from`, multiplied by `factor` once at each of the steps `at`. */
+export function step(options: { from: number; at: readonly number[]; factor: number }): Schedule {
+  const { from, at, factor } = options;
+  const values = [...at, 0].map((_, passed) => from * factor ** passed);
+  return schedule(
+    (clock) => from * factor ** at.filter((change) => clock.step >= change).length,
+    `step(${from}, times ${factor} at ${at.join(", ")})`,
+    [Math.min(...values), Math.max(...values)],
+  );
+}
+
+/**
+ * From `from` in a line to where `to` begins, over `steps`; then `to`, over what is left of the run:
+ * its clock starts where the warm-up ends.
+ */
+export function warmup(options: {
+  steps: number;
+  from?: number | undefined;
+  to: number | Schedule;
+}): Schedule {
+  const { steps, from = 0 } = options;
+  const to = asSchedule(options.to);
+  return schedule(
+    (clock) => {
+      const rest = { ...clock, steps: Math.max(1, clock.steps - steps) };
+      if (clock.step >= steps) return to({ ...rest, step: clock.step - steps });
+      const t = clock.step / steps;
+      return from * (1 - t) + to({ ...rest, step: 0 }) * t;
+    },
+    `warmup(${from}, ${steps} steps, then ${to.text})`,
+    to.range && [Math.min(from, to.range[0]), Math.max(from, to.range[1])],
+  );
+}
+
+/** The schedule that a configuration describes. */
+export function parseSchedule(config: ScheduleConfig): Schedule {
+  if (typeof config === "number") return constant(config);
+  if ("linear" in config) return linear(parseBetween(config.linear));
+  if ("cosine" in config) return cosine(parseBetween(config.cosine));
+  if ("exponential" in config) return exponential(parseBetween(config.exponential));
+  if ("step" in config) return step(config.step);
+  return warmup({ ...config.warmup, to: parseSchedule(config.warmup.to) });
+}
+
+/**
+ * The same schedule, held to values that `allowed` takes: UserError at once where its range is known,
+ * else at the first step that leaves them. `name` and `words` make the sentence: "annealing is 2; it must be above 0".
+ */
+export function within(
+  inner: Schedule,
+  name: string,
+  words: string,
+  allowed: (value: number) => boolean,
+): Schedule {
+  const checked = (value: number): number => {
+    if (!allowed(value)) throw new UserError(`${name} is ${value} (${inner.text}); it must be ${words}`);
+    return value;
+  };
+  inner.range?.forEach(checked);
+  return schedule((clock) => checked(inner(clock)), inner.text, inner.range);
+}
+
+function parseBetween(config: {
+  from: ScheduleConfig;
+  to: ScheduleConfig;
+  steps?: number | undefined;
+}): Between {
+  return { from: parseSchedule(config.from), to: parseSchedule(config.to), steps: config.steps };
+}
+
+function asSchedule(value: number | Schedule): Schedule {
+  return typeof value === "number" ? constant(value) : value;
+}
+
+function between(
+  name: string,
+  path: Between,
+  value: (from: number, to: number, t: number) => number,
+): Schedule {
+  const [from, to] = [asSchedule(path.from), asSchedule(path.to)];
+  const { steps } = path;
+  const ends = from.range && to.range ? [...from.range, ...to.range] : undefined;
+  return schedule(
+    (clock) => {
+      const [a, b] = [from(clock), to(clock)];
+      const t = Math.min(1, clock.step / (steps ?? clock.steps));
+      // Rounding must not lead out of the path's ends: a beta of 1 + 1e-16 is refused.
+      return Math.min(Math.max(value(a, b, t), Math.min(a, b)), Math.max(a, b));
+    },
+    `${name}(${from.text} to ${to.text}${steps === undefined ? "" : `, ${steps} steps`})`,
+    ends && [Math.min(...ends), Math.max(...ends)],
+  );
 }
