@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { resolveConfig } from "../../src/config/load.ts";
+import { UserError } from "../../src/errors.ts";
+import { commitCheckpoint, latestCheckpoint } from "../../src/experiment/checkpoint.ts";
+import { evaluationsOf, MetricsLog, readMetrics } from "../../src/experiment/metrics-log.ts";
+import { openRun, readRun } from "../../src/experiment/run-folder.ts";
+import { interval } from "../../src/experiment/statistics.ts";
+
+const here = process.cwd();
+let folder: string;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+  process.chdir(folder);
+});
+afterEach(async () => {
+  process.chdir(here);
+  await rm(folder, { recursive: true });
+});
+
+describe("a run's folder", () => {
+  const arms = () => new Map([["joint", resolveConfig({ prototypes: "joint" })]]);
+
+  it("reads back as it was opened", async () => {
+    const opened = await openRun("a", arms(), [3, 4]);
+    assert.deepEqual(await readRun("a"), opened);
+    assert.deepEqual(
+      opened.jobs.map(({ label, config }) => [label, config.seed]),
+      [
+        ["joint (seed 3)", 3],
+        ["joint (seed 4)", 4],
+      ],
+    );
+  });
+
+  it("opens again for the same configuration", async () => {
+    await openRun("a", arms(), [0]);
+    await openRun("a", arms(), [0]);
+  });
+
+  it("refuses another configuration and says where it differs, and leaves the run as it was", async () => {
+    await openRun("a", arms(), [0]);
+    const before = await readFile("runs/a/config.yaml", "utf8");
+    const other = new Map([["joint", resolveConfig({ prototypes: "joint", train: { lr: 0.1 } })]]);
+    await assert.rejects(openRun("a", other, [0]), (error: unknown) => {
+      assert.ok(error instanceof UserError);
+      assert.match(error.message, /arms\.joint\.train\.lr is 0\.003 there, 0\.1 here/);
+      return true;
+    });
+    assert.equal(await readFile("runs/a/config.yaml", "utf8"), before);
+  });
+
+  it("is replaced with force, unless the folder is no run", async () => {
+    await openRun("a", arms(), [0]);
+    await openRun("a", arms(), [1], true);
+    assert.deepEqual((await readRun("a")).seeds, [1]);
+    await mkdir("runs/mine");
+    await assert.rejects(openRun("mine", arms(), [0], true), UserError);
+  });
+
+  it("cannot be called anything that leaves runs/", async () => {
+    for (const name of ["../a", "a/b", "", ".."]) await assert.rejects(openRun(name, arms(), [0]), UserError);
+  });
+});
+
+describe("a checkpoint", () => {
+  const clock = (step: number) => ({ step, seconds: 1, metricsBytes: 0 });
+  const mixture = { n: { shape: [2], data: Float32Array.of(1, 2) } };
+  async function commit(step: number): Promise<void> {
+    await mkdir("incoming", { recursive: true });
+    await writeFile("incoming/encoder", "weights");
+    await commitCheckpoint("checkpoints", "incoming", clock(step), mixture);
+  }
+  beforeEach(() => mkdir("checkpoints"));
+
+  it("comes back whole, the newest one first, and older ones go", async () => {
+    for (const step of [5, 10, 200]) await commit(step);
+    const newest = await latestCheckpoint("checkpoints");
+    assert.equal(newest?.clock.step, 200);
+    assert.deepEqual(newest?.mixture, mixture);
+    await rm("checkpoints/step-0000200", { recursive: true });
+    assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 10);
+    await rm("checkpoints/step-0000010", { recursive: true });
+    assert.equal(await latestCheckpoint("checkpoints"), null);
+  });
+
+  it("is not there where its making was interrupted", async () => {
+    await commit(5);
+    await mkdir("checkpoints/incoming-10");
+    await writeFile("checkpoints/incoming-10/clock.json", JSON.stringify(clock(10)));
+    assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 5);
+  });
+
+  it("that is damaged is named, not skipped", async () => {
+    await commit(5);
+    await writeFile("checkpoints/step-0000005/clock.json", "{");
+    await assert.rejects(latestCheckpoint("checkpoints"), /step-0000005 is not a checkpoint/);
+  });
+});
+
+describe("metrics.jsonl", () => {
+  it("is cut to where a checkpoint was taken", async () => {
+    const log = new MetricsLog("m.jsonl");
+    await log.append({ step: 1, loss: 2 });
+    const size = await log.size();
+    await log.append({ step: 2, loss: 3 });
+    await new MetricsLog("m.jsonl").cutTo(size);
+    assert.deepEqual(await readMetrics("m.jsonl"), [{ step: 1, loss: 2 }]);
+  });
+
+  it("keeps evaluations apart from training lines", async () => {
+    const evaluation = { step: 0, knn: 0.3, unique: { "0.5": 1 }, used: 0.2, perplexity: 3, seconds: 1 };
+    assert.deepEqual(evaluationsOf([{ step: 0, loss: 1 }, evaluation]), [evaluation]);
+  });
+
+  it("names the line that is damaged", async () => {
+    await appendFile("m.jsonl", '{"step":1}\n{"step":\n');
+    await assert.rejects(readMetrics("m.jsonl"), /m\.jsonl, line 2/);
+  });
+});
+
+describe("an interval over seeds", () => {
+  it("is Student's t: three values need 4.303 standard errors", () => {
+    const [low, high] = interval([1, 2, 3]) ?? [0, 0];
+    assert.ok(Math.abs(low - (2 - 4.302653 / Math.sqrt(3))) < 1e-5);
+    assert.ok(Math.abs(high - (2 + 4.302653 / Math.sqrt(3))) < 1e-5);
+    assert.equal(interval([1]), null);
+  });
+});
