@@ -1,0 +1,75 @@
+"""A rank's half of a checkpoint: files in one folder, which the plugin then takes into its own.
+
+encoder.safetensors   the teacher's encoder, the one that is evaluated and exported
+head.safetensors      the teacher's head
+student.safetensors   the student, encoder and head
+training.pt           optimizer, gradient scaler, centre, step: what only training needs
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mixhead.worker.errors import WorkerError
+from mixhead.worker.step import State
+
+
+def save(state: State, checkpoint_dir: str | Path) -> Path:
+    """Writes the state to ``checkpoint_dir/incoming-STEPS`` and returns this folder, once it is on disk."""
+    folder = Path(checkpoint_dir).resolve() / f"incoming-{state.step}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    _save_weights(state.teacher.encoder, folder / "encoder.safetensors")
+    _save_weights(state.teacher.head, folder / "head.safetensors")
+    _save_weights(state.student, folder / "student.safetensors")
+    torch.save(
+        {
+            "step": state.step,
+            "optimizer": state.optimizer.state_dict(),
+            "scaler": state.scaler.state_dict(),
+            "center": state.center.value,
+            "measured": {name: float(value) for name, value in state.measured.items()},
+        },
+        folder / "training.pt",
+    )
+    for path in [*folder.iterdir(), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    return folder
+
+
+def restore(state: State, folder: str | Path) -> None:
+    """Brings the state to where ``save`` was called; the mirror comes from the plugin.
+
+    Raises WorkerError where a file is missing, damaged or of another network.
+    """
+    folder = Path(folder)
+    try:
+        state.teacher.encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+        state.teacher.head.load_state_dict(load_file(folder / "head.safetensors"))
+        state.student.load_state_dict(load_file(folder / "student.safetensors"))
+        training = torch.load(folder / "training.pt", map_location=state.device, weights_only=True)
+        state.optimizer.load_state_dict(training["optimizer"])
+        state.scaler.load_state_dict(training["scaler"])
+        state.center.value = training["center"]
+        state.step = training["step"]
+        state.measured = training["measured"]
+    except FileNotFoundError as error:
+        raise WorkerError(f"the checkpoint {folder} lacks {Path(error.filename or '').name}") from error
+    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise WorkerError(
+            f"the checkpoint {folder} is damaged or of another configuration: {reason}"
+        ) from error
+
+
+def _save_weights(module: nn.Module, path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, path)

@@ -1,0 +1,98 @@
+"""The training loop of one rank: draw, embed, ask the plugin, learn; and do what the plugin commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixhead.bridge.client import Client
+from mixhead.worker import checkpoint
+from mixhead.worker.augment import Crop, augment
+from mixhead.worker.config import Assignment, Config, parse_assignment
+from mixhead.worker.data import Dataset, load
+from mixhead.worker.errors import WorkerError
+from mixhead.worker.measure import measure
+from mixhead.worker.randomness import generator
+from mixhead.worker.step import State, choose_device, finish, start, student_rows, teacher_rows
+
+
+def train(client: Client, rank: int) -> None:
+    """Connects and trains until the plugin says stop. Raises WorkerError or one of the bridge's errors."""
+    welcome = client.connect()
+    assignment = parse_assignment(welcome.config)
+    config = assignment.config
+    dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
+    state = prepare(assignment, welcome.step, welcome.prototypes)
+    stopped = obey(welcome.commands, client, state, dataset, assignment)
+
+    began, waited = time.perf_counter(), 0.0
+    while not stopped:
+        t = state.step
+        views = draw(config, dataset, t, rank, state.device)
+        h = teacher_rows(state, views[:1])
+        took, began = time.perf_counter() - began, time.perf_counter()
+        measured = {name: float(value) for name, value in state.measured.items()}
+        epoch = t * config.train.batch // len(dataset.train_images)
+        client.send_embeddings(
+            t,
+            epoch,
+            None if state.mirror is None else h,
+            {**measured, "stepSeconds": took, "waitSeconds": waited},
+        )
+        z = student_rows(state, views)
+        asked = time.perf_counter()
+        answer = client.receive_targets(t)
+        waited = time.perf_counter() - asked
+        finish(state, h, z, answer)
+        stopped = obey(answer.commands, client, state, dataset, assignment)
+
+
+def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None) -> State:
+    """The state at the step that the plugin expects next: the start, or where the checkpoint was written."""
+    state = start(assignment.config, choose_device(assignment.config.device))
+    if assignment.resume is not None:
+        checkpoint.restore(state, assignment.resume)
+    if state.step != step:
+        raise WorkerError(f"the plugin expects step {step}, but the worker's state is at step {state.step}")
+    if state.mirror is not None and prototypes is not None:
+        state.mirror.update(torch.tensor(prototypes))
+    return state
+
+
+def draw(config: Config, dataset: Dataset, step: int, rank: int, device: torch.device) -> list[Tensor]:
+    """The views of step's batch, drawn with replacement: global ones first, then the local ones."""
+    n = len(dataset.train_images)
+    positions = torch.randint(n, (config.train.batch,), generator=generator(config.seed, "batch", step, rank))
+    images = torch.from_numpy(np.array(dataset.train_images[positions.numpy()])).to(device)
+    mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
+    random = generator(config.seed, "augment", step, rank)
+    return [augment(images, crop, mean, std, random) for crop in crops(config)]
+
+
+def crops(config: Config) -> Iterator[Crop]:
+    """The resolutions of a step's views, the global one first."""
+    views = config.views
+    yield Crop(views.global_, views.global_size, views.global_scale)
+    if views.local:
+        yield Crop(views.local, views.local_size, views.local_scale)
+
+
+def obey(commands: list[str], client: Client, state: State, dataset: Dataset, assignment: Assignment) -> bool:
+    """Carries out the commands in order, each answered by a result. True where the run ends with them."""
+    for command in commands:
+        began = time.perf_counter()
+        scalars = {name: float(value) for name, value in state.measured.items()}
+        text: dict[str, str] = {}
+        tensors: dict[str, np.ndarray] = {}
+        if command == "evaluate":
+            measurement = measure(state, dataset)
+            scalars, tensors = {**scalars, **measurement.scalars}, measurement.tensors
+        elif command == "checkpoint":
+            text["path"] = str(checkpoint.save(state, assignment.checkpoint_dir))
+        scalars["seconds"] = time.perf_counter() - began
+        client.send_result(command, state.step, scalars, text, tensors)
+    return "stop" in commands

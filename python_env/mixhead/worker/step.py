@@ -1,0 +1,175 @@
+"""One training step as functions of (state, views, answer): no socket, no clock, no random numbers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixhead.heads import JointHead, PrototypeMirror
+from mixhead.losses import Center, dino_loss, sinkhorn_targets, softmax_targets
+from mixhead.worker.config import Config
+from mixhead.worker.errors import WorkerError
+from mixhead.worker.network import Network, build_network
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Answer(Protocol):
+    """What the plugin says to a step: the clock's values; the arm's prototypes and targets, if it has them."""
+
+    scalars: dict[str, float]
+    rows: np.ndarray | None  # (R, D)
+    indices: np.ndarray | None  # (R,); without it the rows are all K
+    targets: np.ndarray | None  # (N, K)
+
+
+@dataclass
+class State:
+    """Everything that a step changes. ``measured`` is what the last step found, for the plugin to log."""
+
+    config: Config
+    device: torch.device
+    student: Network
+    teacher: Network
+    mirror: PrototypeMirror | None  # None in the joint arm, whose prototypes are the head's last layer
+    center: Center
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    step: int = 0
+    measured: dict[str, Tensor | float] = field(default_factory=dict)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` is cuda where there is one. On the CPU every operation is made deterministic."""
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise WorkerError("device: there is no CUDA device here; use device=cpu or device=auto")
+    device = torch.device("cuda" if available and name != "cpu" else "cpu")
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True)
+    return device
+
+
+def start(config: Config, device: torch.device) -> State:
+    """The state before the first step."""
+    student = build_network(config).to(device, memory_format=torch.channels_last)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    components, dim = config.plugin.components, config.head.dim
+    trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    # As DINO does: biases and the affine parameters of norms are not decayed.
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "decays": True},
+        {"params": [p for p in trained if p.ndim <= 1], "decays": False},
+    ]
+    return State(
+        config=config,
+        device=device,
+        student=student,
+        teacher=teacher,
+        mirror=None if config.prototypes == "joint" else PrototypeMirror(components, dim, device),
+        center=Center(components, device=device),
+        optimizer=torch.optim.AdamW([g for g in groups if g["params"]], fused=True),
+        scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
+    )
+
+
+def teacher_rows(state: State, views: Sequence[Tensor]) -> Tensor:
+    """The teacher's embeddings of the global views, float32 unit rows (N, D), without gradient."""
+    with torch.no_grad(), _autocast(state):
+        return state.teacher(views)
+
+
+def student_rows(state: State, views: Sequence[Tensor]) -> Tensor:
+    """The student's embeddings of all views, global ones first, float32 unit rows (V B, D)."""
+    with _autocast(state):
+        return state.student(views)
+
+
+def finish(state: State, h: Tensor, z: Tensor, answer: Answer) -> None:
+    """Loss of the student's rows z against the teacher's h, optimizer, EMA; counts the step.
+
+    Raises WorkerError where the answer does not fit the step, or the loss is not finite.
+    """
+    clock = answer.scalars
+    targets, logits = _targets_and_logits(state, h, z, answer)
+    views = state.config.views
+    loss = dino_loss(logits, targets, views.global_ + views.local, _value(clock, "studentTemperature"))
+
+    for group in state.optimizer.param_groups:
+        group["lr"] = _value(clock, "lr")
+        group["weight_decay"] = _value(clock, "weightDecay") if group["decays"] else 0.0
+    state.optimizer.zero_grad(set_to_none=True)
+    state.scaler.scale(loss).backward()
+    if state.mirror is None and _value(clock, "freezePrototypes"):
+        state.student.head.last_layer.weight_v.grad = None
+    state.scaler.unscale_(state.optimizer)
+    clip = state.config.train.clip
+    norm = torch.nn.utils.clip_grad_norm_(
+        state.student.parameters(), clip if clip > 0 else float("inf"), foreach=True
+    )
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+
+    with torch.no_grad():
+        torch._foreach_lerp_(
+            list(state.teacher.parameters()), list(state.student.parameters()), 1 - _value(clock, "momentum")
+        )
+    state.step += 1
+    state.measured = {"loss": loss.detach(), "gradNorm": norm, "spread": spread(h)}
+
+
+def spread(rows: Tensor) -> Tensor:
+    """1 - |mean| of unit rows (N, D): 0 where all are one point, near 1 where they fill the sphere."""
+    return 1 - rows.mean(dim=0).norm()
+
+
+def prototypes(state: State) -> Tensor:
+    """The unit prototypes (K, D) that the teacher's embeddings are compared with now."""
+    if state.mirror is not None:
+        return state.mirror.rows
+    head = state.teacher.head
+    assert isinstance(head, JointHead)
+    return head.last_layer.weight.detach()
+
+
+def _targets_and_logits(state: State, h: Tensor, z: Tensor, answer: Answer) -> tuple[Tensor, Tensor]:
+    """Target probabilities (N, K) of the teacher's rows and the student's cosines (V B, K)."""
+    if state.mirror is None:
+        temperature = _value(answer.scalars, "teacherTemperature")
+        with torch.no_grad():
+            logits = state.teacher.head.last_layer(h)
+        balance = state.config.targets.balance
+        if balance == "center":
+            targets = state.center.targets(logits, temperature)
+        else:
+            targets = (sinkhorn_targets if balance == "sinkhorn" else softmax_targets)(logits, temperature)
+        return targets, state.student.head.last_layer(z)
+
+    if answer.rows is not None:
+        indices = None if answer.indices is None else torch.tensor(answer.indices)
+        try:
+            state.mirror.update(torch.tensor(answer.rows), indices)
+        except ValueError as error:
+            raise WorkerError(f"step {state.step}: {error}") from error
+    expected = (len(h), state.config.plugin.components)
+    if answer.targets is None or answer.targets.shape != expected:
+        found = "none" if answer.targets is None else str(answer.targets.shape)
+        raise WorkerError(f"step {state.step}: targets of shape {expected} were expected, there were {found}")
+    return torch.tensor(answer.targets, dtype=torch.float32, device=state.device), state.mirror(z)
+
+
+def _value(clock: dict[str, float], name: str) -> float:
+    if name not in clock:
+        raise WorkerError(f"the plugin's answer has no value for {name}")
+    return clock[name]
+
+
+def _autocast(state: State) -> torch.autocast:
+    precision = _DTYPES[state.config.precision]
+    return torch.autocast(state.device.type, dtype=precision, enabled=precision != torch.float32)
