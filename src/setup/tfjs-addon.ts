@@ -102,7 +102,7 @@ async function wheelBuild(python: string): Promise<void> {
     await symlink(relative(dirname(deps), libtensorflow), deps);
     const env = { ...nodeHeaders(), npm_config_python: python };
     await run("npm", ["run", "build-addon-from-source"], { cwd: addon, env, onLine: note });
-    await rm(join(addon, "build"), { recursive: true, force: true });
+    await rm(join(addon, "build-tmp-napi-v8"), { recursive: true, force: true });
   });
 }
 
