@@ -1,0 +1,33 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { UserError } from "../errors.ts";
+import { loadTensorflow } from "./tensorflow.ts";
+
+export type BackendName = "tensorflow" | "wasm";
+
+/**
+ * Makes the tfjs backend that computes the mixture the active one. `auto` takes tensorflow where
+ * its native library loads, else wasm. `log` gets one sentence: which one it is, and why.
+ *
+ * @throws UserError where a backend is asked for by name and does not load.
+ */
+export async function openBackend(
+  choice: "auto" | BackendName,
+  log: (line: string) => void = () => {},
+): Promise<BackendName> {
+  const missing = choice === "wasm" ? undefined : loadTensorflow();
+  if (choice === "tensorflow" && missing !== undefined) {
+    throw new UserError(
+      `backend tensorflow does not load: ${missing}; run npm start, which sets it up, or choose backend=wasm`,
+    );
+  }
+  const name: BackendName = choice === "wasm" || missing !== undefined ? "wasm" : "tensorflow";
+  if (name === "wasm") await import("@tensorflow/tfjs-backend-wasm");
+  if (!(await tf.setBackend(name))) throw new UserError(`backend ${name} does not start on this machine`);
+  log(`The mixture runs on tfjs ${name}${reason(choice, missing)}.`);
+  return name;
+}
+
+function reason(choice: string, missing: string | undefined): string {
+  if (missing !== undefined) return `, since tensorflow does not load: ${missing}`;
+  return choice === "auto" ? "" : ", as configured";
+}

@@ -1,0 +1,35 @@
+import { createRequire } from "node:module";
+import util from "node:util";
+import * as tf from "@tensorflow/tfjs-core";
+import { sentence } from "../errors.ts";
+
+/**
+ * Loads tfjs-node, which registers the backend "tensorflow" with the tfjs-core that we use. It is an
+ * optional dependency with a native part, so it is looked for at run time.
+ *
+ * @returns nothing where it loaded, else why it did not.
+ */
+export function loadTensorflow(): string | undefined {
+  if (tf.findBackendFactory("tensorflow") !== null) return undefined;
+  // libtensorflow greets on standard error. Its oneDNN kernels made no step faster and cannot be silenced.
+  process.env.TF_CPP_MIN_LOG_LEVEL ??= "1";
+  process.env.TF_ENABLE_ONEDNN_OPTS ??= "0";
+  // tfjs-node 4.22 calls two helpers that Node 23 removed and Node 22 warns of.
+  Object.assign(util, {
+    isNullOrUndefined: (value: unknown) => value === null || value === undefined,
+    isArray: Array.isArray,
+  });
+  try {
+    createRequire(import.meta.url)("@tensorflow/tfjs-node");
+    return undefined;
+  } catch (error) {
+    return explain(error);
+  }
+}
+
+function explain(error: unknown): string {
+  const text = sentence(error).split("\n")[0] ?? "";
+  if (text.includes("Cannot find module '@tensorflow/tfjs-node'")) return "tfjs-node is not installed";
+  if (text.includes("native addon module")) return "the native part of tfjs-node is not built";
+  return text;
+}
