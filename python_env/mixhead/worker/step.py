@@ -21,7 +21,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 
 class Answer(Protocol):
-    """What the plugin says to a step: the clock's values; the arm's prototypes and targets, if it has them."""
+    """What the plugin says to a step: the clock's values; prototypes and targets where the arm has them."""
 
     scalars: dict[str, float]
     rows: np.ndarray | None  # (R, D)
@@ -53,6 +53,8 @@ def choose_device(name: str) -> torch.device:
     device = torch.device("cuda" if available and name != "cpu" else "cpu")
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
+        # On by default with the above, this would write NaN into every new tensor: a third of a step.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     return device
 
 
