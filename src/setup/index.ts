@@ -1,0 +1,29 @@
+import { join } from "node:path";
+import { CIFAR10, setUpData } from "./cifar10.ts";
+import { dataDir, pythonEnv } from "./paths.ts";
+import { duration, say } from "./progress.ts";
+import { pythonPath } from "./python.ts";
+import { setUpPython } from "./python-environment.ts";
+import { setUpAddon } from "./tfjs-addon.ts";
+
+export interface SetUpOptions {
+  /** When set-up began, in milliseconds of the epoch. */
+  start: number;
+  /** Tries again what an earlier set-up did without. */
+  retry: boolean;
+  /** Whether stage one has installed the npm packages. */
+  installed: boolean;
+}
+
+/**
+ * Set-up, stage two: the Python environment (unless MIXHEAD_PYTHON names another), tfjs-node's addon
+ * and CIFAR-10. Prints nothing where everything is there.
+ */
+export async function setUpAll({ start, retry, installed }: SetUpOptions): Promise<void> {
+  let worked = installed;
+  if (!process.env.MIXHEAD_PYTHON)
+    worked = (await setUpPython(pythonEnv, "about 3.1 GB to fetch, 5.8 GB on disk")) || worked;
+  worked = (await setUpAddon(pythonPath(), retry)) || worked;
+  worked = (await setUpData(CIFAR10, join(dataDir(), "cifar10"))) || worked;
+  if (worked) say(`set-up took ${duration(Date.now() - start)}`);
+}
