@@ -1,0 +1,200 @@
+"""Starts workers for the TypeScript side and watches over them.
+
+Two lives of one file. In the control process, which Node starts through pythonia, `answer` is the one
+function that is called: JSON in, JSON out, never an exception and never a NaN. As a program,
+`python -m mixhead.worker.launch work ...` is the worker itself, tied to the life of the control process
+by its standard input: whatever ends Node ends the control process, and that ends the workers.
+
+Only the standard library is imported here, so that the control process stays small.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightly",
+    "numpy",
+    "scikit-learn",
+    "safetensors",
+    "pyzmq",
+    "msgpack",
+)
+MODULE = "mixhead.worker.launch"
+TAIL_BYTES = 8192
+_SOURCE = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    log: str
+    log_start: int
+
+
+_workers: dict[int, _Worker] = {}
+
+
+def answer(text: str) -> str:
+    """Carries out one request, `{"do": ACTION, ...}`; gives `{"ok": ...}` or `{"error": sentence}`."""
+    try:
+        request = json.loads(text)
+        action = _ACTIONS[request.pop("do")]
+        return json.dumps({"ok": action(**request)}, allow_nan=False)
+    except Exception as error:  # nothing may cross to JavaScript as an exception
+        return json.dumps({"error": f"{type(error).__name__}: {error}"})
+
+
+def _begin() -> int:
+    """Makes this process independent of the terminal and dependent on its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Node's to handle
+    with contextlib.suppress(PermissionError):  # it leads its group already
+        os.setsid()
+    os.dup2(2, 1)  # standard output is Node's, for results
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    return os.getpid()
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _preflight() -> dict[str, Any]:
+    """What this Python has, asked of a process of its own: torch and CUDA would stay loaded here."""
+    command = [sys.executable, "-m", MODULE, "describe"]
+    done = subprocess.run(
+        command, env=_environment({}), stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    if done.returncode != 0:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
+    return json.loads(done.stdout)
+
+
+def _launch(id: int, arguments: list[str], env: dict[str, str], log: str) -> int:
+    """Starts a worker in a session of its own, where no signal of the terminal reaches it. Gives its pid."""
+    with open(log, "ab") as file:
+        start = file.seek(0, os.SEEK_END)
+        process = subprocess.Popen(
+            [sys.executable, "-m", MODULE, "work", *arguments],
+            env=_environment(env),
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _workers[id] = _Worker(process, log, start)
+    return process.pid
+
+
+def _environment(extra: dict[str, str]) -> dict[str, str]:
+    """The environment of a child: this package first, so that both sides are of one version."""
+    paths = [str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", **extra}
+
+
+def _reap() -> list[dict[str, Any]]:
+    """The workers that have ended since the last call, with the end of what they wrote."""
+    ended = {id: worker for id, worker in _workers.items() if _has_ended(worker.process.pid)}
+    return [{"id": id, **_bury(_workers.pop(id))} for id in ended]
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _bury(worker: _Worker) -> dict[str, Any]:
+    pid = worker.process.pid
+    _kill_group(pid)  # what the worker itself had started; the pid stays taken until the wait below
+    status = worker.process.wait()
+    if worker.process.stdin:
+        worker.process.stdin.close()
+    with open(worker.log, "rb") as file:
+        file.seek(max(worker.log_start, os.path.getsize(worker.log) - TAIL_BYTES))
+        tail = file.read().decode(errors="replace")
+    name = signal.Signals(-status).name if status < 0 else None
+    return {"pid": pid, "code": None if status < 0 else status, "signal": name, "tail": tail}
+
+
+def _stop(id: int, grace: float) -> None:
+    """Asks a worker to end, and kills it where it has not after `grace` seconds."""
+    worker = _workers.get(id)
+    if worker is None:
+        return
+    worker.process.send_signal(signal.SIGTERM)
+
+    def insist() -> None:
+        if _workers.get(id) is worker:
+            _kill_group(worker.process.pid)
+
+    timer = threading.Timer(grace, insist)
+    timer.daemon = True
+    timer.start()
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+_ACTIONS: dict[str, Callable[..., Any]] = {
+    "begin": _begin,
+    "preflight": _preflight,
+    "launch": _launch,
+    "reap": _reap,
+    "stop": _stop,
+}
+
+
+def describe() -> dict[str, Any]:
+    """Versions and devices of this Python."""
+    import torch
+
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "python": sys.executable,
+        "versions": versions,
+        "cuda": torch.cuda.is_available(),
+        "devices": ["cpu", *(f"cuda:{index} {name}" for index, name in enumerate(gpus))],
+    }
+
+
+def work(arguments: list[str]) -> int:
+    """The worker, until it is done or the control process is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_control, daemon=True).start()
+    from mixhead.worker.__main__ import main
+
+    return main(arguments)
+
+
+def _end_with_control() -> None:
+    while os.read(0, 1):
+        pass
+    os.killpg(0, signal.SIGKILL)  # this process leads its group, which has its data loaders too
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "describe":
+        print(json.dumps(describe()))
+    else:
+        sys.exit(work(sys.argv[2:]))

@@ -1,0 +1,252 @@
+import { ChildProcess } from "node:child_process";
+import { access, constants } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { RunError, UserError } from "../errors.ts";
+import { plain, pythonSentence } from "./python-error.ts";
+
+/** What a Python has. */
+export interface Preflight {
+  /** The interpreter's path. */
+  python: string;
+  /** Of Python itself and of the packages that are installed. */
+  versions: Record<string, string>;
+  cuda: boolean;
+  /** "cpu", "cuda:0 NAME", ... */
+  devices: string[];
+}
+
+export interface WorkerOptions {
+  endpoint: string;
+  run: string;
+  mixture: string;
+  rank: number;
+  world: number;
+  /** Seconds that any of the worker's waits may take. */
+  deadline?: number;
+  /** Beside this process's own environment. */
+  env: Record<string, string>;
+  /** The file that its output is appended to. */
+  log: string;
+}
+
+/** A question to launch.py: an action of its, and that action's arguments. */
+type Request = { do: string } & Record<string, unknown>;
+
+/** How a worker ended. */
+export interface WorkerExit {
+  /** Its status; null where a signal ended it. */
+  code: number | null;
+  signal: string | null;
+  /** The end of what it wrote. */
+  stderrTail: string;
+  /** What went wrong, in one sentence; "" after a regular end. */
+  error: string;
+}
+
+export interface Worker {
+  pid: number;
+  exited: Promise<WorkerExit>;
+  /** Asks it to end, kills it after `grace` seconds (5), and waits for that. */
+  stop(grace?: number): Promise<WorkerExit>;
+}
+
+const LAUNCH_PY = fileURLToPath(new URL("../../python_env/mixhead/worker/launch.py", import.meta.url));
+const POLL_MS = 200;
+
+const answer = z.union([z.strictObject({ ok: z.unknown() }), z.strictObject({ error: z.string() })]);
+const preflight = z.strictObject({
+  python: z.string(),
+  versions: z.record(z.string(), z.string()),
+  cuda: z.boolean(),
+  devices: z.array(z.string()),
+});
+const ended = z.array(
+  z.strictObject({
+    id: z.int(),
+    pid: z.int(),
+    code: z.int().nullable(),
+    signal: z.string().nullable(),
+    tail: z.string(),
+  }),
+);
+
+/** What is used of pythonia: it starts one Python as it is imported, and another after `exit`. */
+const pythonia = z.object({
+  default: z.object({
+    python: z.custom<Pythonia>((value) => typeof value === "function"),
+    com: z.custom<{ proc: unknown }>(
+      (value) => typeof value === "object" && value !== null && "proc" in value,
+    ),
+  }),
+});
+type Pythonia = ((file: string) => Promise<LaunchModule>) & { exit(): void };
+interface LaunchModule {
+  /** The function `answer` of launch.py; the dollar sign says that the last argument holds options. */
+  answer$(request: string, options: { $timeout: number }): Promise<unknown>;
+}
+
+/**
+ * The Python process that launches workers: pythonia's, behind deadlines and a watch. Only JSON
+ * strings cross, because a NaN would end this process. There is one at a time.
+ */
+export class PythonControl {
+  private static current: PythonControl | undefined;
+  /** By their number here, since a worker may end before its process id is known. */
+  private readonly workers = new Map<number, (exit: WorkerExit) => void>();
+  private launched = 0;
+  /** Settles as the process ends. */
+  private readonly gone: Promise<string>;
+
+  private constructor(
+    private readonly bridge: Pythonia,
+    private readonly module: Promise<LaunchModule>,
+    private readonly process: ChildProcess,
+    private readonly deadline: number,
+  ) {
+    this.process.on("error", () => {}); // a message to a process that has just ended
+    this.gone = new Promise((resolve) => {
+      const tell = () => resolve(this.process.signalCode ?? `status ${this.process.exitCode}`);
+      if (this.process.exitCode !== null || this.process.signalCode !== null) tell();
+      else this.process.once("exit", tell);
+    });
+    void this.gone.then((how) => this.lose(how));
+    this.module.catch(() => {}); // reported where it is awaited
+  }
+
+  /**
+   * Starts the process. `deadline`: seconds that it may take to answer anything.
+   *
+   * @throws UserError where there is no such interpreter, RunError where it does not start.
+   */
+  static async start({
+    python,
+    deadline = 60,
+  }: {
+    python: string;
+    deadline?: number;
+  }): Promise<PythonControl> {
+    await access(python, constants.X_OK).catch(() => {
+      throw new UserError(
+        `${python} is not a program that can be run: MIXHEAD_PYTHON says which Python to use`,
+      );
+    });
+    if (PythonControl.current) throw new Error("there is a control process already: close it first");
+    const before = process.env.PYTHON_BIN;
+    process.env.PYTHON_BIN = python;
+    try {
+      const { python: bridge, com } = pythonia.parse(await import("pythonia")).default;
+      const module = bridge(LAUNCH_PY);
+      if (!(com.proc instanceof ChildProcess)) throw new Error("pythonia has started no process");
+      const control = new PythonControl(bridge, module, com.proc, deadline);
+      PythonControl.current = control;
+      await control.ask(z.int(), { do: "begin" }).catch(async (error) => {
+        await control.close();
+        throw error;
+      });
+      return control;
+    } finally {
+      if (before === undefined) delete process.env.PYTHON_BIN;
+      else process.env.PYTHON_BIN = before;
+    }
+  }
+
+  /** Versions and devices; seconds, since torch is loaded. Throws RunError where torch cannot be. */
+  preflight(): Promise<Preflight> {
+    return this.ask(preflight, { do: "preflight" }, Math.max(this.deadline, 180));
+  }
+
+  /** Starts a worker process. It ends with this process, whatever ends that. */
+  async launch(options: WorkerOptions): Promise<Worker> {
+    const { env, log, deadline, ...named } = options;
+    const all = { ...named, ...(deadline !== undefined && { deadline }) };
+    const args = Object.entries(all).map(([name, value]) => `--${name}=${value}`);
+    const id = this.launched++;
+    const exited = new Promise<WorkerExit>((resolve) => this.workers.set(id, resolve));
+    try {
+      const pid = await this.ask(z.int(), { do: "launch", id, arguments: args, env, log });
+      if (this.workers.size === 1) void this.watch();
+      return { pid, exited, stop: (grace = 5) => this.stop(id, grace).then(() => exited) };
+    } catch (error) {
+      this.workers.delete(id);
+      throw error;
+    }
+  }
+
+  /** Ends the workers and the process; nothing is left that would keep Node from ending. */
+  async close(): Promise<void> {
+    await Promise.all([...this.workers.keys()].map((id) => this.stop(id, 5)));
+    while (this.workers.size > 0) await this.reap().catch(() => this.workers.clear());
+    this.process.kill("SIGTERM");
+    const patience = setTimeout(() => this.process.kill("SIGKILL"), 2000);
+    await this.gone;
+    clearTimeout(patience);
+  }
+
+  /** Where the process is gone, so is the worker. */
+  private async stop(id: number, grace: number): Promise<void> {
+    await this.ask(z.null(), { do: "stop", id, grace }).catch(() => {});
+  }
+
+  /** One question to launch.py. Throws RunError: what it answered, that it is gone, or that it is silent. */
+  private async ask<T>(schema: z.ZodType<T>, request: Request, seconds = this.deadline): Promise<T> {
+    const timer = new AbortController();
+    const failed = (why: string) =>
+      new RunError(
+        "worker-failed",
+        `Python could not ${request.do === "begin" ? "start" : request.do}: ${why}`,
+      );
+    try {
+      const text = await Promise.race([
+        this.question(request).catch((error) => {
+          throw failed(
+            pythonSentence(error instanceof Error ? (error.stack ?? error.message) : String(error)),
+          );
+        }),
+        this.gone.then((how) => {
+          throw failed(`the process that launches workers has ended (${how})`);
+        }),
+        sleep(seconds * 1000, undefined, { signal: timer.signal }).then(() => {
+          throw new RunError("deadline", `Python did not answer "${request.do}" within ${seconds} s`);
+        }),
+      ]);
+      const reply = answer.parse(JSON.parse(z.string().parse(text)));
+      if ("error" in reply) throw failed(reply.error);
+      return schema.parse(reply.ok);
+    } finally {
+      timer.abort();
+    }
+  }
+
+  private async question(request: object): Promise<unknown> {
+    const module = await this.module;
+    return module.answer$(JSON.stringify(request), { $timeout: Number.POSITIVE_INFINITY });
+  }
+
+  /** Looks after the workers as long as there are any. */
+  private async watch(): Promise<void> {
+    while (this.workers.size > 0) await this.reap().catch(() => {}); // if the process is gone, `lose` tells
+  }
+
+  private async reap(): Promise<void> {
+    await sleep(POLL_MS);
+    if (this.workers.size === 0) return;
+    for (const { id, pid, code, signal, tail } of await this.ask(ended, { do: "reap" })) {
+      const how = signal === null ? `ended with status ${code}` : `was ended by ${signal}`;
+      const said = pythonSentence(tail);
+      const error = code === 0 ? "" : `the worker (process ${pid}) ${how}${said && `: ${said}`}`;
+      this.workers.get(id)?.({ code, signal, stderrTail: plain(tail), error });
+      this.workers.delete(id);
+    }
+  }
+
+  /** The process has ended, and its workers with it. */
+  private lose(how: string): void {
+    PythonControl.current = undefined;
+    this.bridge.exit(); // its timer would keep Node alive
+    const error = `the Python process that launches workers has ended (${how}), and its workers with it`;
+    for (const resolve of this.workers.values()) resolve({ code: null, signal: null, stderrTail: "", error });
+    this.workers.clear();
+  }
+}
