@@ -134,12 +134,12 @@ export class Arm implements Room {
 
   lost(_rank: number, why: string): void {
     this.fail(
-      new RunError("peer-lost", `the worker of ${this.job.arm} was lost at step ${this.steps}: ${why}`),
+      new RunError("peer-lost", `${this.job.label}: the worker was lost at step ${this.steps}: ${why}`),
     );
   }
 
   left(_rank: number, reason: string): void {
-    if (reason !== "") this.fail(new RunError("worker-failed", `the worker of ${this.job.arm}: ${reason}`));
+    if (reason !== "") this.fail(new RunError("worker-failed", `${this.job.label}: ${reason}`));
   }
 
   private get lastStep(): number {

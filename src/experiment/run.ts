@@ -40,7 +40,7 @@ export async function carryOutRun(run: Run, events: RunEvents, signal: AbortSign
   if (pending.length === 0) return;
   await openBackend(
     agreed(run, "backend", (config) => config.backend),
-    events.note,
+    (line) => events.note(line),
   );
   const arms = new Map<string, Arm>();
   const server = await BridgeServer.start({
@@ -108,12 +108,12 @@ async function trainOne({ job, checkpoint }: Pending, around: Surroundings): Pro
       mixture: "default",
       rank: 0,
       world: 1,
+      deadline: job.config.bridge.deadline,
       env: { OMP_NUM_THREADS: String(threads) },
       log: join(job.folder, "worker.log"),
     });
-    worker.exited.then(({ code, signal: killed, stderrTail }) => {
-      const how = killed === null ? `ended with status ${code}` : `was ended by ${killed}`;
-      arm.fail(new RunError("worker-failed", stderrTail.trim() || `the worker of ${job.label} ${how}`));
+    worker.exited.then(({ error }) => {
+      arm.fail(new RunError("worker-failed", `${job.label}: ${error || "its worker ended before its last step"}`));
     });
     const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
     await worker.exited;

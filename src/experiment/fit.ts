@@ -1,0 +1,56 @@
+import { appendFile, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import * as tf from "@tensorflow/tfjs-core";
+import type { Config } from "../config/schema.ts";
+import type { Rows } from "../files/rows.ts";
+import { writeSafetensors } from "../files/safetensors.ts";
+import { uniqueness } from "../metrics/uniqueness.ts";
+import { usage } from "../metrics/usage.ts";
+import type { PrototypePlugin } from "../plugins/plugin.ts";
+
+/** A line of the metrics.jsonl that `fit` writes. */
+export interface FitMeasurement {
+  /** Steps taken. */
+  step: number;
+  beta: number;
+  unique: Record<string, number>;
+  /** Share of components that had the largest h . c for at least one row since the epoch began. */
+  used: number;
+}
+
+export interface FitOptions {
+  fit: Config["fit"];
+  plugin: PrototypePlugin;
+  embeddings: Rows;
+  /** The folder for mixture.safetensors and metrics.jsonl. */
+  out: string;
+  progress(step: number, steps: number): void;
+  signal: AbortSignal;
+}
+
+/**
+ * The plugin alone over saved embeddings: `epochs` passes in file order, in batches of `batch`, the
+ * last one partial. Measures every `measureEvery` steps and at the end. When `signal` aborts it
+ * ends after the step under way, with what it has.
+ */
+export async function fitPlugin({ fit, plugin, embeddings, out, progress, signal }: FitOptions): Promise<FitMeasurement> {
+  const perEpoch = Math.ceil(embeddings.rows / fit.batch);
+  const steps = perEpoch * fit.epochs;
+  const log = join(out, "metrics.jsonl");
+  await mkdir(out, { recursive: true });
+  await writeFile(log, "");
+  const wins = new Int32Array(plugin.components);
+  for (let step = 0; ; step++) {
+    const at = step % perEpoch;
+    if (at === 0) wins.fill(0);
+    const beta = await fitStep(plugin, batchOf(embeddings, at * fit.batch, fit.batch), { step, steps, epoch: Math.floor(step / perEpoch) }, wins);
+    progress(step + 1, steps);
+    const end = step + 1 === steps || signal.aborted;
+    if (!end && (step + 1) % fit.measureEvery !== 0) continue;
+    const measurement = { step: step + 1, beta, unique: await uniquenessOf(plugin), used: usage(wins).used };
+    await appendFile(log, `${JSON.stringify(measurement)}\n`);
+    if (!end) continue;
+    await writeSafetensors(join(out, "mixture.safetensors"), await plugin.parameters());
+    return measurement;
+  }
+}
