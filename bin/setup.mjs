@@ -1,6 +1,7 @@
 // Set-up, stage one: what has to work before anything is installed. It brings the npm packages, then hands over to
 // src/setup. By itself (`npm run setup`) it also tries again what an earlier set-up did without.
 import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { takeLock } from "./lock.mjs";
@@ -18,7 +19,8 @@ export async function setUp({ retry = false } = {}) {
   });
   const free = await takeLock(join(root, ".cache", "setup.lock"));
   try {
-    const installed = !packagesMatch();
+    // Where its download fails, an `npm install` by hand has dropped tfjs-node, which is optional.
+    const installed = !packagesMatch() || !existsSync(join(root, "node_modules/@tensorflow/tfjs-node"));
     if (installed) await installPackages();
     await import("../register.mjs");
     const { setUpAll } = await import("../src/setup/index.ts");

@@ -12,13 +12,24 @@ export interface RunOptions {
   onLine?: (line: string) => void;
 }
 
+/** A program that failed or was ended; `lines` are the last that it wrote. */
+export class CommandFailed extends Error {
+  override readonly name = "CommandFailed";
+  constructor(
+    what: string,
+    readonly lines: readonly string[],
+  ) {
+    super([what, ...lines].join("\n  "));
+  }
+}
+
 const running = new Set<number>();
 process.once("exit", () => running.forEach(endGroup));
 
 /**
- * Runs a program to its end and gives what it wrote to standard output. A program that fails, is
- * ended or cannot be started throws an Error whose message holds its last lines. It is a process
- * group of its own, which ends with this process.
+ * Runs a program to its end and gives what it wrote to standard output. It is a process group
+ * of its own, which ends with this process.
+ * @throws CommandFailed
  */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -56,13 +67,13 @@ export function run(command: string, args: readonly string[], options: RunOption
     };
     child.once("error", (error) => {
       settle();
-      reject(new Error(`${command} cannot be started: ${error.message}`));
+      reject(new CommandFailed(`${command} cannot be started: ${error.message}`, []));
     });
     child.once("close", (code, signal) => {
       settle();
       if (code === 0) return resolve(output);
       const how = options.signal?.aborted ? `: ${String(options.signal.reason)}` : ` (${signal ?? code})`;
-      reject(new Error([`${command} ${args[0] ?? ""} failed${how}`, ...tail].join("\n  ")));
+      reject(new CommandFailed(`${command} ${args[0] ?? ""} failed${how}`, tail));
     });
   });
 }

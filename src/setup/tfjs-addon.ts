@@ -1,14 +1,16 @@
 import { existsSync } from "node:fs";
-import { readdir, readFile, rm, symlink } from "node:fs/promises";
+import { readFile, rm, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { z } from "zod";
 import { writeAtomic } from "../files/atomic.ts";
+import { probeBackend } from "./backend.ts";
 import { fetchLibtensorflow, libtensorflow } from "./libtensorflow.ts";
 import { packageRoot } from "./paths.ts";
 import { say, step } from "./progress.ts";
 import { answers, run } from "./shell.ts";
 
 const addon = join(packageRoot, "node_modules", "@tensorflow", "tfjs-node");
+const built = join(addon, "lib");
 const stamp = join(addon, ".mixhead-setup.json");
 
 /** What set-up came to: the native addon, or wasm and why. `node` is the Node ABI it holds for. */
@@ -39,13 +41,15 @@ export async function setUpAddon(python: string, retry = false): Promise<boolean
   for (const way of [asItIs, ordinaryDownload, wheelBuild]) {
     try {
       await way(python);
-      await computes();
+      await probeBackend("tensorflow");
       await keep("tensorflow", "");
       return true;
     } catch (error) {
       failures.push(error instanceof Error ? error.message : String(error));
     }
   }
+  // An addon that does not load could end every process that tries.
+  await rm(built, { recursive: true, force: true });
   const why = failures.at(-1)?.split("\n")[0] ?? "";
   await keep("wasm", why);
   say(`  mixhead computes with wasm, since the native tfjs-node cannot be had: ${why}`);
@@ -58,7 +62,7 @@ async function keep(backend: Outcome["backend"], why: string): Promise<void> {
 }
 
 async function asItIs(): Promise<void> {
-  if (!existsSync(join(addon, "lib"))) throw new Error("tfjs-node has no addon yet");
+  if (!existsSync(built)) throw new Error("tfjs-node has no addon yet");
 }
 
 /** The package's own install script. It is ended where nothing has arrived after 20 seconds. */
@@ -110,22 +114,4 @@ async function wheelBuild(python: string): Promise<void> {
 function nodeHeaders(): Record<string, string> {
   const prefix = dirname(dirname(process.execPath));
   return existsSync(join(prefix, "include", "node", "node.h")) ? { npm_config_nodedir: prefix } : {};
-}
-
-/** Node 24 has dropped two functions that tfjs-node calls. */
-const PROBE = `
-const util = require("node:util");
-util.isArray ??= Array.isArray;
-util.isNullOrUndefined ??= (value) => value == null;
-const tf = require("@tensorflow/tfjs-node");
-const a = tf.tensor2d([1, 2, 3, 4], [2, 2]);
-const product = Array.from(tf.matMul(a, a).dataSync()).join();
-if (tf.getBackend() !== "tensorflow" || product !== "7,10,15,22") throw new Error("matMul gave " + product);
-`;
-
-/** Loads the addon in a process of its own, and multiplies two matrices. */
-async function computes(): Promise<void> {
-  const built = await readdir(join(addon, "lib")).catch(() => []);
-  if (built.length === 0) throw new Error("tfjs-node has no addon");
-  await run(process.execPath, ["-e", PROBE], { cwd: packageRoot, env: { TF_CPP_MIN_LOG_LEVEL: "2" } });
 }

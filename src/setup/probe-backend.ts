@@ -1,0 +1,15 @@
+// Run in a process of its own, since a broken native addon can end it: opens the tfjs backend named by the argument,
+// multiplies two matrices, and prints what it opened as JSON.
+import * as tf from "@tensorflow/tfjs-core";
+import { z } from "zod";
+import { openBackend } from "../backend/backend.ts";
+
+const choice = z.enum(["auto", "tensorflow", "wasm"]).parse(process.argv[2]);
+let why = "";
+const backend = await openBackend(choice, (line) => {
+  why = line;
+});
+const a = tf.tensor2d([1, 2, 3, 4], [2, 2]);
+const product = Array.from(await tf.matMul(a, a).data()).join();
+if (product !== "7,10,15,22") throw new Error(`tfjs ${backend} multiplied matrices to ${product}`);
+process.stdout.write(JSON.stringify({ backend, why }));
