@@ -62,6 +62,7 @@ export const messages = {
     dim: count, // D; 0: whatever the plugin has
     generation: z.string(),
     start: z.string(), // hash of the starting rows that the rank holds, "" where it holds none
+    config: z.string(), // what it asks of the mixture, as JSON; "": whatever the plugin has
     tensors, // "prototypes" (K, D): starting rows, where the rank holds them
   }),
   /** plugin: the run's configuration as JSON, and the prototypes to start from. */

@@ -20,6 +20,8 @@ export interface Hello {
   dim: number;
   /** The starting rows that the rank holds (K x D), and their SHA-256; "" where it holds none. */
   start: string;
+  /** What it asks of the mixture, as JSON; "": whatever the room has. */
+  config: string;
   prototypes?: Rows;
 }
 

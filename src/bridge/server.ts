@@ -228,9 +228,9 @@ function roomKey({ run, mixture }: { run: string; mixture: string }): string {
 }
 
 function toHello(header: HelloHeader, tensors: Tensors): Hello {
-  const { run, mixture, rank, world, components, dim, start } = header;
+  const { run, mixture, rank, world, components, dim, start, config } = header;
   const { prototypes } = tensors;
-  const hello = { run, mixture, rank, world, components, dim, start };
+  const hello = { run, mixture, rank, world, components, dim, start, config };
   if (!prototypes) return hello;
   const [n = 0, d = 0] = prototypes.shape;
   if (prototypes.dtype !== "float32" || prototypes.shape.length !== 2) {

@@ -68,6 +68,7 @@ class Client:
 
     components, dim: K and D as the rank knows them; 0: whatever the plugin has.
     deadline: seconds that any wait may take without a sign of life.
+    config: what this rank asks of the mixture, as JSON; "": whatever the plugin has.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class Client:
         components: int = 0,
         dim: int = 0,
         deadline: float = 60.0,
+        config: str = "",
     ) -> None:
         self.endpoint, self.run, self.mixture, self.rank, self.world = endpoint, run, mixture, rank, world
         self.components, self.dim, self.deadline = components, dim, deadline
+        self.config = config
         self._generation = secrets.token_hex(8)
         self._pid = os.getpid()
         self._welcomed = self._lost = False
@@ -119,6 +122,7 @@ class Client:
             "dim": self.dim,
             "generation": self._generation,
             "start": "" if start is None else hashlib.sha256(tensors["prototypes"].tobytes()).hexdigest(),
+            "config": self.config,
         }
         try:
             self._socket.connect(self.endpoint)

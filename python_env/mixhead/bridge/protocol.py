@@ -79,6 +79,7 @@ FIELDS: dict[str, dict[str, Check]] = {
         "dim": _is_count,
         "generation": _is_text,
         "start": _is_text,
+        "config": _is_text,
     },
     "welcome": {
         "version": _is_integer,
