@@ -1,0 +1,201 @@
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightly.models.modules import DINOProjectionHead
+from lightly.models.modules.heads import CAPIProjectionHead, SwaVPrototypes
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mixhead.checkpoint import CheckpointError, main, read_prototypes
+
+K, D = 6, 4
+
+
+def rows(seed: int = 1) -> Tensor:
+    return torch.randn(K, D, generator=torch.Generator().manual_seed(seed))
+
+
+def saved(tmp_path: Path, content: object, name: str = "checkpoint.pth", **options: object) -> Path:
+    torch.save(content, tmp_path / name, **options)
+    return tmp_path / name
+
+
+DISTRACTING = {"backbone.blocks.0.attn.qkv.weight": torch.ones(12, 4), "head.mlp.0.weight": torch.ones(8, 4)}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "head.last_layer.weight_v",
+        "module.head.last_layer.weight_v",
+        "head.last_layer.parametrizations.weight.original1",
+        "dino_head.last_layer.weight",
+        "_orig_mod.module.head.last_layer.weight_v",
+        "module.prototypes.weight",
+        "prototypes.prototypes0.weight",
+        "prototypes.heads.0.weight",
+        "heads.0.weight",
+        "head.layer.weight",
+        "smog.group_features",
+        "prototypes",
+    ],
+)
+@pytest.mark.parametrize("format", ["pth", "safetensors"])
+def test_the_last_layer_is_found_by_its_name(tmp_path: Path, key: str, format: str) -> None:
+    content = {**DISTRACTING, key: rows(), "head.last_layer.weight_g": torch.ones(K, 1)}
+    path = tmp_path / f"checkpoint.{format}"
+    torch.save({"state_dict": content}, path) if format == "pth" else save_file(content, path)
+    found = read_prototypes(path)
+    assert found.key == (f"state_dict.{key}" if format == "pth" else key)
+    assert torch.equal(found.rows, rows())
+    assert found.others == []
+
+
+def test_the_teacher_comes_first_and_image_heads_before_patch_heads(tmp_path: Path) -> None:
+    head = {"module.head.last_layer.weight_v": rows(1), "module.head.last_layer2.weight_v": rows(2)}
+    student = {name: -value for name, value in head.items()}
+    path = saved(tmp_path, {"student": student, "teacher": dict(reversed(head.items())), "epoch": 3})
+    found = read_prototypes(path)
+    assert found.key == "teacher.module.head.last_layer.weight_v"
+    assert torch.equal(found.rows, rows(1))
+    assert found.others == [
+        "teacher.module.head.last_layer2.weight_v",
+        "student.module.head.last_layer.weight_v",
+        "student.module.head.last_layer2.weight_v",
+    ]
+
+
+def test_dinov2_heads_in_one_dictionary(tmp_path: Path) -> None:
+    model = {
+        f"{owner}.{head}.last_layer.weight_v": rows()
+        for owner in ("student", "teacher")
+        for head in ("ibot_head", "dino_head")
+    }
+    assert (
+        read_prototypes(saved(tmp_path, {"model": model})).key
+        == "model.teacher.dino_head.last_layer.weight_v"
+    )
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_modules_of_lightly(tmp_path: Path) -> None:
+    dino = DINOProjectionHead(8, 8, D, K)
+    swav = SwaVPrototypes(D, K)
+    capi = nn.ModuleDict({"head": CAPIProjectionHead(D, K)})
+    for module, expected in [
+        (dino, dino.last_layer.weight_v),
+        (swav, swav.heads[0].weight),
+        (capi, capi["head"].layer.weight),
+    ]:
+        assert torch.equal(read_prototypes(saved(tmp_path, module.state_dict())).rows, expected)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_checkpoint_of_metas_dino_with_its_arguments_and_optimizer(tmp_path: Path) -> None:
+    last_layer = nn.utils.weight_norm(nn.Linear(D, K, bias=False))
+    head = nn.ModuleDict({"head": nn.ModuleDict({"last_layer": last_layer})})
+    optimizer = torch.optim.AdamW(head.parameters())
+    sum(p.sum() for p in head.parameters()).backward()
+    optimizer.step()
+    content = {
+        "student": head.state_dict(),
+        "teacher": head.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "args": argparse.Namespace(out_dim=K, lr=np.float64(0.1)),
+        "best": np.float32(0.5),
+        "dino_loss": {"center": torch.zeros(1, K)},
+    }
+    for legacy in (False, True):
+        path = saved(tmp_path, content, _use_new_zipfile_serialization=not legacy)
+        found = read_prototypes(path)
+        assert found.key == "teacher.head.last_layer.weight_v"
+        assert found.others == ["student.head.last_layer.weight_v"]
+        assert torch.equal(found.rows, last_layer.weight_v)
+
+
+def test_a_bare_tensor_and_half_precision_become_float32(tmp_path: Path) -> None:
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        found = read_prototypes(saved(tmp_path, nn.Parameter(rows().to(dtype))))
+        assert found.rows.dtype == torch.float32
+        assert torch.equal(found.rows, rows().to(dtype).float())
+
+
+def test_the_key_decides_in_full_or_by_its_end(tmp_path: Path) -> None:
+    path = saved(
+        tmp_path, {"a": {"odd.weight": rows(1)}, "b": {"last_layer.weight": rows(2)}, "n": torch.ones(3)}
+    )
+    for key in ("a.odd.weight", "odd.weight"):
+        assert torch.equal(read_prototypes(path, key).rows, rows(1))
+    with pytest.raises(CheckpointError, match=r"has 2 tensors of the name weight; its 2-D.*: a\.odd\.weight"):
+        read_prototypes(path, "weight")
+    with pytest.raises(CheckpointError, match="has no tensor of the name c"):
+        read_prototypes(path, "c")
+    with pytest.raises(CheckpointError, match="n is 3; prototypes x dimensions are needed"):
+        read_prototypes(path, "n")
+
+
+def test_without_a_known_name_the_matrices_are_listed(tmp_path: Path) -> None:
+    path = saved(tmp_path, {**DISTRACTING, "norm.weight": torch.ones(4)})
+    with pytest.raises(CheckpointError) as error:
+        read_prototypes(path)
+    assert "backbone.blocks.0.attn.qkv.weight (12 x 4), head.mlp.0.weight (8 x 4)" in str(error.value)
+    assert "norm.weight" not in str(error.value)
+
+
+class Ran:
+    """What a pickle runs as it is loaded, unless only weights are."""
+
+    def __reduce__(self) -> tuple:
+        return (sys.exit, ("code in the pickle was run",))
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_pickle_never_runs(tmp_path: Path, zipped: bool) -> None:
+    content = {"last_layer.weight": rows(), "hook": Ran()}
+    path = saved(tmp_path, content, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(CheckpointError, match=r"holds a Python object \(sys\.exit\), which is not loaded"):
+        read_prototypes(path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_pickled_model_is_refused_with_its_class(tmp_path: Path) -> None:
+    path = saved(tmp_path, DINOProjectionHead(8, 8, D, K))
+    with pytest.raises(
+        CheckpointError, match=r"object \(lightly\.models\.modules\.heads\.DINOProjectionHead\)"
+    ):
+        read_prototypes(path)
+
+
+@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
+def test_a_damaged_file_is_one_sentence_and_exit_2(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = saved(tmp_path, {"last_layer.weight": rows()}, "whole.pth").read_bytes()
+    for content in (b"", b"no checkpoint at all", whole[: len(whole) // 2]):
+        (tmp_path / name).write_bytes(content)
+        assert main([str(tmp_path / name), "--out", str(tmp_path / "out.npy")]) == 2
+        message = capsys.readouterr().err
+        assert message.count("\n") == 1 and name in message
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_the_command_writes_the_rows_and_says_which_it_took(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(
+        tmp_path, {"student": {"last_layer.weight": rows(2)}, "teacher": {"last_layer.weight": rows(1)}}
+    )
+    assert main([str(path), "--out", str(tmp_path / "out.npy")]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "key": "teacher.last_layer.weight",
+        "others": ["student.last_layer.weight"],
+    }
+    written = np.load(tmp_path / "out.npy")
+    assert written.dtype == np.float32 and np.array_equal(written, rows(1).numpy())
+    assert main([str(tmp_path / "missing.pt"), "--out", "x.npy"]) == 2
+    assert "no such file" in capsys.readouterr().err
