@@ -58,7 +58,8 @@ export function parseYaml(text: string, source: string): unknown {
   return document.toJS();
 }
 
-function applyOverrides(settings: unknown, overrides: readonly string[]): unknown {
+/** `settings` with overrides such as `train.lr=0.001` laid over them. @throws UserError where one is no override. */
+export function applyOverrides(settings: unknown, overrides: readonly string[]): unknown {
   const result: unknown = structuredClone(settings);
   for (const override of overrides) {
     const split = override.indexOf("=");

@@ -105,7 +105,7 @@ export class Arm implements Room {
     if (this.mixture !== null) {
       if (batch.rows === undefined) throw new BatchError("shape", "this arm's mixture needs embeddings");
       const { rows, targets, scalars: noted } = await this.mixture.step(batch.rows, clock);
-      answer = { ...answer, rows, targets };
+      answer = { ...answer, rows, ...(targets && { targets }) };
       pluginScalars = noted;
     }
     this.steps = batch.step + 1;

@@ -6,7 +6,9 @@ import { createPlugin } from "../plugins/registry.ts";
 import { createTargets, type Targets } from "../plugins/targets.ts";
 import type { Clock } from "../schedules/schedule.ts";
 
-export interface MixtureStep extends Required<Pick<Answer, "rows" | "targets">> {
+export interface MixtureStep extends Required<Pick<Answer, "rows">>, Pick<Answer, "targets"> {
+  /** For each row of the batch, the component that answers for most of it. */
+  winners: Int32Array;
   /** What the plugin wants in the metrics. */
   scalars: Record<string, number>;
 }
@@ -18,15 +20,18 @@ export interface MixtureStep extends Required<Pick<Answer, "rows" | "targets">> 
 export class Mixture {
   private constructor(
     readonly plugin: PrototypePlugin,
-    private readonly targets: Targets,
+    private readonly targets: Targets | null,
   ) {}
 
-  /** @throws UserError where the configuration names a plugin that cannot be had. */
+  /** `targets`: null where nobody needs them. @throws UserError where the configuration names a plugin that cannot be had. */
   static async open(
-    config: { plugin: PluginConfig; targets: TargetsConfig },
+    config: { plugin: PluginConfig; targets: TargetsConfig | null },
     options: { dim: number; seed: number; start?: Rows },
   ): Promise<Mixture> {
-    return new Mixture(await createPlugin(config.plugin, options), createTargets(config.targets));
+    return new Mixture(
+      await createPlugin(config.plugin, options),
+      config.targets && createTargets(config.targets),
+    );
   }
 
   /** One step on a batch of rows of unit length; everything changes or, where it throws, nothing. */
@@ -34,11 +39,15 @@ export class Mixture {
     const h = tf.tensor2d(rows.data, [rows.n, rows.d]);
     try {
       const result = await this.plugin.step(h, clock);
-      const targets = this.targets.of(h, this.plugin, result, clock);
+      const targets = this.targets?.of(h, this.plugin, result, clock);
+      const winners: tf.Tensor1D = tf.argMax(result.responsibilities, 1);
       result.responsibilities.dispose();
       return {
         rows: await this.changedRows(result.touched),
-        targets: { n: rows.n, k: this.plugin.components, data: await taken(targets) },
+        ...(targets && {
+          targets: { n: rows.n, k: this.plugin.components, data: await taken<"float32">(targets) },
+        }),
+        winners: await taken<"int32">(winners),
         scalars: result.scalars,
       };
     } finally {
@@ -55,19 +64,19 @@ export class Mixture {
   async state(): Promise<NamedTensors> {
     return {
       ...prefixed("plugin", await this.plugin.state()),
-      ...prefixed("targets", await this.targets.state()),
+      ...prefixed("targets", (await this.targets?.state()) ?? {}),
     };
   }
 
   /** @throws UserError, and changes nothing, where the state does not fit. */
   load(state: NamedTensors): void {
     this.plugin.load(unprefixed("plugin", state));
-    this.targets.load(unprefixed("targets", state));
+    this.targets?.load(unprefixed("targets", state));
   }
 
   dispose(): void {
     this.plugin.dispose();
-    this.targets.dispose();
+    this.targets?.dispose();
   }
 
   private async changedRows(touched: Int32Array | "all"): Promise<MixtureStep["rows"]> {
@@ -75,13 +84,13 @@ export class Mixture {
     if (touched === "all") return { d, data: (await this.prototypes()).data };
     if (touched.length === 0) return { d, data: new Float32Array(0), indices: touched };
     const rows = tf.tidy(() => tf.gather(this.plugin.prototypes(), tf.tensor1d(touched, "int32")));
-    return { d, data: await taken(rows), indices: touched };
+    return { d, data: await taken<"float32">(rows), indices: touched };
   }
 }
 
 /** The numbers of a tensor that nobody needs afterwards. */
-async function taken(tensor: tf.Tensor): Promise<Float32Array> {
-  const data = await tensor.data<"float32">();
+async function taken<D extends "float32" | "int32">(tensor: tf.Tensor): Promise<tf.DataTypeMap[D]> {
+  const data = await tensor.data<D>();
   tensor.dispose();
   return data;
 }
