@@ -6,7 +6,8 @@ import type { Rows } from "../files/rows.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
 import { uniqueness } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
-import type { PrototypePlugin } from "../plugins/plugin.ts";
+import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
+import type { Clock } from "../schedules/schedule.ts";
 
 /** A line of the metrics.jsonl that `fit` writes. */
 export interface FitMeasurement {
@@ -33,7 +34,14 @@ export interface FitOptions {
  * last one partial. Measures every `measureEvery` steps and at the end. When `signal` aborts it
  * ends after the step under way, with what it has.
  */
-export async function fitPlugin({ fit, plugin, embeddings, out, progress, signal }: FitOptions): Promise<FitMeasurement> {
+export async function fitPlugin({
+  fit,
+  plugin,
+  embeddings,
+  out,
+  progress,
+  signal,
+}: FitOptions): Promise<FitMeasurement> {
   const perEpoch = Math.ceil(embeddings.rows / fit.batch);
   const steps = perEpoch * fit.epochs;
   const log = join(out, "metrics.jsonl");
@@ -43,14 +51,55 @@ export async function fitPlugin({ fit, plugin, embeddings, out, progress, signal
   for (let step = 0; ; step++) {
     const at = step % perEpoch;
     if (at === 0) wins.fill(0);
-    const beta = await fitStep(plugin, batchOf(embeddings, at * fit.batch, fit.batch), { step, steps, epoch: Math.floor(step / perEpoch) }, wins);
+    const clock: Clock = { step, steps, epoch: Math.floor(step / perEpoch) };
+    const beta = await fitStep(plugin, batchOf(embeddings, at * fit.batch, fit.batch), clock, wins);
     progress(step + 1, steps);
     const end = step + 1 === steps || signal.aborted;
     if (!end && (step + 1) % fit.measureEvery !== 0) continue;
-    const measurement = { step: step + 1, beta, unique: await uniquenessOf(plugin), used: usage(wins).used };
+    const unique = await uniqueness({
+      rows: plugin.components,
+      dim: plugin.dim,
+      data: await plugin.prototypes().data<"float32">(),
+    });
+    const measurement = { step: step + 1, beta, unique, used: usage(wins).used };
     await appendFile(log, `${JSON.stringify(measurement)}\n`);
     if (!end) continue;
-    await writeSafetensors(join(out, "mixture.safetensors"), await plugin.parameters());
+    await writeSafetensors(join(out, "mixture.safetensors"), await fitted(plugin));
     return measurement;
   }
+}
+
+/** One step; counts which prototypes are nearest to the batch's rows after it. Returns beta. */
+async function fitStep(
+  plugin: PrototypePlugin,
+  batch: Rows,
+  clock: Clock,
+  wins: Int32Array,
+): Promise<number> {
+  const h = tf.tensor2d(batch.data, [batch.rows, batch.dim]);
+  const { responsibilities, scalars } = await plugin.step(h, clock);
+  const nearest = tf.tidy(() => tf.argMax(tf.matMul(h, tf.transpose(plugin.prototypes())), 1));
+  for (const k of await nearest.data<"int32">()) wins[k] = (wins[k] ?? 0) + 1;
+  tf.dispose([h, responsibilities, nearest]);
+  return scalars.beta ?? 1;
+}
+
+/** What a fit leaves: prototypes (K, D), and of a mixture its means, counts, weights and estimated variances. */
+async function fitted(plugin: PrototypePlugin): Promise<NamedTensors> {
+  const state = await plugin.state();
+  const { components: K, dim: D } = plugin;
+  const tensors: NamedTensors = {
+    prototypes: { shape: [K, D], data: await plugin.prototypes().data<"float32">() },
+  };
+  for (const name of ["means", "counts", "weights", "variances"]) {
+    const tensor = state[name];
+    if (tensor === undefined) continue;
+    tensors[name] = { data: tensor.data, shape: tensor.data.length === K ? [K] : [K, D] };
+  }
+  return tensors;
+}
+
+function batchOf({ rows, dim, data }: Rows, start: number, size: number): Rows {
+  const end = Math.min(rows, start + size);
+  return { rows: end - start, dim, data: data.subarray(start * dim, end * dim) };
 }

@@ -113,7 +113,9 @@ async function trainOne({ job, checkpoint }: Pending, around: Surroundings): Pro
       log: join(job.folder, "worker.log"),
     });
     worker.exited.then(({ error }) => {
-      arm.fail(new RunError("worker-failed", `${job.label}: ${error || "its worker ended before its last step"}`));
+      arm.fail(
+        new RunError("worker-failed", `${job.label}: ${error || "its worker ended before its last step"}`),
+      );
     });
     const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
     await worker.exited;

@@ -5,7 +5,7 @@ import { readNpy } from "./npy.ts";
 export interface Rows {
   rows: number;
   dim: number;
-  data: Float32Array<ArrayBuffer>;
+  data: Float32Array;
 }
 
 /** Reads a .npy file of N x D numbers, N and D at least 1, as rows of unit length. */
@@ -25,14 +25,19 @@ export async function readUnitRows(path: string): Promise<Rows> {
  * zero is a UserError with `source` and the row, counted from 0; nothing has changed then.
  */
 export function unitRows(data: Float32Array, dim: number, source: string): void {
-  const rows = data.length / dim;
-  const lengths = new Float64Array(rows);
-  for (let row = 0; row < rows; row++) {
+  const lengths = rowLengths(data, dim, source);
+  for (let at = 0; at < data.length; at++) data[at] = (data[at] ?? 0) / (lengths[Math.floor(at / dim)] ?? 1);
+}
+
+/** The length of each row of `data`, `dim` numbers each; the same errors as `unitRows`. */
+export function rowLengths(data: Float32Array, dim: number, source: string): Float64Array {
+  const lengths = new Float64Array(data.length / dim);
+  for (let row = 0; row < lengths.length; row++) {
     let sum = 0;
     for (let at = row * dim; at < (row + 1) * dim; at++) sum += (data[at] ?? 0) ** 2;
     if (!Number.isFinite(sum)) throw new UserError(`${source}: row ${row} is not finite`);
     if (sum === 0) throw new UserError(`${source}: row ${row} is all zero`);
     lengths[row] = Math.sqrt(sum);
   }
-  for (let at = 0; at < data.length; at++) data[at] = (data[at] ?? 0) / (lengths[Math.floor(at / dim)] ?? 1);
+  return lengths;
 }

@@ -1,0 +1,87 @@
+import { Presets, SingleBar } from "cli-progress";
+import type { Command } from "commander";
+import { openBackend } from "../backend/backend.ts";
+import { resolveConfig } from "../config/load.ts";
+import { RunError, UserError } from "../errors.ts";
+import { type FitMeasurement, fitPlugin } from "../experiment/fit.ts";
+import { type Rows, readUnitRows } from "../files/rows.ts";
+import { createPlugin } from "../plugins/registry.ts";
+
+/** `mixhead fit EMBEDDINGS.npy --out DIR [--init PROTOTYPES.npy] [key=value ...]`: the plugin alone. */
+export function fit(program: Command): void {
+  program
+    .command("fit")
+    .description("the plugin alone over saved embeddings")
+    .argument("<embeddings>", "a .npy file, a row an embedding")
+    .argument("[key=value...]", "settings, such as plugin.components=256 fit.epochs=3")
+    .requiredOption("--out <dir>", "where mixture.safetensors and metrics.jsonl are written")
+    .option("--init <prototypes>", "a .npy file of prototypes to start from")
+    .action(async (file: string, overrides: string[], options: { out: string; init?: string }) => {
+      const start = options.init === undefined ? undefined : await readUnitRows(options.init);
+      const config = resolveConfig(
+        start === undefined ? {} : { plugin: { components: start.rows } },
+        overrides,
+      );
+      const embeddings = await readUnitRows(file);
+      if (start !== undefined) checkStart(start, embeddings, config.plugin.components, options.init);
+      await openBackend(config.backend, note);
+      const plugin = await createPlugin(config.plugin, {
+        dim: embeddings.dim,
+        seed: config.seed,
+        ...(start && { start }),
+      });
+      const abort = new AbortController();
+      const interrupt = () => abort.abort();
+      process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+      const bar = new SingleBar(
+        {
+          stream: process.stderr,
+          format: "fit {bar} {value}/{total} steps, {eta_formatted} left",
+          noTTYOutput: false,
+        },
+        Presets.rect,
+      );
+      bar.start(Math.ceil(embeddings.rows / config.fit.batch) * config.fit.epochs, 0);
+      try {
+        const last = await fitPlugin({
+          fit: config.fit,
+          plugin,
+          embeddings,
+          out: options.out,
+          progress: (step) => bar.update(step),
+          signal: abort.signal,
+        });
+        bar.stop();
+        process.stdout.write(`${describe(last)}\n${options.out}/mixture.safetensors\n`);
+      } finally {
+        bar.stop();
+        process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+        plugin.dispose();
+      }
+      if (abort.signal.aborted)
+        throw new RunError("interrupted", `ended early; ${options.out} holds the mixture so far`);
+    });
+}
+
+/** K and D are the starting prototypes'; a setting or a file that says otherwise is a mistake. */
+function checkStart(start: Rows, embeddings: Rows, components: number, file = "--init"): void {
+  if (start.dim !== embeddings.dim) {
+    throw new UserError(
+      `${file}: the prototypes have ${start.dim} dimensions, the embeddings ${embeddings.dim}`,
+    );
+  }
+  if (start.rows !== components) {
+    throw new UserError(`${file} holds ${start.rows} prototypes, but plugin.components is ${components}`);
+  }
+}
+
+function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+function describe({ step, unique, used }: FitMeasurement): string {
+  const shares = Object.entries(unique).map(
+    ([epsilon, share]) => `${(100 * share).toFixed(1)} % at ${epsilon}`,
+  );
+  return `${step} steps: unique ${shares.join(", ")}; used ${(100 * used).toFixed(1)} %`;
+}
