@@ -46,7 +46,7 @@ def measure(state: State, dataset: Dataset) -> Measurement:
         for labels in (dataset.train_labels, dataset.test_labels)
     )
     predictions = knn_predictions(train_x, train_y, test_x, len(dataset.class_names))
-    accuracy = {k: (predicted == test_y).float().mean().item() for k, predicted in predictions.items()}
+    accuracy = {k: (predicted == test_y).double().mean().item() for k, predicted in predictions.items()}
 
     c = prototypes(state)
     nearest = torch.cat([(block @ c.T).argmax(dim=1) for block in train_h.split(BLOCK)])

@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         dataset = load(parse(DataConfig, raw, "data"), options.data_dir, seed=options.seed)
     except (WorkerError, json.JSONDecodeError) as error:
         print(error, file=sys.stderr)
-        return 1
+        return 2
     train, test = dataset.counts()
     if options.json:
         print(json.dumps({"name": dataset.name, "train": train, "test": test}))
