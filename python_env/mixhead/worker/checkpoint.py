@@ -9,6 +9,7 @@ training.pt           optimizer, gradient scaler, centre, step: what only traini
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -62,13 +63,10 @@ def restore(state: State, folder: str | Path) -> None:
         state.center.value = training["center"]
         state.step = training["step"]
         state.measured = training["measured"]
-    except FileNotFoundError as error:
-        raise WorkerError(f"the checkpoint {folder} lacks {Path(error.filename or '').name}") from error
-    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise WorkerError(
-            f"the checkpoint {folder} is damaged or of another configuration: {reason}"
-        ) from error
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, OSError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        message = f"the checkpoint {folder} is not whole, or of another configuration: {reason}"
+        raise WorkerError(message) from error
 
 
 def _save_weights(module: nn.Module, path: Path) -> None:
