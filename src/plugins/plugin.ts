@@ -34,6 +34,11 @@ export interface PrototypePlugin {
   step(h: tf.Tensor2D, clock: Clock): Promise<StepResult>;
   /** K x D, rows of unit length: c_k as the encoder sees it. The plugin's own tensor, valid until the next step. */
   prototypes(): tf.Tensor2D;
+  /**
+   * What was estimated, by name, for a file that others read: `prototypes` (K x D), and, where the
+   * plugin has them, `means` (K x D), `counts` (K), `weights` (K) and `variances` (K, or K x D).
+   */
+  parameters(): Promise<NamedTensors>;
   /** All that a later `load` needs to go on bit for bit. */
   state(): Promise<NamedTensors>;
   /** Goes back to a saved state. Throws UserError, and changes nothing, where names or shapes do not fit. */

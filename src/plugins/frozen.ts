@@ -1,0 +1,2 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { UserError } from "../errors.ts";

@@ -1,0 +1,79 @@
+import type { PluginConfig } from "../config/schema.ts";
+import { type Schedule, within } from "../schedules/schedule.ts";
+import { type Covariance, diagonal, shared, spherical } from "./online-gmm/covariance.ts";
+import { soft } from "./online-gmm/e-step.ts";
+import { byNothing, byResponsibility, byTime, type Forgetting } from "./online-gmm/forgetting.ts";
+import { Mixture } from "./online-gmm/mixture.ts";
+import type { PrototypePlugin } from "./plugin.ts";
+
+/** The settings of docs/configuration.md under `plugin`, with schedules as values, and: */
+export interface OnlineGmmOptions extends Omit<PluginConfig, "kind" | "annealing" | "prior"> {
+  /** D. */
+  dim: number;
+  seed: number;
+  /** beta, in (0, 1]. */
+  annealing: Schedule;
+  prior: {
+    /** a, at least 0. */
+    strength: Schedule;
+  };
+  /** K x D means to begin at; they take the place of `init.from`. */
+  start?: Float32Array | undefined;
+}
+
+/**
+ * A Gaussian mixture that is estimated online: annealed E-step, forgetting by responsibility, a
+ * prior on the means. docs/mixture.md says what each option does and what was decided where the sources leave it open.
+ *
+ * @throws UserError where a schedule leaves what is allowed, or the given start does not fit.
+ */
+export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
+  const covariance = covarianceOf(options);
+  return new Mixture({
+    ...mixtureOptions(options, covariance),
+    name: "online-gmm",
+    assign: soft(covariance, options.cutoff),
+    weightRate: options.weights === "estimated" ? options.weightRate : undefined,
+    narrow: options.cutoff > 0 && options.forgetting.by !== "time",
+  });
+}
+
+/** What the mixture has in common with its limit, k-means. */
+export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance) {
+  const strength = within(
+    options.prior.strength,
+    "prior.strength",
+    "at least 0",
+    (a) => a >= 0 && a < Infinity,
+  );
+  return {
+    components: options.components,
+    dim: options.dim,
+    seed: options.seed,
+    covariance,
+    count: options.init.count,
+    prior: !(strength.range?.[0] === 0 && strength.range[1] === 0),
+    given: options.start,
+    annealing: within(
+      options.annealing,
+      "annealing",
+      "above 0 and at most 1",
+      (beta) => beta > 0 && beta <= 1,
+    ),
+    forgetting: forgettingOf(options.forgetting),
+    strength,
+    fromData: options.init.from === "data",
+  };
+}
+
+function covarianceOf({ covariance, variance, floor, weights, init, dim }: OnlineGmmOptions): Covariance {
+  const initial = init.variance === "1/D" ? 1 / dim : init.variance;
+  if (covariance === "spherical") return spherical(dim, initial, floor);
+  if (covariance === "diagonal") return diagonal(initial, floor);
+  return shared(variance, weights === "estimated");
+}
+
+function forgettingOf({ by, retention }: PluginConfig["forgetting"]): Forgetting {
+  if (by === "time") return byTime(retention);
+  return by === "nothing" ? byNothing() : byResponsibility(retention);
+}

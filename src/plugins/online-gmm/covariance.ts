@@ -1,0 +1,83 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { Components } from "./components.ts";
+
+/**
+ * A covariance, as the E-step sees it: the log density of an embedding under a component is an
+ * inner product, up to a constant of the embedding,
+ *
+ *     log pi_k + log N(h_i; mu_k, sigma2_k) = features(h)_i . parameters_k + const_i,
+ *
+ * so one product gives it for all pairs, and N x K x D numbers never exist.
+ */
+export interface Covariance {
+  /** N x D embeddings -> N x W. */
+  features(h: tf.Tensor2D): tf.Tensor2D;
+  /** K x W. */
+  parameters(components: Components): tf.Tensor2D;
+  /** How sigma2 comes from q; undefined where it is given. */
+  estimated: EstimatedVariance | undefined;
+}
+
+export interface EstimatedVariance {
+  /** R x D -> R x Q: x^2 in each dimension, or summed over all. */
+  square(x: tf.Tensor2D): tf.Tensor2D;
+  /** D / Q: how many dimensions a column of q covers. */
+  covers: number;
+  /** Where the variances begin. */
+  initial: number;
+  /** Least variance. */
+  floor: number;
+}
+
+/** Below this, float32 cannot tell a variance from none in rows of unit length: a floor of 0 ends here. */
+const LEAST_VARIANCE = 1e-10;
+
+/** One given variance, on the sphere: log N = h . c / variance + const. Uniform weights drop out. */
+export function shared(variance: number, weighted: boolean): Covariance {
+  return {
+    features: (h) => {
+      const scaled: tf.Tensor2D = tf.div(h, variance);
+      return weighted ? withOnes(scaled) : scaled;
+    },
+    parameters: ({ prototypes, weights }) =>
+      weighted ? tf.concat([prototypes, tf.log(weights)], 1) : prototypes,
+    estimated: undefined,
+  };
+}
+
+/** One estimated variance for each component, over all D dimensions. */
+export function spherical(dim: number, initial: number, floor: number): Covariance {
+  return estimated({ square: (x) => tf.sum(tf.square(x), 1, true), covers: dim, initial, floor });
+}
+
+/** An estimated variance for each component and dimension. */
+export function diagonal(initial: number, floor: number): Covariance {
+  return estimated({ square: (x) => tf.square(x), covers: 1, initial, floor });
+}
+
+/**
+ * With p = 1 / sigma2 and sums over dimensions,
+ *
+ *     log pi + log N = h . (p mu) - h^2 . p / 2 + [log pi - (mu^2 . p - sum log p) / 2] + const.
+ */
+function estimated(options: EstimatedVariance): Covariance {
+  const { square, covers } = options;
+  const floor = Math.max(options.floor, LEAST_VARIANCE);
+  return {
+    features: (h) => withOnes(tf.concat([h, tf.mul(square(h), -0.5)], 1)),
+    parameters: ({ means, variances, weights }) => {
+      if (variances === undefined) throw new TypeError("the components have no variances");
+      const precisions: tf.Tensor2D = tf.reciprocal(variances);
+      const distance = tf.sum(tf.mul(square(means), precisions), 1, true);
+      const logDeterminant = tf.mul(tf.sum(tf.log(variances), 1, true), covers);
+      const constant: tf.Tensor2D = tf.sub(tf.log(weights), tf.mul(tf.add(distance, logDeterminant), 0.5));
+      return tf.concat([tf.mul(means, precisions), precisions, constant], 1);
+    },
+    estimated: { ...options, floor, initial: Math.max(options.initial, floor) },
+  };
+}
+
+/** With a column of ones, which the parameters' constant is multiplied with. */
+function withOnes(features: tf.Tensor2D): tf.Tensor2D {
+  return tf.concat([features, tf.ones([features.shape[0], 1])], 1);
+}

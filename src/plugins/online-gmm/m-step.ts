@@ -1,0 +1,90 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { Components } from "./components.ts";
+import type { EstimatedVariance } from "./covariance.ts";
+import type { Forgetting } from "./forgetting.ts";
+
+/** Less than this is nothing to divide by: the last mean, variance or direction stays. */
+const NOTHING = 1e-12;
+
+/**
+ * The sufficient statistics after a batch, with r (N x R), h (N x D) and w = sum_i r_i (R x 1):
+ *
+ *     n <- d n + g w,    s <- d s + g sum_i r_i h_i,    q <- d q + g sum_i r_i h_i^2.
+ */
+export function accumulate(
+  old: Components,
+  { r, h, w }: { r: tf.Tensor2D; h: tf.Tensor2D; w: tf.Tensor2D },
+  forgetting: Forgetting,
+  estimated: EstimatedVariance | undefined,
+): Components {
+  const { forgotten, gain, taken } = forgetting(w);
+  const shares: tf.Tensor2D = tf.transpose(r);
+  const kept = (x: tf.Tensor2D): tf.Tensor2D => tf.sub(x, tf.mul(forgotten, x));
+  const update = (x: tf.Tensor2D, statistic: tf.Tensor2D): tf.Tensor2D =>
+    tf.add(kept(x), tf.mul(gain, tf.matMul(shares, statistic)));
+  return {
+    ...old,
+    counts: tf.add(kept(old.counts), taken),
+    sums: update(old.sums, h),
+    squares: old.squares && estimated && update(old.squares, estimated.square(h)),
+  };
+}
+
+/**
+ * Means, variances and prototypes from the sufficient statistics, with `strength` = a pseudo-samples
+ * of the prior:
+ *
+ *     mu = (s + a m) / (n + a),    sigma2 = (q + a (m^2 + v_0)) / (n + a) - mu^2,    c = mu / |mu|.
+ *
+ * Where n + a is nothing, the last mean and variance stay; where |mu| is, the last direction.
+ */
+export function estimate(
+  old: Components,
+  strength: number,
+  estimated: EstimatedVariance | undefined,
+): Components {
+  const prior = old.starts && { at: old.starts, strength };
+  const total: tf.Tensor2D = prior === undefined ? old.counts : tf.add(old.counts, strength);
+  const means = quotientOr(withPrior(old.sums, prior), total, old.means);
+  return {
+    ...old,
+    means,
+    variances: estimated && variancesOf(old, means, total, prior, estimated),
+    prototypes: quotientOr(means, lengths(means), old.prototypes),
+  };
+}
+
+/** The length of each row, R x 1. */
+export function lengths(x: tf.Tensor2D): tf.Tensor2D {
+  return tf.sqrt(tf.sum(tf.square(x), 1, true));
+}
+
+/** Pseudo-samples at given values (R x D or R x Q), the same number of them for every component. */
+interface Prior {
+  at: tf.Tensor2D;
+  strength: number;
+}
+
+function variancesOf(
+  { squares, variances }: Components,
+  means: tf.Tensor2D,
+  total: tf.Tensor2D,
+  prior: Prior | undefined,
+  { square, covers, initial, floor }: EstimatedVariance,
+): tf.Tensor2D {
+  if (squares === undefined || variances === undefined) throw new TypeError("the components have no squares");
+  const priorSquares = prior && { ...prior, at: tf.add<tf.Tensor2D>(square(prior.at), covers * initial) };
+  const scatter = tf.sub(withPrior(squares, priorSquares), tf.mul(total, square(means)));
+  return tf.maximum(quotientOr(tf.div(scatter, covers), total, variances), floor);
+}
+
+function withPrior(x: tf.Tensor2D, prior: Prior | undefined): tf.Tensor2D {
+  return prior === undefined ? x : tf.add(x, tf.mul(prior.at, prior.strength));
+}
+
+/** x / divisor (R x 1) where there is something to divide by, else `last`. */
+function quotientOr(x: tf.Tensor2D, divisor: tf.Tensor2D, last: tf.Tensor2D): tf.Tensor2D {
+  const usable: tf.Tensor2D = tf.cast(tf.greaterEqual(divisor, NOTHING), "float32");
+  const factor = tf.div(usable, tf.maximum(divisor, NOTHING));
+  return tf.add(tf.mul(x, factor), tf.mul(last, tf.sub(1, usable)));
+}

@@ -1,0 +1,43 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { UserError } from "../errors.ts";
+import type { NamedTensors } from "./plugin.ts";
+
+/** The numbers of tensors, as a checkpoint holds them. */
+export async function save(tensors: Record<string, tf.Tensor>): Promise<NamedTensors> {
+  const saved: NamedTensors = {};
+  for (const [name, tensor] of Object.entries(tensors)) {
+    saved[name] = { shape: [...tensor.shape], data: await tensor.data<"float32">() };
+  }
+  return saved;
+}
+
+/**
+ * Holds a saved state to exactly the names and shapes of `like`, the tensors of `what`.
+ *
+ * @throws UserError where it does not fit.
+ */
+export function checkSaved(
+  state: NamedTensors,
+  like: Record<string, { shape: number[] }>,
+  what: string,
+): void {
+  const unknown = Object.keys(state).find((name) => !(name in like));
+  if (unknown !== undefined) throw new UserError(`the saved state has ${unknown}, which ${what} has not`);
+  for (const [name, { shape }] of Object.entries(like)) {
+    const found = state[name];
+    if (found === undefined) throw new UserError(`the saved state has no ${name}, which ${what} needs`);
+    if (found.shape.join() === shape.join()) continue;
+    throw new UserError(
+      `the saved ${name} have shape ${found.shape.join(" x ")}; ${what} needs ${shape.join(" x ")}`,
+    );
+  }
+}
+
+/** One matrix of a saved state that was checked. */
+export function restored(state: NamedTensors, name: string): tf.Tensor2D {
+  const saved = state[name];
+  const [rows, columns] = saved?.shape ?? [];
+  if (saved === undefined || rows === undefined || columns === undefined)
+    throw new TypeError(`no matrix ${name}`);
+  return tf.tensor2d(saved.data, [rows, columns]);
+}
