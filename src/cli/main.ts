@@ -1,31 +1,13 @@
-import { Command, CommanderError } from "commander";
-import { sentence, UserError } from "../errors.ts";
 import { compare } from "./compare.ts";
 import { diagnose } from "./diagnose.ts";
 import { doctor } from "./doctor.ts";
 import { fit } from "./fit.ts";
+import { runProgram } from "./program.ts";
 import { resume } from "./resume.ts";
+import { serve } from "./serve.ts";
 import { train } from "./train.ts";
 
 /** Runs one command line; the exit status: 0 done, 1 failed, 2 bad input. */
-export async function main(args: readonly string[]): Promise<number> {
-  const program = new Command("mixhead")
-    .description("Decoupled prototypes for self-supervised learning")
-    .showHelpAfterError("(mixhead --help lists the commands)")
-    .exitOverride();
-  for (const command of [train, compare, resume, fit, diagnose, doctor]) command(program);
-  try {
-    await program.parseAsync([...args], { from: "user" });
-    return Number(process.exitCode ?? 0);
-  } catch (error) {
-    return exitStatus(error);
-  }
-}
-
-function exitStatus(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
-  const user = error instanceof UserError;
-  process.stderr.write(`mixhead: ${sentence(error)}\n`);
-  if (!user && process.env.MIXHEAD_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  return user ? 2 : 1;
+export function main(args: readonly string[]): Promise<number> {
+  return runProgram([train, compare, resume, serve, fit, diagnose, doctor], args);
 }

@@ -1,0 +1,83 @@
+import { join, relative } from "node:path";
+import type { Command } from "commander";
+import { openBackend } from "../backend/backend.ts";
+import { resolveConfig } from "../config/load.ts";
+import { ownerEnded } from "../serve/owner.ts";
+import { MixtureServer } from "../serve/server.ts";
+import { readSettings, type Settings } from "../serve/settings.ts";
+import { Status } from "../serve/status.ts";
+import { runsDir } from "../setup/paths.ts";
+
+interface Options {
+  endpoint?: string;
+  state?: string;
+  owned?: boolean;
+  json?: boolean;
+}
+
+/** `mixhead serve [CONFIG] [key=value ...]`: the plugin as a server for drop-in heads. */
+export function serve(program: Command): void {
+  program
+    .command("serve")
+    .description("the plugin as a server for drop-in heads")
+    .argument("[config]", "a YAML file; without one, K and D come from each run's first hello")
+    .argument("[key=value...]", "settings over it, such as plugin.variance=0.05")
+    .option("--endpoint <endpoint>", "ipc://PATH or tcp://HOST:PORT (default: a private socket)")
+    .option(
+      "--state <folder>",
+      "where mixtures are kept at the end, and taken up again (default: runs/serve-TIME)",
+    )
+    .option("--owned", "end when the process that started this one ends, and keep nothing")
+    .option("--json", "print the endpoint as JSON")
+    .action(async (file: string | undefined, overrides: string[], options: Options) => {
+      const isFile = file !== undefined && !file.includes("=");
+      const settings = isFile
+        ? await readSettings(file, overrides)
+        : await readSettings(undefined, file === undefined ? [] : [file, ...overrides]);
+      await serveUntilStopped(settings, options);
+    });
+}
+
+const STATUS_MS = 10_000;
+
+/** Serves until a signal, or until the owner has ended. */
+async function serveUntilStopped(settings: Settings, options: Options): Promise<void> {
+  const { bridge, backend } = resolveConfig(settings.given, [], settings.source);
+  const stateDir = options.state ?? (options.owned ? undefined : join(runsDir(), `serve-${timestamp()}`));
+  const log = (line: string) => void process.stderr.write(`${line}\n`);
+  const stopped = Promise.race([signalled(), ...(options.owned ? [ownerEnded()] : [])]);
+  await openBackend(backend, options.owned ? undefined : log);
+  const server = await MixtureServer.start({
+    settings,
+    endpoint: options.endpoint ?? bridge.endpoint,
+    deadline: bridge.deadline,
+    ...(stateDir !== undefined && { stateDir }),
+    log: options.owned ? () => {} : log,
+  });
+  process.stdout.write(announcement(server.endpoint, stateDir, options.json === true));
+  const status = new Status();
+  const show = () => status.lines(server.mixtures, performance.now()).forEach(log);
+  const timer = options.owned ? undefined : setInterval(show, STATUS_MS);
+  await stopped;
+  clearInterval(timer);
+  await server.stop();
+}
+
+function announcement(endpoint: string, stateDir: string | undefined, json: boolean): string {
+  if (json) return `${JSON.stringify({ endpoint })}\n`;
+  const kept =
+    stateDir === undefined ? "" : `mixtures are kept in ${relative("", stateDir)} when it is stopped\n`;
+  return `listening on ${endpoint}\n${kept}scripts find it by MIXHEAD_ENDPOINT=${endpoint}\n`;
+}
+
+function signalled(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
+  });
+}
+
+/** Such as 2025-01-31-235959, local time. */
+function timestamp(): string {
+  const now = new Date(Date.now() - new Date().getTimezoneOffset() * 60_000);
+  return now.toISOString().slice(0, 19).replace("T", "-").replaceAll(":", "");
+}

@@ -1,0 +1,53 @@
+import { sentence } from "../errors.ts";
+import type { Rows } from "../files/rows.ts";
+import { uniqueness } from "../metrics/uniqueness.ts";
+
+/** A component is in use where it won a row within so many steps. */
+const USED_WITHIN = 500;
+/** Uniqueness is measured at most once in so many steps ... */
+const UNIQUE_EVERY = 100;
+/** ... and takes at most one part in so many of the time: at K = 65,536 it is a minute's work. */
+const UNIQUE_SHARE = 20;
+
+/**
+ * What a script may log of its mixture, as scalars that travel with every answer: "used", and once it is
+ * measured "unique.0.025" and so on. Uniqueness is measured beside the steps, which do not wait for it.
+ */
+export class Measures {
+  /** The step at which each component last won a row; -Infinity: never. */
+  private readonly won: Float64Array;
+  private unique: Record<string, number> = {};
+  private measuring = false;
+  private nextStep = 0;
+  private nextTime = 0;
+
+  constructor(components: number) {
+    this.won = new Float64Array(components).fill(Number.NEGATIVE_INFINITY);
+  }
+
+  /** After step `step`: `winners` are the components that won its rows. */
+  note(step: number, winners: Int32Array, prototypes: () => Promise<Rows>): Record<string, number> {
+    for (const component of winners) this.won[component] = step;
+    const used = this.won.reduce((count, last) => count + (step - last < USED_WITHIN ? 1 : 0), 0);
+    if (!this.measuring && step >= this.nextStep && performance.now() >= this.nextTime) {
+      this.nextStep = step + UNIQUE_EVERY;
+      this.measuring = true;
+      void this.measure(prototypes);
+    }
+    return { used: used / this.won.length, ...this.unique };
+  }
+
+  private async measure(prototypes: () => Promise<Rows>): Promise<void> {
+    const start = performance.now();
+    try {
+      const unique = await uniqueness(await prototypes());
+      this.unique = Object.fromEntries(
+        Object.entries(unique).map(([epsilon, share]) => [`unique.${epsilon}`, share]),
+      );
+    } catch (error) {
+      process.emitWarning(`uniqueness was not measured: ${sentence(error)}`);
+    }
+    this.nextTime = performance.now() + UNIQUE_SHARE * (performance.now() - start);
+    this.measuring = false;
+  }
+}

@@ -1,0 +1,46 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { z } from "zod";
+import { UserError } from "../errors.ts";
+import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
+import type { NamedTensors } from "../plugins/plugin.ts";
+
+/** A mixture as a server leaves it behind. */
+export interface SavedMixture {
+  /** Steps taken. */
+  step: number;
+  state: NamedTensors;
+}
+
+const metadata = z.object({ step: z.coerce.number().int().nonnegative() });
+
+/** Writes `folder/RUN@MIXTURE.safetensors`, whole or not at all. @returns the file. */
+export async function saveMixture(
+  folder: string,
+  run: string,
+  mixture: string,
+  { step, state }: SavedMixture,
+): Promise<string> {
+  const file = fileOf(folder, run, mixture);
+  await writeSafetensors(file, state, { run, mixture, step: String(step) });
+  return file;
+}
+
+/** What a server left there of this run and mixture, if anything. @throws UserError where the file is damaged. */
+export async function readMixture(
+  folder: string,
+  run: string,
+  mixture: string,
+): Promise<SavedMixture | undefined> {
+  const file = fileOf(folder, run, mixture);
+  if (!existsSync(file)) return undefined;
+  const { tensors, metadata: notes } = await readSafetensors(file);
+  const parsed = metadata.safeParse(notes);
+  if (!parsed.success) throw new UserError(`${file} is not a mixture's state: it does not say its step`);
+  return { step: parsed.data.step, state: tensors };
+}
+
+/** Names come from the other side of the wire: encoded, none leaves the folder. */
+function fileOf(folder: string, run: string, mixture: string): string {
+  return join(folder, `${encodeURIComponent(run)}@${encodeURIComponent(mixture)}.safetensors`);
+}

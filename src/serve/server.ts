@@ -1,0 +1,91 @@
+import { RejectError } from "../bridge/errors.ts";
+import type { Hello, Room } from "../bridge/room.ts";
+import { BridgeServer } from "../bridge/server.ts";
+import { MixtureRoom } from "./room.ts";
+import { readMixture, saveMixture } from "./saved.ts";
+import { type Settings, settingsFor } from "./settings.ts";
+
+/** Longest name of a run or mixture: both go into the name of a file. */
+const MAX_NAME = 60;
+
+export interface MixtureServerOptions {
+  settings: Settings;
+  endpoint: string;
+  /** Seconds that any wait may take. */
+  deadline: number;
+  /** Where mixtures are kept from one server to the next; none are where it is left out. */
+  stateDir?: string;
+  /** Told what happens, a sentence each. */
+  log(line: string): void;
+}
+
+/** Mixtures for drop-in heads: one for each run and name, made at its first hello, side by side. */
+export class MixtureServer {
+  private readonly rooms = new Map<string, MixtureRoom>();
+  private bridge!: BridgeServer;
+  private stopping = false;
+
+  private constructor(private readonly options: MixtureServerOptions) {}
+
+  /** @throws UserError where the endpoint cannot be used. */
+  static async start(options: MixtureServerOptions): Promise<MixtureServer> {
+    const server = new MixtureServer(options);
+    server.bridge = await BridgeServer.start({
+      endpoint: options.endpoint,
+      deadline: options.deadline,
+      open: (hello) => server.open(hello),
+    });
+    return server;
+  }
+
+  get endpoint(): string {
+    return this.bridge.endpoint;
+  }
+
+  /** The mixtures that are held. */
+  get mixtures(): readonly MixtureRoom[] {
+    return [...this.rooms.values()];
+  }
+
+  /** Lets the steps under way end, says goodbye to everybody, and keeps the mixtures. */
+  async stop(): Promise<void> {
+    this.stopping = true;
+    await Promise.all(this.mixtures.map((room) => room.idle()));
+    await this.bridge.close("the server was stopped");
+    for (const room of this.mixtures) {
+      await this.keep(room);
+      room.dispose();
+    }
+    this.rooms.clear();
+  }
+
+  private async open(hello: Hello): Promise<Room> {
+    const { run, mixture } = hello;
+    const { stateDir, log } = this.options;
+    if (this.stopping) throw new RejectError("unknown", "the server is stopping");
+    if (run.length > MAX_NAME || mixture.length > MAX_NAME) {
+      throw new RejectError("unknown", `the name of a run or mixture has at most ${MAX_NAME} characters`);
+    }
+    const settings = settingsFor(hello, this.options.settings);
+    const key = JSON.stringify([run, mixture]);
+    const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
+    const room = await MixtureRoom.open(hello, settings, saved, () => {
+      this.rooms.delete(key);
+      this.bridge.drop(run, mixture, "");
+      log(`${room.title} has ended after ${room.steps} steps`);
+      room.dispose();
+    });
+    this.rooms.set(key, room);
+    const from = saved ? `, at step ${saved.step}` : "";
+    log(`${room.title} begins${from}: ${room.components} components of dimension ${room.dim}`);
+    return room;
+  }
+
+  private async keep(room: MixtureRoom): Promise<void> {
+    const { stateDir, log } = this.options;
+    if (stateDir === undefined || room.steps === 0) return;
+    const { run, name, steps: step } = room;
+    const file = await saveMixture(stateDir, run, name, { step, state: await room.state() });
+    log(`${room.title} is kept at step ${step}: ${file}`);
+  }
+}

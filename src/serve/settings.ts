@@ -1,0 +1,119 @@
+import { readFile } from "node:fs/promises";
+import { z } from "zod";
+import { RejectError } from "../bridge/errors.ts";
+import type { Hello } from "../bridge/room.ts";
+import { applyOverrides, parseYaml, resolveConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { sentence, UserError } from "../errors.ts";
+
+/** What a configuration says before its defaults are filled in: only what it says binds a hello. */
+export interface Settings {
+  given: Record<string, unknown>;
+  /** What errors call it: the file, or "settings". */
+  source: string;
+}
+
+/** The mixture that a run's first hello and the server's settings describe together. */
+export interface MixtureSettings {
+  config: Config;
+  /** K. */
+  components: number;
+  /** D. */
+  dim: number;
+  /** Whether answers carry target rows; a loss of the script's own needs none. */
+  targets: boolean;
+}
+
+const group = z.record(z.string(), z.unknown());
+
+/** What a hello may ask for: what belongs to one mixture, nothing that is the server's. */
+const asked = z.strictObject({
+  seed: z.unknown().optional(),
+  plugin: group.optional(),
+  targets: group.optional(),
+  train: z.strictObject({ steps: z.unknown() }).optional(),
+});
+
+const size = z.int().positive().optional();
+const sizes = z.object({
+  plugin: z.object({ components: size }).optional(),
+  head: z.object({ dim: size }).optional(),
+});
+
+/**
+ * A configuration file with overrides such as `plugin.variance=0.05` laid over it; without a file the
+ * overrides alone. @throws UserError with a sentence for each mistake.
+ */
+export async function readSettings(
+  file: string | undefined,
+  overrides: readonly string[],
+): Promise<Settings> {
+  const source = file ?? "settings";
+  const parsed = group.safeParse(applyOverrides(file === undefined ? {} : await readYaml(file), overrides));
+  if (!parsed.success) throw new UserError(`${source}: a configuration is a map of settings`);
+  resolveConfig(parsed.data, [], source);
+  return { given: parsed.data, source };
+}
+
+/**
+ * The mixture for a first hello: the server's settings, over them what the hello asks for, and K and D of
+ * whoever says them. @throws RejectError or UserError where the two do not go together.
+ */
+export function settingsFor(hello: Hello, { given, source }: Settings): MixtureSettings {
+  const wish = parseWish(hello);
+  const ours = sizes.parse(given);
+  const theirs = sizes.parse(wish);
+  const components = agreed("prototypes", hello, [
+    ours.plugin?.components,
+    theirs.plugin?.components,
+    hello.components || undefined,
+  ]);
+  const dim = agreed("dimensions", hello, [ours.head?.dim, hello.dim || undefined]);
+  if (dim === undefined)
+    throw new RejectError("shape", `run "${hello.run}" does not say its embeddings' dimension`);
+  const size = components === undefined ? [] : [`plugin.components=${components}`];
+  const config = resolveConfig(merged(given, wish), size, source);
+  return { config, components: config.plugin.components, dim, targets: wish.targets !== undefined };
+}
+
+/** The one number that all who say one say. */
+function agreed(what: string, { run }: Hello, said: (number | undefined)[]): number | undefined {
+  const [first, other] = new Set(said.filter((number) => number !== undefined));
+  if (other === undefined) return first;
+  throw new RejectError("shape", `run "${run}" has ${other} ${what}; the configuration says ${first}`);
+}
+
+function parseWish({ run, config }: Hello): z.infer<typeof asked> {
+  if (config === "") return {};
+  let json: unknown;
+  try {
+    json = JSON.parse(config);
+  } catch (cause) {
+    throw new RejectError("unknown", `run "${run}" asks for settings that are not JSON: ${sentence(cause)}`);
+  }
+  const parsed = asked.safeParse(json);
+  if (parsed.success) return parsed.data;
+  throw new RejectError(
+    "unknown",
+    `run "${run}" asks for settings that are not a mixture's: ${z.prettifyError(parsed.error).replaceAll("\n", " ")}; allowed: seed, plugin, targets, train.steps`,
+  );
+}
+
+async function readYaml(file: string): Promise<unknown> {
+  try {
+    return parseYaml(await readFile(file, "utf8"), file) ?? {};
+  } catch (error) {
+    if (error instanceof UserError) throw error;
+    throw new UserError(`${file}: cannot be read: ${sentence(error)}`, { cause: error });
+  }
+}
+
+/** `over` laid over `under`, group by group. */
+function merged(under: Record<string, unknown>, over: Record<string, unknown>): Record<string, unknown> {
+  const result = { ...under };
+  for (const [key, value] of Object.entries(over)) {
+    const [a, b] = [group.safeParse(under[key]), group.safeParse(value)];
+    result[key] = a.success && b.success ? merged(a.data, b.data) : value;
+  }
+  return result;
+}
