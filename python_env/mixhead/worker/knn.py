@@ -10,6 +10,7 @@ from torch import Tensor
 
 NEIGHBOURS = (10, 20, 100, 200)
 TEMPERATURE = 0.07
+SIMILARITIES = 1 << 24  # that are held at once
 
 
 @torch.no_grad()
@@ -29,8 +30,7 @@ def knn_predictions(
     train_x, test_x = F.normalize(train_x.float(), dim=1), F.normalize(test_x.float(), dim=1)
     most = min(max(neighbours), len(train_x))
     found: dict[int, list[Tensor]] = {k: [] for k in neighbours}
-    # Blocks of about 64 MB of similarities.
-    for block in test_x.split(max(1, (1 << 24) // len(train_x))):
+    for block in test_x.split(max(1, SIMILARITIES // len(train_x))):
         similarity, index = (block @ train_x.T).topk(most, dim=1)
         weights = torch.exp((similarity - 1) / temperature)
         labels = train_y[index]

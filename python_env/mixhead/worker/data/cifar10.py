@@ -29,9 +29,9 @@ def load_cifar10(config: DataConfig, data_dir: Path, size: int, seed: int) -> Da
     return Dataset(
         name=config.name,
         train_images=_images(folder / "train.npy", train),
-        train_labels=_labels(folder / "train_lables.json", 50_000),
+        train_labels=_labels(folder / "train_lables.json", 5 * PER_FILE),
         test_images=_images(folder / "test.npy", [folder / "test_batch.png"]),
-        test_labels=_labels(folder / "test_lables.json", 10_000),
+        test_labels=_labels(folder / "test_lables.json", PER_FILE),
         class_names=CLASSES,
         mean=MEAN,
         std=STD,
@@ -72,17 +72,18 @@ def _images(cache: Path, pictures: list[Path]) -> np.ndarray:
 
 
 def _decode(path: Path) -> np.ndarray:
-    from torchvision.io import ImageReadMode, decode_image, read_file
+    from PIL import Image
 
-    if not path.exists():
-        raise WorkerError(f"CIFAR-10 is not here: {path} is missing; `npm start` fetches it")
     try:
-        pixels = decode_image(read_file(str(path)), ImageReadMode.RGB).numpy()
-    except RuntimeError as error:
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+    except FileNotFoundError as error:
+        raise WorkerError(f"CIFAR-10 is not here: {path} is missing; `npm start` fetches it") from error
+    except (OSError, SyntaxError) as error:
         raise WorkerError(f"{path} is no whole PNG file: delete it, then `npm start` fetches it") from error
-    if pixels.shape != (3, PER_FILE, 1024):
-        raise WorkerError(f"{path} is {pixels.shape[1]} x {pixels.shape[2]} pixels, not {PER_FILE} x 1024")
-    return np.ascontiguousarray(pixels.reshape(3, PER_FILE, 32, 32).swapaxes(0, 1))
+    if pixels.shape != (PER_FILE, 1024, 3):
+        raise WorkerError(f"{path} is {pixels.shape[0]} x {pixels.shape[1]} pixels, not {PER_FILE} x 1024")
+    return np.ascontiguousarray(pixels.reshape(PER_FILE, 32, 32, 3).transpose(0, 3, 1, 2))
 
 
 def _labels(path: Path, count: int) -> np.ndarray:

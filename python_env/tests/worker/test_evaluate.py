@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from mixhead.worker.evaluate import main
+from mixhead.worker.groups import groups
+from mixhead.worker.knn import knn_predictions
+from mixhead.worker.linear import RATES, linear_probe
+
+
+def digits() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    x, y = load_digits(return_X_y=True)
+    x, y = torch.from_numpy(x).float(), torch.from_numpy(y).long()
+    return x[:900], y[:900], x[900:], y[900:]
+
+
+def test_knn_equals_the_definition_row_by_row():
+    train_x, train_y, test_x, _ = digits()
+    test_x = test_x[:50]
+    found = knn_predictions(train_x, train_y, test_x, 10, neighbours=(5, 20))
+    for k, predictions in found.items():
+        for row, predicted in zip(test_x.double(), predictions, strict=True):
+            cosine = train_x.double() @ row / (train_x.double().norm(dim=1) * row.norm())
+            nearest = cosine.argsort(descending=True)[:k]
+            votes = torch.zeros(10, dtype=torch.float64)
+            for i in nearest:
+                votes[train_y[i]] += torch.exp(cosine[i] / 0.07)
+            assert predicted == votes.argmax()
+
+
+def test_knn_cuts_k_to_the_references_and_works_in_blocks(monkeypatch: pytest.MonkeyPatch):
+    train_x, train_y, test_x, _ = digits()
+    few = knn_predictions(train_x[:30], train_y[:30], test_x, 10)
+    assert torch.equal(few[100], few[200]) and not torch.equal(few[10], few[200])
+    whole = knn_predictions(train_x, train_y, test_x, 10)
+    monkeypatch.setattr("mixhead.worker.knn.SIMILARITIES", 900 * 7)
+    for k, predictions in knn_predictions(train_x, train_y, test_x, 10).items():
+        assert torch.equal(predictions, whole[k])
+
+
+def noisy_digits() -> tuple[torch.Tensor, ...]:
+    """Digits that no plane separates, with correlated features."""
+    train_x, train_y, test_x, test_y = digits()
+    random = torch.Generator().manual_seed(0)
+    mixing = torch.eye(64) + 0.3 * torch.randn(64, 64, generator=random)
+    train_x, test_x = (
+        (x + 6 * torch.randn(x.shape, generator=random)) @ mixing + 5 for x in (train_x, test_x)
+    )
+    return train_x, train_y, test_x, test_y
+
+
+def test_the_linear_probe_reaches_the_optimum_that_scikit_learn_finds():
+    train_x, train_y, test_x, test_y = noisy_digits()
+    scaler = StandardScaler().fit(train_x.numpy())
+    reference = LogisticRegression(C=1, tol=1e-8, max_iter=20_000)
+    reference.fit(scaler.transform(train_x.numpy()), train_y.numpy())
+    expected = torch.from_numpy(reference.predict(scaler.transform(test_x.numpy())))
+    probe = linear_probe(train_x, train_y, test_x, 10)
+    assert (probe.predictions == expected).float().mean() > 0.995
+    accuracy, reached = ((p == test_y).double().mean().item() for p in (expected, probe.predictions))
+    assert reached == pytest.approx(accuracy, abs=0.005)
+    assert probe.rate in [pytest.approx(rate / 2**halvings) for rate in RATES for halvings in range(20)]
+
+
+def test_the_scale_of_the_features_does_not_matter():
+    train_x, train_y, test_x, _ = digits()
+    probes = [linear_probe(train_x * scale + 7, train_y, test_x * scale + 7, 10) for scale in (0.01, 100)]
+    assert (probes[0].predictions == probes[1].predictions).float().mean() > 0.99
+
+
+def test_groups_of_ten_classes_are_three_four_three_by_count():
+    counts = [50, 5000, 83, 2997, 139, 1796, 232, 1077, 387, 645]
+    assert groups(counts) == {"head": [1, 3, 5], "medium": [7, 9, 8, 6], "tail": [4, 2, 0]}
+
+
+def test_other_sets_are_split_in_thirds_and_inaturalist_by_count():
+    assert groups([9, 1, 5, 3, 7, 2]) == {"head": [0, 4], "medium": [2, 3], "tail": [5, 1]}
+    assert groups([500, 100, 20, 19], "inat2018") == {"head": [0], "medium": [1, 2], "tail": [3]}
+
+
+def test_a_balanced_set_has_no_groups():
+    assert groups([100, 51, 60]) is None
+    assert groups([100, 50]) is not None
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    train_x, train_y, test_x, test_y = (tensor.numpy() for tensor in digits())
+    arrays = {"train_x": train_x, "train_y": train_y, "test_x": test_x, "test_y": test_y}
+    np.savez(tmp_path / "features.npz", **arrays)
+    return tmp_path / "features.npz", arrays
+
+
+def test_evaluate_prints_the_documented_object(features, capsys: pytest.CaptureFixture[str]):
+    path, arrays = features
+    assert main([str(path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert list(result) == ["knn", "linear", "linearRate", "perClass"]
+    assert list(result["knn"]) == ["10", "20", "100", "200"] and result["knn"]["20"] > 0.9
+    counts = np.bincount(arrays["test_y"])
+    for by, share in (("knn", result["knn"]["20"]), ("linear", result["linear"])):
+        assert np.average(result["perClass"][by], weights=counts) == pytest.approx(share)
+
+
+def test_evaluate_groups_a_long_tail(features, capsys: pytest.CaptureFixture[str]):
+    path, arrays = features
+    keep = np.concatenate([np.flatnonzero(arrays["train_y"] == c)[: 80 - 8 * c] for c in range(10)])
+    thinned = {**arrays, "train_x": arrays["train_x"][keep], "train_y": arrays["train_y"][keep]}
+    np.savez(path, **thinned)
+    assert main([str(path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert list(result["groups"]) == ["head", "medium", "tail"]
+    tail = np.isin(arrays["test_y"], [7, 8, 9])
+    expected = np.average(result["perClass"]["knn"][7:], weights=np.bincount(arrays["test_y"][tail])[7:])
+    assert result["groups"]["tail"]["knn"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"train_x": None}, "has no train_x"),
+        ({"test_y": np.zeros(3, int)}, "test_y must be 897 labels"),
+        ({"train_y": np.full(900, 0.5)}, "train_y must be 900 labels"),
+        ({"test_x": np.ones((897, 3))}, "same number of features"),
+        ({"train_x": np.ones((900, 64), int)}, "train_x must be floats"),
+        ({"test_x": np.where(np.arange(897)[:, None] == 5, np.nan, 1.0) * np.ones(64)}, "row 5 of test_x"),
+        ({"test_x": np.where(np.arange(897)[:, None] == 6, 0.0, 1.0) * np.ones(64)}, "row 6 of test_x"),
+    ],
+)
+def test_bad_features_are_one_sentence(features, change: dict, sentence: str, capsys):
+    path, arrays = features
+    np.savez(path, **{key: value for key, value in {**arrays, **change}.items() if value is not None})
+    assert main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and len(error.splitlines()) == 1
+
+
+def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "text.npz").write_text("no")
+    for name in ("text.npz", "absent.npz"):
+        assert main([str(tmp_path / name)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
