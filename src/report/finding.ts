@@ -1,0 +1,70 @@
+import type { ArmFigures, Figures } from "./data.ts";
+import { percent } from "./format.ts";
+
+/** A difference of one seed's k-NN below it is noise. */
+const NOISE = 0.01;
+const DISTANCE = "0.5";
+
+type Named = ArmFigures & { name: string };
+
+/**
+ * What a run shows, in one plain sentence that is true whatever came out: who is ahead only where
+ * the intervals do not overlap (several seeds) or a point and more lies between (one seed).
+ */
+export function finding({ untrained, arms }: Figures): string {
+  const named = Object.entries(arms).map(([name, figures]) => ({ name, ...figures }));
+  const [first, second] = pick(named);
+  if (first === undefined) return "This run has no arm that was evaluated.";
+  if (second === undefined) {
+    const reached = `${capital(first.name)} reaches a k-NN accuracy of ${percent(first.knn, 1)}`;
+    return `${reached}, ${gain(first.knn, untrained.knn)}; ${distinct(first)} and ${percent(first.used)} win an image.`;
+  }
+  const other = (share: number) => `(${second.name}: ${percent(share)})`;
+  return `${accuracy(first, second, untrained.knn)}; ${distinct(first)} ${other(second.unique[DISTANCE] ?? Number.NaN)} and ${percent(first.used)} win an image ${other(second.used)}.`;
+}
+
+/** The decoupled arm before the joint one, else the two that are best by k-NN. */
+function pick(named: readonly Named[]): [Named | undefined, Named | undefined] {
+  const decoupled = named.find(({ name }) => name === "decoupled");
+  const joint = named.find(({ name }) => name === "joint");
+  if (decoupled !== undefined && joint !== undefined) return [decoupled, joint];
+  const [best, next] = [...named].sort((a, b) => b.knn - a.knn);
+  return [best, next];
+}
+
+function accuracy(a: Named, b: Named, untrained: number): string {
+  const seeds = Math.min(a.seeds.length, b.seeds.length);
+  const ofSeeds = seeds > 1 ? `${seeds} seeds` : "one seed";
+  const values = `${percent(a.knn, 1)} against ${percent(b.knn, 1)}`;
+  if (!differ(a, b)) {
+    const why =
+      seeds > 1 ? "the 95 % intervals overlap" : "a point or less, which one seed cannot tell apart";
+    return `${capital(a.name)} and ${b.name} are level in k-NN accuracy (${values}: ${why}), ${gain(Math.max(a.knn, b.knn), untrained)}`;
+  }
+  const side = a.knn > b.knn ? "above" : "below";
+  return `${capital(a.name)} reaches a k-NN accuracy of ${percent(a.knn, 1)}, ${points(a.knn - b.knn)} ${side} ${b.name} (${ofSeeds}) and ${gain(a.knn, untrained)}`;
+}
+
+function differ(a: Named, b: Named): boolean {
+  const [one, other] = [a.interval?.knn, b.interval?.knn];
+  if (one !== undefined && other !== undefined) return one[0] > other[1] || other[0] > one[1];
+  return Math.abs(a.knn - b.knn) > NOISE;
+}
+
+function gain(knn: number, untrained: number): string {
+  const difference = knn - untrained;
+  if (Math.abs(difference) <= NOISE) return `no better than the untrained encoder (${percent(untrained, 1)})`;
+  return `${points(difference)} ${difference > 0 ? "above" : "below"} the untrained encoder`;
+}
+
+function distinct({ name, unique }: Named): string {
+  return `of the prototypes of ${name}, ${percent(unique[DISTANCE] ?? Number.NaN)} are distinct at a cosine distance of ${DISTANCE}`;
+}
+
+function points(difference: number): string {
+  return `${(100 * Math.abs(difference)).toFixed(1)} points`;
+}
+
+function capital(name: string): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}

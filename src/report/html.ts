@@ -1,0 +1,139 @@
+import { geometry } from "../metrics/uniqueness.ts";
+import * as curves from "./curves.ts";
+import type { ArmRecord, ReportData } from "./data.ts";
+import { finding } from "./finding.ts";
+import { count, escapeXml, percent } from "./format.ts";
+import { drawSphere } from "./sphere.ts";
+import { style } from "./style.ts";
+import { figuresTable, swatch } from "./summary-table.ts";
+import { armColors } from "./theme.ts";
+
+/** Where uniqueness is drawn against epsilon: evenly on a log scale, 0.005 to 1. */
+const GRID = Array.from({ length: 30 }, (_, i) => Number((0.005 * 200 ** (i / 29)).toPrecision(4)));
+
+/**
+ * The page of a run: one HTML file that needs no network and no script. The curves over epsilon are
+ * computed here, on the active tfjs backend.
+ */
+export async function reportHtml(data: ReportData): Promise<string> {
+  const { arms, figures } = data;
+  const colors = armColors(arms.map(({ name }) => name));
+  const legend = [...colors].map(([name, color]) => swatch(name, color)).join("");
+  const ofArms = (title: string, svg: string, caption: string) => figure(title, legend, svg, caption);
+  const overEpsilon = new Map<string, [number, number][]>();
+  const nearest = new Map<string, Float64Array>();
+  for (const { name, prototypes } of arms) {
+    const measured = await geometry(prototypes, { epsilons: GRID, source: `the prototypes of ${name}` });
+    overEpsilon.set(
+      name,
+      GRID.map((epsilon) => [epsilon, measured.unique[String(epsilon)] ?? 0]),
+    );
+    nearest.set(name, measured.nearest);
+  }
+  const body = [
+    `<header><p class="kind">mixhead run</p><h1>${escapeXml(data.title)}</h1><p class="finding">${escapeXml(finding(figures))}</p></header>`,
+    figuresTable(figures, colors, arms[0]?.prototypes.rows),
+    section("Are the prototypes distinct?", [
+      ofArms(
+        "Unique at 0.25",
+        await curves.uniqueOverTraining(arms, "0.25"),
+        "Share of prototypes that a greedy cover keeps at a cosine distance of 0.25, at each evaluation.",
+      ),
+      ofArms(
+        "Unique at 0.5",
+        await curves.uniqueOverTraining(arms, "0.5"),
+        "The same at 0.5, where only prototypes that point to clearly different places count as two.",
+      ),
+      ofArms(
+        "Unique at any distance",
+        await curves.uniqueOverEpsilon(arms, overEpsilon),
+        "At the end of training: the further to the right a curve holds, the further apart the prototypes lie.",
+      ),
+      ofArms(
+        "Nearest neighbours",
+        await curves.nearestDistances(arms, nearest),
+        "At the end of training: share of prototypes whose nearest other one is closer than the distance below.",
+      ),
+    ]),
+    section("Are they used?", [
+      ofArms(
+        "Used prototypes",
+        await curves.usedOverTraining(arms),
+        "Share of prototypes that win at least one training image: an unused one is distinct, and useless.",
+      ),
+      ofArms(
+        "Who wins",
+        await curves.winsByRank(arms),
+        "Images won by each prototype at the end, from the busiest down; where a curve ends, the rest win none.",
+      ),
+    ]),
+    section("What does the encoder learn?", [
+      ofArms(
+        "k-NN accuracy",
+        await curves.knnOverTraining(arms, figures.untrained.knn),
+        "Accuracy of a weighted k-nearest-neighbour vote on the encoder's features; the axis does not begin at 0.",
+      ),
+      ofArms(
+        "Loss",
+        await curves.lossOverTraining(arms),
+        "Arms have targets of their own, so compare the shapes of their losses, not the heights.",
+      ),
+    ]),
+    section(
+      "Where do they lie?",
+      arms.map((arm) => sphereFigure(arm, colors.get(arm.name) ?? "")),
+      `<p class="key"><span><i class="dot"></i>embedding of a test image</span><span><i class="dot used"></i>prototype that wins images</span><span><i class="dot idle"></i>prototype that wins none</span></p>`,
+    ),
+    details(data.details),
+  ];
+  return page(data.title, body.join("\n"));
+}
+
+function sphereFigure(arm: ArmRecord, color: string): string {
+  const { svg, shown, drawn } = drawSphere(arm, color);
+  const some =
+    drawn < arm.prototypes.rows
+      ? ` ${count(drawn)} of ${count(arm.prototypes.rows)} prototypes are drawn.`
+      : "";
+  return figure(
+    "The sphere, front and back",
+    swatch(arm.name, color),
+    svg,
+    `The three directions shown hold ${percent(shown.embeddings)} of the embeddings' squared length and ${percent(shown.prototypes)} of the prototypes'; equal areas are equal parts of that sphere.${some}`,
+  );
+}
+
+function section(title: string, figures: readonly string[], key = ""): string {
+  return `<section><h2>${title}</h2>${key}<div class="figures">${figures.join("")}</div></section>`;
+}
+
+function figure(title: string, legend: string, svg: string, caption: string): string {
+  const labelled = svg.replace("<svg", `<svg role="img" aria-label="${escapeXml(`${title}. ${caption}`)}"`);
+  return `<figure><h3>${escapeXml(title)}</h3><p class="legend">${legend}</p>${labelled}<figcaption>${escapeXml(caption)}</figcaption></figure>`;
+}
+
+function details(parts: ReportData["details"]): string {
+  return parts
+    .map(
+      ({ title, text }) =>
+        `<details><summary>${escapeXml(title)}</summary><pre>${escapeXml(text)}</pre></details>`,
+    )
+    .join("");
+}
+
+function page(title: string, body: string): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>${escapeXml(title)} · mixhead</title>
+<style>${style}</style>
+</head>
+<body><main>
+${body}
+</main></body>
+</html>
+`;
+}

@@ -1,0 +1,48 @@
+import { FONT, faint, grid, ink, muted, paper } from "./theme.ts";
+
+/** The style sheet of the pages: one column on a phone, two at a desk. */
+export const style = `
+:root { --ink: ${ink}; --muted: ${muted}; --faint: ${faint}; --grid: ${grid}; color-scheme: light; }
+* { box-sizing: border-box; }
+body { margin: 0; background: ${paper}; color: var(--ink); font: 16px/1.5 ${FONT}; }
+main { max-width: 1120px; margin: 0 auto; padding: 40px 24px 64px; }
+.kind { margin: 0 0 4px; color: var(--muted); font-size: 14px; }
+h1 { font-size: 30px; line-height: 1.2; margin: 0 0 12px; letter-spacing: -0.01em; overflow-wrap: anywhere; }
+h2 { font-size: 21px; margin: 56px 0 16px; padding-top: 20px; border-top: 1px solid var(--grid); }
+h3 { font-size: 15px; margin: 0; }
+.finding { font-size: 18px; max-width: 50em; margin: 0 0 28px; color: var(--ink); }
+.table { overflow-x: auto; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 15px; }
+th, td { text-align: left; padding: 7px 20px 7px 0; border-bottom: 1px solid var(--grid); font-weight: normal; white-space: nowrap; }
+th[scope=row] { color: var(--muted); width: 1%; padding-right: 32px; }
+thead th { font-weight: 600; }
+.group th { color: var(--ink); font-weight: 600; padding-top: 18px; }
+small { color: var(--muted); font-size: 12.5px; }
+.bar { display: inline-block; width: 90px; height: 8px; margin-right: 12px; background: var(--grid); border-radius: 4px; overflow: hidden; vertical-align: 1px; }
+.bar i { display: block; height: 100%; }
+.figures { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 40px 44px; }
+figure { margin: 0; min-width: 0; }
+figure svg { display: block; width: 100%; height: auto; margin: 10px 0 4px; }
+figcaption { color: var(--muted); font-size: 14px; }
+.legend, .key { margin: 2px 0 0; font-size: 13.5px; color: var(--muted); display: flex; flex-wrap: wrap; gap: 2px 18px; }
+.key { margin-bottom: 20px; font-size: 14px; }
+.arm i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
+.dot { display: inline-block; width: 7px; height: 7px; border-radius: 50%; background: var(--faint); margin-right: 8px; vertical-align: 1px; }
+.dot.used { width: 10px; height: 10px; background: var(--ink); vertical-align: 0; }
+.dot.idle { width: 10px; height: 10px; background: none; border: 1.5px solid var(--ink); vertical-align: 0; }
+details { margin-top: 10px; border-top: 1px solid var(--grid); padding-top: 10px; }
+section + details { margin-top: 56px; }
+summary { cursor: pointer; font-weight: 600; }
+pre { overflow-x: auto; font-size: 13px; line-height: 1.45; background: #f6f7f9; padding: 14px; border-radius: 6px; }
+@media (max-width: 720px) {
+  main { padding: 24px 16px 48px; }
+  h1 { font-size: 25px; }
+  .finding { font-size: 16.5px; }
+  .figures { grid-template-columns: minmax(0, 1fr); }
+  th, td { padding-right: 12px; }
+  th[scope=row] { padding-right: 14px; white-space: normal; min-width: 8.2em; }
+  .bar { display: block; width: 64px; margin: 0 0 2px; }
+  small { display: block; }
+}
+@media print { main { max-width: none; } figure, tr { break-inside: avoid; } }
+`;

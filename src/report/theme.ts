@@ -1,0 +1,62 @@
+import type { Config } from "vega-lite";
+
+/** How everything that mixhead draws looks. */
+
+export const FONT =
+  '"Inter", "Helvetica Neue", Helvetica, Arial, "Liberation Sans", "DejaVu Sans", sans-serif';
+
+/** What pictures in pixels are drawn with, where the machine has none of those. */
+export const PIXEL_FONT = "DejaVu Sans";
+
+export const ink = "#1b2430";
+export const muted = "#5b6674";
+export const faint = "#9aa4b1";
+export const grid = "#e8ebef";
+export const paper = "#ffffff";
+
+/** Okabe and Ito's colours, which the colour-blind can tell apart; those of the usual arms are fixed. */
+const ofArm: Record<string, string> = { decoupled: "#0072b2", joint: "#d55e00", frozen: "#6b7280" };
+const others = ["#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7b5ea7", "#1b2430"];
+
+/** One colour per arm, the same in every picture: known arms keep theirs whatever else is in the run. */
+export function armColors(names: readonly string[]): Map<string, string> {
+  let next = 0;
+  return new Map(
+    names.map((name) => [name, ofArm[name] ?? others[next++ % others.length] ?? ink] as [string, string]),
+  );
+}
+
+/** Of every Vega-Lite chart. */
+export const chartConfig: Config = {
+  background: "transparent",
+  font: FONT,
+  padding: 4,
+  view: { stroke: null },
+  axis: {
+    labelColor: muted,
+    titleColor: ink,
+    labelFontSize: 11,
+    titleFontSize: 11.5,
+    titleFontWeight: "normal",
+    titlePadding: 8,
+    labelPadding: 5,
+    gridColor: grid,
+    domainColor: faint,
+    tickColor: faint,
+    tickSize: 4,
+    labelOverlap: true,
+  },
+  axisX: { grid: false, labelFlush: false },
+  // The title lies above its axis: legible, and never longer than the axis.
+  axisY: {
+    domain: false,
+    ticks: false,
+    titleAngle: 0,
+    titleAlign: "left",
+    titleAnchor: "start",
+    titleBaseline: "bottom",
+    titleX: 0,
+    titleY: -10,
+  },
+  line: { strokeWidth: 2.2, strokeCap: "round", strokeJoin: "round" },
+};
