@@ -1,6 +1,6 @@
 import { shared } from "./online-gmm/covariance.ts";
 import { hard } from "./online-gmm/e-step.ts";
-import { Mixture } from "./online-gmm/mixture.ts";
+import { OnlineMixture } from "./online-gmm/online-mixture.ts";
 import { mixtureOptions, type OnlineGmmOptions } from "./online-gmm.ts";
 import type { PrototypePlugin } from "./plugin.ts";
 
@@ -11,7 +11,7 @@ import type { PrototypePlugin } from "./plugin.ts";
  */
 export function kmeans(options: OnlineGmmOptions): PrototypePlugin {
   const covariance = shared(1, false);
-  return new Mixture({
+  return new OnlineMixture({
     ...mixtureOptions(options, covariance),
     name: "kmeans",
     assign: hard(covariance),

@@ -3,7 +3,7 @@ import { type Schedule, within } from "../schedules/schedule.ts";
 import { type Covariance, diagonal, shared, spherical } from "./online-gmm/covariance.ts";
 import { soft } from "./online-gmm/e-step.ts";
 import { byNothing, byResponsibility, byTime, type Forgetting } from "./online-gmm/forgetting.ts";
-import { Mixture } from "./online-gmm/mixture.ts";
+import { OnlineMixture } from "./online-gmm/online-mixture.ts";
 import type { PrototypePlugin } from "./plugin.ts";
 
 /** The settings of docs/configuration.md under `plugin`, with schedules as values, and: */
@@ -29,7 +29,7 @@ export interface OnlineGmmOptions extends Omit<PluginConfig, "kind" | "annealing
  */
 export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
   const covariance = covarianceOf(options);
-  return new Mixture({
+  return new OnlineMixture({
     ...mixtureOptions(options, covariance),
     name: "online-gmm",
     assign: soft(covariance, options.cutoff),

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { RunError } from "../../errors.ts";
 import type { Clock, Schedule } from "../../schedules/schedule.ts";
+import { finiteEntropy } from "../batch.ts";
 import type { NamedTensors, PrototypePlugin, StepResult } from "../plugin.ts";
 import { checkSaved, restored, save } from "../saved.ts";
 import { type Components, disposeAllBut, gatherRows, present, scatterRows } from "./components.ts";
@@ -41,7 +41,7 @@ interface Change extends State {
 }
 
 /** A mixture that is estimated online, by an E-step and an M-step for every batch. */
-export class Mixture implements PrototypePlugin {
+export class OnlineMixture implements PrototypePlugin {
   readonly name: string;
   readonly components: number;
   readonly dim: number;
@@ -67,13 +67,10 @@ export class Mixture implements PrototypePlugin {
     let change: Change | undefined;
     try {
       change = now.missing > 0 ? this.begin(h, clock) : await this.mStep(h, responsibilities, clock);
-      const [nats = Number.NaN] = await entropy.data();
-      if (!Number.isFinite(nats)) {
-        throw new RunError("bad-batch", "the batch has rows that are not finite; it changed nothing");
-      }
+      const scalars = { beta, entropy: await finiteEntropy(entropy) };
       this.now = change;
       disposeAllBut(now.components, change.components);
-      return { responsibilities, touched: change.touched, scalars: { beta, entropy: nats } };
+      return { responsibilities, touched: change.touched, scalars };
     } catch (error) {
       responsibilities.dispose();
       if (change !== undefined) disposeAllBut(change.components, now.components);

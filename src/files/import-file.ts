@@ -1,0 +1,30 @@
+import { access } from "node:fs/promises";
+import { register } from "node:module";
+import { resolve } from "node:path";
+import { pathToFileURL } from "node:url";
+import { sentence, UserError } from "../errors.ts";
+import { fileError } from "./errors.ts";
+
+let registered = false;
+
+/**
+ * Imports a module of the user's, TypeScript or JavaScript, from any folder; in it, "mixhead" and
+ * "@tensorflow/tfjs-core" mean what they mean here.
+ *
+ * @throws UserError, one sentence, where the file is missing, cannot be parsed, or throws as it loads.
+ */
+export async function importFile(path: string): Promise<Record<string, unknown>> {
+  const file = resolve(path);
+  try {
+    await access(file);
+  } catch (error) {
+    throw fileError("read", path, error);
+  }
+  if (!registered) register("./import-hooks.mjs", import.meta.url);
+  registered = true;
+  try {
+    return await import(pathToFileURL(file).href);
+  } catch (error) {
+    throw new UserError(`${path} cannot be loaded: ${sentence(error).split("\n")[0]}`, { cause: error });
+  }
+}
