@@ -125,7 +125,7 @@ function toTensor(dtype: Dtype, shape: number[], bytes: Uint8Array): Tensor {
     case "int32":
       return { dtype, shape, data: new Int32Array(buffer, byteOffset, length) };
     case "uint8":
-      return { dtype, shape, data: bytes };
+      return { dtype, shape, data: new Uint8Array(buffer, byteOffset, length) };
   }
 }
 

@@ -85,7 +85,8 @@ class Peer:
         return seconds
 
     def close(self, reason=""):
-        self.client.close(reason)
+        if self.client:
+            self.client.close(reason)
 
 
 peer = Peer()

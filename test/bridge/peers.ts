@@ -3,8 +3,6 @@ import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import type { Answer, Batch, Hello, RankResult, Room, Welcome } from "../../src/bridge/room.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 export const PYTHON = here("../../python_env/.venv/bin/python");

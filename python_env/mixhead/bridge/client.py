@@ -88,10 +88,9 @@ class Client:
         self.config = config
         self._generation = secrets.token_hex(8)
         self._pid = os.getpid()
-        self._welcomed = self._lost = False
+        self._linked = self._welcomed = self._lost = False
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing queues up for a plugin that is not there
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
@@ -131,17 +130,20 @@ class Client:
                 f'"{self.endpoint}" is not an endpoint (ipc://PATH or tcp://HOST:PORT): {error}'
             ) from error
         until = time.monotonic() + self.deadline
-        while True:
-            left = until - time.monotonic()
-            if left <= 0 or not self._socket.poll(left * 1000, zmq.POLLOUT):
-                raise DeadlinePassed(
-                    self._waited("a welcome", None, "is it running, and is that its endpoint?")
-                )
+        while (left := until - time.monotonic()) > 0:
+            if not self._linked:
+                self._monitor.poll(left * 1000)
+                self._watch()
+                continue
             self._send(hello, tensors)
             try:
                 return self._welcome(self._receive("welcome", None, min(_HELLO_AGAIN, left)))
             except (DeadlinePassed, PeerLost):
-                continue
+                continue  # a plugin that is being started again
+        where = (
+            "is it running, is that its endpoint?" if not self._linked else "it is there, but does not answer"
+        )
+        raise DeadlinePassed(self._waited("a welcome", None, f"{where} ({self.deadline:g} s)"))
 
     @_in_own_process
     def send_embeddings(
@@ -195,7 +197,7 @@ class Client:
     def load_state(self, step: int, state: Mapping[str, np.ndarray]) -> Welcome:
         """Lets the mixture go on from a state that was saved after `step` steps. Raises Rejected."""
         self._send({"type": "load", "step": step}, dict(state), step)
-        return self._welcome(self._receive("welcome", None))
+        return self._welcome(self._receive("welcome", step))
 
     def close(self, reason: str = "") -> None:
         """Says goodbye and frees the socket. An empty reason is a regular end. Harmless when repeated."""
@@ -221,12 +223,7 @@ class Client:
         self._watch()
         if self._lost:
             raise PeerLost(self._says("is gone: its process ended or the connection broke", step))
-        try:
-            frames = encode({"generation": self._generation, **header}, tensors)
-            self._socket.send_multipart(frames, zmq.NOBLOCK)
-        except zmq.Again as error:
-            self._lost = self._welcomed
-            raise PeerLost(self._says("is gone: nothing can be sent to it", step)) from error
+        self._socket.send_multipart(encode({"generation": self._generation, **header}, tensors))
 
     def _receive(self, kind: str, step: int | None, patience: float | None = None) -> tuple[Header, Tensors]:
         """Waits for a message of one kind. Pings ask the plugin whether the wait still has a reason."""
@@ -250,7 +247,7 @@ class Client:
                     return header, tensors
             elif self._monitor in ready:
                 self._watch()
-                if self._lost:
+                if not self._linked:
                     raise PeerLost(self._waited(kind, step, "its process ended or the connection broke"))
 
     def _message(self) -> tuple[Header, Tensors]:
@@ -279,7 +276,8 @@ class Client:
         """Reads the socket's events. A broken connection is mended before the welcome and final after it."""
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor)["event"]
-            self._lost = event == zmq.EVENT_DISCONNECTED or (self._welcomed and self._lost)
+            self._linked = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self._lost = self._lost or (self._welcomed and not self._linked)
 
     def _welcome(self, message: tuple[Header, Tensors]) -> Welcome:
         header, tensors = message
@@ -287,7 +285,7 @@ class Client:
         if prototypes is not None:
             self.components, self.dim = prototypes.shape
         self._watch()
-        self._welcomed = True
+        self._welcomed, self._lost = True, not self._linked
         return Welcome(header["step"], header["config"], header["commands"], prototypes)
 
     def _dense(self, tensors: Tensors) -> np.ndarray | None:

@@ -1,0 +1,59 @@
+import { Dealer } from "zeromq";
+import {
+  decode,
+  encode,
+  type Frames,
+  type Message,
+  type Outgoing,
+  type Tensors,
+} from "../../src/bridge/codec.ts";
+
+const HELLO = { type: "hello", version: 1, run: "test", mixture: "default", rank: 0, world: 1 } as const;
+
+/** A rank that says whatever a test wants, right or wrong. */
+export class RawRank {
+  private readonly socket = new Dealer({ linger: 0, receiveTimeout: 5000 });
+
+  constructor(
+    endpoint: string,
+    readonly generation: string,
+  ) {
+    this.socket.connect(endpoint);
+  }
+
+  send(header: Outgoing, tensors: Tensors = {}): Promise<void> {
+    return this.sendFrames(encode(header, tensors));
+  }
+
+  sendFrames(frames: Frames): Promise<void> {
+    return this.socket.send(frames);
+  }
+
+  hello(more: Partial<Extract<Outgoing, { type: "hello" }>> = {}): Promise<void> {
+    const { generation } = this;
+    return this.send({ ...HELLO, components: 0, dim: 0, generation, start: "", config: "", ...more });
+  }
+
+  embeddings(step: number, rows: number[][], more: Partial<Extract<Outgoing, { type: "embeddings" }>> = {}) {
+    const { generation } = this;
+    const data = Float32Array.from(rows.flat());
+    const shape = [rows.length, rows[0]?.length ?? 0];
+    const header = { type: "embeddings", generation, step, epoch: 0, scalars: {}, ...more } as const;
+    return this.send(header, { h: { dtype: "float32", shape, data } });
+  }
+
+  /** The next message, as bytes. */
+  async frames(): Promise<Frames> {
+    return this.socket.receive();
+  }
+
+  /** The next message that is not a ping. */
+  async receive(): Promise<Message> {
+    const message = decode(await this.frames());
+    return message.header.type === "ping" ? this.receive() : message;
+  }
+
+  close(): void {
+    this.socket.close();
+  }
+}
