@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mixhead.worker.errors import WorkerError
+from mixhead.worker.network import Network
 from mixhead.worker.step import State
 
 
@@ -53,9 +56,8 @@ def restore(state: State, folder: str | Path) -> None:
     Raises WorkerError where a file is missing, damaged or of another network.
     """
     folder = Path(folder)
-    try:
-        state.teacher.encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
-        state.teacher.head.load_state_dict(load_file(folder / "head.safetensors"))
+    load_teacher(state.teacher, folder)
+    with _told(folder):
         state.student.load_state_dict(load_file(folder / "student.safetensors"))
         training = torch.load(folder / "training.pt", map_location=state.device, weights_only=True)
         state.optimizer.load_state_dict(training["optimizer"])
@@ -63,6 +65,20 @@ def restore(state: State, folder: str | Path) -> None:
         state.center.value = training["center"]
         state.step = training["step"]
         state.measured = training["measured"]
+
+
+def load_teacher(network: Network, folder: str | Path) -> None:
+    """A checkpoint's teacher, into an untrained network of the same configuration. Raises WorkerError."""
+    with _told(Path(folder)):
+        network.encoder.load_state_dict(load_file(Path(folder) / "encoder.safetensors"))
+        network.head.load_state_dict(load_file(Path(folder) / "head.safetensors"))
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Whatever is wrong with the files of a checkpoint, as one sentence."""
+    try:
+        yield
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         message = f"the checkpoint {folder} is not whole, or of another configuration: {reason}"

@@ -1,4 +1,7 @@
-"""``python -m mixhead.worker.evaluate FEATURES.npz --json``: k-NN, linear, per class, head/medium/tail."""
+"""``python -m mixhead.worker.evaluate FEATURES.npz --json``: k-NN, linear, per class, head/medium/tail.
+
+The same of a checkpoint's folder, with ``--config`` and ``--data-dir``.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixhead.worker.checkpoint import load_teacher
+from mixhead.worker.config import Config, parse
+from mixhead.worker.data import load
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.groups import groups
 from mixhead.worker.knn import knn_predictions
 from mixhead.worker.linear import linear_probe
+from mixhead.worker.measure import embed
+from mixhead.worker.network import build_network
+from mixhead.worker.step import choose_device
 
 NEIGHBOURS = 20  # of the k-NN that per-class figures and groups are given for
 
@@ -82,20 +91,42 @@ def _check(path: Path, part: str, x: np.ndarray, y: np.ndarray) -> None:
         raise WorkerError(f"{path}: row {bad[0]} of {part}_x is all zero or not finite")
 
 
+def checkpoint_features(
+    folder: Path, config: Config, data_dir: str, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """train_x, train_y, test_x, test_y of a checkpoint's teacher on the data set of its run."""
+    dataset = load(config.data, data_dir, config.views.global_size, config.seed)
+    network = build_network(config)
+    load_teacher(network, folder)
+    network.to(device, memory_format=torch.channels_last).eval()
+    size = config.views.global_size
+    train_x, _ = embed(network, dataset.train_images, dataset, size, device)
+    test_x, _ = embed(network, dataset.test_images, dataset, size, device)
+    train_y, test_y = (torch.from_numpy(np.array(y)) for y in (dataset.train_labels, dataset.test_labels))
+    return train_x, train_y, test_x, test_y
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mixhead.worker.evaluate", description="Evaluates frozen features.")
-    parser.add_argument("features", type=Path, help=".npz with train_x, train_y, test_x, test_y")
-    parser.add_argument("--data", default="", help="name of the data set, for its groups")
+    parser.add_argument("of", type=Path, help="a checkpoint, or .npz with train_x, train_y, test_x, test_y")
+    parser.add_argument("--config", help="of a checkpoint: its run's configuration as JSON")
+    parser.add_argument("--data-dir", default="data", help="of a checkpoint: where the data sets are")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(arguments)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = ""
     try:
-        features = [tensor.to(device) for tensor in read_features(options.features)]
-    except WorkerError as error:
+        if options.config is None:
+            device = choose_device("auto")
+            features = read_features(options.of)
+        else:
+            config = parse(Config, json.loads(options.config), "")
+            name, device = config.data.name, choose_device(config.device)
+            features = checkpoint_features(options.of, config, options.data_dir, device)
+    except (WorkerError, json.JSONDecodeError) as error:
         print(error, file=sys.stderr)
         return 2
-    result = evaluate(*features, name=options.data)
-    print(json.dumps(result) if options.json else json.dumps(result, indent=2))
+    result = evaluate(*(tensor.to(device) for tensor in features), name=name)
+    print(json.dumps(result, indent=None if options.json else 2))
     return 0
 
 

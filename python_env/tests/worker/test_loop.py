@@ -14,6 +14,7 @@ import zmq
 from safetensors.torch import load_file
 
 from mixhead.bridge.codec import decode, encode
+from mixhead.worker import evaluate
 from mixhead.worker.__main__ import main
 from tests.worker.runs import COMPONENTS, DIM, clock, raw_config, reply, start_rows
 
@@ -103,7 +104,9 @@ def start(
 
 
 @pytest.mark.parametrize("arm", ["decoupled", "joint"])
-def test_a_run_evaluates_checkpoints_and_stops_as_commanded(arm: str, tmp_path: Path, data_dir: Path):
+def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
+    arm: str, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
+):
     plugin = start(
         tmp_path, "run", data_dir, {-1: ["evaluate"], 2: ["evaluate", "checkpoint", "stop"]}, prototypes=arm
     )
@@ -133,6 +136,11 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(arm: str, tmp_path: 
     folder = Path(plugin.results[2][0]["text"]["path"])
     assert folder.name == "incoming-3" and folder.parent == tmp_path / "run" / "checkpoints"
     assert load_file(folder / "encoder.safetensors")["layers.0.weight"].shape == (16, 3, 3, 3)
+    capsys.readouterr()
+    config = json.dumps(raw_config(prototypes=arm))
+    assert evaluate.main([str(folder), "--config", config, "--data-dir", str(data_dir), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["knn"]["20"] == header["scalars"]["knn"] and "groups" not in found
 
 
 @pytest.mark.parametrize("arm", ["decoupled", "joint"])
