@@ -3,6 +3,7 @@ import { carryOutRun } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import { writeReport } from "../experiment/run-report.ts";
 import { summarise, writeSummary } from "../experiment/summary.ts";
+import { comparisonTable } from "../report/table.ts";
 import { LiveView } from "./live-view.ts";
 
 /**

@@ -6,7 +6,7 @@ import type { Rows } from "../files/rows.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
 import { uniqueness } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
-import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
+import type { PrototypePlugin } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 
 /** A line of the metrics.jsonl that `fit` writes. */
@@ -64,7 +64,7 @@ export async function fitPlugin({
     const measurement = { step: step + 1, beta, unique, used: usage(wins).used };
     await appendFile(log, `${JSON.stringify(measurement)}\n`);
     if (!end) continue;
-    await writeSafetensors(join(out, "mixture.safetensors"), await fitted(plugin));
+    await writeSafetensors(join(out, "mixture.safetensors"), await plugin.parameters());
     return measurement;
   }
 }
@@ -82,21 +82,6 @@ async function fitStep(
   for (const k of await nearest.data<"int32">()) wins[k] = (wins[k] ?? 0) + 1;
   tf.dispose([h, responsibilities, nearest]);
   return scalars.beta ?? 1;
-}
-
-/** What a fit leaves: prototypes (K, D), and of a mixture its means, counts, weights and estimated variances. */
-async function fitted(plugin: PrototypePlugin): Promise<NamedTensors> {
-  const state = await plugin.state();
-  const { components: K, dim: D } = plugin;
-  const tensors: NamedTensors = {
-    prototypes: { shape: [K, D], data: await plugin.prototypes().data<"float32">() },
-  };
-  for (const name of ["means", "counts", "weights", "variances"]) {
-    const tensor = state[name];
-    if (tensor === undefined) continue;
-    tensors[name] = { data: tensor.data, shape: tensor.data.length === K ? [K] : [K, D] };
-  }
-  return tensors;
 }
 
 function batchOf({ rows, dim, data }: Rows, start: number, size: number): Rows {
