@@ -1,0 +1,99 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { packageRoot, pythonEnv } from "./paths.ts";
+import { duration } from "./progress.ts";
+import { pythonPath } from "./python.ts";
+import { mochaTally, NONE, pytestTally, sum, type Tally, tallyText, withStatus } from "./tally.ts";
+
+/** A check is a command; what it printed and left in `folder` tells the tests it ran. */
+interface Check {
+  name: string;
+  command: (folder: string) => string[];
+  cwd?: string;
+  tally?: (output: string, folder: string) => Tally | Promise<Tally>;
+}
+
+const local = (name: string) => join(packageRoot, "node_modules", ".bin", name);
+const python = (...args: string[]) => [pythonPath(), "-m", ...args];
+
+const CHECKS: readonly Check[] = [
+  { name: "biome", command: () => [local("biome"), "check", "--error-on-warnings"] },
+  { name: "tsc", command: () => [local("tsc"), "--noEmit"] },
+  { name: "eslint", command: () => [local("eslint"), "."] },
+  { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
+  { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },
+  // --exit: what one test left open must not hold up the rest.
+  { name: "mocha", command: () => [local("mocha"), "--forbid-only", "--exit"], tally: mochaTally },
+  {
+    name: "pytest",
+    command: (folder) => python("pytest", `--junit-xml=${join(folder, "pytest.xml")}`),
+    cwd: pythonEnv,
+    tally: async (_, folder) =>
+      pytestTally(await readFile(join(folder, "pytest.xml"), "utf8").catch(() => "")),
+  },
+];
+
+/**
+ * Runs every check, however many fail, and prints a line for each and, last, the sum of the tests.
+ * @returns 0, or 1 where anything failed or no test ran
+ */
+export async function runChecks(): Promise<number> {
+  const results: { line: string; tally: Tally }[] = [];
+  for (const check of CHECKS) {
+    const start = Date.now();
+    process.stdout.write(`\n== ${check.name}\n`);
+    const tally = await perform(check);
+    const figures = check.tally ? tallyText(tally) : "";
+    const state = tally.failed > 0 ? "failed" : "ok";
+    const line = `${state.padEnd(8)}${check.name.padEnd(14)}${duration(Date.now() - start).padStart(8)}  ${figures}`;
+    results.push({ line: line.trimEnd(), tally });
+  }
+  const total = sum(results.map(({ tally }) => tally));
+  process.stdout.write(`\n${results.map(({ line }) => line).join("\n")}\n\n${tallyText(total)}\n`);
+  return total.failed > 0 || total.passed === 0 ? 1 : 0;
+}
+
+async function perform(check: Check): Promise<Tally> {
+  const folder = await mkdtemp(join(tmpdir(), "mixhead-checks-"));
+  try {
+    const [command = "", ...args] = check.command(folder);
+    const { status, output } = await show(command, args, check.cwd ?? packageRoot);
+    return withStatus((await check.tally?.(output, folder)) ?? NONE, status);
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** Runs a program, shows what it prints as it comes, and keeps its standard output. */
+function show(
+  command: string,
+  args: readonly string[],
+  cwd: string,
+): Promise<{ status: number; output: string }> {
+  return new Promise((resolve) => {
+    const colour = process.stdout.isTTY ? { FORCE_COLOR: "1" } : {};
+    const child = spawn(command, args, {
+      cwd,
+      stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, OMP_NUM_THREADS: "1", ...colour },
+    });
+    const stop = () => child.kill();
+    process.once("exit", stop);
+    let output = "";
+    child.stdout.setEncoding("utf8").on("data", (chunk: string) => {
+      output += chunk;
+      process.stdout.write(chunk);
+    });
+    const end = (status: number) => {
+      process.off("exit", stop);
+      resolve({ status, output });
+    };
+    child.once("error", (error) => {
+      process.stdout.write(`${command} cannot be started: ${error.message}\n`);
+      end(1);
+    });
+    child.once("close", (status) => end(status ?? 1));
+  });
+}
