@@ -1,1 +1,18 @@
 """Decoupled prototypes for self-supervised learning: a Gaussian mixture in place of a learned last layer."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mixhead.dropin.api import attach, prototypes, stats, step, targets, teacher
+
+__all__ = ["attach", "prototypes", "stats", "step", "targets", "teacher"]
+
+
+def __getattr__(name: str) -> Any:
+    """torch is loaded where it is used: the worker's launcher imports this package too, and stays small."""
+    if name in __all__:
+        return getattr(import_module("mixhead.dropin.api"), name)
+    raise AttributeError(f"module 'mixhead' has no attribute {name!r}")

@@ -1,0 +1,84 @@
+"""What `import mixhead` offers to a training script."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixhead.dropin.heads import DropInHead
+from mixhead.dropin.registry import mixture, mixtures
+from mixhead.dropin.settings import Settings
+
+_Module = TypeVar("_Module", bound=nn.Module)
+_EPSILONS = ("0.025", "0.1", "0.25", "0.5")
+
+
+def attach(
+    endpoint: str | None = None,
+    config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    name: str = "default",
+) -> None:
+    """Says where the plugin of mixture `name` is, and what is asked of it. Optional: else one is started.
+
+    endpoint: `ipc://PATH` or `tcp://HOST:PORT` of a `mixhead serve`; else the environment's MIXHEAD_ENDPOINT.
+    config: the settings of a configuration file that concern the plugin, as a dict ("plugin", "targets",
+        "seed", "train", "backend", "bridge", and "run", a name by which a run can be gone on with); or such
+        a file's path. With "targets" the plugin's answers carry target rows, for `mixhead.losses`.
+
+    The plugin is found or started at the first use. A mixture that is attached already begins anew.
+    """
+    mixture(name).attach(Settings.of(endpoint, config))
+
+
+def prototypes(name: str = "default") -> Tensor:
+    """The prototypes that the heads use now: (K, D), float32 rows of unit length, a copy on the CPU."""
+    return mixture(name).prototypes(torch.device("cpu"), torch.float32).clone()
+
+
+def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor:
+    """The plugin's targets (N, K) for the teacher rows of the step under way, in the order of the teacher's
+    calls. Waits for them. Only where `attach` asked for "targets"."""
+    return mixture(name).targets(torch.device(device))
+
+
+def stats(name: str = "default") -> dict[str, Any]:
+    """What a script may log; NaN: not measured yet.
+
+    "unique": by cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of prototypes that far apart.
+    "used": the share of components that won an embedding in the last 500 steps.
+    "entropy": of the responsibilities, in nats. "wait": seconds that the last step waited for the plugin.
+    And whatever else the plugin tells, such as "beta".
+    """
+    values = dict(mixture(name).stats)
+    unique = {epsilon: values.pop(f"unique.{epsilon}", math.nan) for epsilon in _EPSILONS}
+    return {"unique": unique, "used": math.nan, "entropy": math.nan, **values}
+
+
+def teacher(module: _Module, name: str = "default") -> _Module:
+    """Marks a head as the teacher's, where it cannot be told by its parameters. Returns it.
+
+    Of any other module than one of mixhead's heads, such as the projection head of MSN's target network,
+    the outputs (N, D) feed the mixture while it is in training mode, and `mixhead.step()` ends a step.
+    """
+    if isinstance(module, DropInHead):
+        module.mark_teacher()
+        return module
+
+    def feed(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if module.training:
+            mixture(name).feed(F.normalize(output.detach().float(), dim=-1))
+
+    module.register_forward_hook(feed)
+    return module
+
+
+def step() -> None:
+    """Ends a step by hand, of every mixture, where it cannot be told. From then on nothing else ends one."""
+    for each in mixtures():
+        each.step()

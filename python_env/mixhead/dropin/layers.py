@@ -1,0 +1,99 @@
+"""The last layer of a DINO head: learned prototypes, or the mixture's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixhead.bridge import BridgeError
+from mixhead.dropin.link import State
+from mixhead.dropin.registry import mixture
+
+_STATE = "mixture."
+
+
+class JointPrototypes(nn.Module):
+    """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))` with g = 1, to the last bit, but without
+    its hooks, which break `copy.deepcopy` and `torch.compile`: (..., dim) -> (..., components)."""
+
+    def __init__(self, dim: int, components: int, train_norms: bool) -> None:
+        super().__init__()
+        start = nn.Linear(dim, components, bias=False).weight
+        self.weight_g = nn.Parameter(torch.ones(components, 1), requires_grad=train_norms)
+        self.weight_v = nn.Parameter(start.detach())
+
+    @property
+    def weight(self) -> Tensor:
+        return torch._weight_norm(self.weight_v, self.weight_g, 0)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.linear(rows, self.weight)
+
+
+class MixturePrototypes(nn.Module):
+    """The mixture's prototypes in the place of a last layer. It has no parameters and no buffers.
+
+    Its state dict holds what a joint layer's would, `weight_g` (K, 1) and `weight_v` (K, D), and the
+    mixture's whole state beside it as `mixture.*`; it loads that, or a joint layer's as a start.
+    """
+
+    def __init__(self, dim: int, components: int, name: str) -> None:
+        super().__init__()
+        self.dim, self.components, self.name = dim, components, name
+
+    @property
+    def weight(self) -> Tensor:
+        """The prototypes (K, D), a copy."""
+        return mixture(self.name).prototypes(torch.device("cpu"), torch.float32).clone()
+
+    def forward(self, rows: Tensor, prototypes: Tensor) -> Tensor:
+        """Unit rows (..., D) -> cosines (..., K) with no gradient to the prototypes."""
+        return F.linear(rows.to(prototypes.dtype), prototypes)
+
+    def extra_repr(self) -> str:
+        return f'dim={self.dim}, components={self.components}, name="{self.name}"'
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        prototypes, state = mixture(self.name).save()
+        destination[f"{prefix}weight_g"] = torch.ones(self.components, 1)
+        destination[f"{prefix}weight_v"] = prototypes.clone()
+        if state is not None:
+            destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step)
+            for name, tensor in state.tensors.items():
+                destination[f"{prefix}{_STATE}{name}"] = torch.tensor(tensor)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        weight = state_dict.get(f"{prefix}weight_v")
+        if weight is None:
+            missing_keys.append(f"{prefix}weight_v")
+            return
+        if weight.shape != (self.components, self.dim):
+            error_msgs.append(
+                f"size mismatch for {prefix}weight_v: the checkpoint has {tuple(weight.shape)}, "
+                f"the head {(self.components, self.dim)}"
+            )
+            return
+        prototypes = F.normalize(weight.detach().float().cpu(), dim=1)
+        saved = {
+            key.removeprefix(prefix + _STATE): tensor.detach().cpu()
+            for key, tensor in state_dict.items()
+            if key.startswith(prefix + _STATE)
+        }
+        step = int(saved.pop("step", 0))
+        tensors = {name: tensor.float().numpy() for name, tensor in saved.items()}
+        try:
+            mixture(self.name).load(prototypes, State(step, tensors or {"prototypes": prototypes.numpy()}))
+        except BridgeError as error:
+            error_msgs.append(str(error))

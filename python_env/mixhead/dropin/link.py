@@ -1,0 +1,126 @@
+"""A mixture's connection to its plugin."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from mixhead.bridge import Client, PeerLost, Targets, Welcome
+from mixhead.dropin.plugin_process import PluginProcess, start_plugin
+from mixhead.dropin.ranks import Ranks, ranks
+from mixhead.dropin.settings import Settings
+
+
+@dataclass(frozen=True)
+class State:
+    """A mixture's whole state after `step` steps; or, with nothing but "prototypes" (K, D), a start."""
+
+    step: int
+    tensors: dict[str, np.ndarray]
+
+    @property
+    def start(self) -> np.ndarray | None:
+        return self.tensors["prototypes"] if self.tensors.keys() == {"prototypes"} else None
+
+
+_links = itertools.count()
+
+
+class Link:
+    """One rank's end of a mixture. In a distributed training rank 0 finds or starts the plugin and brings
+    the state to go on from; the other ranks follow.
+
+    Raises PluginMissing, Rejected, DeadlinePassed, PeerLost: each a sentence.
+    """
+
+    def __init__(
+        self, name: str, settings: Settings, components: int, dim: int, state: State | None = None
+    ) -> None:
+        self._name, self._settings, self._size = name, settings, (components, dim)
+        self._ranks: Ranks = ranks(settings.deadline)
+        self._key = f"{name}/{next(_links)}"
+        self._loads = itertools.count()
+        self._plugin: PluginProcess | None = None
+        place = self._ranks.from_first(self._key, lambda: self._lead(state))
+        if self._ranks.rank > 0:
+            self._join(*json.loads(place), None)
+
+    welcome: Welcome
+
+    @property
+    def world(self) -> int:
+        return self._ranks.world
+
+    def send(self, step: int, rows: Tensor) -> None:
+        """Sends the teacher's rows (N, D) of a step; they are copied before this returns."""
+        with self._last_words():
+            self._client.send_embeddings(step, 0, rows, {})
+
+    def receive(self, step: int) -> Targets:
+        """Waits for the answer. Raises BatchError where the step changed nothing."""
+        with self._last_words():
+            return self._client.receive_targets(step)
+
+    def save(self) -> State:
+        with self._last_words():
+            return State(*self._client.request_state())
+
+    def load(self, state: State) -> Welcome:
+        """Goes on from a state: every rank of a distributed training has to."""
+
+        def load() -> None:
+            with self._last_words():
+                self.welcome = self._client.load_state(state.step, state.tensors)
+
+        self._ranks.in_turn(f"{self._key}/load/{next(self._loads)}", load)
+        return self.welcome
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _lead(self, state: State | None) -> str:
+        endpoint, run = self._settings.endpoint, self._settings.run_name()
+        if endpoint is None:
+            self._plugin = start_plugin(self._settings.arguments)
+            endpoint = self._plugin.endpoint
+        self._join(endpoint, run, None if state is None else state.start)
+        if state is not None and state.start is None:
+            with self._last_words():
+                self.welcome = self._client.load_state(state.step, state.tensors)
+        return json.dumps([endpoint, run])
+
+    def _join(self, endpoint: str, run: str, start: np.ndarray | None) -> None:
+        components, dim = self._size
+        self._client = Client(
+            endpoint,
+            run,
+            self._name,
+            rank=self._ranks.rank,
+            world=self._ranks.world,
+            components=components,
+            dim=dim,
+            deadline=self._settings.deadline,
+            config=self._settings.wish,
+        )
+        try:
+            with self._last_words():
+                self.welcome = self._client.connect(start)
+        except BaseException:
+            self._client.close()
+            raise
+
+    @contextmanager
+    def _last_words(self) -> Iterator[None]:
+        """Lets the sentence of a plugin that died say what that wrote last."""
+        try:
+            yield
+        except PeerLost as error:
+            if self._plugin is None or self._plugin.running():
+                raise
+            raise PeerLost(f"{error}{self._plugin.last_words()}") from error

@@ -1,0 +1,275 @@
+"""A mixture as the heads of one process share it: whose rows it sees, and when it takes a step."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+import weakref
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mixhead.bridge import BatchError, BridgeError, Targets
+from mixhead.dropin.link import Link, State
+from mixhead.dropin.mirror import Mirror
+from mixhead.dropin.settings import Settings
+
+#: A student that was called so often while no teacher ever was: somebody has to be told.
+_CALLS_WITHOUT_TEACHER = 50
+
+
+class Head(Protocol):
+    """What a mixture asks of a head."""
+
+    training: bool
+
+    def is_teacher(self) -> bool: ...
+
+
+class Mixture:
+    """The mixture of one name: its prototypes, the teacher rows that it is owed, and its place in time.
+
+    A step of the mixture is a step of the training. Its teacher rows go off at the first call of a
+    student in training mode after them, and its answer is applied at the first teacher call after that.
+    So teacher and student of a step see the same prototypes, those that the step before has left. Where the
+    student is called first, its next call ends the step: the rows go off, and the answer is waited for.
+    Once `step` was called, steps end there and nowhere else.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.heads: weakref.WeakSet[Head] = weakref.WeakSet()
+        self.components = self.dim = 0  # K and D; 0: not known yet
+        self._settings = Settings.of()
+        self._by_hand = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self.stats: dict[str, float] = {"wait": 0.0}
+        self._pid = os.getpid()
+        self._link: Link | None = None
+        self._mirror: Mirror | None = None
+        self._given: State | None = None  # what to go on from once there is a plugin
+        self._calls_without_teacher = 0
+        self._begin(0)
+
+    def _begin(self, step: int) -> None:
+        self._next = step  # the next step to send
+        self._rows: list[Tensor] = []  # the teacher's, of the step under way
+        self._sent = self._waiting = self._over = False
+        self._student_led = False  # whether the student was called before any of the rows
+        self._answer: Targets | None = None
+        self._saved: State | None = None
+
+    # Who takes part
+
+    def join(self, head: Head, components: int, dim: int) -> None:
+        """A new head of K and D. Where no other is left, the mixture begins anew with it."""
+        if not self.heads:
+            self.close()
+            self._forget()
+        elif (self.components, self.dim) != (components, dim):
+            raise ValueError(
+                f'the heads of mixture "{self.name}" have {self.components} prototypes of dimension '
+                f'{self.dim}, this one {components} of {dim}: give it a mixture of its own, name="..."'
+            )
+        self.components, self.dim = components, dim
+        self.heads.add(head)
+
+    def attach(self, settings: Settings) -> None:
+        """What to attach to at the next use. A mixture that is attached already begins anew there."""
+        if self._link is not None:
+            self.close()
+            self._forget()
+        self._pid = os.getpid()
+        self._settings = settings
+
+    def feeds(self, head: Head) -> bool:
+        """Whether the rows of this call belong to the mixture: a teacher's, while a student trains."""
+        return (
+            head.is_teacher()
+            and not _in_backward()
+            and any(other.training and not other.is_teacher() for other in self.heads)
+        )
+
+    # The steps
+
+    def look_up(self, head: Head, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """The prototypes (K, D) for a call of `head`, whose unit rows (..., D) these are."""
+        if self.feeds(head):
+            self.feed(rows)
+        elif head.training and not head.is_teacher() and not _in_backward():
+            self._student_is_called()
+        return self.prototypes(rows.device, dtype)
+
+    def feed(self, rows: Tensor) -> None:
+        """Takes the teacher's rows into the step under way, or into the next one where that was sent."""
+        self.dim = self.dim or rows.shape[-1]
+        self._attach()
+        if self._sent and (self._over or not self._by_hand):
+            self._next_step()
+        self._rows.append(rows.detach().reshape(-1, rows.shape[-1]).clone())
+
+    def _student_is_called(self) -> None:
+        self._attach()
+        if self._over:
+            self._next_step()
+        if self._by_hand or self._sent:
+            return
+        if not self._rows:
+            self._student_led = True
+            self._warn_without_teacher()
+            return
+        self._send()
+        if self._student_led:
+            self._next_step()
+            self._student_led = True
+
+    def step(self) -> None:
+        """Ends the step under way by hand."""
+        self._by_hand = True
+        if self._rows:
+            self._send()
+        self._over = self._sent
+
+    def targets(self, device: torch.device) -> Tensor:
+        """The plugin's target rows (N, K) for the teacher rows of the step under way; waits for them.
+
+        NaN where the plugin refused the rows.
+        """
+        if not self._settings.targets:
+            raise RuntimeError(
+                f'mixture "{self.name}" was not asked for targets: mixhead.attach(config={{"targets": {{}}}})'
+            )
+        if self._rows and not self._by_hand:
+            self._send()
+        if not self._sent:
+            raise RuntimeError(f'mixture "{self.name}" has seen no teacher rows in this step')
+        self._receive()
+        if self._answer is None:
+            return torch.full((self._sent_rows, self.components), torch.nan, device=device)
+        return torch.from_numpy(self._answer.targets).to(device)
+
+    def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """What the heads use now (K, D): shared, so nobody writes to it."""
+        if self._mirror is None:
+            self._attach()
+        return self._mirror.on(device, dtype)
+
+    def _send(self) -> None:
+        rows = torch.cat(self._rows)
+        self._link.send(self._next, rows)
+        self._rows, self._sent_rows = [], len(rows)
+        self._sent = self._waiting = True
+        self._saved = None
+
+    def _receive(self) -> None:
+        """Waits for the answer to the step that was sent. Rows that the plugin refuses change nothing."""
+        if not self._waiting:
+            return
+        start = time.perf_counter()
+        try:
+            self._answer = self._link.receive(self._next)
+            self._next += 1
+            self.stats.update(self._answer.scalars)
+        except BatchError as error:
+            if error.code != "row":
+                raise
+            warnings.warn(f"{error}; this step does not change the mixture", stacklevel=2)
+        self._waiting = False
+        self.stats["wait"] = time.perf_counter() - start
+
+    def _next_step(self) -> None:
+        """Applies the answer: from here on it is the next step."""
+        self._receive()
+        if self._answer is not None:
+            self._mirror.update(self._answer.rows, self._answer.indices)
+        self._answer = None
+        self._sent = self._over = self._student_led = False
+
+    def _warn_without_teacher(self) -> None:
+        self._calls_without_teacher += 1
+        if self._next == 0 and self._calls_without_teacher == _CALLS_WITHOUT_TEACHER:
+            warnings.warn(
+                f'mixture "{self.name}" gets no embeddings: no teacher head was called in '
+                f"{_CALLS_WITHOUT_TEACHER} calls of the student. A teacher is a head none of whose "
+                "parameters requires a gradient; mark any other with mixhead.teacher(head)",
+                stacklevel=2,
+            )
+
+    # The plugin and the state
+
+    def _attach(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                f'a head of mixture "{self.name}" belongs to process {self._pid} and was used in its fork '
+                f"{os.getpid()} (a DataLoader worker?): use it in the training process, "
+                "or call mixhead.attach() in this one"
+            )
+        if self._link is not None:
+            return
+        self._link = Link(self.name, self._settings, self.components, self.dim, self._given)
+        self._given = None
+        self._go_on()
+
+    def _go_on(self) -> None:
+        welcome = self._link.welcome
+        self.components, self.dim = welcome.prototypes.shape
+        self._mirror = Mirror(welcome.prototypes)
+        self._begin(welcome.step)
+
+    def save(self) -> tuple[Tensor, State | None]:
+        """The prototypes (K, D) after the step under way, and the mixture's whole state.
+
+        Where the plugin is gone there are the prototypes alone, and a warning: a script that saves what it
+        has is not stopped.
+        """
+        if self._link is None and self._given is not None:
+            return self._mirror.rows, None if self._given.start is not None else self._given
+        try:
+            self._attach()
+            if self._rows and self._link.world == 1:
+                self._send()
+            self._receive()
+            self._saved = self._saved or self._link.save()
+        except BridgeError as error:
+            if self._mirror is None:
+                raise
+            warnings.warn(f"the prototypes are saved without their mixture's state: {error}", stacklevel=2)
+        rows = self._mirror
+        if self._answer is not None:
+            rows = Mirror(rows.rows)
+            rows.update(self._answer.rows, self._answer.indices)
+        return rows.rows, self._saved
+
+    def load(self, prototypes: Tensor, state: State) -> None:
+        """Goes on from a saved state, or begins anew from prototypes (K, D) alone."""
+        if self._link is None:
+            self._given, self._mirror = state, Mirror(prototypes)
+        elif not _same(self.save()[1], state):
+            self._link.load(state)
+            self._go_on()
+
+    def close(self) -> None:
+        """Says goodbye to the plugin. Harmless when repeated."""
+        if self._link is not None:
+            self._link.close()
+
+
+def _same(one: State | None, other: State) -> bool:
+    """Whether loading changes nothing: a teacher that is given its student's state, an average of the two."""
+    return (
+        one is not None
+        and (one.step, one.tensors.keys()) == (other.step, other.tensors.keys())
+        and all(
+            torch.allclose(torch.from_numpy(tensor), torch.from_numpy(other.tensors[name]), equal_nan=True)
+            for name, tensor in one.tensors.items()
+        )
+    )
+
+
+def _in_backward() -> bool:
+    """Whether this call recomputes an earlier one (gradient checkpointing): it begins and ends nothing."""
+    return torch._C._current_graph_task_id() != -1

@@ -1,0 +1,78 @@
+"""What a script says of its plugin: `mixhead.attach` and the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: Settings that belong to one mixture travel to the plugin wherever it is; the others are the plugin's own.
+_OF_A_MIXTURE = ("seed", "plugin", "targets", "train")
+_OF_THE_PLUGIN = ("backend", "bridge")
+_ALLOWED = ("run", *_OF_A_MIXTURE, *_OF_THE_PLUGIN)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where the plugin is and what is asked of it."""
+
+    endpoint: str | None = None  # None: a plugin is started
+    run: str = ""  # "": a name that no other script has
+    wish: str = ""  # what is asked of the mixture, as JSON
+    arguments: tuple[str, ...] = ()  # of the plugin that is started: a configuration file, settings
+    deadline: float = 60.0  # seconds
+    targets: bool = False
+
+    @staticmethod
+    def of(
+        endpoint: str | None = None, config: Mapping[str, Any] | str | os.PathLike[str] | None = None
+    ) -> Settings:
+        """Raises ValueError, FileNotFoundError with a sentence."""
+        endpoint = endpoint or os.environ.get("MIXHEAD_ENDPOINT") or None
+        if isinstance(config, (str, os.PathLike)):
+            return _from_file(endpoint, Path(config))
+        config = dict(config or {})
+        unknown = [key for key in config if key not in _ALLOWED]
+        if unknown:
+            raise ValueError(
+                f"attach: config has no {', '.join(map(repr, unknown))}; allowed: {', '.join(_ALLOWED)}"
+            )
+        bridge = dict(config.get("bridge", {}))
+        endpoint = endpoint or bridge.pop("endpoint", None)
+        deadline = bridge.get("deadline", 60.0)
+        if not isinstance(deadline, (int, float)) or deadline <= 0:
+            raise ValueError(f"attach: bridge.deadline is {deadline!r}; allowed: seconds, above 0")
+        if endpoint and "backend" in config:
+            raise ValueError(f"attach: the backend is the business of the plugin at {endpoint}: set it there")
+        arguments = [f"bridge.deadline={deadline}"]
+        if "backend" in config:
+            arguments.append(f"backend={config['backend']}")
+        wish = {key: config[key] for key in _OF_A_MIXTURE if key in config}
+        return Settings(
+            endpoint=endpoint,
+            run=str(config.get("run", "")),
+            wish=json.dumps(wish) if wish else "",
+            arguments=tuple(arguments),
+            deadline=float(deadline),
+            targets="targets" in config,
+        )
+
+    def run_name(self) -> str:
+        """The run's name: the one that was chosen, or a new one that no other script has."""
+        return self.run or f"{Path(sys.argv[0]).stem or 'python'}-{secrets.token_hex(4)}"[-40:]
+
+
+def _from_file(endpoint: str | None, file: Path) -> Settings:
+    if endpoint:
+        raise ValueError(
+            f"attach: the plugin at {endpoint} has a configuration of its own: "
+            "give this script's settings as a dict, or start that plugin with the file"
+        )
+    if not file.is_file():
+        raise FileNotFoundError(f"attach: there is no configuration file {file}")
+    return Settings(arguments=(str(file.resolve()),))

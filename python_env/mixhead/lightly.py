@@ -1,0 +1,56 @@
+"""lightly's DINO projection head, with prototypes that can be a mixture's."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mixhead.dropin.heads import DropInHead, initialise
+
+
+class DINOProjectionHead(DropInHead):
+    """`lightly.models.modules.heads.DINOProjectionHead`: (N, input_dim) -> (N, output_dim).
+
+    Its arguments, its output and its state dict are the original's. Besides:
+
+    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
+        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
+    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
+        out of the narrow cone in which components die.
+    name: the mixture's; heads of one name share it, teacher and student first of all.
+    """
+
+    def __init__(
+        self,
+        input_dim: int = 2048,
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        output_dim: int = 65536,
+        batch_norm: bool = False,
+        freeze_last_layer: int = -1,
+        norm_last_layer: bool = True,
+        *,
+        prototypes: str = "joint",
+        norm: str | None = None,
+        name: str = "default",
+    ) -> None:
+        super().__init__()
+        blocks = [(input_dim, hidden_dim), (hidden_dim, hidden_dim)]
+        layers: list[nn.Module] = []
+        for inputs, outputs in blocks:
+            layers.append(nn.Linear(inputs, outputs, bias=not batch_norm))
+            if batch_norm:
+                layers.append(nn.BatchNorm1d(outputs))
+            layers.append(nn.GELU())
+        self.layers = nn.Sequential(*layers, nn.Linear(hidden_dim, bottleneck_dim))
+        self.freeze_last_layer = freeze_last_layer
+        initialise(self.layers)
+        self._finish(bottleneck_dim, output_dim, not norm_last_layer, prototypes, norm, name)
+
+    def cancel_last_layer_gradients(self, current_epoch: int) -> None:
+        """Drops the gradients of the last layer before epoch `freeze_last_layer`; a mixture's has none."""
+        if current_epoch < self.freeze_last_layer:
+            for parameter in self.last_layer.parameters():
+                parameter.grad = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._logits(self.layers(x))
