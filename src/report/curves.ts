@@ -14,6 +14,11 @@ export interface Size {
 /** Small enough that the text is legible where a phone shows it at full width. */
 export const FIGURE: Size = { width: 440, height: 260 };
 
+/** Where uniqueness is drawn against epsilon: evenly on a log scale from 0.005 to 1. */
+export const EPSILON_GRID: readonly number[] = Array.from({ length: 30 }, (_, i) =>
+  Number((0.005 * 200 ** (i / 29)).toPrecision(4)),
+);
+
 /** A point of a curve; each arm and seed is a curve of its own. */
 export interface CurvePoint {
   arm: string;

@@ -58,7 +58,7 @@ function gain(knn: number, untrained: number): string {
 }
 
 function distinct({ name, unique }: Named): string {
-  return `of the prototypes of ${name}, ${percent(unique[DISTANCE] ?? Number.NaN)} are distinct at a cosine distance of ${DISTANCE}`;
+  return `of ${name}'s prototypes ${percent(unique[DISTANCE] ?? Number.NaN)} are distinct at a cosine distance of ${DISTANCE}`;
 }
 
 function points(difference: number): string {

@@ -3,13 +3,11 @@ import * as curves from "./curves.ts";
 import type { ArmRecord, ReportData } from "./data.ts";
 import { finding } from "./finding.ts";
 import { count, escapeXml, percent } from "./format.ts";
+import { figure, htmlPage } from "./layout.ts";
 import { drawSphere } from "./sphere.ts";
-import { style } from "./style.ts";
+
 import { figuresTable, swatch } from "./summary-table.ts";
 import { armColors } from "./theme.ts";
-
-/** Where uniqueness is drawn against epsilon: evenly on a log scale, 0.005 to 1. */
-const GRID = Array.from({ length: 30 }, (_, i) => Number((0.005 * 200 ** (i / 29)).toPrecision(4)));
 
 /**
  * The page of a run: one HTML file that needs no network and no script. The curves over epsilon are
@@ -23,10 +21,13 @@ export async function reportHtml(data: ReportData): Promise<string> {
   const overEpsilon = new Map<string, [number, number][]>();
   const nearest = new Map<string, Float64Array>();
   for (const { name, prototypes } of arms) {
-    const measured = await geometry(prototypes, { epsilons: GRID, source: `the prototypes of ${name}` });
+    const measured = await geometry(prototypes, {
+      epsilons: curves.EPSILON_GRID,
+      source: `the prototypes of ${name}`,
+    });
     overEpsilon.set(
       name,
-      GRID.map((epsilon) => [epsilon, measured.unique[String(epsilon)] ?? 0]),
+      curves.EPSILON_GRID.map((epsilon) => [epsilon, measured.unique[String(epsilon)] ?? 0]),
     );
     nearest.set(name, measured.nearest);
   }
@@ -86,7 +87,7 @@ export async function reportHtml(data: ReportData): Promise<string> {
     ),
     details(data.details),
   ];
-  return page(data.title, body.join("\n"));
+  return htmlPage(data.title, body.join("\n"));
 }
 
 function sphereFigure(arm: ArmRecord, color: string): string {
@@ -107,11 +108,6 @@ function section(title: string, figures: readonly string[], key = ""): string {
   return `<section><h2>${title}</h2>${key}<div class="figures">${figures.join("")}</div></section>`;
 }
 
-function figure(title: string, legend: string, svg: string, caption: string): string {
-  const labelled = svg.replace("<svg", `<svg role="img" aria-label="${escapeXml(`${title}. ${caption}`)}"`);
-  return `<figure><h3>${escapeXml(title)}</h3><p class="legend">${legend}</p>${labelled}<figcaption>${escapeXml(caption)}</figcaption></figure>`;
-}
-
 function details(parts: ReportData["details"]): string {
   return parts
     .map(
@@ -119,21 +115,4 @@ function details(parts: ReportData["details"]): string {
         `<details><summary>${escapeXml(title)}</summary><pre>${escapeXml(text)}</pre></details>`,
     )
     .join("");
-}
-
-function page(title: string, body: string): string {
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>${escapeXml(title)} · mixhead</title>
-<style>${style}</style>
-</head>
-<body><main>
-${body}
-</main></body>
-</html>
-`;
 }

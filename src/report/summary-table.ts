@@ -20,9 +20,9 @@ export function figuresTable(figures: Figures, colors: ReadonlyMap<string, strin
   const rows = [
     row("k-NN accuracy", (arm, color) => `${bar(arm.knn, color)}${percent(arm.knn, 1)}${interval(arm)}`),
     `<tr><th scope="row">untrained encoder</th><td colspan="${arms.length}">${bar(figures.untrained.knn, "var(--faint)")}${percent(figures.untrained.knn, 1)}</td></tr>`,
-    group(K === undefined ? "unique prototypes" : `unique, of ${count(K)} prototypes`),
+    group(`distinct at a cosine distance${K === undefined ? "" : `, of ${count(K)} prototypes`}`),
     ...epsilonsOf(figures).map((epsilon) =>
-      shareRow(`at distance ${epsilon}`, ({ unique }) => unique[epsilon] ?? Number.NaN),
+      shareRow(`at ${epsilon}`, ({ unique }) => unique[epsilon] ?? Number.NaN),
     ),
     group("use"),
     shareRow("used prototypes", ({ used }) => used),

@@ -1,7 +1,8 @@
+import { escapeXml } from "./format.ts";
 import { FONT, faint, grid, ink, muted, paper } from "./theme.ts";
 
-/** The style sheet of the pages: one column on a phone, two at a desk. */
-export const style = `
+/** One column on a phone, two at a desk. */
+const style = `
 :root { --ink: ${ink}; --muted: ${muted}; --faint: ${faint}; --grid: ${grid}; color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0; background: ${paper}; color: var(--ink); font: 16px/1.5 ${FONT}; }
@@ -31,6 +32,7 @@ figcaption { color: var(--muted); font-size: 14px; }
 .dot.used { width: 10px; height: 10px; background: var(--ink); vertical-align: 0; }
 .dot.idle { width: 10px; height: 10px; background: none; border: 1.5px solid var(--ink); vertical-align: 0; }
 details { margin-top: 10px; border-top: 1px solid var(--grid); padding-top: 10px; }
+pre + .figures { margin-top: 36px; }
 section + details { margin-top: 56px; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font-size: 13px; line-height: 1.45; background: #f6f7f9; padding: 14px; border-radius: 6px; }
@@ -43,6 +45,31 @@ pre { overflow-x: auto; font-size: 13px; line-height: 1.45; background: #f6f7f9;
   th[scope=row] { padding-right: 14px; white-space: normal; min-width: 8.2em; }
   .bar { display: block; width: 64px; margin: 0 0 2px; }
   small { display: block; }
+  pre { font-size: 11px; padding: 12px; }
 }
 @media print { main { max-width: none; } figure, tr { break-inside: avoid; } }
 `;
+
+/** A page that needs no network and no script: `body` is HTML. */
+export function htmlPage(title: string, body: string): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<title>${escapeXml(title)} · mixhead</title>
+<style>${style}</style>
+</head>
+<body><main>
+${body}
+</main></body>
+</html>
+`;
+}
+
+/** A picture with a heading, a legend (HTML) and a caption. */
+export function figure(title: string, legend: string, svg: string, caption: string): string {
+  const labelled = svg.replace("<svg", `<svg role="img" aria-label="${escapeXml(`${title}. ${caption}`)}"`);
+  return `<figure><h3>${escapeXml(title)}</h3><p class="legend">${legend}</p>${labelled}<figcaption>${escapeXml(caption)}</figcaption></figure>`;
+}

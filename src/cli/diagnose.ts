@@ -1,0 +1,114 @@
+import { basename, extname } from "node:path";
+import { SingleBar } from "cli-progress";
+import type { Command } from "commander";
+import { openBackend } from "../backend/backend.ts";
+import { UserError } from "../errors.ts";
+import { writeAtomic } from "../files/atomic.ts";
+import { type Rows, readUnitRows, unitRows } from "../files/rows.ts";
+import { quantile } from "../metrics/quantile.ts";
+import { effectiveRank } from "../metrics/rank.ts";
+import { EPSILONS, type Geometry, geometry } from "../metrics/uniqueness.ts";
+import { type Usage, usage, wins } from "../metrics/usage.ts";
+import { EPSILON_GRID } from "../report/curves.ts";
+import { type Diagnosis, diagnosisTable, diagnosisWords } from "../report/diagnosis.ts";
+import { drawDiagnosis, pictureForms } from "../report/diagnosis-plot.ts";
+import { count } from "../report/format.ts";
+import { type FoundPrototypes, readPrototypes } from "./read-prototypes.ts";
+
+interface Options {
+  key?: string;
+  embeddings?: string;
+  plot?: string;
+  json?: boolean;
+}
+
+/** `mixhead diagnose FILE`: how far any prototypes have collapsed. */
+export function diagnose(program: Command): void {
+  program
+    .command("diagnose")
+    .description("how far any prototypes have collapsed")
+    .argument("<file>", "prototypes as .npy, or a checkpoint (.safetensors, .pt, .pth) with them in it")
+    .option("--key <name>", "the tensor in the checkpoint (default: the last layer, found by its name)")
+    .option("--embeddings <file>", "N x D embeddings as .npy: also tells how many prototypes are used")
+    .option(
+      "--plot <file>",
+      `where to draw it, ${pictureForms.join(", ")} (default: FILE's name with .diagnosis.svg)`,
+    )
+    .option("--json", "print one JSON object and nothing else")
+    .action(carryOut);
+}
+
+async function carryOut(file: string, options: Options): Promise<void> {
+  const plot = options.plot ?? `${basename(file, extname(file))}.diagnosis.svg`;
+  const form = extname(plot).toLowerCase();
+  if (!pictureForms.includes(form)) {
+    throw new UserError(`--plot ${plot}: allowed are files named ${pictureForms.join(", ")}`);
+  }
+  const embeddings = options.embeddings === undefined ? undefined : await readUnitRows(options.embeddings);
+  const prototypes = await readPrototypes(file, options.key);
+  await openBackend("auto");
+  const used = embeddings && (await usageOf(embeddings, options.embeddings ?? "", prototypes, file));
+  const measured = await withProgress((onProgress) =>
+    geometry(prototypes, {
+      epsilons: [...new Set([...EPSILONS, ...EPSILON_GRID])],
+      source: file,
+      onProgress,
+    }),
+  );
+  const diagnosis: Diagnosis = {
+    prototypes: prototypes.rows,
+    dim: prototypes.dim,
+    unique: Object.fromEntries(EPSILONS.map((epsilon) => [epsilon, measured.unique[epsilon] ?? Number.NaN])),
+    nearest: nearestOf(measured),
+    effectiveRank: await effectiveRank(prototypes, { source: file }),
+    ...used,
+  };
+  const words = diagnosisWords(diagnosis, embeddings?.rows);
+  const table = diagnosisTable(diagnosis);
+  const text = `${headline(file, prototypes)}\n\n${table}\n\n${words}\n`;
+  process.stdout.write(options.json === true ? `${JSON.stringify(diagnosis)}\n` : text);
+  if (options.json === true && options.plot === undefined) return;
+
+  const title = `${basename(file)}: ${count(prototypes.rows)} prototypes of ${prototypes.dim} dimensions`;
+  const unique = EPSILON_GRID.map((epsilon) => [epsilon, measured.unique[epsilon] ?? 0] as const);
+  const picture = await drawDiagnosis({ title, words, table, unique, nearest: measured.nearest }, form);
+  await writeAtomic(plot, [picture]);
+  if (options.json !== true) process.stdout.write(`\nplot: ${plot}\n`);
+}
+
+function nearestOf({ nearest }: Geometry): Diagnosis["nearest"] {
+  const sorted = nearest.toSorted();
+  return { median: quantile(sorted, 0.5), p01: quantile(sorted, 0.01) };
+}
+
+/** Usage of the prototypes by embeddings of unit length; the prototypes' own rows stay as they are. */
+async function usageOf(embeddings: Rows, source: string, prototypes: Rows, file: string): Promise<Usage> {
+  const unit = { ...prototypes, data: prototypes.data.slice() };
+  unitRows(unit.data, unit.dim, file);
+  return usage(await wins(embeddings, unit, { source }));
+}
+
+function headline(file: string, { rows, dim, key, others }: FoundPrototypes): string {
+  const where = key ? `${file}: ${key}` : file;
+  const more = others.length > 0 ? `\n(also there: ${others.join(", ")}; --key chooses)` : "";
+  return `${where}, ${count(rows)} prototypes of ${dim} dimensions${more}`;
+}
+
+/** Shows on a terminal how far the work is, on standard error; nothing where it takes a moment. */
+async function withProgress<T>(work: (onProgress: (done: number) => void) => Promise<T>): Promise<T> {
+  const bar = new SingleBar({
+    format: "comparing prototypes {bar} {percentage}%  {eta_formatted} left",
+    clearOnComplete: true,
+    barsize: 30,
+  });
+  let shown = false;
+  try {
+    return await work((done) => {
+      if (!shown && done < 0.5) bar.start(100, 0);
+      shown = true;
+      bar.update(Math.round(100 * done));
+    });
+  } finally {
+    bar.stop();
+  }
+}

@@ -1,0 +1,81 @@
+import type { Usage } from "../metrics/usage.ts";
+import { count, percent } from "./format.ts";
+import { aligned } from "./table.ts";
+
+/** How far prototypes have collapsed: what `diagnose --json` prints. */
+export interface Diagnosis extends Partial<Usage> {
+  /** K. */
+  prototypes: number;
+  /** D. */
+  dim: number;
+  unique: Record<string, number>;
+  /** Cosine distance to the nearest other prototype; NaN where there is one prototype. */
+  nearest: { median: number; p01: number };
+  effectiveRank: number;
+}
+
+/** The figures of a diagnosis as plain text for a terminal. */
+export function diagnosisTable({
+  prototypes,
+  dim,
+  unique,
+  nearest,
+  effectiveRank,
+  used,
+  perplexity,
+}: Diagnosis): string {
+  const shares = Object.entries(unique);
+  const distinct = aligned([
+    ["distinct at distance", ...shares.map(([epsilon]) => epsilon)],
+    ["prototypes", ...shares.map(([, share]) => count(share * prototypes))],
+    ["share", ...shares.map(([, share]) => percent(share))],
+  ]);
+  const rest = aligned([
+    ["nearest other, median", distance(nearest.median)],
+    ["nearest other, closest 1 %", distance(nearest.p01)],
+    ["effective rank", `${effectiveRank.toFixed(1)} of ${count(Math.min(prototypes, dim))}`],
+    ...(used === undefined ? [] : [["used prototypes", percent(used)]]),
+    ...(perplexity === undefined
+      ? []
+      : [["perplexity of the wins", `${count(perplexity)} of ${count(prototypes)}`]]),
+  ]);
+  return `${distinct}\n\n${rest}`;
+}
+
+/**
+ * What a diagnosis means for whoever trained the prototypes, and what to do: two sentences. Where
+ * `embeddings`, their number, is below 2 K, use is not judged: N embeddings are won by N prototypes at most.
+ */
+export function diagnosisWords({ prototypes: K, unique, used }: Diagnosis, embeddings = 0): string {
+  const distinct = unique["0.025"] ?? 1;
+  const spread = unique["0.5"] ?? 1;
+  const kept = count(distinct * K);
+  const known = embeddings >= 2 * K ? used : undefined;
+  if (distinct < 0.5) {
+    return (
+      `Of ${count(K)} prototypes ${kept} are truly distinct: the others copy them to within a cosine distance of 0.025, so the head does the work of one with about ${kept} outputs. ` +
+      "Choose an output of that width, or estimate the prototypes outside the encoder's loss (prototypes: decoupled), which keeps them from collapsing."
+    );
+  }
+  if (known !== undefined && known < 0.5) {
+    return (
+      `${percent(distinct)} of the ${count(K)} prototypes are distinct, but only ${percent(known)} win any of the embeddings: the rest lie where no data is and do no work. ` +
+      "Use fewer prototypes, or bring more into play (a smaller plugin.prior.strength, targets.balance: sinkhorn) and measure again."
+    );
+  }
+  if (spread < 0.5) {
+    return (
+      `Few of the ${count(K)} prototypes are copies (${percent(distinct)} are distinct at 0.025), but they crowd: ${count(spread * K)} are left where a cosine distance of 0.5 is what counts as different. ` +
+      "That is a partial collapse: diagnose an earlier checkpoint to see whether it goes on, and if it does, decouple the prototypes or use fewer."
+    );
+  }
+  const advice =
+    known !== undefined
+      ? `${percent(known)} of them win at least one of the embeddings, so there is nothing to repair.`
+      : `Whether they are used is another question, which --embeddings answers with ${count(2 * K)} embeddings and more.`;
+  return `These ${count(K)} prototypes have not collapsed: ${percent(distinct)} are distinct, and ${percent(spread)} still are at a cosine distance of 0.5. ${advice}`;
+}
+
+function distance(value: number): string {
+  return Number.isNaN(value) ? "–" : value < 0.001 ? value.toExponential(1) : value.toFixed(3);
+}
