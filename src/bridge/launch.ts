@@ -1,10 +1,11 @@
-import { ChildProcess } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { access, constants } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { RunError, UserError } from "../errors.ts";
 import { plain, pythonSentence } from "./python-error.ts";
+import { type Python, patient, startPython } from "./pythonia.ts";
 
 /** What a Python has. */
 export interface Preflight {
@@ -72,21 +73,6 @@ const ended = z.array(
   }),
 );
 
-/** What is used of pythonia: it starts one Python as it is imported, and another after `exit`. */
-const pythonia = z.object({
-  default: z.object({
-    python: z.custom<Pythonia>((value) => typeof value === "function"),
-    com: z.custom<{ proc: unknown }>(
-      (value) => typeof value === "object" && value !== null && "proc" in value,
-    ),
-  }),
-});
-type Pythonia = ((file: string) => Promise<LaunchModule>) & { exit(): void };
-interface LaunchModule {
-  /** The function `answer` of launch.py; the dollar sign says that the last argument holds options. */
-  answer$(request: string, options: { $timeout: number }): Promise<unknown>;
-}
-
 /**
  * The Python process that launches workers: pythonia's, behind deadlines and a watch. Only JSON
  * strings cross, because a NaN would end this process. There is one at a time.
@@ -96,15 +82,15 @@ export class PythonControl {
   /** By their number here, since a worker may end before its process id is known. */
   private readonly workers = new Map<number, (exit: WorkerExit) => void>();
   private launched = 0;
+  private readonly process: ChildProcess;
   /** Settles as the process ends. */
   private readonly gone: Promise<string>;
 
   private constructor(
-    private readonly bridge: Pythonia,
-    private readonly module: Promise<LaunchModule>,
-    private readonly process: ChildProcess,
+    private readonly python: Python,
     private readonly deadline: number,
   ) {
+    this.process = python.process;
     this.process.on("error", () => {}); // a message to a process that has just ended
     this.gone = new Promise((resolve) => {
       const tell = () => resolve(this.process.signalCode ?? `status ${this.process.exitCode}`);
@@ -112,7 +98,7 @@ export class PythonControl {
       else this.process.once("exit", tell);
     });
     void this.gone.then((how) => this.lose(how));
-    this.module.catch(() => {}); // reported where it is awaited
+    python.module.catch(() => {}); // reported where it is awaited
   }
 
   /**
@@ -133,23 +119,20 @@ export class PythonControl {
       );
     });
     if (PythonControl.current) throw new Error("there is a control process already: close it first");
-    const before = process.env.PYTHON_BIN;
-    process.env.PYTHON_BIN = python;
+    const control = new PythonControl(await startPython(python, LAUNCH_PY), deadline);
+    PythonControl.current = control;
     try {
-      const { python: bridge, com } = pythonia.parse(await import("pythonia")).default;
-      const module = bridge(LAUNCH_PY);
-      if (!(com.proc instanceof ChildProcess)) throw new Error("pythonia has started no process");
-      const control = new PythonControl(bridge, module, com.proc, deadline);
-      PythonControl.current = control;
-      await control.ask(z.int(), { do: "begin" }).catch(async (error) => {
-        await control.close();
-        throw error;
-      });
+      await control.ask(z.int(), { do: "begin" });
       return control;
-    } finally {
-      if (before === undefined) delete process.env.PYTHON_BIN;
-      else process.env.PYTHON_BIN = before;
+    } catch (error) {
+      await control.close();
+      throw error;
     }
+  }
+
+  /** The control process. */
+  get pid(): number | undefined {
+    return this.process.pid;
   }
 
   /** Versions and devices; seconds, since torch is loaded. Throws RunError where torch cannot be. */
@@ -220,8 +203,8 @@ export class PythonControl {
   }
 
   private async question(request: object): Promise<unknown> {
-    const module = await this.module;
-    return module.answer$(JSON.stringify(request), { $timeout: Number.POSITIVE_INFINITY });
+    const module = await this.python.module;
+    return module.answer$(JSON.stringify(request), patient());
   }
 
   /** Looks after the workers as long as there are any. */
@@ -244,7 +227,7 @@ export class PythonControl {
   /** The process has ended, and its workers with it. */
   private lose(how: string): void {
     PythonControl.current = undefined;
-    this.bridge.exit(); // its timer would keep Node alive
+    this.python.release();
     const error = `the Python process that launches workers has ended (${how}), and its workers with it`;
     for (const resolve of this.workers.values()) resolve({ code: null, signal: null, stderrTail: "", error });
     this.workers.clear();

@@ -163,7 +163,10 @@ export class World {
     }
   }
 
-  /** Tells each rank its own error, and those that have none the first of the others'. */
+  /**
+   * Tells each rank its own error, and those that have none the first of the others', with its code: a
+   * batch that is refused is not the loss of a rank, after which nothing goes on.
+   */
   private blame(numbers: number[], parts: Part[]): void {
     const first = parts.findIndex((part) => part instanceof BatchError);
     const cause = parts[first];
@@ -172,7 +175,7 @@ export class World {
       const own = parts[i];
       if (!rank || !(cause instanceof BatchError)) continue;
       if (own instanceof BatchError) this.fail(rank, own.code, own.message, own.row);
-      else this.fail(rank, "peer", `rank ${numbers[first]}: ${cause.message}`);
+      else this.fail(rank, cause.code, `rank ${numbers[first]}: ${cause.message}`);
     }
   }
 

@@ -1,0 +1,173 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { z } from "zod";
+import { PythonControl, type WorkerOptions } from "../../src/bridge/launch.ts";
+import { pythonSentence } from "../../src/bridge/python-error.ts";
+import { PYTHON } from "./peers.ts";
+
+/** Whether a process is there and no zombie. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+/** Processes, zombies too, that were started by this one or by one of its children. */
+function descendants(parent = process.pid): number[] {
+  const children = execFileSync("ps", ["-eo", "pid=,ppid=,args="], { encoding: "utf8" })
+    .split("\n")
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([, ppid, command]) => Number(ppid) === parent && command !== "ps")
+    .map(([pid]) => Number(pid));
+  return children.flatMap((child) => [child, ...descendants(child)]);
+}
+
+async function untilDead(...pids: number[]): Promise<void> {
+  while (pids.some(isAlive)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+describe("launching Python workers", function () {
+  this.timeout(60_000);
+  let folder: string;
+  let before: number[];
+  let options: WorkerOptions;
+
+  beforeEach(async () => {
+    before = descendants();
+    folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+    options = {
+      endpoint: `ipc://${join(folder, "nobody")}`,
+      run: "test",
+      mixture: "default",
+      rank: 0,
+      world: 1,
+      deadline: 60,
+      env: { OMP_NUM_THREADS: "1" },
+      log: join(folder, "worker.log"),
+    };
+  });
+
+  afterEach(async () => {
+    await rm(folder, { recursive: true });
+    assert.deepEqual(descendants(), before, "processes are left");
+  });
+
+  it("says what the Python has, and relays how a worker fails as one sentence", async () => {
+    const control = await PythonControl.start({ python: PYTHON });
+    const { versions, devices } = await control.preflight();
+    assert.match(versions.torch ?? "", /^\d/);
+    assert.equal(devices[0], "cpu");
+    const known = await control.launch({ ...options, deadline: 0.2 });
+    const unknown = await control.launch({
+      ...options,
+      endpoint: "nonsense",
+      log: join(folder, "other.log"),
+    });
+    const [waited, raised] = await Promise.all([known.exited, unknown.exited]);
+    assert.equal(waited.code, 1);
+    assert.match(
+      waited.error,
+      /ended with status 1: run "test", rank 0: waited for a welcome from the plugin at ipc/,
+    );
+    assert.match(raised.error, /ended with status 1: ValueError: "nonsense" is not an endpoint/);
+    assert.equal(raised.error.split("\n").length, 1);
+    assert.match(raised.stderrTail, /Traceback/);
+    await control.close();
+  });
+
+  it("stops workers, and leaves nothing running, whether they were stopped before or not", async () => {
+    const control = await PythonControl.start({ python: PYTHON });
+    const one = await control.launch(options);
+    const two = await control.launch({ ...options, rank: 1, world: 2 });
+    assert.deepEqual((await one.stop()).signal, "SIGTERM");
+    assert.ok(isAlive(two.pid));
+    await control.close();
+    assert.equal((await two.exited).signal, "SIGTERM");
+    await control.close();
+    const again = await PythonControl.start({ python: PYTHON });
+    await again.close();
+  });
+
+  it("notices when the control process is killed, whose workers end with it", async () => {
+    const control = await PythonControl.start({ python: PYTHON });
+    const [pid = 0] = descendants().filter((each) => !before.includes(each));
+    const worker = await control.launch(options);
+    process.kill(pid, "SIGKILL");
+    assert.match((await worker.exited).error, /process that launches workers has ended \(SIGKILL\)/);
+    await assert.rejects(control.preflight(), { name: "RunError", message: /has ended \(SIGKILL\)/ });
+    await untilDead(worker.pid);
+    await control.close();
+  });
+
+  it("refuses an interpreter that is none, and one that does not answer, in one sentence", async () => {
+    await assert.rejects(PythonControl.start({ python: join(folder, "python") }), {
+      name: "UserError",
+      message: /not a program that can be run/,
+    });
+    const deaf = join(folder, "deaf");
+    await writeFile(deaf, "#!/bin/sh\nexec sleep 60\n", { mode: 0o755 });
+    await assert.rejects(PythonControl.start({ python: deaf, deadline: 0.5 }), {
+      name: "RunError",
+      message: /did not answer "begin" within 0.5 s/,
+    });
+    const broken = join(folder, "broken");
+    await writeFile(broken, "#!/bin/sh\nexit 3\n", { mode: 0o755 });
+    await assert.rejects(PythonControl.start({ python: broken }), {
+      name: "RunError",
+      message: /could not start: .* ended \(status 3\)/,
+    });
+  });
+
+  it("finds the sentence in what pythonia throws", () => {
+    const coloured = "\x1b[31mPython Error\x1b[39m\n  at launch.py\n\u{1F309} \x1b[1mKeyError: 'x'\x1b[22m\n";
+    assert.equal(pythonSentence(coloured), "KeyError: 'x'");
+  });
+
+  describe("of another Node process", () => {
+    let node: ChildProcess;
+    let lines: AsyncIterator<string>;
+    let pids: { worker: number; control: number };
+
+    async function line<T>(schema: z.ZodType<T>): Promise<T> {
+      const { value } = await lines.next();
+      return schema.parse(JSON.parse(value));
+    }
+
+    beforeEach(async () => {
+      const script = fileURLToPath(new URL("launcher.ts", import.meta.url));
+      node = spawn(process.execPath, ["--import", "./register.mjs", script, PYTHON, options.log], {
+        detached: true, // a process group of its own, as a shell gives to a command
+        stdio: ["ignore", "pipe", "inherit"],
+      });
+      lines = createInterface({ input: node.stdout ?? assert.fail() })[Symbol.asyncIterator]();
+      pids = await line(z.strictObject({ worker: z.int(), control: z.int() }));
+    });
+
+    afterEach(() => untilDead(pids.worker, pids.control, node.pid ?? 0));
+
+    it("leaves it to Node what Ctrl-C means", async () => {
+      process.kill(-(node.pid ?? assert.fail()), "SIGINT");
+      await line(z.strictObject({ interrupted: z.literal(true) }));
+      assert.ok(isAlive(pids.control) && isAlive(pids.worker));
+      process.kill(pids.worker, "SIGKILL");
+      const { ended } = await line(z.strictObject({ ended: z.object({ signal: z.string() }) }));
+      assert.equal(ended.signal, "SIGKILL");
+      if (node.exitCode === null) await once(node, "exit"); // by itself, after close()
+      assert.equal(node.exitCode, 0);
+    });
+
+    it("ends the control process and the workers with Node, whatever ends that", async () => {
+      node.kill("SIGKILL");
+      await untilDead(pids.control, pids.worker);
+    });
+  });
+});
