@@ -1,0 +1,154 @@
+"""The client where there is no plugin, one that hangs, or one that breaks the protocol.
+
+How it works with the real one is tested from TypeScript, in test/bridge/python.test.ts.
+"""
+
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import zmq
+
+from mixhead.bridge import Client, DeadlinePassed, PeerLost
+from mixhead.bridge.codec import decode, encode
+from mixhead.bridge.errors import ProtocolError
+
+
+class Plugin:
+    """The other end of a connection, which says what a test wants."""
+
+    def __init__(self, context: zmq.Context) -> None:
+        self.socket = context.socket(zmq.ROUTER)
+        self.socket.bind("tcp://127.0.0.1:*")
+        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
+
+    def receive(self) -> tuple[dict, dict]:
+        assert self.socket.poll(10_000)
+        self.peer, *frames = self.socket.recv_multipart()
+        return decode(frames)
+
+    def send(self, header: dict, **tensors: np.ndarray) -> None:
+        self.socket.send_multipart([self.peer, *encode(header, tensors)])
+
+    def welcome(self) -> None:
+        """Lets a client in that says hello."""
+        generation = self.receive()[0]["generation"]
+        header = {"type": "welcome", "version": 1, "generation": generation, "step": 0}
+        self.send({**header, "config": "{}", "commands": []}, prototypes=np.eye(3, 2, dtype=np.float32))
+
+
+@pytest.fixture
+def plugin() -> Iterator[Plugin]:
+    context = zmq.Context()
+    plugin = Plugin(context)
+    yield plugin
+    plugin.socket.close(0)
+    context.term()
+
+
+@pytest.fixture
+def client(plugin: Plugin) -> Iterator[Client]:
+    """A client that has been welcomed."""
+    with Client(plugin.endpoint, "run", deadline=10) as client, ThreadPoolExecutor() as pool:
+        hello = pool.submit(plugin.welcome)
+        assert client.connect().prototypes.shape == (3, 2)
+        hello.result()
+        yield client
+
+
+def test_a_plugin_that_is_not_there_is_waited_for_until_the_deadline(tmp_path: Path) -> None:
+    expected = r'run "run", rank 1: waited for a welcome .* is it running'
+    client = Client(f"ipc://{tmp_path}/nobody", "run", rank=1, world=2, deadline=0.2)
+    with client, pytest.raises(DeadlinePassed, match=expected):
+        client.connect()
+
+
+def test_a_plugin_that_does_not_answer_a_hello_is_given_up_at_the_deadline(plugin: Plugin) -> None:
+    with (
+        Client(plugin.endpoint, "run", deadline=0.2) as client,
+        pytest.raises(DeadlinePassed, match="not answer"),
+    ):
+        client.connect()
+
+
+def test_an_endpoint_that_is_none_is_refused() -> None:
+    with (
+        Client("nonsense", "run") as client,
+        pytest.raises(ValueError, match='"nonsense" is not an endpoint'),
+    ):
+        client.connect()
+
+
+def test_a_plugin_that_hangs_is_given_up_at_the_deadline(client: Client) -> None:
+    client.deadline = 0.2
+    client.send_embeddings(4, 0, np.ones((1, 2), np.float32), {})
+    with pytest.raises(DeadlinePassed, match=r"waited for targets of step 4 .* no sign of life for 0.2 s"):
+        client.receive_targets(4)
+
+
+def test_rows_may_be_changed_as_soon_as_they_are_sent(plugin: Plugin, client: Client) -> None:
+    rows = torch.ones(2, 2, dtype=torch.float64, requires_grad=True)
+    client.send_embeddings(0, 1, rows, {"loss": 2.0})
+    with torch.no_grad():
+        rows.zero_()
+    header, tensors = plugin.receive()
+    assert (header["step"], header["epoch"], header["scalars"]) == (0, 1, {"loss": 2.0})
+    assert tensors["h"].tolist() == [[1, 1], [1, 1]]
+    assert tensors["h"].dtype == np.float32
+
+
+def test_what_belongs_to_another_generation_or_step_is_passed_over(plugin: Plugin, client: Client) -> None:
+    answer = {"type": "targets", "generation": client._generation, "scalars": {}, "commands": []}
+    plugin.send({**answer, "generation": "another", "step": 1})
+    plugin.send({**answer, "step": 0, "commands": ["stop"]})
+    plugin.send({**answer, "step": 1, "commands": ["evaluate"]})
+    assert client.receive_targets(1).commands == ["evaluate"]
+
+
+def test_sparse_targets_that_do_not_fit_are_refused(plugin: Plugin, client: Client) -> None:
+    answer = {"type": "targets", "generation": client._generation, "step": 0, "scalars": {}, "commands": []}
+    for offsets, columns in [([0, 1], [3]), ([0, 2], [1]), ([1, 1], [1]), ([0, 2, 1], [1])]:
+        parts = {
+            "targets.offsets": np.array(offsets, np.int32),
+            "targets.columns": np.array(columns, np.int32),
+            "targets.values": np.ones(len(columns), np.float32),
+        }
+        plugin.send(answer, **parts)
+        with pytest.raises(ProtocolError, match="not rows of 3"):
+            client.receive_targets(0)
+
+
+def test_a_lost_plugin_is_noticed_and_stays_lost(plugin: Plugin, client: Client) -> None:
+    plugin.socket.close(0)
+    with pytest.raises(PeerLost, match=r"targets of step 0 .* the connection broke"):
+        client.receive_targets(0)
+    with pytest.raises(PeerLost, match=r"step 1: the plugin .* is gone"):
+        client.send_embeddings(1, 0, None, {})
+    client.close()
+    client.close()
+
+
+def _use_in_fork(client: Client, answers: "multiprocessing.Queue[str]") -> None:
+    try:
+        client.send_embeddings(0, 0, None, {})
+    except RuntimeError as error:
+        answers.put(str(error))
+    client.close()
+
+
+def test_a_fork_is_told_that_the_client_is_its_parents(plugin: Plugin, client: Client) -> None:
+    fork = multiprocessing.get_context("fork")
+    answers = fork.Queue()
+    child = fork.Process(target=_use_in_fork, args=(client, answers))
+    child.start()
+    sentence = answers.get(timeout=20)
+    child.join(20)
+    assert f"belongs to process {os.getpid()}" in sentence
+    assert child.exitcode == 0
+    client.send_embeddings(0, 0, None, {})
+    assert plugin.receive()[0]["type"] == "embeddings"
