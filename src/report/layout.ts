@@ -2,7 +2,7 @@ import { escapeXml } from "./format.ts";
 import { FONT, faint, grid, ink, muted, paper } from "./theme.ts";
 
 /** One column on a phone, two at a desk. */
-const style = `
+export const style = `
 :root { --ink: ${ink}; --muted: ${muted}; --faint: ${faint}; --grid: ${grid}; color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0; background: ${paper}; color: var(--ink); font: 16px/1.5 ${FONT}; }
