@@ -148,8 +148,8 @@ export class PythonControl {
     const id = this.launched++;
     const exited = new Promise<WorkerExit>((resolve) => this.workers.set(id, resolve));
     try {
+      if (this.workers.size === 1) void this.watch(); // before the answer: another launch may come meanwhile
       const pid = await this.ask(z.int(), { do: "launch", id, arguments: args, env, log });
-      if (this.workers.size === 1) void this.watch();
       return { pid, exited, stop: (grace = 5) => this.stop(id, grace).then(() => exited) };
     } catch (error) {
       this.workers.delete(id);
