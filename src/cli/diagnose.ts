@@ -9,9 +9,9 @@ import { quantile } from "../metrics/quantile.ts";
 import { effectiveRank } from "../metrics/rank.ts";
 import { EPSILONS, type Geometry, geometry } from "../metrics/uniqueness.ts";
 import { type Usage, usage, wins } from "../metrics/usage.ts";
-import { EPSILON_GRID } from "../report/curves.ts";
 import { type Diagnosis, diagnosisTable, diagnosisWords } from "../report/diagnosis.ts";
 import { drawDiagnosis, pictureForms } from "../report/diagnosis-plot.ts";
+import { EPSILON_GRID } from "../report/figures.ts";
 import { count } from "../report/format.ts";
 import { type FoundPrototypes, readPrototypes } from "./read-prototypes.ts";
 

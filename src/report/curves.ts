@@ -1,8 +1,5 @@
 import type { TopLevelSpec } from "vega-lite";
-import { quantile } from "../metrics/quantile.ts";
 import { renderChart } from "./chart.ts";
-import type { ArmRecord, Measurement } from "./data.ts";
-import { percent } from "./format.ts";
 import { armColors, muted, paper } from "./theme.ts";
 
 /** In SVG units. */
@@ -14,11 +11,6 @@ export interface Size {
 /** Small enough that the text is legible where a phone shows it at full width. */
 export const FIGURE: Size = { width: 440, height: 260 };
 
-/** Where uniqueness is drawn against epsilon: evenly on a log scale from 0.005 to 1. */
-export const EPSILON_GRID: readonly number[] = Array.from({ length: 30 }, (_, i) =>
-  Number((0.005 * 200 ** (i / 29)).toPrecision(4)),
-);
-
 /** A point of a curve; each arm and seed is a curve of its own. */
 export interface CurvePoint {
   arm: string;
@@ -27,7 +19,7 @@ export interface CurvePoint {
   y: number;
 }
 
-interface Axis {
+export interface Axis {
   title: string;
   domain?: [number, number];
   log?: boolean;
@@ -36,7 +28,7 @@ interface Axis {
   fromZero?: boolean;
 }
 
-interface CurveOptions {
+export interface CurveOptions {
   x: Axis;
   y: Axis;
   size?: Size;
@@ -44,216 +36,62 @@ interface CurveOptions {
   level?: { y: number; name: string };
 }
 
-const STEP: Axis = { title: "training step" };
-/** Up to so many points a curve, each is marked. */
+/** Up to so many points an arm, each is marked. */
 const MARKED = 40;
-/** More points than this a curve are averaged in bins. */
-const MOST_POINTS = 200;
 
-/** k-NN accuracy at every evaluation, and the level of the untrained encoder. */
-export function knnOverTraining(
-  arms: readonly ArmRecord[],
-  untrained: number,
-  size = FIGURE,
-): Promise<string> {
-  return drawCurves(
-    arms,
-    over(arms, ({ knn }) => knn),
-    {
-      x: STEP,
-      y: { title: "k-NN accuracy", percent: true, fromZero: false },
-      level: { y: untrained, name: `untrained encoder ${percent(untrained, 1)}` },
-      size,
-    },
-  );
-}
-
-/** Uniqueness at one epsilon at every evaluation. */
-export function uniqueOverTraining(
-  arms: readonly ArmRecord[],
-  epsilon: string,
-  size = FIGURE,
-): Promise<string> {
-  return drawCurves(
-    arms,
-    over(arms, ({ unique }) => unique?.[epsilon]),
-    {
-      x: STEP,
-      y: { title: `unique prototypes at distance ${epsilon}`, domain: [0, 1], percent: true },
-      size,
-    },
-  );
-}
-
-/** Share of prototypes that win a training image, at every evaluation. */
-export function usedOverTraining(arms: readonly ArmRecord[], size = FIGURE): Promise<string> {
-  return drawCurves(
-    arms,
-    over(arms, ({ used }) => used),
-    {
-      x: STEP,
-      y: { title: "used prototypes", domain: [0, 1], percent: true },
-      size,
-    },
-  );
-}
-
-/** The loss, averaged over bins of steps where there are many. */
-export function lossOverTraining(arms: readonly ArmRecord[], size = FIGURE): Promise<string> {
-  return drawCurves(
-    arms,
-    over(arms, ({ loss }) => loss ?? undefined),
-    {
-      x: STEP,
-      y: { title: "loss", fromZero: false },
-      size,
-    },
-  );
-}
-
-/** Uniqueness as a function of epsilon; `curves` maps an arm to [epsilon, share]. */
-export function uniqueOverEpsilon(
-  arms: readonly ArmRecord[],
-  curves: ReadonlyMap<string, readonly (readonly [number, number])[]>,
-  size = FIGURE,
-): Promise<string> {
-  const points = [...curves].flatMap(([arm, curve]) => curve.map(([x, y]) => ({ arm, seed: 0, x, y })));
-  return drawCurves(arms, points, {
-    x: { title: "cosine distance that counts as different (log scale)", log: true },
-    y: { title: "unique prototypes", domain: [0, 1], percent: true },
-    size,
-  });
-}
-
-/** For each distance, the share of prototypes whose nearest other one is closer. */
-export function nearestDistances(
-  arms: readonly ArmRecord[],
-  nearest: ReadonlyMap<string, Float64Array>,
-  size = FIGURE,
-): Promise<string> {
-  const points = [...nearest].flatMap(([arm, distances]) => {
-    const sorted = distances.filter(Number.isFinite).sort();
-    return Array.from({ length: MOST_POINTS + 1 }, (_, i) => {
-      const y = i / MOST_POINTS;
-      return { arm, seed: 0, x: quantile(sorted, y), y };
-    }).filter(({ x }) => Number.isFinite(x));
-  });
-  return drawCurves(arms, points, {
-    x: { title: "cosine distance to the nearest other prototype" },
-    y: { title: "share of prototypes", domain: [0, 1], percent: true },
-    size,
-  });
-}
-
-/** Wins of each prototype, the most used first, in multiples of an even share. */
-export function winsByRank(arms: readonly ArmRecord[], size = FIGURE): Promise<string> {
-  const points = arms.flatMap(({ name, wins }) => {
-    const sorted = Array.from(wins).sort((a, b) => b - a);
-    const even = sorted.reduce((sum, n) => sum + n, 0) / sorted.length;
-    const won = sorted.filter((n) => n > 0);
-    const every = Math.max(1, Math.floor(won.length / MOST_POINTS));
-    return won
-      .map((n, rank) => ({ arm: name, seed: 0, x: (rank + 1) / sorted.length, y: n / even }))
-      .filter((_, rank) => rank % every === 0 || rank === won.length - 1);
-  });
-  return drawCurves(arms, points, {
-    x: { title: "prototypes, the most used first", domain: [0, 1], percent: true },
-    y: { title: "images won, in even shares (log scale)", log: true },
-    level: { y: 1, name: "an even share" },
-    size,
-  });
-}
-
-/** The curve of one measure for every arm and seed. */
-function over(
-  arms: readonly ArmRecord[],
-  value: (measurement: Measurement) => number | undefined,
-): CurvePoint[] {
-  return arms.flatMap(({ name, trainings }) =>
-    trainings.flatMap(({ seed, measurements }) => {
-      const points = measurements.flatMap((measurement) => {
-        const y = value(measurement);
-        return y === undefined || !Number.isFinite(y) ? [] : [{ arm: name, seed, x: measurement.step, y }];
-      });
-      return binned(points);
-    }),
-  );
-}
-
-/** Means of x and y over bins of equally many points. */
-function binned(points: CurvePoint[]): CurvePoint[] {
-  const bin = Math.ceil(points.length / MOST_POINTS);
-  if (bin <= 1) return points;
-  return Array.from({ length: Math.ceil(points.length / bin) }, (_, b) => {
-    const part = points.slice(b * bin, (b + 1) * bin);
-    const mean = (of: (point: CurvePoint) => number) => part.reduce((sum, p) => sum + of(p), 0) / part.length;
-    return { arm: part[0]?.arm ?? "", seed: part[0]?.seed ?? 0, x: mean((p) => p.x), y: mean((p) => p.y) };
-  });
-}
-
-function drawCurves(
-  arms: readonly ArmRecord[],
+/** Draws the curves of `arms` (names, in their order), each in the arm's colour. */
+export function drawCurves(
+  arms: readonly string[],
   points: readonly CurvePoint[],
   { x, y, size = FIGURE, level }: CurveOptions,
 ): Promise<string> {
-  const colors = armColors(arms.map(({ name }) => name));
-  const longest = Math.max(0, ...arms.map(({ name }) => points.filter(({ arm }) => arm === name).length));
+  const encoding = {
+    x: {
+      field: "x",
+      type: "quantitative" as const,
+      ...channelOf(
+        x,
+        points.map((point) => point.x),
+      ),
+    },
+    y: {
+      field: "y",
+      type: "quantitative" as const,
+      ...channelOf(
+        y,
+        points.map((point) => point.y),
+      ),
+    },
+    detail: { field: "seed", type: "nominal" as const },
+  };
+  const curves = [...armColors(arms)].map(([name, color], index) => {
+    const values = points.filter(({ arm }) => arm === name);
+    return {
+      data: { values },
+      mark: {
+        type: "line" as const,
+        color,
+        // Where curves coincide, the first one still shows around the others.
+        strokeWidth: index === 0 && arms.length > 1 ? 3.2 : 2,
+        point: values.length <= MARKED ? { size: 26, filled: true, color } : false,
+      },
+      encoding,
+    };
+  });
   const spec: TopLevelSpec = {
     ...size,
     autosize: { type: "fit", contains: "padding" },
-    layer: [
-      ...(level === undefined ? [] : levelLayers(level)),
-      {
-        data: { values: [...points] },
-        mark: { type: "line", point: longest <= MARKED ? { size: 26, filled: true } : false },
-        encoding: {
-          x: {
-            field: "x",
-            type: "quantitative",
-            ...axisOf(
-              x,
-              points.map((point) => point.x),
-            ),
-            ...scaleOf(x),
-          },
-          y: {
-            field: "y",
-            type: "quantitative",
-            ...axisOf(
-              y,
-              points.map((point) => point.y),
-            ),
-            ...scaleOf(y),
-          },
-          detail: { field: "seed", type: "nominal" },
-          color: {
-            field: "arm",
-            type: "nominal",
-            scale: { domain: [...colors.keys()], range: [...colors.values()] },
-            legend: null,
-          },
-          // Where curves coincide, the first one still shows around the others.
-          strokeWidth: {
-            field: "arm",
-            type: "ordinal",
-            sort: [...colors.keys()],
-            scale: {
-              domain: [...colors.keys()],
-              range: [...colors.keys()].map((_, arm) => (arm === 0 ? 3.4 : 2)),
-            },
-            legend: null,
-          },
-        },
-      },
-    ],
+    layer: [...(level === undefined ? [] : levelLayers(level)), ...curves],
   };
   return renderChart(spec);
 }
 
-function axisOf({ title, percent, log, domain }: Axis, values: readonly number[]) {
-  const span: readonly number[] = domain ?? [Math.min(...values), Math.max(...values)];
+function channelOf({ title, percent, log, domain, fromZero = true }: Axis, values: readonly number[]) {
+  const span = domain ?? [Math.min(...values), Math.max(...values)];
+  const scale = log === true ? { type: "log" as const, nice: false } : { zero: fromZero };
   return {
     title,
+    scale: { ...scale, ...(domain === undefined ? {} : { domain }) },
     axis:
       log === true
         ? { format: "~g", values: logTicks(span) }
@@ -267,15 +105,6 @@ function logTicks([low = 0, high = 0]: readonly number[]): number[] {
   const within = (ticks: number[]) => ticks.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
   const coarse = within(decades);
   return coarse.length > 3 ? coarse : within(decades.flatMap((tick) => [tick, 2 * tick, 5 * tick]));
-}
-
-function scaleOf({ domain, log, fromZero = true }: Axis) {
-  return {
-    scale: {
-      ...(log === true ? { type: "log" as const, nice: false } : { zero: fromZero }),
-      ...(domain === undefined ? {} : { domain }),
-    },
-  };
 }
 
 /** A dashed line over the whole width; its name stands at the right, on a halo of the paper's colour. */

@@ -1,6 +1,7 @@
 import { geometry } from "../metrics/uniqueness.ts";
-import * as curves from "./curves.ts";
+
 import type { ArmRecord, ReportData } from "./data.ts";
+import * as figures from "./figures.ts";
 import { finding } from "./finding.ts";
 import { count, escapeXml, percent } from "./format.ts";
 import { figure, htmlPage } from "./layout.ts";
@@ -14,7 +15,7 @@ import { armColors } from "./theme.ts";
  * computed here, on the active tfjs backend.
  */
 export async function reportHtml(data: ReportData): Promise<string> {
-  const { arms, figures } = data;
+  const { arms } = data;
   const colors = armColors(arms.map(({ name }) => name));
   const legend = [...colors].map(([name, color]) => swatch(name, color)).join("");
   const ofArms = (title: string, svg: string, caption: string) => figure(title, legend, svg, caption);
@@ -22,61 +23,61 @@ export async function reportHtml(data: ReportData): Promise<string> {
   const nearest = new Map<string, Float64Array>();
   for (const { name, prototypes } of arms) {
     const measured = await geometry(prototypes, {
-      epsilons: curves.EPSILON_GRID,
+      epsilons: figures.EPSILON_GRID,
       source: `the prototypes of ${name}`,
     });
     overEpsilon.set(
       name,
-      curves.EPSILON_GRID.map((epsilon) => [epsilon, measured.unique[String(epsilon)] ?? 0]),
+      figures.EPSILON_GRID.map((epsilon) => [epsilon, measured.unique[String(epsilon)] ?? 0]),
     );
     nearest.set(name, measured.nearest);
   }
   const body = [
-    `<header><p class="kind">mixhead run</p><h1>${escapeXml(data.title)}</h1><p class="finding">${escapeXml(finding(figures))}</p></header>`,
-    figuresTable(figures, colors, arms[0]?.prototypes.rows),
+    `<header><p class="kind">mixhead run</p><h1>${escapeXml(data.title)}</h1><p class="finding">${escapeXml(finding(data.figures))}</p></header>`,
+    figuresTable(data.figures, colors, arms[0]?.prototypes.rows),
     section("Are the prototypes distinct?", [
       ofArms(
         "Unique at 0.25",
-        await curves.uniqueOverTraining(arms, "0.25"),
+        await figures.uniqueOverTraining(arms, "0.25"),
         "Share of prototypes that a greedy cover keeps at a cosine distance of 0.25, at each evaluation.",
       ),
       ofArms(
         "Unique at 0.5",
-        await curves.uniqueOverTraining(arms, "0.5"),
+        await figures.uniqueOverTraining(arms, "0.5"),
         "The same at 0.5, where only prototypes that point to clearly different places count as two.",
       ),
       ofArms(
         "Unique at any distance",
-        await curves.uniqueOverEpsilon(arms, overEpsilon),
+        await figures.uniqueOverEpsilon(arms, overEpsilon),
         "At the end of training: the further to the right a curve holds, the further apart the prototypes lie.",
       ),
       ofArms(
         "Nearest neighbours",
-        await curves.nearestDistances(arms, nearest),
+        await figures.nearestDistances(arms, nearest),
         "At the end of training: share of prototypes whose nearest other one is closer than the distance below.",
       ),
     ]),
     section("Are they used?", [
       ofArms(
         "Used prototypes",
-        await curves.usedOverTraining(arms),
+        await figures.usedOverTraining(arms),
         "Share of prototypes that win at least one training image: an unused one is distinct, and useless.",
       ),
       ofArms(
         "Who wins",
-        await curves.winsByRank(arms),
+        await figures.winsByRank(arms),
         "Images won by each prototype at the end, from the busiest down; where a curve ends, the rest win none.",
       ),
     ]),
     section("What does the encoder learn?", [
       ofArms(
         "k-NN accuracy",
-        await curves.knnOverTraining(arms, figures.untrained.knn),
+        await figures.knnOverTraining(arms, data.figures.untrained.knn),
         "Accuracy of a weighted k-nearest-neighbour vote on the encoder's features; the axis does not begin at 0.",
       ),
       ofArms(
         "Loss",
-        await curves.lossOverTraining(arms),
+        await figures.lossOverTraining(arms),
         "Arms have targets of their own, so compare the shapes of their losses, not the heights.",
       ),
     ]),
@@ -104,8 +105,8 @@ function sphereFigure(arm: ArmRecord, color: string): string {
   );
 }
 
-function section(title: string, figures: readonly string[], key = ""): string {
-  return `<section><h2>${title}</h2>${key}<div class="figures">${figures.join("")}</div></section>`;
+function section(title: string, pictures: readonly string[], key = ""): string {
+  return `<section><h2>${title}</h2>${key}<div class="figures">${pictures.join("")}</div></section>`;
 }
 
 function details(parts: ReportData["details"]): string {

@@ -1,7 +1,7 @@
 import { escapeXml } from "./format.ts";
 import { FONT, faint, grid, ink, muted, paper } from "./theme.ts";
 
-/** One column on a phone, two at a desk. */
+/** The style sheet of the pages: one column on a phone, two at a desk. */
 export const style = `
 :root { --ink: ${ink}; --muted: ${muted}; --faint: ${faint}; --grid: ${grid}; color-scheme: light; }
 * { box-sizing: border-box; }

@@ -58,5 +58,5 @@ export const chartConfig: Config = {
     titleX: 0,
     titleY: -10,
   },
-  line: { strokeWidth: 2.2, strokeCap: "round", strokeJoin: "round" },
+  line: { strokeCap: "round", strokeJoin: "round" },
 };
