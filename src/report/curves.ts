@@ -72,7 +72,7 @@ export function drawCurves(
         type: "line" as const,
         color,
         // Where curves coincide, the first one still shows around the others.
-        strokeWidth: index === 0 && arms.length > 1 ? 3.2 : 2,
+        strokeWidth: index === 0 && arms.length > 1 ? 2.8 : 2,
         point: values.length <= MARKED ? { size: 26, filled: true, color } : false,
       },
       encoding,

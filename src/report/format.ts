@@ -15,6 +15,11 @@ export function count(value: number): string {
   return Math.round(value).toLocaleString("en-US");
 }
 
+/** Keeps a number and its percent sign on one line, in HTML. */
+export function unbroken(html: string): string {
+  return html.replaceAll(" %", "&nbsp;%");
+}
+
 export function escapeXml(text: string): string {
   const names: Record<string, string> = {
     "&": "&amp;",

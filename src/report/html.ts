@@ -3,7 +3,7 @@ import { geometry } from "../metrics/uniqueness.ts";
 import type { ArmRecord, ReportData } from "./data.ts";
 import * as figures from "./figures.ts";
 import { finding } from "./finding.ts";
-import { count, escapeXml, percent } from "./format.ts";
+import { count, escapeXml, percent, unbroken } from "./format.ts";
 import { figure, htmlPage } from "./layout.ts";
 import { drawSphere } from "./sphere.ts";
 
@@ -33,8 +33,8 @@ export async function reportHtml(data: ReportData): Promise<string> {
     nearest.set(name, measured.nearest);
   }
   const body = [
-    `<header><p class="kind">mixhead run</p><h1>${escapeXml(data.title)}</h1><p class="finding">${escapeXml(finding(data.figures))}</p></header>`,
-    figuresTable(data.figures, colors, arms[0]?.prototypes.rows),
+    `<header><p class="kind">mixhead run</p><h1>${escapeXml(data.title)}</h1><p class="finding">${unbroken(escapeXml(finding(data.figures)))}</p></header>`,
+    unbroken(figuresTable(data.figures, colors, arms[0]?.prototypes.rows)),
     section("Are the prototypes distinct?", [
       ofArms(
         "Unique at 0.25",

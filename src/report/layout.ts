@@ -27,6 +27,7 @@ figure svg { display: block; width: 100%; height: auto; margin: 10px 0 4px; }
 figcaption { color: var(--muted); font-size: 14px; }
 .legend, .key { margin: 2px 0 0; font-size: 13.5px; color: var(--muted); display: flex; flex-wrap: wrap; gap: 2px 18px; }
 .key { margin-bottom: 20px; font-size: 14px; }
+.arm { white-space: nowrap; }
 .arm i { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin-right: 7px; }
 .dot { display: inline-block; width: 7px; height: 7px; border-radius: 50%; background: var(--faint); margin-right: 8px; vertical-align: 1px; }
 .dot.used { width: 10px; height: 10px; background: var(--ink); vertical-align: 0; }
@@ -41,9 +42,10 @@ pre { overflow-x: auto; font-size: 13px; line-height: 1.45; background: #f6f7f9;
   h1 { font-size: 25px; }
   .finding { font-size: 16.5px; }
   .figures { grid-template-columns: minmax(0, 1fr); }
-  th, td { padding-right: 12px; }
-  th[scope=row] { padding-right: 14px; white-space: normal; min-width: 8.2em; }
-  .bar { display: block; width: 64px; margin: 0 0 2px; }
+  table { font-size: 14px; }
+  th, td { padding-right: 10px; white-space: normal; }
+  th[scope=row] { padding-right: 12px; min-width: 6.8em; }
+  .bar { display: block; width: 56px; margin: 0 0 2px; }
   small { display: block; }
   pre { font-size: 11px; padding: 12px; }
 }

@@ -15,8 +15,8 @@ export const grid = "#e8ebef";
 export const paper = "#ffffff";
 
 /** Okabe and Ito's colours, which the colour-blind can tell apart; those of the usual arms are fixed. */
-const ofArm: Record<string, string> = { decoupled: "#0072b2", joint: "#d55e00", frozen: "#6b7280" };
-const others = ["#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#7b5ea7", "#1b2430"];
+const ofArm: Record<string, string> = { decoupled: "#0072b2", joint: "#d55e00", frozen: "#009e73" };
+const others = ["#cc79a7", "#b8860b", "#56b4e9", "#7b5ea7", "#1b2430"];
 
 /** One colour per arm, the same in every picture: known arms keep theirs whatever else is in the run. */
 export function armColors(names: readonly string[]): Map<string, string> {
