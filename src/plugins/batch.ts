@@ -18,7 +18,8 @@ export class BadRowError extends RunError {
 /** The mean entropy of a batch's responsibilities. RunError where it is not finite: some row was not, then. */
 export async function finiteEntropy(entropy: tf.Scalar): Promise<number> {
   const [nats = Number.NaN] = await entropy.data();
-  if (Number.isFinite(nats)) return nats;
+  // Rounding may lead just below 0.
+  if (Number.isFinite(nats)) return Math.max(0, nats);
   throw new RunError("bad-batch", "the batch has rows that are not finite; it changed nothing");
 }
 

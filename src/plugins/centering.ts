@@ -24,7 +24,8 @@ export class Centering {
       return { targets, center };
     });
     this.dispose();
-    this.center = center;
+    // Kept past the step that is under way, whatever scope that has.
+    this.center = tf.keep(center);
     return targets;
   }
 
@@ -35,11 +36,11 @@ export class Centering {
 
   /** @throws UserError, and changes nothing, where the state is not a center of as many prototypes. */
   load(state: NamedTensors): void {
-    if (Object.keys(state).length === 0) return this.dispose();
+    const empty = Object.keys(state).length === 0;
     const width = this.center?.shape[1] ?? state.center?.data.length ?? 0;
-    checkSaved(state, { center: { shape: [1, width] } }, "centering");
+    if (!empty) checkSaved(state, { center: { shape: [1, width] } }, "centering");
     this.dispose();
-    this.center = restored(state, "center");
+    if (!empty) this.center = restored(state, "center");
   }
 
   dispose(): void {

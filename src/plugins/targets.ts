@@ -20,52 +20,47 @@ export interface Targets {
   dispose(): void;
 }
 
-/** Scores of the prototypes, and what they are divided by before a softmax. */
-type Scores = { x: tf.Tensor2D; temperature: number };
-
 /** 0 has no logarithm; what a cutoff has set to 0 is this small. */
 const LEAST_RESPONSIBILITY = 1e-30;
 
 /**
  * Targets from the similarities h . c / temperature, with the prototypes as the step has left them,
- * or from the step's responsibilities (log r, temperature 1), balanced over the prototypes by
+ * or from the step's responsibilities, as logits log r. They are balanced over the prototypes by
  * Sinkhorn-Knopp, by centering, or by nothing.
+ *
+ * @throws UserError where the temperature leaves what is allowed.
  */
 export function createTargets(config: TargetsConfig): Targets {
-  const scores = config.from === "similarity" ? similarities(config) : logResponsibilities;
-  const centering = config.balance === "center" ? new Centering() : undefined;
-  return {
-    of: (h, plugin, result, clock) => {
-      const { x, temperature } = tf.tidy(() => scores(h, plugin, result, clock));
-      try {
-        if (centering) return centering.of(x, temperature);
-        return tf.tidy(() => {
-          const logits: tf.Tensor2D = tf.div(x, temperature);
-          return config.balance === "sinkhorn" ? sinkhorn(logits) : tf.softmax(logits);
-        });
-      } finally {
-        x.dispose();
-      }
-    },
-    state: async () => centering?.state() ?? {},
-    load: (state) => (centering ? centering.load(state) : checkSaved(state, {}, "targets without a center")),
-    dispose: () => centering?.dispose(),
-  };
-}
-
-function similarities(config: TargetsConfig) {
+  const { from, balance } = config;
   const temperature = within(
     parseSchedule(config.temperature),
     "targets.temperature",
     "above 0",
     (value) => value > 0 && value < Infinity,
   );
-  return (h: tf.Tensor2D, plugin: PrototypePlugin, _: StepResult, clock: Clock): Scores => ({
-    x: tf.matMul(h, tf.transpose(plugin.prototypes())),
-    temperature: temperature(clock),
-  });
+  const centering = balance === "center" ? new Centering() : undefined;
+
+  return {
+    of: (h, plugin, { responsibilities }, clock) => {
+      if (from === "responsibility" && balance === "none") return responsibilities.clone();
+      const divisor = from === "similarity" ? temperature(clock) : 1;
+      return tf.tidy(() => {
+        const scores = from === "similarity" ? similarities(h, plugin) : logarithms(responsibilities);
+        if (centering) return centering.of(scores, divisor);
+        const logits: tf.Tensor2D = tf.div(scores, divisor);
+        return balance === "sinkhorn" ? sinkhorn(logits) : tf.softmax(logits);
+      });
+    },
+    state: async () => centering?.state() ?? {},
+    load: (state) => (centering ? centering.load(state) : checkSaved(state, {}, "a run without a center")),
+    dispose: () => centering?.dispose(),
+  };
 }
 
-function logResponsibilities(_: tf.Tensor2D, __: PrototypePlugin, { responsibilities }: StepResult): Scores {
-  return { x: tf.log(tf.maximum(responsibilities, LEAST_RESPONSIBILITY)), temperature: 1 };
+function similarities(h: tf.Tensor2D, plugin: PrototypePlugin): tf.Tensor2D {
+  return tf.matMul(h, tf.transpose(plugin.prototypes()));
+}
+
+function logarithms(responsibilities: tf.Tensor2D): tf.Tensor2D {
+  return tf.log(tf.maximum(responsibilities, LEAST_RESPONSIBILITY));
 }

@@ -32,8 +32,10 @@ export function soft(covariance: Covariance, cutoff: number): Assign {
 export function hard(covariance: Covariance): Assign {
   return (h, components) => {
     const logits = annealedLogits(covariance, h, components, 1);
-    const winners = tf.oneHot(tf.argMax(logits, 1), components.counts.shape[0], 1, 0, "float32");
-    return { responsibilities: tf.reshape(winners, logits.shape), entropy: tf.mul(tf.sum(logits), 0) };
+    // As integers first: the wasm backend's oneHot writes integers, whatever type is asked of it.
+    const winners = tf.oneHot(tf.argMax(logits, 1), components.counts.shape[0]);
+    const responsibilities = tf.reshape<tf.Rank.R2>(tf.cast(winners, "float32"), logits.shape);
+    return { responsibilities, entropy: tf.mul(tf.sum(logits), 0) };
   };
 }
 

@@ -1,0 +1,70 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { z } from "zod";
+import { plugin as pluginSchema } from "../../src/config/schema.ts";
+import type { OnlineGmmOptions } from "../../src/plugins/online-gmm.ts";
+import type { NamedTensors, PrototypePlugin } from "../../src/plugins/plugin.ts";
+import { generator } from "../../src/plugins/random.ts";
+import { type Clock, parseSchedule } from "../../src/schedules/schedule.ts";
+
+export type Settings = Partial<z.input<typeof pluginSchema>>;
+
+/** Options of the mixture: the configuration's defaults, with some settings over them. */
+export function options(
+  settings: Settings,
+  others: Partial<Pick<OnlineGmmOptions, "dim" | "seed" | "start">> = {},
+): OnlineGmmOptions {
+  const config = pluginSchema.parse(settings);
+  return {
+    ...config,
+    annealing: parseSchedule(config.annealing),
+    prior: { strength: parseSchedule(config.prior.strength) },
+    dim: 8,
+    seed: 3,
+    ...others,
+  };
+}
+
+export function at(step: number, steps = 10): Clock {
+  return { step, steps, epoch: 0 };
+}
+
+/** `count` unit rows around three directions, exact in float32. */
+export function clusteredRows(count: number, dim: number, seed: number, spread = 0.6): number[][] {
+  const uniform = generator(seed, "test rows");
+  return Array.from({ length: count }, (_, i) => {
+    const row = Array.from({ length: dim }, (_, d) => (d === i % 3 ? 1 : 0) + spread * (uniform() - 0.5));
+    return unit(row);
+  });
+}
+
+export function unit(row: number[]): number[] {
+  const length = Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
+  return [...Float32Array.from(row, (value) => value / length)];
+}
+
+/** One step of a plugin; what it returned, as arrays. The test's tensors are freed. */
+export async function take(plugin: PrototypePlugin, rows: number[][], clock: Clock) {
+  const h = tf.tensor2d(rows);
+  try {
+    const { responsibilities, touched, scalars } = await plugin.step(h, clock);
+    const r = await responsibilities.array();
+    responsibilities.dispose();
+    return { r, touched, scalars };
+  } finally {
+    h.dispose();
+  }
+}
+
+/** The rows of a saved matrix, or of a vector. */
+export function matrix(state: NamedTensors, name: string): number[][] {
+  const { shape, data } = state[name] ?? { shape: [0], data: new Float32Array() };
+  const [rows = 0, columns = 1] = shape;
+  return Array.from({ length: rows }, (_, k) => [...data.slice(k * columns, (k + 1) * columns)]);
+}
+
+/** The largest difference, as a share of the largest value that is expected (or of 1). */
+export function difference(actual: readonly number[], expected: readonly number[]): number {
+  if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
+  const size = Math.max(1, ...expected.map(Math.abs));
+  return Math.max(0, ...actual.map((value, at) => Math.abs(value - (expected[at] ?? Number.NaN)) / size));
+}
