@@ -6,6 +6,7 @@ import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
 import { RejectError, WireError } from "./errors.ts";
 import { FRAME_BYTES, type Header } from "./protocol.ts";
 import type { Hello, Room } from "./room.ts";
+import { AllowList, type Security } from "./security.ts";
 import { type Rank, World } from "./world.ts";
 
 export interface ServerOptions {
@@ -13,6 +14,8 @@ export interface ServerOptions {
   open(hello: Hello): Promise<Room>;
   /** "auto" (default): an ipc socket in a private folder; or ipc://PATH, tcp://HOST:PORT. */
   endpoint?: string;
+  /** Encrypts every connection and lets in known clients only; needed for TCP beyond loopback. */
+  security?: Security;
   /** Seconds that a step waits for the ranks that have not sent theirs. Default 60. */
   deadline?: number;
 }
@@ -42,6 +45,7 @@ export class BridgeServer {
     private readonly options: ServerOptions,
     private readonly socket: Router,
     private readonly place: Endpoint,
+    private readonly allowList: AllowList | undefined,
   ) {
     socket.events.on("disconnect", () => this.probeSoon());
     this.loop = this.receive();
@@ -49,23 +53,30 @@ export class BridgeServer {
 
   /** Binds and serves. Throws UserError where the endpoint cannot be used. */
   static async start(options: ServerOptions): Promise<BridgeServer> {
-    const place = await chooseEndpoint(options.endpoint ?? "auto", false);
-    const socket = new Router({
-      ...HEARTBEAT,
-      mandatory: true,
-      sendTimeout: 0, // with no high water mark every send is queued at once or fails for good
-      sendHighWaterMark: 0,
-      maxMessageSize: FRAME_BYTES,
-      linger: 1000,
-    });
+    const { security, endpoint = "auto" } = options;
+    const place = await chooseEndpoint(endpoint, security !== undefined);
+    let allowList: AllowList | undefined;
+    let socket: Router | undefined;
     try {
+      allowList = security && (await AllowList.open(security));
+      socket = new Router({
+        ...HEARTBEAT,
+        mandatory: true,
+        sendTimeout: 0, // with no high water mark every send is queued at once or fails for good
+        sendHighWaterMark: 0,
+        maxMessageSize: FRAME_BYTES,
+        linger: 1000,
+        ...allowList?.socketOptions,
+      });
       await socket.bind(place.address);
+      return new BridgeServer(options, socket, place, allowList);
     } catch (cause) {
-      socket.close();
+      socket?.close();
+      await allowList?.close();
       await place.remove();
+      if (cause instanceof UserError) throw cause;
       throw new UserError(`cannot listen on ${place.address}: ${sentence(cause)}`, { cause });
     }
-    return new BridgeServer(options, socket, place);
   }
 
   /** Where ranks connect. */
@@ -93,6 +104,7 @@ export class BridgeServer {
     for (const probe of this.probes) clearTimeout(probe);
     this.socket.close();
     await this.loop;
+    await this.allowList?.close();
     for (const world of await Promise.allSettled(this.worlds.values())) {
       if (world.status === "fulfilled") world.value.dispose();
     }

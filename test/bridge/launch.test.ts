@@ -66,12 +66,10 @@ describe("launching Python workers", function () {
     const { versions, devices } = await control.preflight();
     assert.match(versions.torch ?? "", /^\d/);
     assert.equal(devices[0], "cpu");
-    const known = await control.launch({ ...options, deadline: 0.2 });
-    const unknown = await control.launch({
-      ...options,
-      endpoint: "nonsense",
-      log: join(folder, "other.log"),
-    });
+    const [known, unknown] = await Promise.all([
+      control.launch({ ...options, deadline: 0.2 }),
+      control.launch({ ...options, endpoint: "nonsense", log: join(folder, "other.log") }),
+    ]);
     const [waited, raised] = await Promise.all([known.exited, unknown.exited]);
     assert.equal(waited.code, 1);
     assert.match(

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import torch
 
-from mixhead.bridge import BridgeError, Client
+from mixhead.bridge import BridgeError, Client, Keys
 
 torch.set_num_threads(1)
 
@@ -40,8 +40,8 @@ class Peer:
     def __init__(self):
         self.client = None
 
-    def open(self, **options):
-        self.client = Client(**options)
+    def open(self, keys=None, **options):
+        self.client = Client(**options, keys=Keys(**keys) if keys else None)
 
     def connect(self, start=None):
         welcome = self.client.connect(None if start is None else np.array(start, np.float32))

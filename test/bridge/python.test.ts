@@ -100,7 +100,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
 
     it("carries big tensors both ways, whole", async () => {
       room = new EchoRoom(1024);
-      const prototypes = Float32Array.from({ length: 4096 * 1024 }, (_, i) => (i % 977) / 977);
+      const prototypes = Float32Array.from({ length: 1024 * 1024 }, (_, i) => (i % 977) / 977);
       room.onStep = async ({ rows }) => ({
         scalars: { lr: Number.NaN },
         commands: ["evaluate", "stop"],

@@ -11,16 +11,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from mixhead.bridge.codec import Tensors, decode, encode
-from mixhead.bridge.errors import BatchError, DeadlinePassed, PeerLost, ProtocolError, Rejected
-from mixhead.bridge.protocol import FRAME_BYTES, PROTOCOL_VERSION, Header
+from mixhead.bridge.errors import BatchError, DeadlinePassed, PeerLost, Rejected
+from mixhead.bridge.link import Keys, Link
+from mixhead.bridge.protocol import PROTOCOL_VERSION, Header
+from mixhead.bridge.targets import Targets, read_targets
 
-_HEARTBEAT_MS, _SILENCE_MS = 2000, 6000
 _HELLO_AGAIN = 2.0  # seconds
-_LINGER_MS = 1000
 
 
 @dataclass(frozen=True)
@@ -31,18 +29,6 @@ class Welcome:
     config: str  # the run's configuration as JSON
     commands: list[str]  # to carry out before the first step
     prototypes: np.ndarray | None  # (K, D) float32
-
-
-@dataclass(frozen=True)
-class Targets:
-    """The plugin's answer to a step."""
-
-    step: int
-    scalars: dict[str, float]  # the clock's values
-    commands: list[str]  # to carry out after the optimizer's step, each answered by `send_result`
-    rows: np.ndarray | None  # (R, D) float32: prototypes that changed
-    indices: np.ndarray | None  # (R,) int32: which they are; None: `rows` are all of them
-    targets: np.ndarray | None  # (N, K) float32: a distribution for each row that was sent
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -82,26 +68,17 @@ class Client:
         dim: int = 0,
         deadline: float = 60.0,
         config: str = "",
+        keys: Keys | None = None,
     ) -> None:
         self.endpoint, self.run, self.mixture, self.rank, self.world = endpoint, run, mixture, rank, world
         self.components, self.dim, self.deadline = components, dim, deadline
         self.config = config
         self._generation = secrets.token_hex(8)
         self._pid = os.getpid()
-        self._linked = self._welcomed = self._lost = False
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES)
-        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
-        self._socket.setsockopt(zmq.HEARTBEAT_TTL, _SILENCE_MS)
-        self._monitor = self._socket.get_monitor_socket(
-            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-        )
-        self._poller = zmq.Poller()
-        self._poller.register(self._socket, zmq.POLLIN)
-        self._poller.register(self._monitor, zmq.POLLIN)
+        self._link = Link(keys)
+        self._welcomed = self._ended = False
+        self._drops = 0  # of the link, by the time of the welcome
+        self._sent = 0  # rows of the step that is asked for
 
     @_in_own_process
     def connect(self, start: np.ndarray | None = None) -> Welcome:
@@ -123,27 +100,21 @@ class Client:
             "start": "" if start is None else hashlib.sha256(tensors["prototypes"].tobytes()).hexdigest(),
             "config": self.config,
         }
-        try:
-            self._socket.connect(self.endpoint)
-        except zmq.ZMQError as error:
-            raise ValueError(
-                f'"{self.endpoint}" is not an endpoint (ipc://PATH or tcp://HOST:PORT): {error}'
-            ) from error
+        self._link.connect(self.endpoint)
         until = time.monotonic() + self.deadline
         while (left := until - time.monotonic()) > 0:
-            if not self._linked:
-                self._monitor.poll(left * 1000)
-                self._watch()
+            if not self._link.up:
+                self._link.wait_until_up(left)
                 continue
             self._send(hello, tensors)
             try:
                 return self._welcome(self._receive("welcome", None, min(_HELLO_AGAIN, left)))
             except (DeadlinePassed, PeerLost):
                 continue  # a plugin that is being started again
-        where = (
-            "is it running, is that its endpoint?" if not self._linked else "it is there, but does not answer"
-        )
-        raise DeadlinePassed(self._waited("a welcome", None, f"{where} ({self.deadline:g} s)"))
+        why = "it is there, but does not answer"
+        if not self._link.up:
+            why = "is it running, are that its endpoint and its keys?"
+        raise DeadlinePassed(self._waited("a welcome", None, f"{why} ({self.deadline:g} s)"))
 
     @_in_own_process
     def send_embeddings(
@@ -151,6 +122,7 @@ class Client:
     ) -> None:
         """Asks for a step. `rows`: (N, D), copied before this returns; None: only the clock is wanted."""
         tensors = {} if rows is None else {"h": _float32(rows)}
+        self._sent = 0 if rows is None else len(rows)
         self._send(
             {"type": "embeddings", "step": step, "epoch": epoch, "scalars": dict(scalars)}, tensors, step
         )
@@ -162,14 +134,7 @@ class Client:
         Raises BatchError, PeerLost, DeadlinePassed.
         """
         header, tensors = self._receive("targets", step)
-        return Targets(
-            step=step,
-            scalars=header["scalars"],
-            commands=header["commands"],
-            rows=tensors.get("rows"),
-            indices=tensors.get("indices"),
-            targets=self._dense(tensors),
-        )
+        return read_targets(header, tensors, self._sent, self.components, self.dim)
 
     @_in_own_process
     def send_result(
@@ -201,17 +166,13 @@ class Client:
 
     def close(self, reason: str = "") -> None:
         """Says goodbye and frees the socket. An empty reason is a regular end. Harmless when repeated."""
-        if os.getpid() != self._pid or self._context.closed:
+        if os.getpid() != self._pid:
             return
-        if self._welcomed and not self._lost:
-            try:
-                self._send({"type": "bye", "reason": reason})
-            except PeerLost:
-                self._lost = True
-        self._socket.disable_monitor()
-        self._monitor.close(0)
-        self._socket.close(_LINGER_MS if self._welcomed and not self._lost else 0)
-        self._context.term()
+        deliver = self._welcomed and not self._is_lost()
+        if deliver:
+            self._send({"type": "bye", "reason": reason})
+        self._ended = True
+        self._link.close(deliver=deliver)
 
     def __enter__(self) -> "Client":
         return self
@@ -220,39 +181,41 @@ class Client:
         self.close("" if kind is None else f"{kind.__name__}: {error}")
 
     def _send(self, header: Header, tensors: Tensors | None = None, step: int | None = None) -> None:
-        self._watch()
-        if self._lost:
+        if self._is_lost():
             raise PeerLost(self._says("is gone: its process ended or the connection broke", step))
-        self._socket.send_multipart(encode({"generation": self._generation, **header}, tensors))
+        self._link.send(encode({"generation": self._generation, **header}, tensors))
+
+    def _signal(self, kind: str) -> None:
+        """A ping or pong; where the plugin is gone, the wait that it belongs to finds out."""
+        self._link.send(encode({"type": kind, "generation": self._generation}))
+
+    def _is_lost(self) -> bool:
+        """Before the welcome a connection that breaks is mended, after it that is the end."""
+        if not self._ended:
+            self._link.watch()
+        return self._ended or (self._welcomed and self._link.drops > self._drops)
 
     def _receive(self, kind: str, step: int | None, patience: float | None = None) -> tuple[Header, Tensors]:
         """Waits for a message of one kind. Pings ask the plugin whether the wait still has a reason."""
         patience = patience or self.deadline
-        until = time.monotonic() + patience
-        ping = time.monotonic() + patience / 4
-        while True:
-            now = time.monotonic()
-            if now >= until:
-                raise DeadlinePassed(self._waited(kind, step, f"no sign of life for {patience:g} s"))
+        now = time.monotonic()
+        until, ping = now + patience, now + patience / 4
+        while now < until:
             if now >= ping and kind == "targets":
-                self._send({"type": "ping"}, None, step)
+                self._signal("ping")
                 ping = now + patience / 4
-            wake = min(until, ping) if kind == "targets" else until
-            ready = dict(self._poller.poll((wake - now) * 1000 + 1))
-            if self._socket in ready or self._socket.poll(0):
-                header, tensors = self._message()
-                if header["type"] == "pong":
-                    until = time.monotonic() + patience
-                elif self._is_answer(header, kind, step):
-                    return header, tensors
-            elif self._monitor in ready:
-                self._watch()
-                if not self._linked:
+            frames = self._link.receive((min(until, ping) if kind == "targets" else until) - now)
+            now = time.monotonic()
+            if frames is None:
+                if not self._link.up or self._is_lost():
                     raise PeerLost(self._waited(kind, step, "its process ended or the connection broke"))
-
-    def _message(self) -> tuple[Header, Tensors]:
-        frames = self._socket.recv_multipart(copy=False)
-        return decode([frame.buffer for frame in frames])
+                continue
+            header, tensors = decode(frames)
+            if header["type"] == "pong":
+                until = now + patience
+            elif self._is_answer(header, kind, step):
+                return header, tensors
+        raise DeadlinePassed(self._waited(kind, step, f"no sign of life for {patience:g} s"))
 
     def _is_answer(self, header: Header, kind: str, step: int | None) -> bool:
         """Whether this is what was waited for. What ends the wait is raised; what is stale is dropped."""
@@ -262,51 +225,25 @@ class Client:
         if header["generation"] != self._generation:
             return False
         if got == "ping":
-            self._send({"type": "pong"})
+            self._signal("pong")
         elif got == "error":
             raise BatchError(
                 header["code"], header["row"], self._says(f"refused: {header['message']}", header["step"])
             )
         elif got == "bye":
-            self._lost = True
+            self._ended = True
             raise PeerLost(self._waited(kind, step, f"it left: {header['reason'] or 'a regular end'}"))
         return got == kind and (step is None or header.get("step") == step)
-
-    def _watch(self) -> None:
-        """Reads the socket's events. A broken connection is mended before the welcome and final after it."""
-        while self._monitor.poll(0):
-            event = recv_monitor_message(self._monitor)["event"]
-            self._linked = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
-            self._lost = self._lost or (self._welcomed and not self._linked)
 
     def _welcome(self, message: tuple[Header, Tensors]) -> Welcome:
         header, tensors = message
         prototypes = tensors.get("prototypes")
         if prototypes is not None:
             self.components, self.dim = prototypes.shape
-        self._watch()
-        self._welcomed, self._lost = True, not self._linked
+        self._link.watch()
+        self._welcomed = True
+        self._drops = self._link.drops - (not self._link.up)
         return Welcome(header["step"], header["config"], header["commands"], prototypes)
-
-    def _dense(self, tensors: Tensors) -> np.ndarray | None:
-        """The target rows; sparse ones (CSR) are filled up with zeros."""
-        if "targets.offsets" not in tensors:
-            return tensors.get("targets")
-        offsets, columns, values = (tensors[f"targets.{part}"] for part in ("offsets", "columns", "values"))
-        counts = np.diff(offsets)
-        fits = (
-            len(offsets) > 0
-            and (counts >= 0).all()
-            and offsets[0] == 0
-            and offsets[-1] == len(columns) == len(values)
-        )
-        if not fits or (len(columns) and not 0 <= columns.min() <= columns.max() < self.components):
-            raise ProtocolError(
-                self._says(f"sent sparse targets that are not rows of {self.components}", None)
-            )
-        dense = np.zeros((len(counts), self.components), np.float32)
-        dense[np.repeat(np.arange(len(counts)), counts), columns] = values
-        return dense
 
     def _says(self, what: str, step: int | None) -> str:
         at = "" if step is None else f", step {step}"

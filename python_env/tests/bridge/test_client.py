@@ -110,17 +110,44 @@ def test_what_belongs_to_another_generation_or_step_is_passed_over(plugin: Plugi
     assert client.receive_targets(1).commands == ["evaluate"]
 
 
-def test_sparse_targets_that_do_not_fit_are_refused(plugin: Plugin, client: Client) -> None:
-    answer = {"type": "targets", "generation": client._generation, "step": 0, "scalars": {}, "commands": []}
-    for offsets, columns in [([0, 1], [3]), ([0, 2], [1]), ([1, 1], [1]), ([0, 2, 1], [1])]:
-        parts = {
-            "targets.offsets": np.array(offsets, np.int32),
-            "targets.columns": np.array(columns, np.int32),
-            "targets.values": np.ones(len(columns), np.float32),
-        }
-        plugin.send(answer, **parts)
-        with pytest.raises(ProtocolError, match="not rows of 3"):
-            client.receive_targets(0)
+def sparse(offsets: list[int], columns: list[int]) -> dict[str, np.ndarray]:
+    return {
+        "targets.offsets": np.array(offsets, np.int32),
+        "targets.columns": np.array(columns, np.int32),
+        "targets.values": np.ones(len(columns), np.float32),
+    }
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        sparse([0, 1], [3]),
+        sparse([0, 1], [-1]),
+        sparse([0, 2], [1]),
+        sparse([1, 1], [1]),
+        sparse([0, 2, 1], [1]),
+        sparse([0, 0, 1], [1]),
+        {"targets.offsets": np.zeros(2, np.int32)},
+        {"targets": np.ones((2, 3), np.float32)},
+        {"targets": np.ones((1, 4), np.float32)},
+        {"targets": np.ones((1, 3), np.int32)},
+        {"rows": np.ones((2, 2), np.float32)},
+        {"rows": np.ones((3, 5), np.float32)},
+        {"rows": np.ones((1, 2), np.float32), "indices": np.array([3], np.int32)},
+        {"rows": np.ones((2, 2), np.float32), "indices": np.array([0], np.int32)},
+        {"indices": np.array([0], np.int32)},
+    ],
+)
+def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions_is_refused(
+    plugin: Plugin, client: Client, tensors: dict[str, np.ndarray]
+) -> None:
+    client.send_embeddings(0, 0, np.ones((1, 2), np.float32), {})
+    plugin.send(
+        {"type": "targets", "generation": client._generation, "step": 0, "scalars": {}, "commands": []},
+        **tensors,
+    )
+    with pytest.raises(ProtocolError, match="the plugin sent"):
+        client.receive_targets(0)
 
 
 def test_a_lost_plugin_is_noticed_and_stays_lost(plugin: Plugin, client: Client) -> None:

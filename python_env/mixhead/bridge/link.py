@@ -1,0 +1,87 @@
+"""The socket under a client: frames out and in, and whether the other end is there."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from mixhead.bridge.protocol import FRAME_BYTES
+
+_HEARTBEAT_MS, _SILENCE_MS = 2000, 6000
+_LINGER_MS = 1000
+
+
+@dataclass(frozen=True)
+class Keys:
+    """CURVE, for TCP beyond loopback: 40 characters of Z85 each. `zmq.curve_keypair()` makes a pair."""
+
+    server: str  # the plugin's public key
+    public: str  # this client's, which the plugin has on its list
+    secret: str
+
+
+class Link:
+    """A connection that mends itself. `up`: it stands; `drops`: how often it has broken."""
+
+    def __init__(self, keys: Keys | None) -> None:
+        self.up, self.drops = False, 0
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.SNDHWM, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, FRAME_BYTES)
+        self._socket.setsockopt(zmq.HEARTBEAT_IVL, _HEARTBEAT_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, _SILENCE_MS)
+        self._socket.setsockopt(zmq.HEARTBEAT_TTL, _SILENCE_MS)
+        if keys is not None:
+            self._socket.curve_serverkey = keys.server.encode()
+            self._socket.curve_publickey = keys.public.encode()
+            self._socket.curve_secretkey = keys.secret.encode()
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        self._monitor = self._socket.get_monitor_socket(events)
+        self._poller = zmq.Poller()
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._monitor, zmq.POLLIN)
+
+    def connect(self, endpoint: str) -> None:
+        """Begins to connect. Raises ValueError where the endpoint is none."""
+        try:
+            self._socket.connect(endpoint)
+        except zmq.ZMQError as error:
+            sentence = f'"{endpoint}" is not an endpoint (ipc://PATH or tcp://HOST:PORT): {error}'
+            raise ValueError(sentence) from error
+
+    def wait_until_up(self, seconds: float) -> None:
+        """Waits for something to happen to the connection, at most so long."""
+        self._monitor.poll(seconds * 1000)
+        self.watch()
+
+    def watch(self) -> None:
+        """Reads what has happened to the connection. A pending receive does not tell."""
+        while self._monitor.poll(0):
+            self.up = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            self.drops += not self.up
+
+    def send(self, frames: list[bytes | memoryview]) -> None:
+        """Queues a message, copied: its memory is the caller's again."""
+        self._socket.send_multipart(frames)
+
+    def receive(self, seconds: float) -> list[Any] | None:
+        """The next message's frames; None where the connection changed or the time passed.
+
+        What had arrived before a connection broke comes first.
+        """
+        ready = dict(self._poller.poll(seconds * 1000 + 1))
+        if self._socket in ready or self._socket.poll(0):
+            return [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
+        self.watch()
+        return None
+
+    def close(self, *, deliver: bool) -> None:
+        """Frees the socket; `deliver`: after what is queued has left, or a second has passed."""
+        if self._context.closed:
+            return
+        self._socket.disable_monitor()
+        self._monitor.close(0)
+        self._socket.close(_LINGER_MS if deliver else 0)
+        self._context.term()
