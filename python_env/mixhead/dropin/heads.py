@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -17,11 +18,16 @@ NORMS = (None, "batch")
 _PICKLED = "mixhead state"
 
 
+@torch.no_grad()
 def initialise(module: nn.Module) -> None:
-    """DINO's start of its linear layers: weights from a normal of std .02, cut off at +-2, biases 0."""
+    """DINO's start of its linear layers: weights from a normal of std .02, cut off at +-2, biases 0.
+
+    Drawn by the inverse of the distribution, as the originals do: `nn.init.trunc_normal_` did so until it
+    went over to rejection, and the same seed is to give the same start.
+    """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
+            layer.weight.uniform_(-1, 1).erfinv_().mul_(0.02 * math.sqrt(2)).clamp_(-2, 2)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

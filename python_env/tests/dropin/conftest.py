@@ -1,0 +1,46 @@
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import mixhead
+from mixhead.dropin import registry
+from mixhead.dropin.plugin_process import PluginProcess
+
+ECHO = str(Path(__file__).parent / "echo.ts")
+_runs = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Iterator[str]:
+    """A real plugin in Node, shared by all tests: each has a run of its own on it."""
+    plugin = PluginProcess(("backend=wasm", "bridge.deadline=20"))
+    yield plugin.endpoint
+    plugin.stop()
+
+
+@pytest.fixture
+def attach(endpoint: str) -> Callable[..., None]:
+    """Attaches a mixture to the shared plugin, with a run of its own."""
+
+    def attach(name: str = "default", **config: object) -> None:
+        run = config.pop("run", f"test-{next(_runs)}")
+        mixhead.attach(endpoint, {"run": run, "bridge": {"deadline": 20}, **config}, name)
+
+    return attach
+
+
+@pytest.fixture
+def echo(attach: Callable[..., None]) -> Callable[..., None]:
+    """Attaches a mixture whose prototypes after a step are the rows that it was sent, see echo.ts."""
+    return lambda name="default", **config: attach(name, plugin={"kind": ECHO}, **config)
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """No test sees the mixtures of another."""
+    yield
+    for each in registry.mixtures():
+        each.close()
+    registry._mixtures.clear()

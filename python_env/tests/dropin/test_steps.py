@@ -1,0 +1,279 @@
+"""Whose rows the mixture sees, and which prototypes a call sees. The plugin is echo.ts: after a step, its
+prototypes are the rows that it was sent, so every expectation here is about what really crossed the wire."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+import mixhead
+from mixhead.dino import DINOHead
+from mixhead.dropin.registry import mixture
+from mixhead.lightly import DINOProjectionHead
+
+IN, DIM, K = 12, 6, 40
+
+Pair = tuple[DINOProjectionHead, DINOProjectionHead]
+
+
+def pair(**options: object) -> Pair:
+    student = DINOProjectionHead(IN, 16, DIM, K, prototypes="online-gmm", **options)
+    teacher = copy.deepcopy(student)
+    teacher.requires_grad_(False)
+    return student, teacher
+
+
+@pytest.fixture
+def heads(echo: Callable[..., None]) -> Pair:
+    echo()
+    return pair()
+
+
+def rows(head: torch.nn.Module, *views: Tensor) -> Tensor:
+    """The unit rows that a head makes of views, in order."""
+    with torch.no_grad():
+        return torch.cat([F.normalize(head.layers(view), dim=-1) for view in views])
+
+
+def views(count: int, size: int = 5) -> list[Tensor]:
+    return [torch.randn(size, IN) for _ in range(count)]
+
+
+def steps_taken() -> int:
+    return mixture("default").save()[1].step
+
+
+def assert_seen(expected: Tensor) -> None:
+    """The heads use prototypes that are these rows, the first ones."""
+    torch.testing.assert_close(mixhead.prototypes()[: len(expected)], expected, rtol=0, atol=1e-6)
+    axis = F.one_hot(torch.zeros(K - len(expected), dtype=torch.long), DIM).float()
+    assert torch.equal(mixhead.prototypes()[len(expected) :], axis)
+
+
+def test_teacher_rows_of_one_step_are_one_batch_and_reach_the_heads_at_the_next(heads: Pair):
+    student, teacher = heads
+    previous = torch.empty(0, DIM)
+    for _ in range(3):
+        crops = views(4)
+        with torch.no_grad():
+            seen = [teacher(crop) for crop in crops[:2]]
+        assert_seen(previous)
+        outputs = [student(crop) for crop in crops]
+        assert_seen(previous)
+        torch.testing.assert_close(outputs[0], rows(student, crops[0]) @ mixhead.prototypes().T)
+        torch.testing.assert_close(seen[0], rows(teacher, crops[0]) @ mixhead.prototypes().T)
+        sum(output.sum() for output in outputs).backward()
+        previous = rows(teacher, *crops[:2])
+    assert steps_taken() == 3
+
+
+def test_one_call_on_all_crops_as_metas_wrapper_makes_them(echo: Callable[..., None]):
+    echo()
+    student = DINOHead(IN, K, hidden_dim=16, bottleneck_dim=DIM, prototypes="online-gmm")
+    teacher = DINOHead(IN, K, hidden_dim=16, bottleneck_dim=DIM, prototypes="online-gmm")
+    teacher.load_state_dict(student.state_dict())
+    teacher.requires_grad_(False)
+    previous = torch.empty(0, DIM)
+    for _ in range(3):
+        crops = torch.randn(20, IN)
+        teacher_output = teacher(crops[:10])
+        assert_seen(previous)
+        student(crops).sum().backward()
+        assert_seen(previous)
+        previous = F.normalize(teacher.mlp(crops[:10]), dim=-1)
+        assert teacher_output.shape == (10, K)
+    assert steps_taken() == 3
+
+
+def test_a_script_that_runs_the_student_first_has_the_same_prototypes_for_both(heads: Pair):
+    student, teacher = heads
+    previous = torch.empty(0, DIM)
+    for _ in range(3):
+        crops = views(3)
+        loss = sum(student(crop).sum() for crop in crops)
+        assert_seen(previous)
+        for crop in crops[:2]:
+            teacher(crop)
+        assert_seen(previous)
+        loss.backward()
+        previous = rows(teacher, *crops[:2])
+    assert mixture("default").save()[1].step == 3
+
+
+def test_steps_can_be_ended_by_hand_where_calls_alternate(heads: Pair):
+    student, teacher = heads
+    mixhead.step()
+    previous = torch.empty(0, DIM)
+    for _ in range(3):
+        crops = views(2)
+        for crop in crops:
+            student(crop).sum().backward()
+            teacher(crop)
+            assert_seen(previous)
+        mixhead.step()
+        previous = rows(teacher, *crops)
+    assert steps_taken() == 3
+    student(crops[0])
+    assert_seen(previous)
+
+
+def test_each_micro_batch_of_an_accumulation_is_a_step(heads: Pair):
+    student, teacher = heads
+    optimizer = torch.optim.SGD(student.parameters(), 0.1)
+    for step in range(4):
+        crops = views(2)
+        with torch.no_grad():
+            teacher(crops[0])
+        (student(crops[1]).sum() / 2).backward()
+        if step % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert steps_taken() == 4
+
+
+def test_gradients_are_right_where_both_micro_batches_go_forward_before_one_backward(heads: Pair):
+    student, teacher = heads
+    crops, total, expected = views(4), 0, []
+    for teacher_view, student_view in (crops[:2], crops[2:]):
+        teacher(teacher_view)
+        total = total + student(student_view).square().sum()
+        expected.append((student_view, mixhead.prototypes()))
+    total.backward()
+    ours = [parameter.grad.clone() for parameter in student.parameters()]
+    student.zero_grad()
+    sum((F.normalize(student.layers(x), dim=-1) @ c.T).square().sum() for x, c in expected).backward()
+    for got, parameter in zip(ours, student.parameters(), strict=True):
+        torch.testing.assert_close(got, parameter.grad)
+
+
+def test_a_teacher_in_eval_mode_feeds_the_mixture(heads: Pair):
+    student, teacher = heads
+    teacher.eval()
+    crops = views(2)
+    teacher(crops[0])
+    student(crops[1])
+    teacher(crops[1])
+    assert_seen(rows(teacher, crops[0]))
+
+
+def test_evaluation_exchanges_nothing(heads: Pair):
+    student, teacher = heads
+    crops = views(2)
+    teacher(crops[0])
+    student(crops[1])
+    assert steps_taken() == 1
+    for module in heads:
+        module.eval()
+    for _ in range(3):
+        with torch.no_grad():
+            student(torch.randn(7, IN))
+            teacher(torch.randn(7, IN))
+    assert_seen(torch.empty(0, DIM))
+    for module in heads:
+        module.train()
+    teacher(crops[1])
+    assert_seen(rows(teacher, crops[0]))
+    student(crops[1])
+    assert steps_taken() == 2
+    teacher(crops[0])
+    assert_seen(rows(teacher, crops[1]))
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+@pytest.mark.parametrize("student_first", [True, False])
+def test_a_student_under_checkpointing_does_not_feed_and_its_gradients_are_right(
+    heads: Pair, reentrant: bool, student_first: bool
+):
+    student, teacher = heads
+    for _ in range(3):
+        crops = views(2)
+
+        def run_student(crop: Tensor = crops[1]) -> Tensor:
+            return checkpoint(student, crop.clone().requires_grad_(), use_reentrant=reentrant)
+
+        output = run_student() if student_first else None
+        with torch.no_grad():
+            teacher(crops[0])
+        output = run_student() if output is None else output
+        seen = mixhead.prototypes()
+        student.zero_grad()
+        output.square().sum().backward()
+        assert torch.equal(mixhead.prototypes(), seen)
+        ours = [parameter.grad.clone() for parameter in student.parameters()]
+        student.zero_grad()
+        (F.normalize(student.layers(crops[1]), dim=-1) @ seen.T).square().sum().backward()
+        for got, parameter in zip(ours, student.parameters(), strict=True):
+            torch.testing.assert_close(got, parameter.grad)
+    assert steps_taken() == 3
+
+
+def test_a_marked_head_is_the_teacher_whatever_its_parameters_require(echo: Callable[..., None]):
+    echo()
+    student = DINOProjectionHead(IN, 16, DIM, K, prototypes="online-gmm")
+    teacher = mixhead.teacher(DINOProjectionHead(IN, 16, DIM, K, prototypes="online-gmm"))
+    crops = views(2)
+    with torch.no_grad():
+        teacher(crops[0])
+    student(crops[1])
+    with torch.no_grad():
+        teacher(crops[1])
+    assert_seen(rows(teacher, crops[0]))
+
+
+def test_a_student_that_never_has_a_teacher_warns_once(heads: Pair):
+    student, _ = heads
+    with pytest.warns(UserWarning, match="no teacher head was called") as caught:
+        for _ in range(120):
+            student(torch.randn(2, IN))
+    assert len(caught) == 1
+
+
+def test_skipped_and_repeated_steps_are_no_error(heads: Pair):
+    student, teacher = heads
+    crops = views(2)
+    for skipped in (False, True, True, False, False):
+        teacher(crops[0])
+        if not skipped:
+            student(crops[1]).sum().backward()
+    teacher(crops[0])
+    assert_seen(rows(teacher, crops[0]))
+    assert steps_taken() == 3 + 1
+
+
+def test_two_mixtures_in_one_script_go_their_own_ways(echo: Callable[..., None]):
+    echo("dino")
+    echo("ibot")
+    dino, dino_teacher = pair(name="dino")
+    ibot = DINOHead(IN, 9, hidden_dim=16, bottleneck_dim=3, prototypes="online-gmm", name="ibot")
+    ibot_teacher = copy.deepcopy(ibot).requires_grad_(False)
+    crops, patches = views(2), torch.randn(2, 3, IN)
+    for _ in range(2):
+        dino_teacher(crops[0])
+        ibot_teacher(patches)
+        dino(crops[1])
+        assert ibot(patches).shape == (2, 3, 9)
+    dino_teacher(crops[0])
+    ibot_teacher(patches)
+    torch.testing.assert_close(mixhead.prototypes("dino")[:5], rows(dino_teacher, crops[0]))
+    expected = F.normalize(ibot_teacher.mlp(patches), dim=-1).flatten(0, 1)
+    torch.testing.assert_close(mixhead.prototypes("ibot")[:6], expected)
+
+
+def test_another_modules_output_feeds_where_it_is_marked(echo: Callable[..., None]):
+    """As in MSN, whose loss takes the prototypes as an argument."""
+    mixture("default").components = K
+    echo()
+    target = mixhead.teacher(torch.nn.Linear(IN, DIM))
+    inputs = views(2)
+    for step in range(2):
+        target(inputs[step])
+        assert_seen(torch.empty(0, DIM) if step == 0 else F.normalize(target(inputs[0]), dim=-1))
+        if step == 0:
+            mixhead.step()
+    target.eval()
+    target(inputs[0])
+    assert len(mixture("default")._rows) == 2
