@@ -101,7 +101,7 @@ function sphereFigure(arm: ArmRecord, color: string): string {
     "The sphere, front and back",
     swatch(arm.name, color),
     svg,
-    `The three directions shown hold ${percent(shown.embeddings)} of the embeddings' squared length and ${percent(shown.prototypes)} of the prototypes'; equal areas are equal parts of that sphere.${some}`,
+    `Seen along the three directions that hold most of the embeddings: ${percent(shown.embeddings)} of their squared length and ${percent(shown.prototypes)} of the prototypes', so points that touch here may be far apart in the rest.${some}`,
   );
 }
 

@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import type { ArmFigures, Figures } from "../../src/report/data.ts";
+import { finding } from "../../src/report/finding.ts";
+
+function arm(knn: number, more: Partial<ArmFigures> = {}): ArmFigures {
+  return {
+    knn,
+    unique: { "0.025": 1, "0.5": 0.4 },
+    used: 0.7,
+    perplexity: 500,
+    steps: 1000,
+    seeds: [0],
+    seconds: 60,
+    ...more,
+  };
+}
+
+const figures = (arms: Record<string, ArmFigures>): Figures => ({
+  untrained: { knn: 0.3 },
+  arms,
+  seconds: 120,
+});
+
+describe("the finding of a run", () => {
+  it("says how far the decoupled arm is ahead, and how distinct and used both are", () => {
+    assert.equal(
+      finding(figures({ joint: arm(0.5, { unique: { "0.5": 0.08 }, used: 1 }), decoupled: arm(0.54) })),
+      "Decoupled reaches a k-NN accuracy of 54.0 %, 4.0 points above joint (one seed) and 24.0 points above the untrained encoder; of decoupled's prototypes 40 % are distinct at a cosine distance of 0.5 (joint: 8.0 %) and 70 % win an image (joint: 100 %).",
+    );
+  });
+
+  it("says so where the decoupled arm is behind", () => {
+    assert.match(
+      finding(figures({ joint: arm(0.55), decoupled: arm(0.52) })),
+      /^Decoupled reaches a k-NN accuracy of 52\.0 %, 3\.0 points below joint/,
+    );
+  });
+
+  it("claims no difference of a point or less from one seed", () => {
+    const text = finding(figures({ joint: arm(0.5), decoupled: arm(0.509) }));
+    assert.match(
+      text,
+      /^Decoupled and joint are level in k-NN accuracy \(50\.9 % against 50\.0 %: a point or less/,
+    );
+    assert.doesNotMatch(text, /above joint/);
+  });
+
+  it("claims no difference where the intervals of several seeds overlap, however far the means are apart", () => {
+    const wide = { seeds: [0, 1], interval: { knn: [0.4, 0.6] as [number, number] } };
+    const other = { seeds: [0, 1], interval: { knn: [0.5, 0.62] as [number, number] } };
+    assert.match(
+      finding(figures({ joint: arm(0.5, wide), decoupled: arm(0.56, other) })),
+      /are level .* the 95 % intervals overlap/,
+    );
+  });
+
+  it("claims a small difference where the intervals of several seeds do not overlap", () => {
+    const low = { seeds: [0, 1, 2], interval: { knn: [0.499, 0.501] as [number, number] } };
+    const high = { seeds: [0, 1, 2], interval: { knn: [0.504, 0.506] as [number, number] } };
+    assert.match(
+      finding(figures({ joint: arm(0.5, low), decoupled: arm(0.505, high) })),
+      /0\.5 points above joint \(3 seeds\)/,
+    );
+  });
+
+  it("does not hide that nothing was learned", () => {
+    assert.match(
+      finding(figures({ joint: arm(0.3), decoupled: arm(0.305) })),
+      /no better than the untrained encoder/,
+    );
+    assert.match(finding(figures({ decoupled: arm(0.2) })), /10\.0 points below the untrained encoder/);
+  });
+
+  it("compares the two best of other arms, and describes a single one", () => {
+    const text = finding(figures({ a: arm(0.4), b: arm(0.5), c: arm(0.45) }));
+    assert.match(text, /^B reaches a k-NN accuracy of 50\.0 %, 5\.0 points above c/);
+    assert.match(
+      finding(figures({ decoupled: arm(0.5) })),
+      /^Decoupled reaches .* 20\.0 points above the untrained/,
+    );
+  });
+});
