@@ -1,13 +1,27 @@
-import { compare } from "./compare.ts";
-import { diagnose } from "./diagnose.ts";
-import { doctor } from "./doctor.ts";
-import { fit } from "./fit.ts";
+import type { Command } from "commander";
 import { runProgram } from "./program.ts";
-import { resume } from "./resume.ts";
-import { serve } from "./serve.ts";
-import { train } from "./train.ts";
+
+type Register = (program: Command) => void;
+
+/** Each is loaded when it is called for: what training takes to load, `doctor` need not wait for. */
+const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
+  train: async () => (await import("./train.ts")).train,
+  compare: async () => (await import("./compare.ts")).compare,
+  resume: async () => (await import("./resume.ts")).resume,
+  data: async () => (await import("./data.ts")).data,
+  serve: async () => (await import("./serve.ts")).serve,
+  fit: async () => (await import("./fit.ts")).fit,
+  diagnose: async () => (await import("./diagnose.ts")).diagnose,
+  doctor: async () => (await import("./doctor.ts")).doctor,
+};
 
 /** Runs one command line; the exit status: 0 done, 1 failed, 2 bad input. */
-export function main(args: readonly string[]): Promise<number> {
-  return runProgram([train, compare, resume, serve, fit, diagnose, doctor], args);
+export async function main(args: readonly string[]): Promise<number> {
+  const called = Object.keys(COMMANDS).filter((name) => name === args[0]);
+  const names = called.length > 0 ? called : Object.keys(COMMANDS);
+  const commands = await Promise.all(names.map((name) => COMMANDS[name]?.()));
+  return runProgram(
+    commands.filter((command) => command !== undefined),
+    args,
+  );
 }
