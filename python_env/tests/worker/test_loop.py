@@ -145,14 +145,12 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
 
 @pytest.mark.parametrize("arm", ["decoupled", "joint"])
 def test_a_resumed_run_sends_what_the_unbroken_one_would_have_sent(arm: str, tmp_path: Path, data_dir: Path):
-    unbroken = start(
-        tmp_path, "unbroken", data_dir, {1: ["checkpoint"], 3: ["checkpoint", "stop"]}, prototypes=arm
-    )
+    last = ["checkpoint", "stop"]
+    commands = {0: ["evaluate"], 1: ["checkpoint"], 3: last}
+    unbroken = start(tmp_path, "unbroken", data_dir, commands, prototypes=arm)
     assert run(unbroken) == 0
-    halfway = unbroken.results[0][0]["text"]["path"]
-    resumed = start(
-        tmp_path, "resumed", data_dir, {3: ["checkpoint", "stop"]}, prototypes=arm, step=2, resume=halfway
-    )
+    halfway = unbroken.results[1][0]["text"]["path"]
+    resumed = start(tmp_path, "resumed", data_dir, {3: last}, prototypes=arm, step=2, resume=halfway)
     assert run(resumed) == 0
     assert [header["step"] for header, _ in resumed.embeddings] == [2, 3]
     for (left, left_h), (right, right_h) in zip(unbroken.embeddings[2:], resumed.embeddings, strict=True):
