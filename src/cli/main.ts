@@ -11,17 +11,15 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   data: async () => (await import("./data.ts")).data,
   serve: async () => (await import("./serve.ts")).serve,
   fit: async () => (await import("./fit.ts")).fit,
+  watch: async () => (await import("./watch.ts")).watch,
   diagnose: async () => (await import("./diagnose.ts")).diagnose,
   doctor: async () => (await import("./doctor.ts")).doctor,
 };
 
 /** Runs one command line; the exit status: 0 done, 1 failed, 2 bad input. */
 export async function main(args: readonly string[]): Promise<number> {
-  const called = Object.keys(COMMANDS).filter((name) => name === args[0]);
-  const names = called.length > 0 ? called : Object.keys(COMMANDS);
-  const commands = await Promise.all(names.map((name) => COMMANDS[name]?.()));
-  return runProgram(
-    commands.filter((command) => command !== undefined),
-    args,
-  );
+  const all = Object.entries(COMMANDS);
+  const called = all.filter(([name]) => name === args[0]);
+  const commands = (called.length > 0 ? called : all).map(([, load]) => load());
+  return runProgram(await Promise.all(commands), args);
 }
