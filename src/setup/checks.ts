@@ -21,6 +21,7 @@ const python = (...args: string[]) => [pythonPath(), "-m", ...args];
 const CHECKS: readonly Check[] = [
   { name: "biome", command: () => [local("biome"), "check", "--error-on-warnings"] },
   { name: "tsc", command: () => [local("tsc"), "--noEmit"] },
+  { name: "tsc (page)", command: () => [local("tsc"), "--noEmit", "-p", "src/live/client"] },
   { name: "eslint", command: () => [local("eslint"), "."] },
   { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
   { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },

@@ -1,0 +1,103 @@
+import { count, duration, percent } from "../../report/format.ts";
+import type { ArmState, RunState, State } from "../messages.ts";
+import { byId, element, swatch } from "./dom.ts";
+
+const words: Record<State, string> = {
+  waiting: "waiting",
+  running: "running",
+  quiet: "no news",
+  stopped: "stopped",
+  complete: "complete",
+};
+
+/** The head of the page: the run's state and the time that is left. */
+export function showRun(run: RunState): void {
+  const silent = run.measured === null ? 0 : (Date.now() - run.measured) / 1000;
+  const state = {
+    ...words,
+    waiting: "waiting for the first measurement",
+    quiet: `no news for ${duration(silent)}: it evaluates, or was killed`,
+  }[run.state];
+  const parts = [
+    state,
+    run.secondsLeft === null ? null : `about ${duration(run.secondsLeft)} left`,
+    run.state === "stopped" ? `go on with: npx mixhead resume ${run.name}` : null,
+  ];
+  byId("state").replaceChildren(
+    element("i", { class: `light ${run.state}` }),
+    parts.filter((part) => part !== null).join(" · "),
+  );
+  document.title = `${words[run.state]} · ${run.name} · mixhead`;
+}
+
+/** What goes wrong or is easily misread, the gravest first. */
+export function showWarnings(run: RunState, colors: ReadonlyMap<string, string>): void {
+  const found = run.arms.flatMap(({ name, warnings }) => warnings.map((warning) => ({ name, ...warning })));
+  const items = found
+    .sort((a, b) => Number(a.level === "note") - Number(b.level === "note"))
+    .map(({ name, level, step, text }) =>
+      element(
+        "li",
+        { class: level },
+        swatch(name, colors.get(name) ?? ""),
+        ` ${text} `,
+        element("small", {}, `step ${count(step)}`),
+      ),
+    );
+  if (run.unreadable > 0) {
+    const lines = run.unreadable === 1 ? "One line" : `${count(run.unreadable)} lines`;
+    items.push(element("li", { class: "note" }, `${lines} of metrics.jsonl could not be read.`));
+  }
+  byId("warnings").replaceChildren(...items);
+}
+
+/** A card for each arm: where it is, and its newest figures. */
+export function showArms(run: RunState, colors: ReadonlyMap<string, string>): void {
+  byId("arms").replaceChildren(
+    ...run.arms.map((arm) => card(arm, run.untrained, colors.get(arm.name) ?? "")),
+  );
+}
+
+function card(arm: ArmState, untrained: number | null, color: string): HTMLElement {
+  const { knn, unique25, unique5, used, loss } = arm.figures;
+  const share = arm.steps === 0 ? 0 : arm.step / arm.steps;
+  const left =
+    arm.state === "running" && arm.secondsLeft !== null ? ` · ${duration(arm.secondsLeft)} left` : "";
+  const seeds = arm.seeds > 1 ? ` · ${arm.seeds} seeds` : "";
+  return element(
+    "article",
+    { class: "card", style: `--arm:${color}` },
+    element("h3", {}, swatch(arm.name, color), element("small", {}, words[arm.state])),
+    element("div", { class: "progress" }, element("i", { style: `width:${(100 * share).toFixed(1)}%` })),
+    element("p", { class: "steps" }, `step ${count(arm.step)} of ${count(arm.steps)}${seeds}${left}`),
+    element(
+      "dl",
+      {},
+      figure("k-NN accuracy", shareText(knn, 1), gain(knn, untrained)),
+      figure("unique at 0.25", shareText(unique25)),
+      figure("unique at 0.5", shareText(unique5)),
+      figure("used", shareText(used)),
+      figure("loss", loss === null ? "–" : loss.toFixed(2)),
+    ),
+  );
+}
+
+function figure(name: string, value: string, more: string | null = null): HTMLElement {
+  return element(
+    "div",
+    {},
+    element("dt", {}, name),
+    element("dd", {}, value),
+    more === null ? null : element("dd", { class: "more" }, more),
+  );
+}
+
+function shareText(share: number | null, digits?: number): string {
+  return share === null ? "–" : percent(share, digits);
+}
+
+function gain(knn: number | null, untrained: number | null): string | null {
+  if (knn === null || untrained === null) return null;
+  const points = 100 * (knn - untrained);
+  return `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(1)} points over the untrained encoder`;
+}

@@ -1,0 +1,149 @@
+import { diagnose, settingOf } from "../experiment/diagnostics.ts";
+import { evaluationsOf, type MetricsLine } from "../experiment/metrics-log.ts";
+import type { Job, Run } from "../experiment/run-folder.ts";
+import { mean } from "../experiment/statistics.ts";
+import type { ArmState, Figures, Point, RunState, State } from "./messages.ts";
+
+/** A training as its files show it. */
+export interface Training {
+  job: Job;
+  lines: readonly MetricsLine[];
+  /** When its metrics last changed, in ms since 1970; null where there are none. */
+  changed: number | null;
+}
+
+/** Nothing measured for so long is worth saying, though an evaluation may take longer. */
+const QUIET_MS = 90_000;
+
+/** Lines that the pace is taken from. */
+const PACE_LINES = 20;
+
+/**
+ * What the page says of a run.
+ * @param ended when a session of the run last ended, in ms since 1970; null where none has
+ */
+export function runState(
+  run: Run,
+  trainings: readonly Training[],
+  { now, ended, unreadable }: { now: number; ended: number | null; unreadable: number },
+): RunState {
+  const changed = trainings.flatMap((training) => training.changed ?? []);
+  const measured = changed.length === 0 ? null : Math.max(...changed);
+  const over = ended !== null && ended >= (measured ?? 0);
+  const states = trainings.map((training) => stateOf(training, now, over));
+  const arms = [...run.arms.keys()].map((arm) => {
+    const own = trainings.flatMap((training, index) =>
+      training.job.arm === arm ? [{ training, state: states[index] ?? "waiting" }] : [],
+    );
+    return armState(arm, own);
+  });
+  const started = trainings.flatMap(({ lines }) => lines.find(({ step }) => step === 0)?.knn ?? []);
+  return {
+    name: run.name,
+    state: together(states),
+    secondsLeft: secondsLeft(trainings, states),
+    measured,
+    untrained: started.length === 0 ? null : mean(started),
+    arms,
+    trainings: trainings.map(({ job }) => job.arm),
+    unreadable,
+  };
+}
+
+/** What the page draws of a measurement. */
+export function pointOf(line: MetricsLine): Point {
+  const evaluation = line.knn !== undefined;
+  return {
+    step: line.step,
+    // An evaluation repeats the loss of the step before it, and its spread is of other images.
+    ...(evaluation
+      ? {}
+      : { loss: line.loss ?? undefined, spread: numeric(line.spread), entropy: numeric(line.entropy) }),
+    knn: line.knn,
+    unique25: line.unique?.["0.25"],
+    unique5: line.unique?.["0.5"],
+    used: line.used,
+  };
+}
+
+function stateOf({ job, lines, changed }: Training, now: number, over: boolean): State {
+  if (evaluationsOf(lines.slice(-5)).some(({ step }) => step >= lastStep(job))) return "complete";
+  if (over) return "stopped";
+  if (changed === null || lines.length === 0) return "waiting";
+  return now - changed < QUIET_MS ? "running" : "quiet";
+}
+
+/** Of several trainings: what most deserves to be said. */
+function together(states: readonly State[]): State {
+  if (states.every((state) => state === "complete")) return "complete";
+  for (const state of ["running", "quiet", "stopped"] as const) if (states.includes(state)) return state;
+  return states.includes("complete") ? "running" : "waiting";
+}
+
+function armState(name: string, own: readonly { training: Training; state: State }[]): ArmState {
+  const trainings = own.map(({ training }) => training);
+  const states = own.map(({ state }) => state);
+  const sum = (of: (training: Training) => number) => trainings.reduce((all, one) => all + of(one), 0);
+  return {
+    name,
+    state: together(states),
+    seeds: trainings.length,
+    step: sum(({ lines }) => lines.at(-1)?.step ?? 0),
+    steps: sum(({ job }) => lastStep(job)),
+    secondsLeft: secondsLeft(trainings, states),
+    figures: figuresOf(trainings),
+    warnings: trainings.flatMap(({ job, lines }) =>
+      diagnose(lines, settingOf(job.config)).map((warning) => ({
+        ...warning,
+        text: trainings.length === 1 ? warning.text : `Seed ${job.seed}: ${warning.text}`,
+      })),
+    ),
+  };
+}
+
+function figuresOf(trainings: readonly Training[]): Figures {
+  const newest = (of: (point: Point) => number | undefined): number | null => {
+    const values = trainings.flatMap(({ lines }) => {
+      const line = lines.findLast((one) => of(pointOf(one)) !== undefined);
+      return line === undefined ? [] : (of(pointOf(line)) ?? []);
+    });
+    return values.length === 0 ? null : mean(values);
+  };
+  return {
+    loss: newest(({ loss }) => loss),
+    knn: newest(({ knn }) => knn),
+    unique25: newest(({ unique25 }) => unique25),
+    unique5: newest(({ unique5 }) => unique5),
+    used: newest(({ used }) => used),
+  };
+}
+
+/** The work that is left over the trainings under way; those that wait take the others' pace. */
+function secondsLeft(trainings: readonly Training[], states: readonly State[]): number | null {
+  const atWork = states.filter((state) => state === "running" || state === "quiet").length;
+  const paces = trainings.flatMap(({ lines }) => secondsAStep(lines) ?? []);
+  if (atWork === 0 || paces.length === 0) return null;
+  const work = trainings.map(
+    ({ job, lines }) =>
+      Math.max(0, lastStep(job) - (lines.at(-1)?.step ?? 0)) * (secondsAStep(lines) ?? mean(paces)),
+  );
+  return work.reduce((all, one) => all + one, 0) / atWork;
+}
+
+/** Between the last two evaluations, these included; before the second one, of the newest training lines. */
+function secondsAStep(lines: readonly MetricsLine[]): number | null {
+  const [before, last] = evaluationsOf(lines).slice(-2);
+  if (before !== undefined && last !== undefined && last.step > before.step && before.step > 0) {
+    return (last.seconds - before.seconds) / (last.step - before.step);
+  }
+  const took = lines.slice(-PACE_LINES).flatMap(({ stepSeconds }) => numeric(stepSeconds) ?? []);
+  return took.length === 0 ? null : mean(took);
+}
+
+function lastStep({ config }: Job): number {
+  return config.train.stop ?? config.train.steps;
+}
+
+function numeric(value: unknown): number | undefined {
+  return typeof value === "number" ? value : undefined;
+}

@@ -1,0 +1,32 @@
+import assert from "node:assert/strict";
+import { InventedRun } from "../live/invented-run.ts";
+import { CommandLine, mixhead } from "./command.ts";
+
+describe("mixhead watch", () => {
+  let invented: InventedRun;
+  beforeEach(async () => {
+    invented = await InventedRun.create(["joint"]);
+  });
+  afterEach(() => invented.remove());
+
+  it("prints where the page is, and Ctrl-C ends it at once, an open page or not", async () => {
+    const watch = new CommandLine(process.cwd(), ["watch", "demo"]);
+    await watch.says(/watching/);
+    const url = watch.stdout.trim();
+    const events = await fetch(`${url}events`);
+    watch.process.kill("SIGINT");
+    assert.equal((await watch.finished).status, 0);
+    await events.body?.cancel().catch(() => {});
+  });
+
+  it("refuses what is no run and what is no port in one sentence", async () => {
+    const unknown = await mixhead(process.cwd(), "watch", "nothing");
+    assert.deepEqual(
+      [unknown.status, unknown.stderr],
+      [2, "mixhead: runs/nothing is not a run: it has no config.yaml\n"],
+    );
+    const port = await mixhead(process.cwd(), "watch", "demo", "--port", "0x");
+    assert.equal(port.status, 2);
+    assert.match(port.stderr, /a whole number from 1 to 65535/);
+  });
+});

@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { truncate } from "node:fs/promises";
+import { IncomingMessage, request } from "node:http";
+import type { Browser, Page } from "playwright-core";
+import { serveLive } from "../../src/live/server.ts";
+import { openBrowser } from "../browser.ts";
+import { InventedRun } from "./invented-run.ts";
+
+describe("the live page", () => {
+  let browser: Browser;
+  let invented: InventedRun;
+  let live: Awaited<ReturnType<typeof serveLive>>;
+  let page: Page;
+  let complaints: string[];
+  let strangers: string[];
+
+  before(async () => {
+    browser = await openBrowser();
+  });
+  after(() => browser.close());
+  beforeEach(async () => {
+    invented = await InventedRun.create(["joint", "decoupled"]);
+    live = await serveLive(invented.run.folder);
+  });
+  afterEach(async () => {
+    await page.close();
+    await live.close();
+    await invented.remove();
+  });
+
+  async function open(width: number): Promise<void> {
+    page = await browser.newPage({ viewport: { width, height: 900 } });
+    complaints = [];
+    strangers = [];
+    page.on("console", (message) => {
+      if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+    });
+    page.on("pageerror", (error) => complaints.push(String(error)));
+    page.on("request", (request) => {
+      if (!request.url().startsWith(live.url) && !request.url().startsWith("data:"))
+        strangers.push(request.url());
+    });
+    await page.goto(live.url);
+  }
+
+  const shows = (text: string | RegExp) => page.getByText(text).first().waitFor();
+  /** How many of a chart's pixels have an arm's colour: what its curve covers. */
+  const inked = (title: string, rgb: readonly number[]) =>
+    page
+      .locator("figure", { has: page.getByRole("heading", { name: title, exact: true }) })
+      .evaluate((figure, [r, g, b]) => {
+        const canvas = figure.querySelector("canvas");
+        const pixels = canvas?.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+        let found = 0;
+        for (let at = 0; at < pixels.length; at += 4) {
+          if (pixels[at] === r && pixels[at + 1] === g && pixels[at + 2] === b) found++;
+        }
+        return found;
+      }, rgb);
+  const decoupled = [0x00, 0x72, 0xb2];
+
+  for (const width of [390, 1280]) {
+    it(`draws a run that grows while it is open, ${width} pixels wide`, async () => {
+      await open(width);
+      await shows("waiting for the first measurement");
+      for (const job of [0, 1]) await invented.train(job, 0, 500);
+      await shows("step 500 of 2,000");
+      const before = await inked("Loss", decoupled);
+      assert.ok(before > 50, `${before} pixels`);
+      for (const job of [0, 1]) await invented.train(job, 500, 2000);
+      await shows(/^complete/);
+      await shows("step 2,000 of 2,000");
+      for (const title of ["k-NN accuracy", "Unique at 0.25", "Unique at 0.5", "Used prototypes"]) {
+        assert.ok((await inked(title, decoupled)) > 50, title);
+      }
+      const beyond = await page.evaluate("document.documentElement.scrollWidth - innerWidth");
+      assert.equal(beyond, 0, "the page scrolls sideways");
+      assert.deepEqual(complaints, []);
+      assert.deepEqual(strangers, []);
+    });
+  }
+
+  it("survives a cut of the metrics, as a resumed run cuts them, and a damaged line", async () => {
+    await open(1280);
+    await invented.train(1, 0, 1000);
+    await shows("step 1,000 of 2,000");
+    await truncate(invented.metrics(1), 0);
+    await invented.train(1, 0, 250);
+    await shows("step 250 of 2,000");
+    await invented.write(1, '{"step": 260, "loss":\u0000 damaged');
+    await shows("One line of metrics.jsonl could not be read.");
+    await invented.train(1, 260, 300);
+    await shows("step 300 of 2,000");
+    assert.deepEqual(complaints, []);
+  });
+
+  it("says in words what goes wrong, and to which arm", async () => {
+    await open(390);
+    await invented.train(0, 0, 500);
+    await invented.train(1, 0, 500, { spread: 0.01 });
+    const warning = page.locator("#warnings li.warning");
+    await warning.waitFor();
+    assert.match((await warning.textContent()) ?? "", /decoupled.*narrow cone/);
+  });
+
+  it("follows a run that is replaced under the same name by one with another arm", async () => {
+    await open(1280);
+    await invented.train(0, 0, 500);
+    await shows("step 500 of 2,000");
+    await invented.replace(["frozen"], 700);
+    await shows("step 0 of 700");
+    assert.equal(await page.locator("figure").count(), 0);
+    assert.equal(await page.getByText("joint", { exact: true }).count(), 0);
+  });
+
+  it("says that the connection is lost, and takes it up again where the server restarts", async () => {
+    await open(1280);
+    await invented.train(1, 0, 500);
+    await shows("step 500 of 2,000");
+    const port = Number(new URL(live.url).port);
+    await live.close();
+    await page.locator("#lost").waitFor();
+    await invented.train(1, 500, 1000);
+    live = await serveLive(invented.run.folder, port);
+    await shows("step 1,000 of 2,000");
+    await page.locator("#lost").waitFor({ state: "hidden" });
+    assert.equal(await page.locator("figure").count(), 7);
+  });
+
+  it("answers under this machine's own names only, so that no other site can read it", async () => {
+    await open(390);
+    const asked = async (host: string) => {
+      const [response] = await once(request(live.url, { headers: { host } }).end(), "response");
+      assert.ok(response instanceof IncomingMessage);
+      return response.resume().statusCode;
+    };
+    assert.equal(new URL(live.url).hostname, "127.0.0.1");
+    assert.equal(await asked("localhost:7000"), 200);
+    assert.equal(await asked("elsewhere.example"), 403);
+  });
+});
+
+describe("the port of the live page", () => {
+  it("is the first free one from 6160, or the one that is asked for", async () => {
+    const invented = await InventedRun.create(["joint"]);
+    const first = await serveLive(invented.run.folder);
+    const second = await serveLive(invented.run.folder);
+    try {
+      const [one, two] = [first, second].map(({ url }) => Number(new URL(url).port));
+      assert.ok(one !== undefined && two !== undefined && one >= 6160 && two > one);
+      await assert.rejects(serveLive(invented.run.folder, one), /port \d+ is taken/);
+    } finally {
+      await first.close();
+      await second.close();
+      await invented.remove();
+    }
+  });
+});
