@@ -22,7 +22,7 @@ from torch import nn
 
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.network import Network
-from mixhead.worker.step import State
+from mixhead.worker.step import State, measured
 
 
 def save(state: State, checkpoint_dir: str | Path) -> Path:
@@ -39,7 +39,7 @@ def save(state: State, checkpoint_dir: str | Path) -> Path:
             "optimizer": state.optimizer.state_dict(),
             "scaler": state.scaler.state_dict(),
             "center": state.center.value,
-            "measured": {name: float(value) for name, value in state.measured.items()},
+            "measured": measured(state),
         },
         folder / "training.pt",
     )

@@ -148,5 +148,5 @@ def _value(hint: object, raw: object, path: str) -> object:
     if isinstance(raw, bool) or not isinstance(raw, allowed):
         raise WorkerError(f"configuration: {path} cannot be {raw!r}")
     if path in _CHOICES and raw not in _CHOICES[path]:
-        raise WorkerError(f"configuration: {path} is {', '.join(_CHOICES[path])} here, not {raw!r}")
+        raise WorkerError(f"configuration: {path} must be one of ({', '.join(_CHOICES[path])}), not {raw!r}")
     return raw

@@ -17,7 +17,7 @@ from mixhead.worker.data import Dataset, load
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.measure import measure
 from mixhead.worker.randomness import generator
-from mixhead.worker.step import State, choose_device, finish, start, student_rows, teacher_rows
+from mixhead.worker.step import State, choose_device, finish, measured, start, student_rows, teacher_rows
 
 
 def train(client: Client, rank: int) -> None:
@@ -29,25 +29,20 @@ def train(client: Client, rank: int) -> None:
     state = prepare(assignment, welcome.step, welcome.prototypes)
     stopped = obey(welcome.commands, client, state, dataset, assignment)
 
-    began, waited = time.perf_counter(), 0.0
+    timing: dict[str, float] = {}
     while not stopped:
+        began = time.perf_counter()
         t = state.step
+        epoch = t * config.train.batch // len(dataset.train_images)
         views = draw(config, dataset, t, rank, state.device)
         h = teacher_rows(state, views[:1])
-        took, began = time.perf_counter() - began, time.perf_counter()
-        measured = {name: float(value) for name, value in state.measured.items()}
-        epoch = t * config.train.batch // len(dataset.train_images)
-        client.send_embeddings(
-            t,
-            epoch,
-            None if state.mirror is None else h,
-            {**measured, "stepSeconds": took, "waitSeconds": waited},
-        )
+        client.send_embeddings(t, epoch, None if state.mirror is None else h, {**measured(state), **timing})
         z = student_rows(state, views)
         asked = time.perf_counter()
         answer = client.receive_targets(t)
-        waited = time.perf_counter() - asked
+        answered = time.perf_counter()
         finish(state, h, z, answer)
+        timing = {"stepSeconds": time.perf_counter() - began, "waitSeconds": answered - asked}
         stopped = obey(answer.commands, client, state, dataset, assignment)
 
 
@@ -85,7 +80,7 @@ def obey(commands: list[str], client: Client, state: State, dataset: Dataset, as
     """Carries out the commands in order, each answered by a result. True where the run ends with them."""
     for command in commands:
         began = time.perf_counter()
-        scalars = {name: float(value) for name, value in state.measured.items()}
+        scalars = measured(state)
         text: dict[str, str] = {}
         tensors: dict[str, np.ndarray] = {}
         if command == "evaluate":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -96,7 +97,7 @@ def student_rows(state: State, views: Sequence[Tensor]) -> Tensor:
 def finish(state: State, h: Tensor, z: Tensor, answer: Answer) -> None:
     """Loss of the student's rows z against the teacher's h, optimizer, EMA; counts the step.
 
-    Raises WorkerError where the answer does not fit the step, or the loss is not finite.
+    Raises WorkerError where the answer does not fit the step.
     """
     clock = answer.scalars
     targets, logits = _targets_and_logits(state, h, z, answer)
@@ -124,6 +125,15 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer) -> None:
         )
     state.step += 1
     state.measured = {"loss": loss.detach(), "gradNorm": norm, "spread": spread(h)}
+
+
+def measured(state: State) -> dict[str, float]:
+    """What the last step found, as numbers; empty before the first. Raises WorkerError for a loss of NaN."""
+    values = {name: float(value) for name, value in state.measured.items()}
+    if not math.isfinite(values.get("loss", 0.0)):
+        loss = f"the loss of step {state.step - 1} is {values['loss']}"
+        raise WorkerError(f"{loss}: a lower train.lr or precision=float32 may help")
+    return values
 
 
 def spread(rows: Tensor) -> Tensor:

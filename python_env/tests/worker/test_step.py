@@ -10,7 +10,7 @@ from mixhead.worker import checkpoint
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.loop import crops
 from mixhead.worker.randomness import generator
-from mixhead.worker.step import State, choose_device, finish, start, student_rows, teacher_rows
+from mixhead.worker.step import State, choose_device, finish, measured, start, student_rows, teacher_rows
 from tests.worker.runs import BATCH, COMPONENTS, Reply, clock, config, reply, start_rows
 
 PROTOTYPES = start_rows()
@@ -158,6 +158,15 @@ def test_an_answer_that_does_not_fit_is_one_sentence(broken: Reply, sentence: st
     with pytest.raises(WorkerError, match=sentence):
         finish(state, h, z, broken)
     assert state.step == 0
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_with_one_sentence():
+    state = begin()
+    views = views_of(state)
+    h, z = teacher_rows(state, views[:1]), student_rows(state, views)
+    finish(state, h, z * float("nan"), reply(0, h, PROTOTYPES))
+    with pytest.raises(WorkerError, match="the loss of step 0 is nan"):
+        measured(state)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
