@@ -1,17 +1,15 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { PluginConfig } from "../config/schema.ts";
 import { finiteEntropy } from "./batch.ts";
 import { type Components, disposeAllBut } from "./online-gmm/components.ts";
 import { shared } from "./online-gmm/covariance.ts";
 import { soft } from "./online-gmm/e-step.ts";
-import { start } from "./online-gmm/init.ts";
-import type { OnlineGmmOptions } from "./online-gmm.ts";
+import { begin } from "./online-gmm/init.ts";
 import type { NamedTensors, PrototypePlugin, StepResult } from "./plugin.ts";
 import { checkSaved, restored, save } from "./saved.ts";
+import type { StartOptions } from "./start.ts";
 
-export type FrozenOptions = Pick<
-  OnlineGmmOptions,
-  "components" | "dim" | "seed" | "variance" | "cutoff" | "start"
->;
+export type FrozenOptions = StartOptions & Pick<PluginConfig, "variance" | "cutoff">;
 
 /**
  * Prototypes that never move, at random directions or a given start: the baseline that shows what
@@ -33,9 +31,7 @@ class Frozen implements PrototypePlugin {
     this.components = options.components;
     this.dim = options.dim;
     this.assign = soft(covariance, options.cutoff);
-    this.fixed = tf.tidy(() =>
-      start({ ...options, covariance, count: 1, prior: false, given: options.start }),
-    );
+    this.fixed = tf.tidy(() => begin({ ...options, covariance, count: 1, prior: false }));
   }
 
   async step(h: tf.Tensor2D): Promise<StepResult> {

@@ -5,20 +5,16 @@ import { soft } from "./online-gmm/e-step.ts";
 import { byNothing, byResponsibility, byTime, type Forgetting } from "./online-gmm/forgetting.ts";
 import { OnlineMixture } from "./online-gmm/online-mixture.ts";
 import type { PrototypePlugin } from "./plugin.ts";
+import type { StartOptions } from "./start.ts";
 
 /** The settings of docs/configuration.md under `plugin`, with schedules as values, and: */
-export interface OnlineGmmOptions extends Omit<PluginConfig, "kind" | "annealing" | "prior"> {
-  /** D. */
-  dim: number;
-  seed: number;
+export interface OnlineGmmOptions extends Omit<PluginConfig, "kind" | "annealing" | "prior">, StartOptions {
   /** beta, in (0, 1]. */
   annealing: Schedule;
   prior: {
     /** a, at least 0. */
     strength: Schedule;
   };
-  /** K x D means to begin at; they take the place of `init.from`. */
-  start?: Float32Array | undefined;
 }
 
 /**
@@ -53,7 +49,7 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     covariance,
     count: options.init.count,
     prior: !(strength.range?.[0] === 0 && strength.range[1] === 0),
-    given: options.start,
+    start: options.start,
     annealing: within(
       options.annealing,
       "annealing",

@@ -3,6 +3,7 @@ import type { PluginConfig } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
 import { importFile } from "../files/import-file.ts";
 import { parseSchedule } from "../schedules/schedule.ts";
+import { clustering } from "./clustering.ts";
 import { frozen } from "./frozen.ts";
 import { kmeans } from "./kmeans.ts";
 import { type OnlineGmmOptions, onlineGmm } from "./online-gmm.ts";
@@ -33,6 +34,7 @@ const kinds: Record<string, (options: OnlineGmmOptions) => PrototypePlugin> = {
   "online-gmm": onlineGmm,
   frozen,
   kmeans,
+  sinkhorn: clustering,
 };
 
 /**

@@ -1,41 +1,27 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { UserError } from "../../errors.ts";
-import { rowLengths } from "../../files/rows.ts";
 import { directions, generator, sample } from "../random.ts";
+import { lengths, type StartOptions, startRows } from "../start.ts";
 import type { Components } from "./components.ts";
 import type { Covariance } from "./covariance.ts";
-import { lengths } from "./m-step.ts";
 
-export interface Start {
-  components: number;
-  dim: number;
-  seed: number;
+export interface Start extends StartOptions {
   covariance: Covariance;
   /** Pseudo-samples that each component begins with; they are forgotten like data. */
   count: number;
   /** Whether there is a prior, which pulls the means to where they began. */
   prior: boolean;
-  /** K x D means to begin at, such as a checkpoint's; random directions where it is left out. */
-  given: Float32Array | undefined;
 }
 
 /**
- * Components at random directions, uniform on the sphere: mu = m. Where means are given, mu is
- * those and m a fresh random direction, since a prior on a collapsed start would keep it collapsed.
+ * Components at random directions, mu = m, or at given means. There m is a fresh random direction,
+ * since a prior on a collapsed start would keep it collapsed.
  *
- * @throws UserError where the given means are not K x D, finite, none of them all zero.
+ * @throws UserError where the given means do not fit.
  */
-export function start(options: Start): Components {
-  const { components, dim, seed, given } = options;
-  const random = directions(components, dim, seed, "directions");
-  if (given === undefined) return beginAt(random, random, options);
-  if (given.length !== components * dim) {
-    throw new UserError(
-      `the given prototypes are ${given.length} numbers; ${components} components of dimension ${dim} need ${components * dim}`,
-    );
-  }
-  rowLengths(given, dim, "the given prototypes");
-  return beginAt(tf.tensor2d(given, [components, dim]), random, options);
+export function begin(options: Start): Components {
+  const means = startRows(options);
+  const fresh = () => directions(options.components, options.dim, options.seed, "directions");
+  return beginAt(means, options.start === undefined ? means : fresh(), options);
 }
 
 /**
@@ -61,14 +47,12 @@ export function beginAtRows(
   return { components, touched };
 }
 
-/** n = count, s = count mu, q = count (mu^2 + v_0), each component at `at`, its prior at `starts`. */
+/** n = count, s = count mu, q = count (mu^2 + v_0), with the prior at `starts`. */
 function beginAt(
-  at: tf.Tensor2D,
+  means: tf.Tensor2D,
   starts: tf.Tensor2D,
   { count, prior, covariance: { estimated } }: Start,
 ): Components {
-  // Adding 0 turns -0 into 0, so that a step that leaves a sum alone keeps even the sign of its zeros.
-  const means: tf.Tensor2D = tf.add(at, 0);
   const moments =
     estimated && tf.add<tf.Tensor2D>(estimated.square(means), estimated.covers * estimated.initial);
   const components = means.shape[0];

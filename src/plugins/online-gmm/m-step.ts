@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { lengths } from "../start.ts";
 import type { Components } from "./components.ts";
 import type { EstimatedVariance } from "./covariance.ts";
 import type { Forgetting } from "./forgetting.ts";
@@ -52,11 +53,6 @@ export function estimate(
     variances: estimated && variancesOf(old, means, total, prior, estimated),
     prototypes: quotientOr(means, lengths(means), old.prototypes),
   };
-}
-
-/** The length of each row, R x 1. */
-export function lengths(x: tf.Tensor2D): tf.Tensor2D {
-  return tf.sqrt(tf.sum(tf.square(x), 1, true));
 }
 
 /** Pseudo-samples at given values (R x D or R x Q), the same number of them for every component. */

@@ -6,7 +6,7 @@ import { checkSaved, restored, save } from "../saved.ts";
 import { type Components, disposeAllBut, gatherRows, present, scatterRows } from "./components.ts";
 import type { Assign } from "./e-step.ts";
 import { type Forgetting, LEAST_RESPONSIBILITY } from "./forgetting.ts";
-import { beginAtRows, type Start, start } from "./init.ts";
+import { begin, beginAtRows, type Start } from "./init.ts";
 import { accumulate, estimate } from "./m-step.ts";
 import { nextWeights } from "./weights.ts";
 
@@ -52,9 +52,9 @@ export class OnlineMixture implements PrototypePlugin {
     this.components = options.components;
     this.dim = options.dim;
     this.now = {
-      components: tf.tidy(() => start(options)),
+      components: tf.tidy(() => begin(options)),
       strength: 0,
-      missing: options.fromData && options.given === undefined ? options.components : 0,
+      missing: options.fromData && options.start === undefined ? options.components : 0,
     };
   }
 
@@ -66,7 +66,7 @@ export class OnlineMixture implements PrototypePlugin {
     const { responsibilities, entropy } = tf.tidy(() => options.assign(h, now.components, beta));
     let change: Change | undefined;
     try {
-      change = now.missing > 0 ? this.begin(h, clock) : await this.mStep(h, responsibilities, clock);
+      change = now.missing > 0 ? this.gather(h, clock) : await this.mStep(h, responsibilities, clock);
       const scalars = { beta, entropy: await finiteEntropy(entropy) };
       this.now = change;
       disposeAllBut(now.components, change.components);
@@ -126,7 +126,7 @@ export class OnlineMixture implements PrototypePlugin {
   }
 
   /** Components that wait for rows begin at those of the batch. */
-  private begin(h: tf.Tensor2D, clock: Clock): Change {
+  private gather(h: tf.Tensor2D, clock: Clock): Change {
     const { components, missing, strength } = this.now;
     const begun = beginAtRows(components, h, missing, clock.step, this.options);
     return { ...begun, missing: missing - begun.touched.length, strength };
