@@ -1,0 +1,82 @@
+import assert from "node:assert/strict";
+import { type Diagnosis, diagnosisTable, diagnosisWords } from "../../src/report/diagnosis.ts";
+import { drawDiagnosis } from "../../src/report/diagnosis-plot.ts";
+
+const K = 1000;
+const healthy: Diagnosis = {
+  prototypes: K,
+  dim: 64,
+  unique: { "0.025": 1, "0.1": 1, "0.25": 0.99, "0.5": 0.9 },
+  nearest: { median: 0.6, p01: 0.4 },
+  effectiveRank: 63,
+};
+const collapsed = { ...healthy, unique: { "0.025": 0.015, "0.1": 0.015, "0.25": 0.01, "0.5": 0.01 } };
+const crowded = { ...healthy, unique: { "0.025": 1, "0.1": 0.9, "0.25": 0.6, "0.5": 0.08 } };
+
+describe("the words of a diagnosis", () => {
+  it("count what is left of a collapsed layer and say what to do", () => {
+    assert.match(diagnosisWords(collapsed), /^Of 1,000 prototypes 15 are truly distinct.* Choose an output/s);
+  });
+
+  it("tell a partial collapse from a whole one", () => {
+    assert.match(diagnosisWords(crowded), /few.* copies \(100 %.*80 are left.*partial collapse/is);
+  });
+
+  it("do not take distinct for useful", () => {
+    assert.match(diagnosisWords({ ...healthy, used: 0.1 }, 50 * K), /only 10 % win any/);
+    assert.match(diagnosisWords({ ...healthy, used: 0.9 }, 50 * K), /90 % of them win .* nothing to repair/);
+    assert.match(diagnosisWords(healthy), /Whether they are used is another question/);
+  });
+
+  it("do not judge use by fewer embeddings than could show it", () => {
+    assert.match(diagnosisWords({ ...healthy, used: 0.1 }, K), /2,000 embeddings and more/);
+  });
+
+  it("are two sentences, whatever was found", () => {
+    for (const found of [collapsed, crowded, healthy]) {
+      const sentences = diagnosisWords(found).split(/\. (?=[A-Z0-9])/);
+      assert.equal(sentences.length, 2, diagnosisWords(found));
+    }
+  });
+});
+
+describe("the table of a diagnosis", () => {
+  it("has counts and shares by epsilon, and usage only where it was measured", () => {
+    const table = diagnosisTable(collapsed);
+    assert.match(
+      table,
+      /distinct at distance +0\.025 +0\.1 +0\.25 +0\.5\nprototypes +15 +15 +10 +10\nshare +1\.5 %/,
+    );
+    assert.doesNotMatch(table, /used/);
+    assert.match(
+      diagnosisTable({ ...collapsed, used: 0.25, perplexity: 40 }),
+      /used prototypes +25 %\n.* 40 of 1,000/,
+    );
+  });
+});
+
+describe("the picture of a diagnosis", () => {
+  const content = {
+    title: "head.pth: <K> prototypes",
+    words: "Words.",
+    table: "table",
+    unique: [0.01, 0.1, 1].map((epsilon) => [epsilon, 1 - epsilon / 2] as const),
+    nearest: [0.1, 0.2, 0.2, Number.NaN],
+  };
+
+  it("is SVG with the curve, a bar for each filled bin, and the published models by name", async () => {
+    const svg = String(await drawDiagnosis(content, ".svg"));
+    assert.match(svg, /^<svg /);
+    assert.match(svg, /head\.pth: &lt;K&gt; prototypes/);
+    for (const name of ["DINO 1.5 %, DINOv2 1.0 %", "CARP 10.8 %", "CAPI 39 %"])
+      assert.ok(svg.includes(name), name);
+    assert.match(svg, /mark-line.*?d="M[^"]+L/s);
+  });
+
+  it("is PNG or a page where that is asked for", async () => {
+    const png = await drawDiagnosis(content, ".png");
+    assert.ok(png instanceof Uint8Array);
+    assert.equal(Buffer.from(png).toString("latin1", 1, 4), "PNG");
+    assert.match(String(await drawDiagnosis(content, ".html")), /^<!doctype html>.*<figure>.*<figure>/s);
+  });
+});
