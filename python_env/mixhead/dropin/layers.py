@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixhead.bridge import BridgeError
-from mixhead.dropin.link import State
+from mixhead.dropin.connection import State
 from mixhead.dropin.registry import mixture
 
 _STATE = "mixture."
@@ -61,7 +61,7 @@ class MixturePrototypes(nn.Module):
         destination[f"{prefix}weight_g"] = torch.ones(self.components, 1)
         destination[f"{prefix}weight_v"] = prototypes.clone()
         if state is not None:
-            destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step)
+            destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step, dtype=torch.float64)
             for name, tensor in state.tensors.items():
                 destination[f"{prefix}{_STATE}{name}"] = torch.tensor(tensor)
 
@@ -85,15 +85,19 @@ class MixturePrototypes(nn.Module):
                 f"the head {(self.components, self.dim)}"
             )
             return
-        prototypes = F.normalize(weight.detach().float().cpu(), dim=1)
+        prototypes = weight.detach().float().cpu()
         saved = {
             key.removeprefix(prefix + _STATE): tensor.detach().cpu()
             for key, tensor in state_dict.items()
             if key.startswith(prefix + _STATE)
         }
-        step = int(saved.pop("step", 0))
+        # Rounded, since an average of two equal states may be off by a bit.
+        step = round(saved.pop("step", torch.zeros(())).item())
         tensors = {name: tensor.float().numpy() for name, tensor in saved.items()}
+        if not tensors:
+            prototypes = F.normalize(prototypes, dim=1)
+            tensors = {"prototypes": prototypes.numpy()}
         try:
-            mixture(self.name).load(prototypes, State(step, tensors or {"prototypes": prototypes.numpy()}))
+            mixture(self.name).load(prototypes, State(step, tensors))
         except BridgeError as error:
             error_msgs.append(str(error))

@@ -8,11 +8,12 @@ import warnings
 import weakref
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mixhead.bridge import BatchError, BridgeError, Targets
-from mixhead.dropin.link import Link, State
+from mixhead.dropin.connection import Connection, State
 from mixhead.dropin.mirror import Mirror
 from mixhead.dropin.settings import Settings
 
@@ -49,7 +50,7 @@ class Mixture:
     def _forget(self) -> None:
         self.stats: dict[str, float] = {"wait": 0.0}
         self._pid = os.getpid()
-        self._link: Link | None = None
+        self._connection: Connection | None = None
         self._mirror: Mirror | None = None
         self._given: State | None = None  # what to go on from once there is a plugin
         self._calls_without_teacher = 0
@@ -80,7 +81,7 @@ class Mixture:
 
     def attach(self, settings: Settings) -> None:
         """What to attach to at the next use. A mixture that is attached already begins anew there."""
-        if self._link is not None:
+        if self._connection is not None:
             self.close()
             self._forget()
         self._pid = os.getpid()
@@ -160,7 +161,7 @@ class Mixture:
 
     def _send(self) -> None:
         rows = torch.cat(self._rows)
-        self._link.send(self._next, rows)
+        self._connection.send(self._next, rows)
         self._rows, self._sent_rows = [], len(rows)
         self._sent = self._waiting = True
         self._saved = None
@@ -171,7 +172,7 @@ class Mixture:
             return
         start = time.perf_counter()
         try:
-            self._answer = self._link.receive(self._next)
+            self._answer = self._connection.receive(self._next)
             self._next += 1
             self.stats.update(self._answer.scalars)
         except BatchError as error:
@@ -208,14 +209,14 @@ class Mixture:
                 f"{os.getpid()} (a DataLoader worker?): use it in the training process, "
                 "or call mixhead.attach() in this one"
             )
-        if self._link is not None:
+        if self._connection is not None:
             return
-        self._link = Link(self.name, self._settings, self.components, self.dim, self._given)
+        self._connection = Connection(self.name, self._settings, self.components, self.dim, self._given)
         self._given = None
         self._go_on()
 
     def _go_on(self) -> None:
-        welcome = self._link.welcome
+        welcome = self._connection.welcome
         self.components, self.dim = welcome.prototypes.shape
         self._mirror = Mirror(welcome.prototypes)
         self._begin(welcome.step)
@@ -226,14 +227,15 @@ class Mixture:
         Where the plugin is gone there are the prototypes alone, and a warning: a script that saves what it
         has is not stopped.
         """
-        if self._link is None and self._given is not None:
+        if self._connection is None and self._given is not None:
             return self._mirror.rows, None if self._given.start is not None else self._given
         try:
             self._attach()
-            if self._rows and self._link.world == 1:
+            if self._rows and self._connection.world == 1:
                 self._send()
+                self._over = self._student_led
             self._receive()
-            self._saved = self._saved or self._link.save()
+            self._saved = self._saved or self._connection.save()
         except BridgeError as error:
             if self._mirror is None:
                 raise
@@ -246,16 +248,16 @@ class Mixture:
 
     def load(self, prototypes: Tensor, state: State) -> None:
         """Goes on from a saved state, or begins anew from prototypes (K, D) alone."""
-        if self._link is None:
+        if self._connection is None:
             self._given, self._mirror = state, Mirror(prototypes)
         elif not _same(self.save()[1], state):
-            self._link.load(state)
+            self._connection.load(state)
             self._go_on()
 
     def close(self) -> None:
         """Says goodbye to the plugin. Harmless when repeated."""
-        if self._link is not None:
-            self._link.close()
+        if self._connection is not None:
+            self._connection.close()
 
 
 def _same(one: State | None, other: State) -> bool:
@@ -264,7 +266,8 @@ def _same(one: State | None, other: State) -> bool:
         one is not None
         and (one.step, one.tensors.keys()) == (other.step, other.tensors.keys())
         and all(
-            torch.allclose(torch.from_numpy(tensor), torch.from_numpy(other.tensors[name]), equal_nan=True)
+            tensor.shape == other.tensors[name].shape
+            and np.allclose(tensor, other.tensors[name], rtol=1e-5, atol=1e-6)
             for name, tensor in one.tensors.items()
         )
     )

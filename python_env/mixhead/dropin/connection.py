@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from mixhead.bridge import Client, PeerLost, Targets, Welcome
+from mixhead.bridge import Client, PeerLost, Rejected, Targets, Welcome
 from mixhead.dropin.plugin_process import PluginProcess, start_plugin
 from mixhead.dropin.ranks import Ranks, ranks
 from mixhead.dropin.settings import Settings
@@ -29,10 +30,12 @@ class State:
         return self.tensors["prototypes"] if self.tensors.keys() == {"prototypes"} else None
 
 
-_links = itertools.count()
+#: How long a run may be held by somebody who has left: a killed rank is noticed within six seconds.
+_PATIENCE = 8.0
+_made = itertools.count()
 
 
-class Link:
+class Connection:
     """One rank's end of a mixture. In a distributed training rank 0 finds or starts the plugin and brings
     the state to go on from; the other ranks follow.
 
@@ -44,7 +47,7 @@ class Link:
     ) -> None:
         self._name, self._settings, self._size = name, settings, (components, dim)
         self._ranks: Ranks = ranks(settings.deadline)
-        self._key = f"{name}/{next(_links)}"
+        self._key = f"{name}/{next(_made)}"
         self._loads = itertools.count()
         self._plugin: PluginProcess | None = None
         place = self._ranks.from_first(self._key, lambda: self._lead(state))
@@ -96,6 +99,18 @@ class Link:
         return json.dumps([endpoint, run])
 
     def _join(self, endpoint: str, run: str, start: np.ndarray | None) -> None:
+        """Joins the run. One that is held may be so only until the plugin has heard of its rank's end."""
+        until = time.monotonic() + min(_PATIENCE, self._settings.deadline)
+        while True:
+            try:
+                self._join_once(endpoint, run, start)
+                return
+            except Rejected as error:
+                if error.code != "busy" or time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
+
+    def _join_once(self, endpoint: str, run: str, start: np.ndarray | None) -> None:
         components, dim = self._size
         self._client = Client(
             endpoint,

@@ -1,0 +1,205 @@
+"""A script's own checkpoint carries the mixture: it resumes it, and old joint checkpoints begin one."""
+
+import copy
+import io
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightly.models.modules.heads import DINOProjectionHead as LightlyHead
+from torch import nn
+
+import mixhead
+from mixhead.dropin.plugin_process import PluginProcess
+from mixhead.dropin.registry import mixture
+
+from .heads import DIM, IN, K, lightly_head, meta_head, with_teacher
+
+Attach = Callable[..., None]
+
+
+def batch(step: int) -> torch.Tensor:
+    return torch.randn(32, IN, generator=torch.Generator().manual_seed(step)) + 0.5
+
+
+def train(student: nn.Module, teacher: nn.Module, steps: range, student_first: bool = False) -> None:
+    optimizer = torch.optim.SGD(student.parameters(), 0.05)
+    for step in steps:
+        x = batch(step)
+        out = student(x[:16]) if student_first else None
+        with torch.no_grad():
+            target = teacher(x).softmax(dim=-1)
+        out = student(x[:16]) if out is None else out
+        optimizer.zero_grad()
+        F.cross_entropy(out / 0.1, target[16:]).backward()
+        optimizer.step()
+
+
+def through_a_file(value: object) -> object:
+    """Tensors only: what torch loads with weights_only."""
+    file = io.BytesIO()
+    torch.save(value, file)
+    file.seek(0)
+    return torch.load(file, weights_only=True)
+
+
+@pytest.mark.parametrize("make", [lightly_head, meta_head])
+@pytest.mark.parametrize("student_first", [False, True])
+def test_a_resumed_training_is_the_unbroken_one_bit_for_bit(attach: Attach, make, student_first: bool):
+    attach()
+    torch.manual_seed(1)
+    student, teacher = with_teacher(make())
+    train(student, teacher, range(5), student_first)
+    saved = through_a_file([student.state_dict(), teacher.state_dict()])
+    train(student, teacher, range(5, 9), student_first)
+    unbroken = [*student.state_dict().values(), mixhead.prototypes()]
+
+    attach()
+    student, teacher = with_teacher(make())
+    for head, state in zip((student, teacher), saved, strict=True):
+        head.load_state_dict(state)
+    train(student, teacher, range(5, 9), student_first)
+    for one, other in zip(unbroken, [*student.state_dict().values(), mixhead.prototypes()], strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_state_goes_into_heads_that_have_trained_already(attach: Attach):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    train(student, teacher, range(3))
+    saved = copy.deepcopy(student.state_dict())
+    train(student, teacher, range(3, 6))
+    student.load_state_dict(saved)
+    after = student.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in saved.items())
+    train(student, teacher, range(3, 6))
+
+
+def test_a_teacher_that_is_given_its_students_state_changes_nothing(attach: Attach):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    for step in range(3):
+        train(student, teacher, range(step, step + 1))
+        ours, theirs = teacher.state_dict(), student.state_dict()
+        averaged = {name: (ours[name] * 0.9 + theirs[name] * 0.1).to(ours[name]) for name in ours}
+        before = student.state_dict()
+        teacher.load_state_dict(averaged)
+        after = student.state_dict()
+        assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+def test_state_dicts_hold_tensors_that_are_copies_and_fit_the_original(attach: Attach):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    train(student, teacher, range(2))
+    state = student.state_dict()
+    assert all(isinstance(value, torch.Tensor) for value in state.values())
+    assert state["last_layer.weight_v"].shape == (K, DIM) and state["last_layer.weight_g"].shape == (K, 1)
+    for tensor in state.values():
+        tensor.zero_()
+    assert student.state_dict()["last_layer.weight_v"].abs().sum() > 0
+    original = LightlyHead(IN, 16, DIM, K)
+    original.load_state_dict(student.state_dict(), strict=False)
+    teacher(batch(2))
+    torch.testing.assert_close(original(batch(0)), student.eval()(batch(0)))
+
+
+def test_evaluating_a_checkpoint_needs_no_plugin(attach: Attach):
+    attach()
+    student, teacher = with_teacher(meta_head())
+    train(student, teacher, range(4))
+    saved, x = through_a_file(student.state_dict()), torch.randn(4, IN)
+    teacher(x)
+    expected = student.eval()(x)
+
+    mixhead.attach("ipc:///nowhere/at/all", {"bridge": {"deadline": 0.2}})
+    head = meta_head().eval()
+    head.load_state_dict(saved)
+    assert torch.equal(head(x), expected)
+    again = head.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in saved.items())
+
+
+def test_a_pickled_head_carries_the_mixture_too(attach: Attach):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    train(student, teacher, range(3))
+    file = io.BytesIO()
+    torch.save([student, teacher], file)
+    expected = student.state_dict()
+    del student, teacher
+
+    attach()
+    file.seek(0)
+    student, teacher = torch.load(file, weights_only=False)
+    assert teacher.is_teacher() and not student.is_teacher()
+    got = student.state_dict()
+    assert all(torch.equal(tensor, got[name]) for name, tensor in expected.items())
+    train(student, teacher, range(3, 5))
+    assert mixture("default").save()[1].step == 5
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_the_last_layer_of_an_old_joint_checkpoint_is_the_start(attach: Attach, attached: bool):
+    attach()
+    old = LightlyHead(IN, 16, DIM, K)
+    head = lightly_head()
+    x = torch.randn(4, IN)
+    if attached:
+        train(*with_teacher(head), range(2))
+    head.load_state_dict(old.state_dict())
+    torch.testing.assert_close(head.eval()(x), old.eval()(x))
+    head.train()
+    student, teacher = with_teacher(head)
+    with torch.no_grad():
+        teacher(batch(0))
+    torch.testing.assert_close(mixhead.prototypes(), old.last_layer.weight.detach())
+    student(batch(0))
+    assert mixture("default").save()[1].step == 1
+
+
+def test_a_collapsed_checkpoint_regains_its_uniqueness(attach: Attach):
+    attach()
+    old = LightlyHead(IN, 16, DIM, K)
+    nn.init.ones_(old.last_layer.weight_v)
+    head = lightly_head()
+    head.load_state_dict(old.state_dict())
+    train(*with_teacher(head), range(8))
+    closest = (mixhead.prototypes() @ mixhead.prototypes().T).fill_diagonal_(-1).max(dim=1).values
+    assert (1 - closest > 0.025).float().mean() > 0.9
+    assert mixhead.stats()["unique"]["0.025"] > 0.9
+
+
+def test_a_checkpoint_of_another_size_is_refused_and_changes_nothing(attach: Attach):
+    attach()
+    head = lightly_head()
+    before = head.state_dict()
+    with pytest.raises(
+        RuntimeError, match=rf"weight_v: the checkpoint has \(9, {DIM}\), the head \({K}, {DIM}\)"
+    ):
+        head.load_state_dict(LightlyHead(IN, 16, DIM, 9).state_dict())
+    with pytest.raises(RuntimeError, match="weight_v"):
+        head.load_state_dict({k: v for k, v in before.items() if "last_layer" not in k})
+    assert torch.equal(head.state_dict()["last_layer.weight_v"], before["last_layer.weight_v"])
+
+
+def test_a_state_of_another_mixture_is_refused_with_the_plugins_sentence(attach: Attach):
+    attach()
+    head = lightly_head()
+    state = head.state_dict()
+    state["last_layer.mixture.plugin.counts"] = torch.ones(3, 1)
+    with pytest.raises(RuntimeError, match="counts"):
+        head.load_state_dict(state)
+
+
+def test_what_there_is_is_saved_where_the_plugin_is_gone():
+    plugin = PluginProcess(("backend=wasm",))
+    mixhead.attach(plugin.endpoint)
+    student, teacher = with_teacher(lightly_head())
+    train(student, teacher, range(2))
+    plugin.stop()
+    with pytest.warns(UserWarning, match="saved without their mixture's state"):
+        state = student.state_dict()
+    assert not any("mixture." in name for name in state)
+    torch.testing.assert_close(state["last_layer.weight_v"].norm(dim=1), torch.ones(K))
