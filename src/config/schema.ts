@@ -12,22 +12,31 @@ const steps = z.int().positive();
 /** A schedule over steps, in YAML: a number, or one of the named shapes; they nest. */
 export type ScheduleConfig =
   | number
-  | { linear: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
-  | { cosine: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
-  | { exponential: { from: ScheduleConfig; to: ScheduleConfig; steps?: number | undefined } }
+  | { linear: BetweenConfig }
+  | { cosine: BetweenConfig }
+  | { exponential: BetweenConfig }
   | { step: { from: number; at: number[]; factor: number } }
-  | { warmup: { steps: number; from?: number | undefined; to: ScheduleConfig } };
+  | { warmup: { steps: number; from?: number | undefined; to: ScheduleConfig } }
+  | { custom: string };
+export interface BetweenConfig {
+  from: ScheduleConfig;
+  to: ScheduleConfig;
+  steps?: number | undefined;
+}
 
 /** A schedule whose every value lies within bounds; `allowed` says them in words. */
-function schedule(allowed: string, within: (value: number) => boolean): z.ZodType<ScheduleConfig> {
+function schedule(
+  allowed: string,
+  within: (value: number) => boolean,
+): z.ZodType<ScheduleConfig, ScheduleConfig> {
   const value = z.number().refine(within, { error: allowed });
-  const nested: z.ZodType<ScheduleConfig> = z.lazy(() => whole);
+  const nested: z.ZodType<ScheduleConfig, ScheduleConfig> = z.lazy(() => whole);
   const between = z.strictObject({
     from: nested,
     to: nested,
     steps: steps.optional().describe("length in steps; train.steps where it is left out"),
   });
-  const whole: z.ZodType<ScheduleConfig> = z.union(
+  const whole: z.ZodType<ScheduleConfig, ScheduleConfig> = z.union(
     [
       value,
       z.strictObject({ linear: between }),
@@ -44,6 +53,9 @@ function schedule(allowed: string, within: (value: number) => boolean): z.ZodTyp
         }),
       }),
       z.strictObject({ warmup: z.strictObject({ steps, from: value.optional(), to: nested }) }),
+      z.strictObject({
+        custom: z.string().min(1).describe("a function of an experiment file; only that file can give it"),
+      }),
     ],
     {
       error: `${allowed}, or a schedule of such: {linear|cosine|exponential: {from, to, steps}}, {step: {from, at, factor}} or {warmup: {steps, from, to}}`,
@@ -76,7 +88,9 @@ export const plugin = z.strictObject({
   kind: z
     .string()
     .default("online-gmm")
-    .describe("online-gmm, frozen, kmeans, sinkhorn, or a path to a .ts file that exports a plugin"),
+    .describe(
+      "online-gmm, frozen, kmeans, sinkhorn, or a path to a .ts file that exports a plugin; custom:NAME in the records of experiment files",
+    ),
   components: steps.default(1024).describe("K, the number of prototypes"),
   covariance: z
     .enum(["shared", "spherical", "diagonal"])

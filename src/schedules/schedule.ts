@@ -1,4 +1,4 @@
-import type { ScheduleConfig } from "../config/schema.ts";
+import type { BetweenConfig, ScheduleConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 
 /** The clock of a run, as schedules and plugins see it. */
@@ -18,7 +18,12 @@ export interface Schedule {
   readonly text: string;
   /** Least and largest value that it can take, where that is known beforehand. */
   readonly range: readonly [low: number, high: number] | undefined;
+  /** How a configuration writes it: {custom: text} where there is a function of one's own in it. */
+  readonly config: ScheduleConfig;
 }
+
+/** Functions of one's own by the text that a configuration calls them by: `{custom: text}`. */
+export type OwnSchedules = ReadonlyMap<string, Schedule>;
 
 /** A path from one value to another; `steps` is its length, the run's where it is left out. */
 export interface Between {
@@ -27,30 +32,40 @@ export interface Between {
   steps?: number | undefined;
 }
 
-/** Any function of the clock as a schedule. */
+/** Any function of the clock as a schedule; records show `text`, or the function's source. */
 export function schedule(
   value: (clock: Clock) => number,
-  text = "function of the clock",
+  text = value.toString(),
   range?: readonly [number, number],
 ): Schedule {
-  return Object.assign((clock: Clock) => value(clock), { text, range });
+  return made(value, text, range, { custom: text });
 }
 
 export function constant(value: number): Schedule {
-  return schedule(() => value, String(value), [value, value]);
+  return made(() => value, String(value), [value, value], value);
 }
 
 /** from + (to - from) t, t from 0 to 1 over `steps`, then `to`. */
 export function linear(path: Between): Schedule {
-  return between("linear", path, (from, to, t) => from * (1 - t) + to * t);
+  return between(
+    "linear",
+    path,
+    (from, to, t) => from * (1 - t) + to * t,
+    (linear) => ({ linear }),
+  );
 }
 
 /** to + (from - to) (1 + cos(pi t)) / 2: flat at both ends. */
 export function cosine(path: Between): Schedule {
-  return between("cosine", path, (from, to, t) => {
-    const left = (1 + Math.cos(Math.PI * t)) / 2;
-    return from * left + to * (1 - left);
-  });
+  return between(
+    "cosine",
+    path,
+    (from, to, t) => {
+      const left = (1 + Math.cos(Math.PI * t)) / 2;
+      return from * left + to * (1 - left);
+    },
+    (cosine) => ({ cosine }),
+  );
 }
 
 /** from (to / from)^t: the same factor at every step. Both ends are above 0. */
@@ -59,20 +74,26 @@ export function exponential(path: Between): Schedule {
   for (const end of [asSchedule(path.from), asSchedule(path.to)]) {
     if (end.range && !(end.range[0] > 0)) throw new UserError(`${positive}, not ${end.text}`);
   }
-  return between("exponential", path, (from, to, t) => {
-    if (!(from > 0 && to > 0)) throw new UserError(`${positive}, not from ${from} to ${to}`);
-    return from * (to / from) ** t;
-  });
+  return between(
+    "exponential",
+    path,
+    (from, to, t) => {
+      if (!(from > 0 && to > 0)) throw new UserError(`${positive}, not from ${from} to ${to}`);
+      return from * (to / from) ** t;
+    },
+    (exponential) => ({ exponential }),
+  );
 }
 
 /** `from`, multiplied by `factor` once at each of the steps `at`. */
 export function step(options: { from: number; at: readonly number[]; factor: number }): Schedule {
   const { from, at, factor } = options;
   const values = [...at, 0].map((_, passed) => from * factor ** passed);
-  return schedule(
+  return made(
     (clock) => from * factor ** at.filter((change) => clock.step >= change).length,
     `step(${from}, times ${factor} at ${at.join(", ")})`,
     [Math.min(...values), Math.max(...values)],
+    { step: { from, at: [...at], factor } },
   );
 }
 
@@ -87,26 +108,39 @@ export function warmup(options: {
 }): Schedule {
   const { steps, from = 0 } = options;
   const to = asSchedule(options.to);
-  return schedule(
+  const text = `warmup(${from}, ${steps} steps, then ${to.text})`;
+  return made(
     (clock) => {
       const rest = { ...clock, steps: Math.max(1, clock.steps - steps) };
       if (clock.step >= steps) return to({ ...rest, step: clock.step - steps });
       const t = clock.step / steps;
       return from * (1 - t) + to({ ...rest, step: 0 }) * t;
     },
-    `warmup(${from}, ${steps} steps, then ${to.text})`,
+    text,
     to.range && [Math.min(from, to.range[0]), Math.max(from, to.range[1])],
+    isOwn(to) ? { custom: text } : { warmup: { steps, from, to: to.config } },
   );
 }
 
-/** The schedule that a configuration describes. */
-export function parseSchedule(config: ScheduleConfig): Schedule {
+/**
+ * The schedule that a configuration describes.
+ *
+ * @throws UserError for a custom one that is not in `own`.
+ */
+export function parseSchedule(config: ScheduleConfig, own: OwnSchedules = new Map()): Schedule {
   if (typeof config === "number") return constant(config);
-  if ("linear" in config) return linear(parseBetween(config.linear));
-  if ("cosine" in config) return cosine(parseBetween(config.cosine));
-  if ("exponential" in config) return exponential(parseBetween(config.exponential));
+  if ("linear" in config) return linear(parseBetween(config.linear, own));
+  if ("cosine" in config) return cosine(parseBetween(config.cosine, own));
+  if ("exponential" in config) return exponential(parseBetween(config.exponential, own));
   if ("step" in config) return step(config.step);
-  return warmup({ ...config.warmup, to: parseSchedule(config.warmup.to) });
+  if ("warmup" in config) return warmup({ ...config.warmup, to: parseSchedule(config.warmup.to, own) });
+  const found = own.get(config.custom);
+  if (found === undefined) {
+    throw new UserError(
+      `the schedule "${config.custom}" is a function, which only an experiment file can give`,
+    );
+  }
+  return found;
 }
 
 /**
@@ -124,15 +158,24 @@ export function within(
     return value;
   };
   inner.range?.forEach(checked);
-  return schedule((clock) => checked(inner(clock)), inner.text, inner.range);
+  return made((clock) => checked(inner(clock)), inner.text, inner.range, inner.config);
 }
 
-function parseBetween(config: {
-  from: ScheduleConfig;
-  to: ScheduleConfig;
-  steps?: number | undefined;
-}): Between {
-  return { from: parseSchedule(config.from), to: parseSchedule(config.to), steps: config.steps };
+function parseBetween({ from, to, steps }: BetweenConfig, own: OwnSchedules): Between {
+  return { from: parseSchedule(from, own), to: parseSchedule(to, own), steps };
+}
+
+function made(
+  value: (clock: Clock) => number,
+  text: string,
+  range: readonly [number, number] | undefined,
+  config: ScheduleConfig,
+): Schedule {
+  return Object.assign((clock: Clock) => value(clock), { text, range, config });
+}
+
+function isOwn({ config }: Schedule): boolean {
+  return typeof config === "object" && "custom" in config;
 }
 
 function asSchedule(value: number | Schedule): Schedule {
@@ -143,18 +186,23 @@ function between(
   name: string,
   path: Between,
   value: (from: number, to: number, t: number) => number,
+  config: (path: BetweenConfig) => ScheduleConfig,
 ): Schedule {
   const [from, to] = [asSchedule(path.from), asSchedule(path.to)];
   const { steps } = path;
+  const text = `${name}(${from.text} to ${to.text}${steps === undefined ? "" : `, ${steps} steps`})`;
   const ends = from.range && to.range ? [...from.range, ...to.range] : undefined;
-  return schedule(
+  return made(
     (clock) => {
       const [a, b] = [from(clock), to(clock)];
       const t = Math.min(1, clock.step / (steps ?? clock.steps));
       // Rounding must not lead out of the path's ends: a beta of 1 + 1e-16 is refused.
       return Math.min(Math.max(value(a, b, t), Math.min(a, b)), Math.max(a, b));
     },
-    `${name}(${from.text} to ${to.text}${steps === undefined ? "" : `, ${steps} steps`})`,
+    text,
     ends && [Math.min(...ends), Math.max(...ends)],
+    isOwn(from) || isOwn(to)
+      ? { custom: text }
+      : config({ from: from.config, to: to.config, ...(steps !== undefined && { steps }) }),
   );
 }

@@ -47,6 +47,23 @@ describe("schedules", () => {
     assert.equal(nested(at(25)), 0.75 * 1 + 0.25 * 5);
   });
 
+  it("write themselves as a configuration that gives the same values", () => {
+    const made = linear({
+      from: constant(1),
+      to: warmup({ steps: 50, to: cosine({ from: 1, to: 0, steps: 9 }) }),
+    });
+    const read = parseSchedule(made.config);
+    assert.deepEqual(read.config, made.config);
+    for (const step of [0, 20, 55, 99]) assert.equal(read(at(step)), made(at(step)));
+  });
+
+  it("with a function of one's own in them are named in a configuration, and read back with it alone", () => {
+    const half = cosine({ from: schedule(() => 0.5, "half"), to: 1 });
+    assert.deepEqual(half.config, { custom: "cosine(half to 1)" });
+    assert.equal(parseSchedule(half.config, new Map([[half.text, half]]))(at(0)), 0.5);
+    assert.throws(() => parseSchedule(half.config), /"cosine\(half to 1\)" is a function/);
+  });
+
   it("hold still where both ends are equal, at every step", () => {
     for (const make of [linear, cosine])
       for (let step = 0; step < 100; step++) assert.equal(make({ from: 0.1, to: 0.1 })(at(step)), 0.1);
@@ -96,6 +113,6 @@ describe("schedules", () => {
       (value) => value <= 3,
     );
     assert.equal(beta(at(3)), 3);
-    assert.throws(() => beta(at(4)), /annealing is 4 \(function of the clock\)/);
+    assert.throws(() => beta(at(4)), /annealing is 4 \(\(clock\) => clock\.step\)/);
   });
 });
