@@ -5,13 +5,16 @@ const CHECK_MS = 1000;
  * Settles when the process that started this one has ended, however it ended: its end of standard
  * input closes with it, or, where a fork of it still holds that open, this process has another parent.
  */
-export function ownerEnded(): Promise<void> {
+export async function ownerEnded(): Promise<void> {
   const owner = process.ppid;
-  return new Promise((resolve) => {
-    const check = setInterval(() => {
-      if (process.ppid !== owner) resolve();
-    }, CHECK_MS);
-    check.unref();
-    process.stdin.once("end", resolve).once("error", resolve).resume();
+  let check: NodeJS.Timeout | undefined;
+  await new Promise<void>((resolve) => {
+    check = setInterval(() => process.ppid !== owner && resolve(), CHECK_MS);
+    process.stdin
+      .once("end", resolve)
+      .once("error", () => resolve())
+      .resume();
   });
+  clearInterval(check);
+  process.stdin.destroy(); // what a fork holds open would keep this process from ending
 }

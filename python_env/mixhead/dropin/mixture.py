@@ -178,7 +178,7 @@ class Mixture:
         except BatchError as error:
             if error.code != "row":
                 raise
-            warnings.warn(f"{error}; this step does not change the mixture", stacklevel=2)
+            warnings.warn(f"{error}; this step has not changed the mixture", stacklevel=2)
         self._waiting = False
         self.stats["wait"] = time.perf_counter() - start
 

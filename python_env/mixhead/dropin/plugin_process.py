@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mixhead
 
-NEEDED_NODE = (20, 11)
+NEEDED_NODE = (20, 19)
 _START_DEADLINE = 60.0  # seconds
 _END_DEADLINE = 5.0
 

@@ -1,13 +1,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { PrototypePlugin } from "../../../src/plugins/plugin.ts";
-import type { PluginFileOptions } from "../../../src/plugins/registry.ts";
+import type { PluginOptions } from "../../../src/plugins/registry.ts";
 
 /**
  * A plugin for the tests: after a step its first N prototypes are the batch's rows, in order, and the
  * others the first axis, so that a script sees what it has sent, and when the answer reaches it.
  * Scalars: `rows`, N, and `steps`, how many were taken.
  */
-export default function echo({ components, dim }: PluginFileOptions): PrototypePlugin {
+export default function echo({ components, dim }: PluginOptions): PrototypePlugin {
   const axis = () => tf.tidy(() => tf.slice(tf.eye(dim), [0, 0], [1, dim]));
   const filled = (rows: tf.Tensor2D) =>
     tf.tidy(() => tf.concat([rows, tf.tile(axis(), [components - rows.shape[0], 1])]));

@@ -1,0 +1,153 @@
+"""What can be wrong is told in one sentence, within the deadline; the training process lives where it can."""
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+import mixhead
+from mixhead.bridge import DeadlinePassed, Rejected, client, protocol
+from mixhead.dropin.registry import mixture
+
+from .heads import DIM, IN, K, lightly_head, with_teacher
+
+Attach = Callable[..., None]
+
+
+def test_no_plugin_at_the_endpoint(tmp_path):
+    mixhead.attach(f"ipc://{tmp_path}/nobody", {"bridge": {"deadline": 0.5}})
+    start = time.monotonic()
+    with pytest.raises(
+        DeadlinePassed, match=r"waited for a welcome from the plugin at .*nobody: is it running"
+    ):
+        lightly_head()(torch.randn(2, IN))
+    assert time.monotonic() - start < 10
+
+
+def test_a_plugin_of_another_protocol_version(attach: Attach, monkeypatch: pytest.MonkeyPatch):
+    attach()
+    for module in (client, protocol):
+        monkeypatch.setattr(module, "PROTOCOL_VERSION", 99)
+    with pytest.raises(Rejected, match=r"speaks version 99 of the protocol.*install the same mixhead"):
+        lightly_head()(torch.randn(2, IN))
+
+
+def test_sizes_that_differ_from_the_plugins(attach: Attach):
+    attach(plugin={"components": K + 1})
+    with pytest.raises(Rejected, match=f"has {K} prototypes; the configuration says {K + 1}"):
+        lightly_head()(torch.randn(2, IN))
+
+
+def test_settings_that_are_none(attach: Attach):
+    attach(plugin={"varience": 1})
+    with pytest.raises(Rejected, match="varience"):
+        lightly_head()(torch.randn(2, IN))
+    with pytest.raises(ValueError, match="config has no 'plugins'; allowed: run, seed, plugin"):
+        mixhead.attach(config={"plugins": {}})
+    with pytest.raises(ValueError, match="deadline is -1"):
+        mixhead.attach(config={"bridge": {"deadline": -1}})
+    with pytest.raises(FileNotFoundError, match="no configuration file"):
+        mixhead.attach(config="nowhere.yaml")
+
+
+def test_a_second_script_on_the_same_run(endpoint: str):
+    for name in ("a", "b"):
+        mixhead.attach(endpoint, {"run": "mine", "bridge": {"deadline": 0.5}}, name)
+    heads = lightly_head(name="a"), lightly_head(name="b")
+    for head in heads:
+        head(torch.randn(2, IN))
+    mixture("b").name = "a"
+    mixture("b")._connection.close()
+    mixture("b")._connection = None
+    with pytest.raises(Rejected, match='rank 0 of run "mine" is held by another process'):
+        heads[1](torch.randn(2, IN))
+
+
+class Embedded(Dataset):
+    """A data set that uses the head where it must not: in its worker."""
+
+    def __init__(self, head: torch.nn.Module) -> None:
+        self.head = head
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.head(torch.randn(1, IN)).detach()
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_a_head_in_a_forked_worker(attach: Attach, attached: bool):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    if attached:
+        teacher(torch.randn(4, IN))
+        student(torch.randn(4, IN))
+    loader = DataLoader(Embedded(student), num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(RuntimeError, match=rf"belongs to process {os.getpid()} and was used in its fork"):
+        next(iter(loader))
+    teacher(torch.randn(4, IN))
+    student(torch.randn(4, IN))
+    if attached:
+        student.eval()
+        assert next(iter(loader)).shape == (1, 1, K)
+
+
+def test_a_batch_of_one(attach: Attach):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    for _ in range(3):
+        teacher(torch.randn(1, IN))
+        student(torch.randn(1, IN)).sum().backward()
+    assert mixture("default").save()[1].step == 3
+    attach("normed")
+    student, teacher = with_teacher(lightly_head(norm="batch", name="normed"))
+    with pytest.raises(ValueError, match='norm="batch" needs at least two rows'):
+        teacher(torch.randn(1, IN))
+    student.eval()
+    assert student(torch.randn(1, IN)).shape == (1, K)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_embeddings_that_are_not_finite_leave_the_training_and_the_mixture_alone(attach: Attach, bad: float):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    teacher(torch.randn(8, IN))
+    student(torch.randn(8, IN))
+    x = torch.randn(8, IN)
+    teacher(x.index_fill(0, torch.tensor([3]), bad))
+    before = mixhead.prototypes()
+    student(torch.randn(8, IN))
+    with pytest.warns(
+        UserWarning, match="row 3 of the embeddings is not finite.*has not changed the mixture"
+    ):
+        teacher(x)
+    assert torch.equal(mixhead.prototypes(), before)
+    student(x)
+    assert mixture("default").save()[1].step == 2
+
+
+def test_targets_that_nobody_asked_for(attach: Attach):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    teacher(torch.randn(4, IN))
+    student(torch.randn(4, IN))
+    with pytest.raises(RuntimeError, match="was not asked for targets"):
+        mixhead.targets()
+    attach("asked", targets={})
+    student, teacher = with_teacher(lightly_head(name="asked"))
+    with pytest.raises(RuntimeError, match="no teacher rows in this step"):
+        mixhead.targets("asked")
+
+
+def test_rows_of_another_dimension(attach: Attach):
+    attach()
+    mixture("default").dim = DIM
+    target = mixhead.teacher(torch.nn.Linear(IN, DIM + 1))
+    target(torch.randn(4, IN))
+    with pytest.raises(Exception, match=f"N x {DIM}"):
+        mixhead.step()
+        target(torch.randn(4, IN))
