@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,14 +73,20 @@ def embed(
     network: Network, images: Images, dataset: Dataset, size: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Features (N, F) and unit rows (N, D) of un-augmented images, by a network in evaluation mode."""
-    mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
     features, rows = [], []
+    for pixels in unaugmented(images, dataset, size, device):
+        x = network.encoder(pixels)
+        features.append(x.float())
+        rows.append(network.head.embed(x))
+    return torch.cat(features), torch.cat(rows)
+
+
+def unaugmented(images: Images, dataset: Dataset, size: int, device: torch.device) -> Iterator[Tensor]:
+    """The images in their order, as normalised blocks (n, 3, size, size)."""
+    mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
     for start in range(0, len(images), BLOCK):
         positions = np.arange(start, min(start + BLOCK, len(images)))
         pixels = normalise(torch.from_numpy(np.array(images[positions])).to(device), mean, std)
         if pixels.shape[-1] != size:
             pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-        x = network.encoder(pixels)
-        features.append(x.float())
-        rows.append(network.head.embed(x))
-    return torch.cat(features), torch.cat(rows)
+        yield pixels

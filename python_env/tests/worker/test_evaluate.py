@@ -128,7 +128,11 @@ def test_evaluate_groups_a_long_tail(features, capsys: pytest.CaptureFixture[str
     [
         ({"train_x": None}, "has no train_x"),
         ({"test_y": np.zeros(3, int)}, "test_y must be 897 labels"),
-        ({"train_y": np.full(900, 0.5)}, "train_y must be 900 labels"),
+        ({"train_y": np.full(900, 0.5)}, "row 0 of train_y is 0.5; labels are whole numbers"),
+        ({"train_y": np.full(900, -1)}, "row 0 of train_y is -1"),
+        ({"train_y": np.array(["cat"] * 900)}, "train_y must be 900 labels"),
+        ({"test_y": np.full(897, 11)}, "class 11 is in test_y, but no row of train_y is of it"),
+        ({"test_y": np.full(897, 10**9)}, "a label is 1000000000"),
         ({"test_x": np.ones((897, 3))}, "same number of features"),
         ({"train_x": np.ones((900, 64), int)}, "train_x must be floats"),
         ({"test_x": np.where(np.arange(897)[:, None] == 5, np.nan, 1.0) * np.ones(64)}, "row 5 of test_x"),

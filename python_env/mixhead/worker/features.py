@@ -1,0 +1,122 @@
+"""Frozen features to evaluate: saved ones, or an encoder's on a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixhead.worker.config import Config
+from mixhead.worker.data import Dataset, load
+from mixhead.worker.data.dataset import Images
+from mixhead.worker.encoders import build_encoder, check_sizes
+from mixhead.worker.errors import WorkerError
+from mixhead.worker.measure import unaugmented
+from mixhead.worker.weights import load_encoder
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Features (N, F), float32, and their classes (N,), int64 from 0."""
+
+    x: Tensor
+    y: Tensor
+
+    def to(self, device: torch.device) -> Labelled:
+        return Labelled(self.x.to(device), self.y.to(device))
+
+
+@dataclass(frozen=True)
+class Features:
+    """``balanced``: references from a balanced version of a long-tailed training set, where there is one."""
+
+    train: Labelled
+    test: Labelled
+    balanced: Labelled | None = None
+
+
+def progress(text: str) -> None:
+    """A line on standard error that says how far it is; others there are mistakes."""
+    print(f"... {text}", file=sys.stderr, flush=True)
+
+
+def encoder_features(path: Path, config: Config, data_dir: str, device: torch.device) -> Features:
+    """Features of un-augmented images of ``config.data`` by the encoder in ``path`` (see load_encoder)."""
+    encoder, _ = build_encoder(config.encoder.name)
+    load_encoder(encoder, path, config.encoder.name)
+    check_sizes(encoder, {config.views.global_size})
+    encoder.to(device, memory_format=torch.channels_last).eval()
+
+    def of(dataset: Dataset, images: Images, labels: np.ndarray, what: str) -> Labelled:
+        blocks, done = [], 0
+        for pixels in unaugmented(images, dataset, config.views.global_size, device):
+            with torch.no_grad():
+                blocks.append(encoder(pixels).float())
+            done += len(pixels)
+            progress(f"{what}: {done:,} of {len(images):,} images")
+        return Labelled(torch.cat(blocks), torch.from_numpy(np.array(labels)).to(device))
+
+    dataset = load(config.data, data_dir, config.views.global_size, config.seed)
+    balanced = None
+    if config.data.name == "cifar10-lt":
+        whole = dataclasses.replace(config.data, name="cifar10")
+        references = load(whole, data_dir, config.views.global_size, config.seed)
+        balanced = of(references, references.train_images, references.train_labels, "balanced training set")
+    return Features(
+        of(dataset, dataset.train_images, dataset.train_labels, "training set"),
+        of(dataset, dataset.test_images, dataset.test_labels, "test set"),
+        balanced,
+    )
+
+
+def read_features(path: Path) -> Features:
+    """A .npz with train_x, train_y, test_x, test_y. Raises WorkerError, with what is wrong with the file."""
+    names = ("train_x", "train_y", "test_x", "test_y")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in names if name not in file]
+            if missing:
+                raise WorkerError(f"{path} has no {', '.join(missing)}")
+            arrays = {name: file[name] for name in names}
+    except FileNotFoundError as error:
+        raise WorkerError(f"{path} does not exist") from error
+    except (ValueError, OSError, zipfile.BadZipFile, AttributeError) as error:
+        raise WorkerError(f"{path} is not an .npz file that can be read") from error
+    train, test = (
+        _labelled(path, part, arrays[f"{part}_x"], arrays[f"{part}_y"]) for part in ("train", "test")
+    )
+    if train.x.shape[1] != test.x.shape[1]:
+        raise WorkerError(
+            f"{path}: train_x and test_x do not have the same number of features, "
+            f"{train.x.shape[1]} and {test.x.shape[1]}"
+        )
+    largest, rows = int(max(train.y.max(), test.y.max())), len(train.y) + len(test.y)
+    if largest >= rows:
+        raise WorkerError(f"{path}: a label is {largest}, but labels count the classes from 0")
+    unknown = np.setdiff1d(test.y.numpy(), train.y.numpy())
+    if len(unknown):
+        raise WorkerError(f"{path}: class {unknown[0]} is in test_y, but no row of train_y is of it")
+    return Features(train, test)
+
+
+def _labelled(path: Path, part: str, x: np.ndarray, y: np.ndarray) -> Labelled:
+    if x.ndim != 2 or 0 in x.shape or not np.issubdtype(x.dtype, np.floating):
+        raise WorkerError(f"{path}: {part}_x must be floats (images, features), it is {x.dtype} {x.shape}")
+    if y.shape != (len(x),) or y.dtype.kind not in "iuf":
+        raise WorkerError(f"{path}: {part}_y must be {len(x)} labels from 0, it is {y.dtype} {y.shape}")
+    wrong = np.flatnonzero((y < 0) | (y != np.floor(y)) | ~np.isfinite(y))
+    if len(wrong):
+        raise WorkerError(
+            f"{path}: row {wrong[0]} of {part}_y is {y[wrong[0]]}; labels are whole numbers from 0"
+        )
+    features = x.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1) | ~features.any(axis=1))
+    if len(bad):
+        raise WorkerError(f"{path}: row {bad[0]} of {part}_x is all zero or not finite")
+    return Labelled(torch.from_numpy(features), torch.from_numpy(y.astype(np.int64)))

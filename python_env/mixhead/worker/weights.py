@@ -1,0 +1,70 @@
+"""The weights of an encoder, out of a checkpoint of this project's or any other file that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import nn
+
+from mixhead.checkpoint import STUDENT, TEACHER, CheckpointError, Entry, read_safetensors, read_torch
+from mixhead.worker.errors import WorkerError
+
+ENCODER = "encoder.safetensors"  # of a checkpoint's folder: the teacher's
+COUNTER = "num_batches_tracked"  # of a batch norm: older files lack it, and nothing here reads it
+
+
+def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
+    """Fills the encoder of this name from a checkpoint's folder, or from a .pt, .pth or .safetensors file.
+
+    In a file its tensors may lie under any prefix (``teacher.backbone.``, ``module.``): one with all of
+    them is looked for, a teacher's first. What else is there, such as heads, is passed over.
+    Raises WorkerError where the file cannot be read or is of another encoder.
+    """
+    file = path / ENCODER if path.is_dir() else path
+    if not file.is_file():
+        raise WorkerError(
+            f"{path} is not a checkpoint: it has no {file.name}"
+            if path.is_dir()
+            else f"{path} does not exist"
+        )
+    try:
+        entries = read_safetensors(file) if file.suffix == ".safetensors" else read_torch(file)
+    except CheckpointError as error:
+        raise WorkerError(str(error)) from error
+    wanted = {
+        key: tuple(tensor.shape) for key, tensor in encoder.state_dict().items() if not key.endswith(COUNTER)
+    }
+    prefix = _prefix(entries, wanted)
+    if problem := _problem(entries, wanted, prefix):
+        raise WorkerError(f"{path} does not hold the encoder {name}: {problem}")
+    found = {key: entries[prefix + key].read() for key in wanted}
+    encoder.load_state_dict(found, strict=False)
+
+
+def _prefix(entries: Mapping[str, Entry], wanted: Mapping[str, tuple[int, ...]]) -> str:
+    """What stands before the encoder's names: what stands before most of them, a teacher's first."""
+    ends = [f".{key}" for key in wanted]
+    found = {name[: len(name) - len(end) + 1] for end in ends for name in entries if name.endswith(end)}
+
+    def rank(prefix: str) -> tuple[int, int, str]:
+        present = sum(prefix + key in entries for key in wanted)
+        owner = 0 if TEACHER.search(prefix) else 2 if STUDENT.search(prefix) else 1
+        return -present, owner, prefix
+
+    return min({"", *found}, key=rank)
+
+
+def _problem(entries: Mapping[str, Entry], wanted: Mapping[str, tuple[int, ...]], prefix: str) -> str | None:
+    missing = [key for key in wanted if prefix + key not in entries]
+    if missing:
+        return f"{len(missing)} of its {len(wanted)} tensors are missing, such as {missing[0]}"
+    for key, shape in wanted.items():
+        there = entries[prefix + key].shape
+        if there != shape:
+            return f"{prefix + key} is {_text(there)} there, {_text(shape)} in it"
+    return None
+
+
+def _text(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) or "a single number"
