@@ -1,12 +1,10 @@
 import { geometry } from "../metrics/uniqueness.ts";
-
 import type { ArmRecord, ReportData } from "./data.ts";
 import * as figures from "./figures.ts";
 import { finding } from "./finding.ts";
 import { count, escapeXml, percent, unbroken } from "./format.ts";
 import { figure, htmlPage } from "./layout.ts";
 import { drawSphere } from "./sphere.ts";
-
 import { figuresTable, swatch } from "./summary-table.ts";
 import { armColors } from "./theme.ts";
 
@@ -17,6 +15,7 @@ import { armColors } from "./theme.ts";
 export async function reportHtml(data: ReportData): Promise<string> {
   const { arms } = data;
   const colors = armColors(arms.map(({ name }) => name));
+  const widths = new Set(arms.map(({ prototypes }) => prototypes.rows));
   const legend = [...colors].map(([name, color]) => swatch(name, color)).join("");
   const ofArms = (title: string, svg: string, caption: string) => figure(title, legend, svg, caption);
   const overEpsilon = new Map<string, [number, number][]>();
@@ -34,7 +33,7 @@ export async function reportHtml(data: ReportData): Promise<string> {
   }
   const body = [
     `<header><p class="kind">mixhead run</p><h1>${escapeXml(data.title)}</h1><p class="finding">${unbroken(escapeXml(finding(data.figures)))}</p></header>`,
-    unbroken(figuresTable(data.figures, colors, arms[0]?.prototypes.rows)),
+    unbroken(figuresTable(data.figures, colors, widths.size === 1 ? [...widths][0] : undefined)),
     section("Are the prototypes distinct?", [
       ofArms(
         "Unique at 0.25",

@@ -7,7 +7,7 @@ export function swatch(name: string, color: string): string {
   return `<span class="arm"><i style="background:${color}"></i>${escapeXml(name)}</span>`;
 }
 
-/** The figures of a run as an HTML table: a column for each arm, K in the heading of the prototypes. */
+/** The figures of a run as an HTML table: a column for each arm, K in a heading where all have the same. */
 export function figuresTable(figures: Figures, colors: ReadonlyMap<string, string>, K?: number): string {
   const arms = Object.entries(figures.arms);
   const row = (label: string, cell: (arm: ArmFigures, color: string) => string) =>
