@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { access } from "node:fs/promises";
 import { register } from "node:module";
 import { resolve } from "node:path";
@@ -5,6 +6,7 @@ import { pathToFileURL } from "node:url";
 import { sentence, UserError } from "../errors.ts";
 import { fileError } from "./errors.ts";
 
+const hooks = new URL("./import-hooks.mjs", import.meta.url);
 let registered = false;
 
 /**
@@ -20,7 +22,12 @@ export async function importFile(path: string): Promise<Record<string, unknown>>
   } catch (error) {
     throw fileError("read", path, error);
   }
-  if (!registered) register("./import-hooks.mjs", import.meta.url);
+  if (!existsSync(hooks)) {
+    throw new UserError(
+      `${path}: a plugin of your own needs mixhead's sources, and this is the bundle of the Python package: install that from the repository, with pip install -e`,
+    );
+  }
+  if (!registered) register(hooks);
   registered = true;
   try {
     return await import(pathToFileURL(file).href);

@@ -1,0 +1,91 @@
+"""The wheel: what it carries, and that it is enough."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import Distribution
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2]
+PLATFORMS = [f"{system}-{arch}" for system in ("linux", "darwin", "win32") for arch in ("x64", "arm64")]
+
+
+def pip(*arguments: str, **environment: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as a user's pip does, but with the build's leavings in a folder of their own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    settings = folder / "build.cfg"
+    settings.write_text(f"[build]\nbuild_base = {folder}\n[egg_info]\negg_base = {folder}\n")
+    options = ("--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder))
+    pip("wheel", *options, str(PACKAGE), DIST_EXTRA_CONFIG=str(settings))
+    return next(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path) -> Path:
+    site = wheel.parent / "site"
+    pip("install", "--no-deps", "--no-index", "--target", str(site), str(wheel))
+    return site
+
+
+def test_carries_the_plugin_and_its_addons_for_every_platform_that_torch_has(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        plugin = {Path(name).name for name in archive.namelist() if name.startswith("mixhead/_plugin/")}
+        source = archive.read("mixhead/_plugin/mixhead.mjs").decode()
+    wasm = {"tfjs-backend-wasm.wasm", "tfjs-backend-wasm-simd.wasm"}
+    assert plugin == {"mixhead.mjs", "LICENSES.txt", *wasm, *(f"{platform}.node" for platform in PLATFORMS)}
+    assert wheel.name.endswith("-py3-none-any.whl")
+    assert wheel.stat().st_size < 6e6
+    assert str(PACKAGE.parent) not in source
+
+
+def test_asks_for_nothing_heavier_than_torch(installed: Path) -> None:
+    metadata = Distribution.at(next(installed.glob("*.dist-info")))
+    always = [requirement for requirement in metadata.requires or [] if "extra ==" not in requirement]
+    assert {re.split(r"[<>=;\s]", requirement)[0] for requirement in always} == {
+        "torch",
+        "numpy",
+        "pyzmq",
+        "msgpack",
+    }
+    assert metadata.metadata["Requires-Python"] == ">=3.10"
+
+
+def test_trains_by_its_own_plugin_with_nothing_of_the_repository(installed: Path, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("train.py").read_text()
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    environment.pop("MIXHEAD_ENDPOINT", None)
+    done = subprocess.run(
+        [sys.executable, "-"], input=script, capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert Path(result["package"]).is_relative_to(installed)
+    assert result["plugin"] == [str(installed / "mixhead" / "_plugin" / "mixhead.mjs")]
+    assert result["moved"] > 1e-3
+    assert result["heavy"] == []
+
+
+def test_says_in_one_sentence_that_there_is_no_node(installed: Path, tmp_path: Path) -> None:
+    script = (
+        "import torch, mixhead.lightly\n"
+        "mixhead.lightly.DINOProjectionHead(4, 4, 4, 4, prototypes='online-gmm')(torch.zeros(2, 4))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(installed), "PATH": str(tmp_path)}
+    environment.pop("MIXHEAD_ENDPOINT", None)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 1
+    assert "there is no node on the PATH" in done.stderr.strip().splitlines()[-1]
