@@ -49,25 +49,33 @@ def _resnet18_32() -> tuple[nn.Module, int]:
     return module, features
 
 
-def _vit_tiny_32() -> tuple[nn.Module, int]:
-    return _timm("vit_tiny_patch16_224", img_size=32, patch_size=4)
-
-
-def _timm(name: str, **options: object) -> tuple[nn.Module, int]:
+def _timm(name: str) -> tuple[nn.Module, int]:
     import timm
 
-    if not timm.is_model(name):
-        raise WorkerError(_unknown(name, timm.list_models()))
-    with torch.device("meta"):
-        probe = timm.create_model(name, num_classes=0)
-    # Local crops are smaller than global ones, so position embeddings must follow the image's size.
-    if "dynamic_img_size" in inspect.signature(type(probe)).parameters:
-        options["dynamic_img_size"] = True
-    module = timm.create_model(name, num_classes=0, **options)
+    model, options = timm_call(name)
+    module = timm.create_model(model, **options)
     return module, module.num_features
 
 
-_OWN = {"conv-small": _conv_small, "resnet18-32": _resnet18_32, "vit-tiny-32": _vit_tiny_32}
+def timm_call(name: str) -> tuple[str, dict[str, object]]:
+    """The model and options of timm.create_model, for any of timm's encoders and for vit-tiny-32."""
+    import timm
+
+    options: dict[str, object] = {"num_classes": 0}
+    model = name
+    if name == "vit-tiny-32":
+        model, options = "vit_tiny_patch16_224", {**options, "img_size": 32, "patch_size": 4}
+    if not timm.is_model(model):
+        raise WorkerError(_unknown(name, timm.list_models()))
+    with torch.device("meta"):
+        probe = timm.create_model(model, num_classes=0)
+    # Local crops are smaller than global ones, so position embeddings must follow the image's size.
+    if "dynamic_img_size" in inspect.signature(type(probe)).parameters:
+        options["dynamic_img_size"] = True
+    return model, options
+
+
+_OWN = {"conv-small": _conv_small, "resnet18-32": _resnet18_32, "vit-tiny-32": lambda: _timm("vit-tiny-32")}
 
 
 def build_encoder(name: str) -> tuple[nn.Module, int]:
