@@ -1,12 +1,14 @@
-"""The head of facebookresearch/dino, with prototypes that can be a mixture's."""
+"""The head of facebookresearch/dino, with prototypes that can be a mixture's, and its loss, balanced."""
 
 from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 
 from mixhead.dropin.heads import DropInHead, initialise
+from mixhead.losses import dino_loss, sinkhorn_targets
 
 
 class DINOHead(DropInHead):
@@ -51,3 +53,31 @@ class DINOHead(DropInHead):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._logits(self.mlp(x))
+
+
+class SinkhornDINOLoss(nn.Module):
+    """``main_dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre: called as that is, and without a
+    process group too. With several ranks the batch that is balanced is that of all of them.
+    """
+
+    def __init__(
+        self,
+        out_dim: int,
+        ncrops: int,
+        warmup_teacher_temp: float,
+        teacher_temp: float,
+        warmup_teacher_temp_epochs: int,
+        nepochs: int,
+        student_temp: float = 0.1,
+        center_momentum: float = 0.9,
+    ) -> None:
+        super().__init__()
+        self.ncrops = ncrops
+        self.student_temp = student_temp
+        warmup = torch.linspace(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs).tolist()
+        self.teacher_temps = warmup + [teacher_temp] * (nepochs - len(warmup))
+
+    def forward(self, student_output: Tensor, teacher_output: Tensor, epoch: int) -> Tensor:
+        """Logits of all crops (ncrops * B, K), and of the teacher's two (2 * B, K)."""
+        targets = sinkhorn_targets(teacher_output, self.teacher_temps[epoch], across_ranks=True)
+        return dino_loss(student_output, targets, self.ncrops, self.student_temp)

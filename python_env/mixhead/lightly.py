@@ -1,10 +1,13 @@
-"""lightly's DINO projection head, with prototypes that can be a mixture's."""
+"""lightly's DINO projection head, with prototypes that can be a mixture's, and its loss, balanced."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
 from mixhead.dropin.heads import DropInHead, initialise
+from mixhead.losses import SinkhornDINOLoss
+
+__all__ = ["DINOProjectionHead", "SinkhornDINOLoss"]
 
 
 class DINOProjectionHead(DropInHead):

@@ -1,0 +1,19 @@
+"""Losses that are given their targets: the plugin's (`mixhead.targets()`), or those of `targets.py`."""
+
+from mixhead.losses.carp import carp_loss, random_partition
+from mixhead.losses.dino import SinkhornDINOLoss, dino_loss
+from mixhead.losses.ibot import ibot_patch_loss
+from mixhead.losses.swav import swav_loss
+from mixhead.losses.targets import Center, sinkhorn_targets, softmax_targets
+
+__all__ = [
+    "Center",
+    "SinkhornDINOLoss",
+    "carp_loss",
+    "dino_loss",
+    "ibot_patch_loss",
+    "random_partition",
+    "sinkhorn_targets",
+    "softmax_targets",
+    "swav_loss",
+]

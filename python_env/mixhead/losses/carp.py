@@ -1,0 +1,76 @@
+"""CARP's loss: consistency within random blocks of the prototypes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+#: Below it a probability has no logarithm in float32.
+_LEAST = 1e-30
+
+
+def random_partition(components: int, block: int, generator: torch.Generator) -> Tensor:
+    """A random partition of the prototypes into blocks: indices (components / block, block).
+
+    Drawn anew every step, and alike in all ranks: seed the generator by the step alone. Raises ValueError
+    where the blocks do not fill the prototypes.
+    """
+    if block < 2 or components % block:
+        raise ValueError(f"{components} prototypes cannot be parted into blocks of {block}")
+    return torch.randperm(components, generator=generator).view(-1, block)
+
+
+def carp_loss(
+    student_logits: Tensor | Sequence[Tensor],
+    targets: Tensor | Sequence[Tensor],
+    views: int,
+    partition: Tensor,
+    temperature: float = 0.1,
+) -> Tensor:
+    """Consistency of the views within each block, and use of all of a block's prototypes, in float32.
+
+    ``student_logits``, ``targets`` and ``views`` as in ``dino_loss``, the targets not balanced;
+    ``partition`` (P, S) holds the indices of P blocks of S prototypes. With p_s the student's softmax within
+    a block, q_t the targets there, renormalised, and p the student's mean over batch, views and ranks:
+
+        loss = mean over t != s, batch and blocks of -log <p_s, q_t>
+             + mean over blocks of (log S + sum_k p_k log p_k)
+
+    The original has temperature 1, since its embeddings are not normalised; cosines need about .1.
+    Raises ValueError where there is no pair of different views, or where the shapes do not fit.
+    """
+    logits = torch.cat(list(student_logits)) if not isinstance(student_logits, Tensor) else student_logits
+    probabilities = torch.cat(list(targets)) if not isinstance(targets, Tensor) else targets
+    batch, rest = divmod(len(logits), views)
+    teachers, odd = divmod(len(probabilities), max(batch, 1))
+    if rest or odd or views < 2 or not 0 < teachers <= views:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} of {views} views do not fit targets {tuple(probabilities.shape)}"
+        )
+    partition = partition.to(logits.device)
+    p = (logits.float() / temperature)[:, partition].softmax(dim=-1)
+    q = probabilities.float()[:, partition]
+    q = q / q.sum(dim=-1, keepdim=True).clamp_min(_LEAST)
+    p, q = p.unflatten(0, (views, batch)), q.unflatten(0, (teachers, batch))
+    consistency = sum(
+        -(p[s] * q[t]).sum(dim=-1).clamp_min(_LEAST).log().mean()
+        for t in range(teachers)
+        for s in range(views)
+        if s != t
+    )
+    mean = _mean_across_ranks(p.mean(dim=(0, 1)))
+    spread = math.log(partition.shape[1]) + (mean * mean.clamp_min(_LEAST).log()).sum(dim=-1).mean()
+    return consistency / (teachers * (views - 1)) + spread
+
+
+def _mean_across_ranks(tensor: Tensor) -> Tensor:
+    """The mean over the ranks, whose gradient goes back to all of them."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return tensor
+    from torch.distributed.nn.functional import all_reduce
+
+    return all_reduce(tensor) / dist.get_world_size()

@@ -1,0 +1,83 @@
+"""DINO's loss, and its module with targets that Sinkhorn-Knopp balances in place of the centre."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixhead.losses.targets import sinkhorn_targets
+
+
+def dino_loss(
+    student_logits: Tensor | Sequence[Tensor],
+    targets: Tensor | Sequence[Tensor],
+    views: int,
+    temperature: float,
+) -> Tensor:
+    """Mean cross-entropy over the pairs of different views, in float32.
+
+    ``student_logits`` are the cosines of all V views, (V B, K) with the views one after the other, or
+    a list of V tensors (B, K); ``targets`` the probabilities of the first G of these views, likewise.
+    With p_t the targets of view t and q_s = softmax(z_s / temperature) the student's of view s:
+
+        loss = 1 / (B pairs) sum_{t != s} sum_b H(p_tb, q_sb)        (DINO, equation 3)
+
+    Raises ValueError where there is no pair of different views, or where the shapes do not fit.
+    """
+    logits = torch.cat(list(student_logits)) if not isinstance(student_logits, Tensor) else student_logits
+    probabilities = torch.cat(list(targets)) if not isinstance(targets, Tensor) else targets
+    batch, rest = divmod(len(logits), views)
+    if rest or len(probabilities) % max(batch, 1) or logits.shape[1:] != probabilities.shape[1:]:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} of {views} views do not fit targets {tuple(probabilities.shape)}"
+        )
+    teachers = len(probabilities) // batch
+    same = min(teachers, views)
+    pairs = teachers * views - same
+    if pairs == 0:
+        raise ValueError("the loss needs at least two views")
+    log_q = F.log_softmax(logits.float() / temperature, dim=-1)
+    # All pairs of views in one product: (G, B K) x (B K, V).
+    cross = -(probabilities.float().reshape(teachers, -1) @ log_q.reshape(views, -1).T)
+    off_diagonal = 1 - torch.eye(teachers, views, device=cross.device)
+    return (cross * off_diagonal).sum() / (pairs * batch)
+
+
+class SinkhornDINOLoss(nn.Module):
+    """``lightly.loss.DINOLoss`` with Sinkhorn-Knopp in place of the centre: called as that is.
+
+    Centering lets prototypes die that no view is near; balanced targets put all of them to use. With several
+    ranks the batch that is balanced is that of all of them. What concerns the centre is taken and not used.
+    """
+
+    def __init__(
+        self,
+        output_dim: int = 65536,
+        warmup_teacher_temp: float = 0.04,
+        teacher_temp: float = 0.04,
+        warmup_teacher_temp_epochs: int = 30,
+        student_temp: float = 0.1,
+        center_momentum: float = 0.9,
+        center_mode: str = "mean",
+    ) -> None:
+        super().__init__()
+        self.teacher_temp = teacher_temp
+        self.student_temp = student_temp
+        self.warmup = torch.linspace(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs).tolist()
+
+    def forward(
+        self,
+        teacher_out: list[Tensor],
+        student_out: list[Tensor],
+        teacher_temp: float | None = None,
+        epoch: int | None = None,
+    ) -> Tensor:
+        """Logits of the teacher's views and of the student's, (B, K) each, the same views first."""
+        if teacher_temp is None:
+            warming = epoch is not None and epoch < len(self.warmup)
+            teacher_temp = self.warmup[epoch] if warming else self.teacher_temp
+        targets = sinkhorn_targets(torch.cat(teacher_out), teacher_temp, across_ranks=True)
+        return dino_loss(student_out, targets, len(student_out), self.student_temp)

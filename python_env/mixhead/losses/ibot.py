@@ -1,0 +1,27 @@
+"""iBOT's loss on masked patches."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def ibot_patch_loss(student_logits: Tensor, targets: Tensor, mask: Tensor, temperature: float) -> Tensor:
+    """Mean over images of the mean cross-entropy of an image's masked patches, in float32.
+
+    ``student_logits`` and ``targets`` are those of the M masked patches, (M, K) each, image by image;
+    ``mask`` (B, H, W) bool has M of them. With m_b masked patches in image b:
+
+        loss = 1 / B sum_b 1 / m_b sum_{i masked in b} H(p_i, q_i)        (iBOT, equation 3)
+
+    Images without a masked patch count as 0. Raises ValueError where the shapes do not fit.
+    """
+    if student_logits.shape != targets.shape or len(targets) != int(mask.sum()):
+        raise ValueError(
+            f"logits {tuple(student_logits.shape)} and targets {tuple(targets.shape)} do not fit a mask of "
+            f"{int(mask.sum())} patches"
+        )
+    cross = -(targets.float() * F.log_softmax(student_logits.float() / temperature, dim=-1)).sum(dim=-1)
+    masked = mask.flatten(1).sum(dim=1)
+    weights = (1 / masked.clamp_min(1)).repeat_interleave(masked)
+    return (cross * weights).sum() / len(mask)
