@@ -1,10 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Answer, Rows } from "../bridge/room.ts";
 import type { PluginConfig, TargetsConfig } from "../config/schema.ts";
+import { checked, checkPrototypes } from "../plugins/checked.ts";
 import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
-import { createPlugin } from "../plugins/registry.ts";
+import { createPlugin, isBuiltIn } from "../plugins/registry.ts";
 import { createTargets, type Targets } from "../plugins/targets.ts";
 import type { Clock } from "../schedules/schedule.ts";
+import type { Values } from "./values.ts";
 
 export interface MixtureStep extends Required<Pick<Answer, "rows">>, Pick<Answer, "targets"> {
   /** For each row of the batch, the component that answers for most of it. */
@@ -23,15 +25,22 @@ export class Mixture {
     private readonly targets: Targets | null,
   ) {}
 
-  /** `targets`: null where nobody needs them. @throws UserError where the configuration names a plugin that cannot be had. */
+  /**
+   * `targets`: null where nobody needs them; `values`: what the configuration can only name.
+   *
+   * @throws UserError where the configuration names a plugin that cannot be had.
+   */
   static async open(
     config: { plugin: PluginConfig; targets: TargetsConfig | null },
-    options: { dim: number; seed: number; start?: Rows },
+    options: { dim: number; seed: number; start?: Rows; values?: Values | undefined },
   ): Promise<Mixture> {
-    return new Mixture(
-      await createPlugin(config.plugin, options),
-      config.targets && createTargets(config.targets),
-    );
+    const { dim, seed, start, values } = options;
+    const { kind, components } = config.plugin;
+    const targets = config.targets && createTargets(config.targets, values?.schedules);
+    const plugin = await createPlugin(config.plugin, { dim, seed, start, ...values });
+    if (isBuiltIn(kind)) return new Mixture(plugin, targets);
+    await checkPrototypes(plugin.prototypes(), components, dim, kind);
+    return new Mixture(checked(plugin, kind), targets);
   }
 
   /** One step on a batch of rows of unit length; everything changes or, where it throws, nothing. */

@@ -1,6 +1,5 @@
 import type { Config } from "../config/schema.ts";
-import type { Clock } from "../schedules/schedule.ts";
-import { parseSchedule } from "../schedules/schedule.ts";
+import { type Clock, type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
 
 /** A joint arm's prototypes stay at their start for so many steps, as DINO freezes its last layer in the first epoch. */
 const JOINT_FROZEN_STEPS = 30;
@@ -19,14 +18,14 @@ export interface TrainingScalars extends Record<string, number> {
 }
 
 /** The schedules of a run as one function of the clock. */
-export function trainingScalars(config: Config): (clock: Clock) => TrainingScalars {
+export function trainingScalars(config: Config, schedules?: OwnSchedules): (clock: Clock) => TrainingScalars {
   const { train, targets } = config;
   const lr = parseSchedule({
     warmup: { steps: Math.max(1, train.warmup), from: 0, to: { cosine: { from: train.lr, to: 0 } } },
   });
   const momentum = parseSchedule({ cosine: { from: train.momentum, to: 1 } });
-  const weightDecay = parseSchedule(train.weightDecay);
-  const teacherTemperature = parseSchedule(targets.temperature);
+  const weightDecay = parseSchedule(train.weightDecay, schedules);
+  const teacherTemperature = parseSchedule(targets.temperature, schedules);
   return (clock) => ({
     lr: lr(clock),
     weightDecay: weightDecay(clock),

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { PluginConfig } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
 import { importFile } from "../files/import-file.ts";
-import { parseSchedule } from "../schedules/schedule.ts";
+import { type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
 import { clustering } from "./clustering.ts";
 import { frozen } from "./frozen.ts";
 import { kmeans } from "./kmeans.ts";
@@ -15,10 +15,16 @@ export interface PluginContext {
   seed: number;
   /** K x D prototypes to begin at, row-major, such as a checkpoint's. */
   start?: { data: Float32Array } | undefined;
+  /** What makes the plugin where its kind is "custom:NAME". */
+  factory?: PluginFactory | undefined;
+  /** The schedules that the configuration only names. */
+  schedules?: OwnSchedules | undefined;
 }
 
-/** What a plugin file exports by default is called with. */
-export interface PluginFileOptions {
+/** What makes a plugin of the user's: a file's default export, or a value in an experiment file. */
+export type PluginFactory = (options: PluginOptions) => PrototypePlugin | Promise<PrototypePlugin>;
+
+export interface PluginOptions {
   /** K. */
   components: number;
   /** D. */
@@ -37,55 +43,65 @@ const kinds: Record<string, (options: OnlineGmmOptions) => PrototypePlugin> = {
   sinkhorn: clustering,
 };
 
+/** Before the name of a factory that stands in an experiment file. */
+export const CUSTOM = "custom:";
+
+/** Whether a kind is one of our own, not a plugin of the user's. */
+export function isBuiltIn(kind: string): boolean {
+  return Object.hasOwn(kinds, kind);
+}
+
 /**
- * The plugin that a configuration names: one of our own, or one that a .ts, .js or .mjs file
- * exports by default as a function from PluginFileOptions to a PrototypePlugin (or a promise of one).
+ * The plugin that a configuration names: one of our own; one that a .ts, .js or .mjs file exports by
+ * default as a PluginFactory; or the factory that an experiment file gives.
  *
  * @throws UserError where there is none, or it cannot be made with these settings.
  */
 export async function createPlugin(
   config: PluginConfig,
-  { dim, seed, start }: PluginContext,
+  { dim, seed, start, factory, schedules }: PluginContext,
 ): Promise<PrototypePlugin> {
-  const make = kinds[config.kind];
+  const make = isBuiltIn(config.kind) ? kinds[config.kind] : undefined;
   if (make === undefined) {
-    return pluginOfFile(config.kind, {
-      components: config.components,
-      dim,
-      seed,
-      config,
-      start: start?.data,
-    });
+    const options = { components: config.components, dim, seed, config, start: start?.data };
+    return pluginOf(config.kind, await factoryOf(config.kind, factory), options);
   }
   return make({
     ...config,
     dim,
     seed,
-    annealing: parseSchedule(config.annealing),
-    prior: { strength: parseSchedule(config.prior.strength) },
+    annealing: parseSchedule(config.annealing, schedules),
+    prior: { strength: parseSchedule(config.prior.strength, schedules) },
     start: start?.data,
   });
 }
 
-async function pluginOfFile(path: string, options: PluginFileOptions): Promise<PrototypePlugin> {
-  if (!/\.(ts|mts|js|mjs)$/.test(path)) {
-    const names = Object.keys(kinds).join(", ");
-    throw new UserError(`plugin.kind is "${path}"; allowed: ${names}, or a path to a .ts, .js or .mjs file`);
+async function factoryOf(kind: string, given: PluginFactory | undefined): Promise<unknown> {
+  if (kind.startsWith(CUSTOM)) {
+    if (given !== undefined) return given;
+    throw new UserError(`the plugin "${kind}" is a function, which only an experiment file can give`);
   }
-  const { default: make } = await importFile(path);
+  if (!/\.(ts|mts|js|mjs)$/.test(kind)) {
+    const names = Object.keys(kinds).join(", ");
+    throw new UserError(`plugin.kind is "${kind}"; allowed: ${names}, or a path to a .ts, .js or .mjs file`);
+  }
+  return (await importFile(kind)).default;
+}
+
+async function pluginOf(kind: string, make: unknown, options: PluginOptions): Promise<PrototypePlugin> {
   if (typeof make !== "function") {
-    throw new UserError(`${path} has no default export that is a function, which makes the plugin`);
+    throw new UserError(`${kind} has no default export that is a function, which makes the plugin`);
   }
   let plugin: unknown;
   try {
     plugin = await make(options);
   } catch (error) {
-    throw new UserError(`${path} failed to make its plugin: ${sentence(error)}`, { cause: error });
+    throw new UserError(`${kind} failed to make its plugin: ${sentence(error)}`, { cause: error });
   }
   const parsed = pluginShape(options).safeParse(plugin);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
-  throw new UserError(`${path} makes no plugin: ${[...(issue?.path ?? []), ""].join(": ")}${issue?.message}`);
+  throw new UserError(`${kind} makes no plugin: ${[...(issue?.path ?? []), ""].join(": ")}${issue?.message}`);
 }
 
 const method = z.custom<(...args: never[]) => unknown>((value) => typeof value === "function", {
@@ -93,7 +109,7 @@ const method = z.custom<(...args: never[]) => unknown>((value) => typeof value =
 });
 
 /** What can be told of a plugin from outside; the object itself is handed on, methods and all. */
-function pluginShape({ components, dim }: PluginFileOptions) {
+function pluginShape({ components, dim }: PluginOptions) {
   const shape = z.looseObject({
     name: z.string({ error: "a string is needed" }).min(1),
     components: z.literal(components, { error: `the configuration has ${components}` }),

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { TargetsConfig } from "../config/schema.ts";
-import { type Clock, parseSchedule, within } from "../schedules/schedule.ts";
+import { type Clock, type OwnSchedules, parseSchedule, within } from "../schedules/schedule.ts";
 import { Centering } from "./centering.ts";
 import type { NamedTensors, PrototypePlugin, StepResult } from "./plugin.ts";
 import { checkSaved } from "./saved.ts";
@@ -30,10 +30,10 @@ const LEAST_RESPONSIBILITY = 1e-30;
  *
  * @throws UserError where the temperature leaves what is allowed.
  */
-export function createTargets(config: TargetsConfig): Targets {
+export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): Targets {
   const { from, balance } = config;
   const temperature = within(
-    parseSchedule(config.temperature),
+    parseSchedule(config.temperature, schedules),
     "targets.temperature",
     "above 0",
     (value) => value > 0 && value < Infinity,
