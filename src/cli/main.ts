@@ -11,8 +11,11 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   data: async () => (await import("./data.ts")).data,
   serve: async () => (await import("./serve.ts")).serve,
   fit: async () => (await import("./fit.ts")).fit,
+  evaluate: async () => (await import("./evaluate.ts")).evaluate,
+  export: async () => (await import("./export.ts")).exportEncoder,
   watch: async () => (await import("./watch.ts")).watch,
   diagnose: async () => (await import("./diagnose.ts")).diagnose,
+  report: async () => (await import("./report.ts")).report,
   doctor: async () => (await import("./doctor.ts")).doctor,
 };
 
