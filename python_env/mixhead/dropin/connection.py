@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ class State:
 
 #: How long a run may be held by somebody who has left: a killed rank is noticed within six seconds.
 _PATIENCE = 8.0
-_made = itertools.count()
+#: How many connections this process has made for each name: alike in all ranks.
+_made: Counter[str] = Counter()
 
 
 class Connection:
@@ -47,7 +49,8 @@ class Connection:
     ) -> None:
         self._name, self._settings, self._size = name, settings, (components, dim)
         self._ranks: Ranks = ranks(settings.deadline)
-        self._key = f"{name}/{next(_made)}"
+        self._key = f"{name}/{_made[name]}"
+        _made[name] += 1
         self._loads = itertools.count()
         self._plugin: PluginProcess | None = None
         place = self._ranks.from_first(self._key, lambda: self._lead(state))

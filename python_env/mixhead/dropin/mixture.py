@@ -176,6 +176,7 @@ class Mixture:
             self._next += 1
             self.stats.update(self._answer.scalars)
         except BatchError as error:
+            self._waiting = False
             if error.code != "row":
                 raise
             warnings.warn(f"{error}; this step has not changed the mixture", stacklevel=2)
