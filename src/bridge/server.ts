@@ -91,6 +91,7 @@ export class BridgeServer {
       peer.send(encode({ type: "bye", generation: peer.generation, reason }));
       this.peers.delete(id);
     }
+    void this.worlds.get(roomKey({ run, mixture }))?.then((world) => world.dispose());
     this.worlds.delete(roomKey({ run, mixture }));
   }
 

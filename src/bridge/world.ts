@@ -235,7 +235,7 @@ export class World {
       this.broken ??= `rank ${number} left${reason && `: ${reason}`}`;
       this.abandon("peer", this.broken);
     }
-    this.room.left(number, reason);
+    this.tell(() => this.room.left(number, reason));
   }
 
   /** A rank is gone without a word: the others hear of it at once. */
@@ -249,7 +249,16 @@ export class World {
     if (!this.taking) this.parts = new Map();
     if (this.ranks.size > 0) this.broken ??= `rank ${lost.join(" and ")}: ${why}`;
     for (const other of this.ranks.values()) this.fail(other, "peer", this.broken ?? why);
-    for (const number of lost) this.room.lost(number, why);
+    for (const number of lost) this.tell(() => this.room.lost(number, why));
+  }
+
+  /** Nothing waits for what a room does about a rank that went, so nothing can be told of its failure. */
+  private tell(hook: () => void): void {
+    try {
+      hook();
+    } catch (error) {
+      process.emitWarning(sentence(error));
+    }
   }
 
   /** Ends a step that some ranks wait in; one that is being taken gets its answer. */

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { existsSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -262,6 +263,17 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
         room.results.map((each) => each.rank),
         [0, 1],
       );
+    });
+
+    it("survives a room that fails as it is told of ranks that went", async () => {
+      room.left = () => {
+        throw new Error("unprepared");
+      };
+      const warned = once(process, "warning");
+      const one = await joined();
+      await one.send({ type: "bye", generation: "one", reason: "" });
+      assert.match(String((await warned)[0]), /unprepared/);
+      await joined("two");
     });
 
     it("lets a new world in when every rank of the broken one has gone", async () => {

@@ -61,9 +61,7 @@ def answer(text: str) -> str:
 
 def _begin() -> int:
     """Makes this process independent of the terminal and dependent on its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Node's to handle
-    with contextlib.suppress(PermissionError):  # it leads its group already
-        os.setsid()
+    os.setsid()  # Ctrl-C reaches Node alone, which decides what it means
     os.dup2(2, 1)  # standard output is Node's, for results
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     return os.getpid()
@@ -180,7 +178,6 @@ def describe() -> dict[str, Any]:
 
 def work(arguments: list[str]) -> int:
     """The worker, until it is done or the control process is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_control, daemon=True).start()
     from mixhead.worker.__main__ import main
 
