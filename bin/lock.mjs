@@ -66,9 +66,18 @@ function alive(file) {
   return pids(file).find((pid) => {
     try {
       process.kill(pid, 0);
-      return true;
     } catch (error) {
       return error.code === "EPERM";
     }
+    return !ended(pid);
   });
+}
+
+/** Whether it has ended and only its parent has not asked yet, which in a container may never happen. */
+function ended(pid) {
+  try {
+    return / [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8").replace(/^.*\)/, ""));
+  } catch {
+    return false;
+  }
 }

@@ -1,11 +1,13 @@
 // Set-up, stage one: what has to work before anything is installed. It brings the npm packages, then hands over to
 // src/setup. By itself (`npm run setup`) it also tries again what an earlier set-up did without.
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { takeLock } from "./lock.mjs";
 import { nodeTooOld, packagesMatch, root } from "./packages.mjs";
+
+const lock = join(root, ".cache", "setup.lock");
 
 /** Installs whatever is missing; ends the process with one sentence where that cannot be done. */
 export async function setUp({ retry = false } = {}) {
@@ -17,7 +19,7 @@ export async function setUp({ retry = false } = {}) {
     process.on(signal, stop);
     return () => process.off(signal, stop);
   });
-  const free = await takeLock(join(root, ".cache", "setup.lock"));
+  const free = await takeLock(lock);
   try {
     // Where its download fails, an `npm install` by hand has dropped tfjs-node, which is optional.
     const installed = !packagesMatch() || !existsSync(join(root, "node_modules/@tensorflow/tfjs-node"));
@@ -35,7 +37,7 @@ export async function setUp({ retry = false } = {}) {
 
 /** `npm ci` needs no scripts: every addon but tfjs-node's comes built. */
 async function installPackages() {
-  process.stderr.write("npm packages of package-lock.json: about 180 MB to fetch, 650 MB on disk\n");
+  process.stderr.write("npm packages of package-lock.json: about 260 MB to fetch, 650 MB on disk\n");
   const start = Date.now();
   const seconds = () => Math.round((Date.now() - start) / 1000);
   const alive = setInterval(() => process.stderr.write(`  ${seconds()} s\n`), 15_000);
@@ -44,6 +46,7 @@ async function installPackages() {
     cwd: root,
     stdio: ["ignore", "ignore", "inherit"],
   });
+  if (npm.pid) appendFileSync(lock, `${npm.pid} `);
   const stop = () => npm.kill();
   process.once("exit", stop);
   const status = await new Promise((resolve) => {

@@ -110,7 +110,7 @@ async function backend(): Promise<Finding[]> {
         name: "tfjs backend",
         state: "absent",
         is: `wasm. ${cause}`,
-        toDo: "npm run setup, which tries again",
+        toDo: "mend that, then npm run setup tries again",
       },
     ];
   } catch (error) {

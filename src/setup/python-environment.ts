@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { RunError } from "../errors.ts";
 import { step } from "./progress.ts";
 import { run } from "./shell.ts";
@@ -84,7 +84,10 @@ async function makeVenv(folder: string, python: string): Promise<void> {
 async function installLock(folder: string, note: (text: string) => void): Promise<void> {
   const lock = join(folder, "requirements.lock");
   const onLine = (line: string) => {
-    if (/^\s*(Collecting|Downloading|Using cached|Processing|Building|Installing)/.test(line)) note(line);
+    // "Collecting torch==2.14.1 (from ...)": the place of a file and the long list at the end say little.
+    const [, doing, what = ""] = /^\s*(Collecting|Downloading|Processing|Installing) (\S+)/.exec(line) ?? [];
+    if (doing)
+      note(doing === "Installing" ? "unpacking all of them" : `${doing.toLowerCase()} ${basename(what)}`);
   };
   const exactly = ["install", "--require-hashes", "--no-deps", "--no-build-isolation", "--progress-bar=off"];
   const setuptools = /^setuptools==(?:.*\\\n)*.*$/m.exec(await readFile(lock, "utf8"));

@@ -52,7 +52,9 @@ export async function setUpAddon(python: string, retry = false): Promise<boolean
   await rm(built, { recursive: true, force: true });
   const why = failures.at(-1)?.split("\n")[0] ?? "";
   await keep("wasm", why);
-  say(`  mixhead computes with wasm, since the native tfjs-node cannot be had: ${why}`);
+  say(
+    `  mixhead computes with wasm, since the native tfjs-node cannot be had: ${why} (npm run setup tries again)`,
+  );
   return true;
 }
 
