@@ -1,6 +1,7 @@
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { readRun } from "../experiment/run-folder.ts";
 import { FIRST_PORT, serveLive } from "../live/server.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 /** `mixhead watch RUN`: the live page of a run, until Ctrl-C. */
 export function watch(program: Command): void {
@@ -11,7 +12,7 @@ export function watch(program: Command): void {
     .option(
       "--port <port>",
       `the port of the page (default: the first free one from ${FIRST_PORT})`,
-      portNumber,
+      wholeNumber(1, 65535),
     )
     .action(async (name: string, { port }: { port?: number }) => {
       const { folder } = await readRun(name);
@@ -21,11 +22,4 @@ export function watch(program: Command): void {
       await new Promise((resolve) => process.once("SIGINT", resolve).once("SIGTERM", resolve));
       await live.close();
     });
-}
-
-function portNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 65535)
-    throw new InvalidArgumentError("allowed: a whole number from 1 to 65535.");
-  return value;
 }

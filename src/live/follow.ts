@@ -1,6 +1,8 @@
 import { type FSWatcher, watch } from "node:fs";
 import { stat } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { readFailures } from "../experiment/failure.ts";
+import { checkFree } from "../experiment/lock.ts";
 import { type MetricsLine, metricsLine } from "../experiment/metrics-log.ts";
 import { type Job, type Run, readRun } from "../experiment/run-folder.ts";
 import type { Points, RunState } from "./messages.ts";
@@ -22,6 +24,7 @@ interface Followed {
   tail: Tail;
   lines: MetricsLine[];
   changed: number | null;
+  failure: string | null;
   unreadable: number;
   /** Whether a page may still show points that are no more. */
   restarted: boolean;
@@ -35,7 +38,7 @@ export class RunFollower {
   private trainings: Followed[] = [];
   private watchers: FSWatcher[] = [];
   private wake: () => void = () => {};
-  private ended: number | null = null;
+  private began: number | null = null;
   private last = "";
 
   private constructor(
@@ -50,7 +53,7 @@ export class RunFollower {
    * @throws UserError where it is no run
    */
   static async open(folder: string, onChange: (change: Change) => void): Promise<RunFollower> {
-    const follower = new RunFollower(await readRun(basename(folder)), onChange);
+    const follower = new RunFollower(await readRun(basename(folder), dirname(folder)), onChange);
     await follower.look();
     void follower.follow();
     return follower;
@@ -84,9 +87,12 @@ export class RunFollower {
 
   private async look(): Promise<void> {
     await this.rereadRun();
-    this.ended = await changedAt(join(this.run.folder, "sessions.jsonl"));
+    this.began = await sessionBegan(this.run.folder);
+    const failures = await readFailures(this.run);
     const points: Points[] = [];
     for (const [training, followed] of this.trainings.entries()) {
+      const { arm, seed } = followed.job;
+      followed.failure = failures.find((one) => one.arm === arm && one.seed === seed)?.error ?? null;
       const from = await readOn(followed);
       const fresh = followed.lines.slice(from);
       if (fresh.length > 0 || followed.restarted) points.push({ training, from, points: fresh.map(pointOf) });
@@ -104,7 +110,7 @@ export class RunFollower {
     const changed = await changedAt(join(this.run.folder, "config.yaml"));
     if (changed === this.configChanged || changed === null) return;
     try {
-      this.run = await readRun(this.run.name);
+      this.run = await readRun(this.run.name, dirname(this.run.folder));
     } catch {
       return; // It is being written: the next look reads it.
     }
@@ -114,6 +120,7 @@ export class RunFollower {
       tail: new Tail(join(job.folder, "metrics.jsonl")),
       lines: [],
       changed: null,
+      failure: null,
       unreadable: 0,
       restarted: true,
     }));
@@ -134,8 +141,7 @@ export class RunFollower {
 
   private state(): RunState {
     return runState(this.run, this.trainings, {
-      now: Date.now(),
-      ended: this.ended,
+      began: this.began,
       unreadable: this.trainings.reduce((sum, { unreadable }) => sum + unreadable, 0),
     });
   }
@@ -165,6 +171,15 @@ function parseLine(text: string): MetricsLine | null {
   } catch {
     return null;
   }
+}
+
+/** When the session under way took the run, in ms since 1970; null where nobody trains it. */
+async function sessionBegan(folder: string): Promise<number | null> {
+  const free = await checkFree(folder).then(
+    () => true,
+    () => false,
+  );
+  return free ? null : changedAt(join(folder, "lock"));
 }
 
 async function changedAt(path: string): Promise<number | null> {

@@ -5,8 +5,8 @@ import type { Warning } from "../experiment/diagnostics.ts";
  * whenever one changes; and `points`, what the curves are drawn from. Every connection starts with all.
  */
 
-/** quiet: nothing was measured for a while, and no session has ended: it computes long, or was killed. */
-export type State = "waiting" | "running" | "quiet" | "stopped" | "complete";
+/** waiting: nothing was measured yet. stopped: nobody trains it, and it is not complete. */
+export type State = "waiting" | "running" | "stopped" | "failed" | "complete";
 
 /** The newest of each; over several seeds, means. null where nothing was measured yet. */
 export interface Figures {
@@ -28,14 +28,14 @@ export interface ArmState {
   secondsLeft: number | null;
   figures: Figures;
   warnings: Warning[];
+  /** Why trainings of this arm failed, a sentence each. */
+  failures: string[];
 }
 
 export interface RunState {
   name: string;
   state: State;
   secondsLeft: number | null;
-  /** When something was last measured, in ms since 1970; null where nothing was. */
-  measured: number | null;
   /** k-NN accuracy of the untrained encoder. */
   untrained: number | null;
   arms: ArmState[];

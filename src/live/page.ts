@@ -7,11 +7,13 @@ const liveStyle = `
 .light { display: inline-block; width: 10px; height: 10px; border-radius: 50%; margin-right: 9px; background: var(--faint); }
 .light.running { background: #009e73; }
 .light.complete { background: #0072b2; }
-.light.quiet, .light.stopped { background: #d55e00; }
+.light.stopped { background: #e69f00; }
+.light.failed { background: #d55e00; }
 #lost { margin: 0 0 16px; padding: 8px 14px; border-radius: 6px; background: #fff4e5; }
 #warnings { list-style: none; margin: 20px 0 0; padding: 0; max-width: 60em; }
 #warnings li { margin: 0 0 8px; padding: 10px 14px; border-left: 4px solid var(--faint); background: #f6f7f9; border-radius: 4px; font-size: 15px; }
 #warnings li.warning { border-color: #d55e00; background: #fff4e5; }
+#warnings li.failure { border-color: #b00020; background: #fdecee; }
 #warnings .arm { font-weight: 600; margin-right: 6px; }
 #warnings small { white-space: nowrap; display: inline; }
 #arms { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 20px; margin: 28px 0 8px; }

@@ -10,39 +10,34 @@ export interface Training {
   lines: readonly MetricsLine[];
   /** When its metrics last changed, in ms since 1970; null where there are none. */
   changed: number | null;
+  /** Why it failed when it was last tried; null where it did not. */
+  failure: string | null;
 }
-
-/** Nothing measured for so long is worth saying, though an evaluation may take longer. */
-const QUIET_MS = 90_000;
 
 /** Lines that the pace is taken from. */
 const PACE_LINES = 20;
 
 /**
  * What the page says of a run.
- * @param ended when a session of the run last ended, in ms since 1970; null where none has
+ * @param began when the session under way began, in ms since 1970; null where nobody trains the run
  */
 export function runState(
   run: Run,
   trainings: readonly Training[],
-  { now, ended, unreadable }: { now: number; ended: number | null; unreadable: number },
+  { began, unreadable }: { began: number | null; unreadable: number },
 ): RunState {
-  const changed = trainings.flatMap((training) => training.changed ?? []);
-  const measured = changed.length === 0 ? null : Math.max(...changed);
-  const over = ended !== null && ended >= (measured ?? 0);
-  const states = trainings.map((training) => stateOf(training, now, over));
+  const states = trainings.map((training) => stateOf(training, began));
   const arms = [...run.arms.keys()].map((arm) => {
     const own = trainings.flatMap((training, index) =>
       training.job.arm === arm ? [{ training, state: states[index] ?? "waiting" }] : [],
     );
-    return armState(arm, own);
+    return armState(arm, own, began !== null);
   });
   const started = trainings.flatMap(({ lines }) => lines.find(({ step }) => step === 0)?.knn ?? []);
   return {
     name: run.name,
-    state: together(states),
+    state: together(states, began !== null),
     secondsLeft: secondsLeft(trainings, states),
-    measured,
     untrained: started.length === 0 ? null : mean(started),
     arms,
     trainings: trainings.map(({ job }) => job.arm),
@@ -66,27 +61,36 @@ export function pointOf(line: MetricsLine): Point {
   };
 }
 
-function stateOf({ job, lines, changed }: Training, now: number, over: boolean): State {
+function stateOf({ job, lines, changed, failure }: Training, began: number | null): State {
   if (evaluationsOf(lines.slice(-5)).some(({ step }) => step >= lastStep(job))) return "complete";
-  if (over) return "stopped";
+  if (failure !== null) return "failed";
   if (changed === null || lines.length === 0) return "waiting";
-  return now - changed < QUIET_MS ? "running" : "quiet";
+  if (began === null) return "stopped";
+  // A session that goes on with a run may not have come to this training yet.
+  return changed >= began ? "running" : "waiting";
 }
 
 /** Of several trainings: what most deserves to be said. */
-function together(states: readonly State[]): State {
-  if (states.every((state) => state === "complete")) return "complete";
-  for (const state of ["running", "quiet", "stopped"] as const) if (states.includes(state)) return state;
-  return states.includes("complete") ? "running" : "waiting";
+function together(states: readonly State[], underWay: boolean): State {
+  const every = (...of: State[]) => states.every((state) => of.includes(state));
+  if (every("complete")) return "complete";
+  if (every("waiting")) return "waiting";
+  if (states.includes("running") || (underWay && states.includes("waiting"))) return "running";
+  return states.includes("failed") ? "failed" : "stopped";
 }
 
-function armState(name: string, own: readonly { training: Training; state: State }[]): ArmState {
+function armState(
+  name: string,
+  own: readonly { training: Training; state: State }[],
+  underWay: boolean,
+): ArmState {
   const trainings = own.map(({ training }) => training);
   const states = own.map(({ state }) => state);
+  const ofSeed = (job: Job, text: string) => (trainings.length === 1 ? text : `Seed ${job.seed}: ${text}`);
   const sum = (of: (training: Training) => number) => trainings.reduce((all, one) => all + of(one), 0);
   return {
     name,
-    state: together(states),
+    state: together(states, underWay),
     seeds: trainings.length,
     step: sum(({ lines }) => lines.at(-1)?.step ?? 0),
     steps: sum(({ job }) => lastStep(job)),
@@ -95,9 +99,10 @@ function armState(name: string, own: readonly { training: Training; state: State
     warnings: trainings.flatMap(({ job, lines }) =>
       diagnose(lines, settingOf(job.config)).map((warning) => ({
         ...warning,
-        text: trainings.length === 1 ? warning.text : `Seed ${job.seed}: ${warning.text}`,
+        text: ofSeed(job, warning.text),
       })),
     ),
+    failures: trainings.flatMap(({ job, failure }) => (failure === null ? [] : ofSeed(job, failure))),
   };
 }
 
@@ -120,13 +125,13 @@ function figuresOf(trainings: readonly Training[]): Figures {
 
 /** The work that is left over the trainings under way; those that wait take the others' pace. */
 function secondsLeft(trainings: readonly Training[], states: readonly State[]): number | null {
-  const atWork = states.filter((state) => state === "running" || state === "quiet").length;
+  const atWork = states.filter((state) => state === "running").length;
   const paces = trainings.flatMap(({ lines }) => secondsAStep(lines) ?? []);
   if (atWork === 0 || paces.length === 0) return null;
-  const work = trainings.map(
-    ({ job, lines }) =>
-      Math.max(0, lastStep(job) - (lines.at(-1)?.step ?? 0)) * (secondsAStep(lines) ?? mean(paces)),
-  );
+  const work = trainings.map(({ job, lines, failure }) => {
+    const steps = failure === null ? Math.max(0, lastStep(job) - (lines.at(-1)?.step ?? 0)) : 0;
+    return steps * (secondsAStep(lines) ?? mean(paces));
+  });
   return work.reduce((all, one) => all + one, 0) / atWork;
 }
 

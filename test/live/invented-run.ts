@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import type { Config } from "../../src/config/schema.ts";
+import { lockRun } from "../../src/experiment/lock.ts";
 import type { MetricsLine } from "../../src/experiment/metrics-log.ts";
 import { openRun, type Run } from "../../src/experiment/run-folder.ts";
 
@@ -24,6 +25,11 @@ export class InventedRun {
   /** Begins anew under the same name, as `--force` does. */
   async replace(arms: readonly string[], steps: number): Promise<void> {
     this.run = await openRun("demo", configured(arms, steps), [0], true);
+  }
+
+  /** Somebody trains it from now on; the result ends that. */
+  begin(): Promise<() => Promise<void>> {
+    return lockRun(this.run.folder);
   }
 
   async remove(): Promise<void> {

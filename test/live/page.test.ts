@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { truncate } from "node:fs/promises";
 import { IncomingMessage, request } from "node:http";
 import type { Browser, Page } from "playwright-core";
+import { noteFailure } from "../../src/experiment/failure.ts";
 import { serveLive } from "../../src/live/server.ts";
 import { openBrowser } from "../browser.ts";
 import { InventedRun } from "./invented-run.ts";
@@ -64,12 +65,15 @@ describe("the live page", () => {
     it(`draws a run that grows while it is open, ${width} pixels wide`, async () => {
       await open(width);
       await shows("waiting for the first measurement");
+      const end = await invented.begin();
       for (const job of [0, 1]) await invented.train(job, 0, 500);
       await shows("step 500 of 2,000");
+      await shows(/^running · about \d+ min left$/);
       const before = await inked("Loss", decoupled);
       assert.ok(before > 50, `${before} pixels`);
       for (const job of [0, 1]) await invented.train(job, 500, 2000);
-      await shows(/^complete/);
+      await end();
+      await shows(/^complete$/);
       await shows("step 2,000 of 2,000");
       for (const title of ["k-NN accuracy", "Unique at 0.25", "Unique at 0.5", "Used prototypes"]) {
         assert.ok((await inked(title, decoupled)) > 50, title);
@@ -93,6 +97,15 @@ describe("the live page", () => {
     await invented.train(1, 260, 300);
     await shows("step 300 of 2,000");
     assert.deepEqual(complaints, []);
+  });
+
+  it("says that a run was stopped and how to go on, and why an arm failed", async () => {
+    await open(390);
+    await invented.train(0, 0, 500);
+    await shows("stopped · go on with: npx mixhead resume demo");
+    const [job] = invented.run.jobs;
+    if (job !== undefined) await noteFailure(job, "the GPU's memory is full");
+    await shows("Failed: the GPU's memory is full");
   });
 
   it("says in words what goes wrong, and to which arm", async () => {

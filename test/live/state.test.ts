@@ -5,25 +5,30 @@ import type { Run } from "../../src/experiment/run-folder.ts";
 import { pointOf, runState, type Training } from "../../src/live/state.ts";
 
 const config = resolveConfig({ train: { steps: 1000, stop: 500 } });
-const now = 1_000_000_000;
+/** When the session began, and a moment before and after it. */
+const [before, began, after] = [1000, 2000, 3000];
 
-/** Trainings of the arms "a" and "b", a seed each; `of` gives their lines and when they changed. */
-function stateOf(of: { lines: MetricsLine[]; changed: number | null }[], ended: number | null = null) {
-  const arms = ["a", "b"].slice(0, of.length);
-  const jobs = arms.map((arm) => ({ arm, seed: 0, label: arm, config, folder: arm }));
+interface Files {
+  lines: MetricsLine[];
+  changed: number | null;
+  failure?: string;
+}
+
+/** Trainings of the arms "a" and "b", a seed each, with what their files hold. */
+function stateOf(files: Files[], session: number | null = began) {
+  const arms = ["a", "b"].slice(0, files.length);
+  const trainings: Training[] = files.map(({ lines, changed, failure = null }, index) => {
+    const arm = arms[index] ?? "";
+    return { job: { arm, seed: 0, label: arm, config, folder: arm }, lines, changed, failure };
+  });
   const run: Run = {
     name: "r",
     folder: "runs/r",
     seeds: [0],
     arms: new Map(arms.map((arm) => [arm, config])),
-    jobs,
+    jobs: trainings.map(({ job }) => job),
   };
-  const trainings: Training[] = of.map(({ lines, changed }, index) => {
-    const job = jobs[index];
-    assert.ok(job);
-    return { job, lines, changed };
-  });
-  return runState(run, trainings, { now, ended, unreadable: 0 });
+  return runState(run, trainings, { began: session, unreadable: 0 });
 }
 
 function evaluation(step: number, seconds: number): MetricsLine {
@@ -36,41 +41,44 @@ const training = (step: number) => ({ step, loss: 6, stepSeconds: 0.5 });
 describe("the state of a run", () => {
   it("is waiting, then running, then complete where the last step was evaluated", () => {
     assert.equal(stateOf([waiting]).state, "waiting");
-    assert.equal(stateOf([{ lines: [training(500)], changed: now }]).state, "running");
-    assert.equal(
-      stateOf([{ lines: [training(500), evaluation(500, 9)], changed: now - 1e6 }]).state,
-      "complete",
-    );
+    assert.equal(stateOf([{ lines: [training(500)], changed: after }]).state, "running");
+    const complete = { lines: [training(500), evaluation(500, 9)], changed: before };
+    assert.equal(stateOf([complete]).state, "complete");
+    assert.equal(stateOf([complete], null).state, "complete");
   });
 
-  it("is running while one arm is complete and another has not begun", () => {
-    const complete = { lines: [evaluation(500, 9)], changed: now };
+  it("is running while one arm is complete and another has not begun, or not gone on", () => {
+    const complete = { lines: [evaluation(500, 9)], changed: before };
     assert.equal(stateOf([complete, waiting]).state, "running");
+    const { state, arms } = stateOf([complete, { lines: [training(100)], changed: before }]);
+    assert.deepEqual([state, arms[1]?.state], ["running", "waiting"]);
   });
 
-  it("is stopped where a session has ended since the last measurement, and running where one was resumed", () => {
-    const lines = [training(100)];
-    assert.equal(stateOf([{ lines, changed: now - 5 }], now - 1).state, "stopped");
-    assert.equal(stateOf([{ lines, changed: now - 5 }], now - 9).state, "running");
+  it("is stopped as soon as nobody trains it", () => {
+    assert.equal(stateOf([{ lines: [training(100)], changed: after }], null).state, "stopped");
+    assert.equal(stateOf([waiting], null).state, "waiting");
   });
 
-  it("is quiet, not stopped, where nothing came for long: that may be a long evaluation", () => {
-    const { state, measured } = stateOf([{ lines: [training(100)], changed: now - 600_000 }]);
-    assert.equal(state, "quiet");
-    assert.equal(measured, now - 600_000);
+  it("says which arm failed and why; the others go on", () => {
+    const failed = { lines: [training(100)], changed: after, failure: "the GPU's memory is full" };
+    const running = stateOf([failed, { lines: [training(100)], changed: after }]);
+    assert.deepEqual([running.state, running.arms[0]?.state], ["running", "failed"]);
+    assert.deepEqual(running.arms[0]?.failures, ["the GPU's memory is full"]);
+    assert.equal(running.secondsLeft, 400 * 0.5);
+    assert.equal(stateOf([failed, { lines: [evaluation(500, 9)], changed: after }], null).state, "failed");
   });
 
   it("tells the time left by the steps' own time, later by the evaluations, these included", () => {
-    const young = stateOf([{ lines: [evaluation(0, 20), training(10)], changed: now }]);
+    const young = stateOf([{ lines: [evaluation(0, 20), training(10)], changed: after }]);
     assert.equal(young.secondsLeft, 490 * 0.5);
     const older = [evaluation(0, 20), evaluation(100, 100), training(200), evaluation(200, 180)];
-    assert.equal(stateOf([{ lines: older, changed: now }]).secondsLeft, 300 * 0.8);
+    assert.equal(stateOf([{ lines: older, changed: after }]).secondsLeft, 300 * 0.8);
   });
 
   it("shares the work that waits among the trainings under way", () => {
     const lines = [training(400)];
-    assert.equal(stateOf([{ lines, changed: now }, waiting]).secondsLeft, (100 + 500) * 0.5);
-    assert.equal(stateOf([{ lines, changed: now - 5 }, waiting], now).secondsLeft, null);
+    assert.equal(stateOf([{ lines, changed: after }, waiting]).secondsLeft, (100 + 500) * 0.5);
+    assert.equal(stateOf([{ lines, changed: after }, waiting], null).secondsLeft, null);
   });
 
   it("keeps an evaluation's loss and spread, which are of another batch, out of the training curves", () => {

@@ -26,6 +26,7 @@ from mixhead.worker.weights import load_encoder
 _STATISTICS = {"cifar10": cifar10, "cifar10-lt": cifar10, "fashion-mnist": fashion_mnist}
 
 _CONV_SMALL = """\
+from collections import OrderedDict
 import torch
 from torch import nn
 {importing}
@@ -33,7 +34,9 @@ layers, width = [], 3
 for channels, stride in ((16, 2), (32, 1), (64, 2), (128, 2)):
     layers += [nn.Conv2d(width, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
     width = channels
-encoder = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+encoder = nn.Sequential(
+    OrderedDict(layers=nn.Sequential(*layers), mean=nn.AdaptiveAvgPool2d(1), flat=nn.Flatten())
+)
 encoder.load_state_dict({reading})
 encoder.eval()"""
 
@@ -62,9 +65,6 @@ def export(checkpoint: Path, file: Path, config: Config) -> dict[str, object]:
     encoder, features = build_encoder(name)
     load_encoder(encoder, checkpoint, name)
     tensors = {key: tensor.contiguous() for key, tensor in encoder.state_dict().items()}
-    if name == "conv-small":
-        # Of a plain Sequential, which is all that it is.
-        tensors = {key.removeprefix("layers."): tensor for key, tensor in tensors.items()}
     _write(file, tensors)
     statistics = _STATISTICS.get(config.data.name, folder)
     return {

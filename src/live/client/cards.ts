@@ -1,38 +1,29 @@
 import { count, duration, percent } from "../../report/format.ts";
-import type { ArmState, RunState, State } from "../messages.ts";
+import type { ArmState, RunState } from "../messages.ts";
 import { byId, element, swatch } from "./dom.ts";
-
-const words: Record<State, string> = {
-  waiting: "waiting",
-  running: "running",
-  quiet: "no news",
-  stopped: "stopped",
-  complete: "complete",
-};
 
 /** The head of the page: the run's state and the time that is left. */
 export function showRun(run: RunState): void {
-  const silent = run.measured === null ? 0 : (Date.now() - run.measured) / 1000;
-  const state = {
-    ...words,
-    waiting: "waiting for the first measurement",
-    quiet: `no news for ${duration(silent)}: it evaluates, or was killed`,
-  }[run.state];
   const parts = [
-    state,
+    run.state === "waiting" ? "waiting for the first measurement" : run.state,
     run.secondsLeft === null ? null : `about ${duration(run.secondsLeft)} left`,
-    run.state === "stopped" ? `go on with: npx mixhead resume ${run.name}` : null,
+    ["stopped", "failed"].includes(run.state) ? `go on with: npx mixhead resume ${run.name}` : null,
   ];
   byId("state").replaceChildren(
     element("i", { class: `light ${run.state}` }),
     parts.filter((part) => part !== null).join(" · "),
   );
-  document.title = `${words[run.state]} · ${run.name} · mixhead`;
+  document.title = `${run.state} · ${run.name} · mixhead`;
 }
 
-/** What goes wrong or is easily misread, the gravest first. */
+/** What failed, what goes wrong and what is easily misread, the gravest first. */
 export function showWarnings(run: RunState, colors: ReadonlyMap<string, string>): void {
   const found = run.arms.flatMap(({ name, warnings }) => warnings.map((warning) => ({ name, ...warning })));
+  const failed = run.arms.flatMap(({ name, failures }) =>
+    failures.map((text) =>
+      element("li", { class: "failure" }, swatch(name, colors.get(name) ?? ""), ` Failed: ${text}`),
+    ),
+  );
   const items = found
     .sort((a, b) => Number(a.level === "note") - Number(b.level === "note"))
     .map(({ name, level, step, text }) =>
@@ -48,7 +39,7 @@ export function showWarnings(run: RunState, colors: ReadonlyMap<string, string>)
     const lines = run.unreadable === 1 ? "One line" : `${count(run.unreadable)} lines`;
     items.push(element("li", { class: "note" }, `${lines} of metrics.jsonl could not be read.`));
   }
-  byId("warnings").replaceChildren(...items);
+  byId("warnings").replaceChildren(...failed, ...items);
 }
 
 /** A card for each arm: where it is, and its newest figures. */
@@ -67,7 +58,7 @@ function card(arm: ArmState, untrained: number | null, color: string): HTMLEleme
   return element(
     "article",
     { class: "card", style: `--arm:${color}` },
-    element("h3", {}, swatch(arm.name, color), element("small", {}, words[arm.state])),
+    element("h3", {}, swatch(arm.name, color), element("small", {}, arm.state)),
     element("div", { class: "progress" }, element("i", { style: `width:${(100 * share).toFixed(1)}%` })),
     element("p", { class: "steps" }, `step ${count(arm.step)} of ${count(arm.steps)}${seeds}${left}`),
     element(

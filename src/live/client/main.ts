@@ -6,8 +6,6 @@ import { byId } from "./dom.ts";
 
 /** An answer that is no stream of events ends an EventSource for good: a new one is tried so often. */
 const RETRY_MS = 2000;
-/** How often the page says anew how long nothing was measured. */
-const REFRESH_MS = 10_000;
 
 let run: RunState | undefined;
 let points: Point[][] = [];
@@ -61,4 +59,3 @@ function draw(): void {
 }
 
 connect();
-setInterval(schedule, REFRESH_MS);

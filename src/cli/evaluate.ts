@@ -1,0 +1,112 @@
+import type { Command } from "commander";
+import { z } from "zod";
+import { UserError } from "../errors.ts";
+import { findTrained } from "../experiment/trained.ts";
+import { percent } from "../report/format.ts";
+import { aligned } from "../report/table.ts";
+import { dataDir } from "../setup/paths.ts";
+import { askPython } from "./ask-python.ts";
+import { wholeNumber } from "./whole-number.ts";
+
+interface Options {
+  arm?: string;
+  seed?: number;
+  json?: boolean;
+}
+
+const share = z.number().min(0).max(1);
+/** null: no test image is of the class or group. */
+const both = z.strictObject({ knn: share.nullable(), linear: share.nullable() });
+const figures = z.strictObject({
+  /** By k. */
+  knn: z.record(z.string(), share),
+  linear: share,
+  linearRate: z.number().positive(),
+  perClass: z.strictObject({ knn: z.array(share.nullable()), linear: z.array(share.nullable()) }),
+  groups: z.strictObject({ head: both, medium: both, tail: both }).optional(),
+});
+/** What `mixhead evaluate --json` prints. */
+const evaluation = figures.extend({
+  /** The same with a balanced version of a long-tailed training set as references. */
+  balanced: figures.optional(),
+});
+
+type Evaluation = z.infer<typeof evaluation>;
+
+const GROUPS = ["head", "medium", "tail"] as const;
+/** More classes than these are not listed. */
+const MOST_CLASSES = 20;
+
+/** `mixhead evaluate RUN|CHECKPOINT|WEIGHTS|FEATURES.npz`: k-NN, linear, per class, head, medium and tail. */
+export function evaluate(program: Command): void {
+  program
+    .command("evaluate")
+    .description("k-NN, linear, per class, head/medium/tail of frozen features")
+    .argument(
+      "<of>",
+      "a run, a checkpoint's folder, a state dict (.pt, .pth, .safetensors) with encoder.name=..., or an .npz with train_x, train_y, test_x, test_y",
+    )
+    .argument("[key=value...]", "settings over the run's, such as data.test=1000 or device=cpu")
+    .option("--arm <arm>", "of a run with several (default: decoupled, or the only one)")
+    .option("--seed <n>", "of a run with several (default: the first)", wholeNumber(0))
+    .option("--json", "print one JSON object and nothing else")
+    .action(carryOut);
+}
+
+async function carryOut(of: string, overrides: string[], options: Options): Promise<void> {
+  const { label, args } = of.endsWith(".npz")
+    ? featuresCall(of, overrides)
+    : await encoderCall(of, overrides, options);
+  const result = evaluation.parse(await askPython("mixhead.worker.evaluate", [...args, "--json"]));
+  process.stdout.write(`${options.json ? JSON.stringify(result) : `${label}\n\n${tables(result)}`}\n`);
+}
+
+function featuresCall(file: string, overrides: readonly string[]) {
+  if (overrides.length > 0)
+    throw new UserError(
+      `${file} holds features, for which there is nothing to set: leave out ${overrides[0]}`,
+    );
+  return { label: file, args: [file] };
+}
+
+async function encoderCall(of: string, overrides: readonly string[], choice: Options) {
+  const { label, path, config } = await findTrained(of, overrides, choice);
+  return {
+    label: `${label}: ${config.encoder.name} on ${config.data.name}`,
+    args: [path, "--config", JSON.stringify(config), "--data-dir", dataDir()],
+  };
+}
+
+/** The figures for people: by k, by group, by class; those with balanced references beside the others. */
+function tables({ balanced, ...own }: Evaluation): string {
+  const columns = balanced === undefined ? [own] : [own, balanced];
+  const row = (name: string, ...values: (number | null | undefined)[]) => [
+    name,
+    ...values.map((value) => percent(value ?? Number.NaN, 1)),
+  ];
+  const references = balanced === undefined ? [] : [["references", "long-tailed", "balanced"]];
+  const whole = [
+    ...references,
+    ...Object.keys(own.knn).map((k) => row(`k-NN, k = ${k}`, ...columns.map(({ knn }) => knn[k]))),
+    row("linear", ...columns.map(({ linear }) => linear)),
+  ];
+  const heading = [
+    "",
+    "k-NN",
+    "linear",
+    ...(balanced === undefined ? [] : ["k-NN, balanced", "linear, balanced"]),
+  ];
+  const groups = GROUPS.map((group) =>
+    row(group, ...columns.flatMap((one) => [one.groups?.[group].knn, one.groups?.[group].linear])),
+  );
+  const classes = own.perClass.knn.map((_, label) =>
+    row(`class ${label}`, ...columns.flatMap(({ perClass: { knn, linear } }) => [knn[label], linear[label]])),
+  );
+  return [
+    aligned(whole),
+    ...(own.groups === undefined ? [] : [aligned([heading, ...groups])]),
+    classes.length > MOST_CLASSES
+      ? `${classes.length} classes: --json lists them`
+      : aligned([heading, ...classes]),
+  ].join("\n\n");
+}

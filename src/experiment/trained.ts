@@ -1,0 +1,107 @@
+import { existsSync, statSync } from "node:fs";
+import { readdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { resolveConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import { runsDir } from "../setup/paths.ts";
+import { type Job, type Run, readRun } from "./run-folder.ts";
+
+/** A trained encoder, and what it was trained with. */
+export interface Trained {
+  /** What people call it: "demo, decoupled, step 500", or the file's name. */
+  label: string;
+  /** A checkpoint's folder, or a file of weights. */
+  path: string;
+  config: Config;
+}
+
+/** Which of a run's trainings is meant, where there are several. */
+export interface Choice {
+  arm?: string | undefined;
+  seed?: number | undefined;
+}
+
+/**
+ * Finds the encoder that a person names: a run (its newest checkpoint), a checkpoint's folder, or a
+ * file of weights, for which `overrides` say at least `encoder.name`.
+ *
+ * Of a run with several arms it is `choice.arm`, or the decoupled one; of several seeds the first.
+ * Unlike a resume it only reads, so the run may be under way.
+ *
+ * @throws UserError where there is no such thing, or the choice is not clear.
+ */
+export async function findTrained(
+  of: string,
+  overrides: readonly string[],
+  choice: Choice = {},
+): Promise<Trained> {
+  const name = runName(of);
+  if (name !== null) {
+    const job = chooseJob(await readRun(name), choice);
+    const checkpoint = await newestCheckpoint(job);
+    return trained(name, job, checkpoint, overrides);
+  }
+  if (!existsSync(of)) throw new UserError(`${of} is neither a run under runs/ nor a checkpoint nor a file`);
+  const owner = statSync(of).isDirectory() ? await ownerOf(resolve(of)) : null;
+  if (owner !== null) return trained(owner.run.name, owner.job, of, overrides);
+  if (!overrides.some((override) => override.startsWith("encoder.name="))) {
+    throw new UserError(
+      `${of} does not say what its encoder is: add encoder.name=NAME, such as encoder.name=resnet18-32, and data.name where it is not cifar10`,
+    );
+  }
+  return { label: basename(of), path: of, config: resolveConfig({}, overrides) };
+}
+
+/** The run that is named, as NAME or as a path to it; null where it is something else. */
+function runName(of: string): string | null {
+  const byPath = resolve(of);
+  const folder = dirname(byPath) === runsDir() ? byPath : join(runsDir(), of);
+  return dirname(folder) === runsDir() && existsSync(join(folder, "config.yaml")) ? basename(folder) : null;
+}
+
+function chooseJob(run: Run, { arm, seed }: Choice): Job {
+  const names = [...run.arms.keys()];
+  const [only] = names.length === 1 ? names : names.filter((name) => name === "decoupled");
+  const chosen = arm ?? only;
+  if (chosen === undefined)
+    throw new UserError(`${run.name} has the arms ${names.join(", ")}: choose with --arm`);
+  if (!run.arms.has(chosen))
+    throw new UserError(`${run.name} has no arm ${chosen}; it has ${names.join(", ")}`);
+  const job = run.jobs.find((one) => one.arm === chosen && one.seed === (seed ?? run.seeds[0]));
+  if (job === undefined)
+    throw new UserError(`${run.name} has no seed ${seed}; it has ${run.seeds.join(", ")}`);
+  return job;
+}
+
+async function newestCheckpoint(job: Job): Promise<string> {
+  const folder = join(job.folder, "checkpoints");
+  const names = existsSync(folder) ? await readdir(folder) : [];
+  const newest = names
+    .filter((name) => /^step-\d+$/.test(name))
+    .sort()
+    .at(-1);
+  if (newest === undefined) throw new UserError(`${job.label} has no checkpoint yet: ${folder} is empty`);
+  return join(folder, newest);
+}
+
+/** The run that a checkpoint's folder belongs to: RUN/ARM/checkpoints/STEP, or RUN/ARM/seed-N/checkpoints/STEP. */
+async function ownerOf(checkpoint: string): Promise<{ run: Run; job: Job } | null> {
+  const training = dirname(dirname(checkpoint));
+  for (const folder of [dirname(training), dirname(dirname(training))]) {
+    if (!existsSync(join(folder, "config.yaml"))) continue;
+    const run = await readRun(basename(folder), dirname(folder));
+    const job = run.jobs.find((one) => resolve(one.folder) === training);
+    if (job !== undefined) return { run, job };
+  }
+  return null;
+}
+
+function trained(run: string, job: Job, path: string, overrides: readonly string[]): Trained {
+  const step = Number(/^step-(\d+)$/.exec(basename(path))?.[1]);
+  return {
+    label: [run, job.label, ...(Number.isNaN(step) ? [] : [`step ${step}`])].join(", "),
+    path,
+    config: resolveConfig(job.config, overrides, `runs/${run}`),
+  };
+}
