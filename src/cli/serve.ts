@@ -2,6 +2,7 @@ import { join, relative } from "node:path";
 import type { Command } from "commander";
 import { openBackend } from "../backend/backend.ts";
 import { resolveConfig } from "../config/load.ts";
+import { openKeys } from "../serve/keys.ts";
 import { ownerEnded } from "../serve/owner.ts";
 import { MixtureServer } from "../serve/server.ts";
 import { readSettings, type Settings } from "../serve/settings.ts";
@@ -10,6 +11,7 @@ import { runsDir } from "../setup/paths.ts";
 
 interface Options {
   endpoint?: string;
+  keys?: string;
   state?: string;
   owned?: boolean;
   json?: boolean;
@@ -23,6 +25,10 @@ export function serve(program: Command): void {
     .argument("[config]", "a YAML file; without one, K and D come from each run's first hello")
     .argument("[key=value...]", "settings over it, such as plugin.variance=0.05")
     .option("--endpoint <endpoint>", "ipc://PATH or tcp://HOST:PORT (default: a private socket)")
+    .option(
+      "--keys <folder>",
+      "the keys (CURVE) of a server that other machines can reach; made there at first",
+    )
     .option(
       "--state <folder>",
       "where mixtures are kept at the end, and taken up again (default: runs/serve-TIME)",
@@ -51,6 +57,7 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
     settings,
     endpoint: options.endpoint ?? bridge.endpoint,
     deadline: bridge.deadline,
+    ...(options.keys !== undefined && { security: await openKeys(options.keys) }),
     ...(stateDir !== undefined && { stateDir }),
     log: options.owned ? () => {} : log,
   });

@@ -1,5 +1,6 @@
 import { RejectError } from "../bridge/errors.ts";
 import type { Hello, Room } from "../bridge/room.ts";
+import type { Security } from "../bridge/security.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import { MixtureRoom } from "./room.ts";
 import { readMixture, saveMixture } from "./saved.ts";
@@ -11,6 +12,8 @@ const MAX_NAME = 60;
 export interface MixtureServerOptions {
   settings: Settings;
   endpoint: string;
+  /** Keys, without which nobody beyond this machine is served. */
+  security?: Security;
   /** Seconds that any wait may take. */
   deadline: number;
   /** Where mixtures are kept from one server to the next; none are where it is left out. */
@@ -30,9 +33,11 @@ export class MixtureServer {
   /** @throws UserError where the endpoint cannot be used. */
   static async start(options: MixtureServerOptions): Promise<MixtureServer> {
     const server = new MixtureServer(options);
+    const { endpoint, deadline, security } = options;
     server.bridge = await BridgeServer.start({
-      endpoint: options.endpoint,
-      deadline: options.deadline,
+      endpoint,
+      deadline,
+      ...(security && { security }),
       open: (hello) => server.open(hello),
     });
     return server;

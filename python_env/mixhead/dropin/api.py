@@ -29,7 +29,8 @@ def attach(
     endpoint: `ipc://PATH` or `tcp://HOST:PORT` of a `mixhead serve`; else the environment's MIXHEAD_ENDPOINT.
     config: the settings of a configuration file that concern the plugin, as a dict ("plugin", "targets",
         "seed", "train", "backend", "bridge", and "run", a name by which a run can be gone on with); or such
-        a file's path. With "targets" the plugin's answers carry target rows, for `mixhead.losses`.
+        a file's path, for the plugin that is started. In a dict, "targets" asks for target rows too, which
+        `mixhead.targets()` gives to `mixhead.losses`.
 
     The plugin is found or started at the first use. A mixture that is attached already begins anew.
     """

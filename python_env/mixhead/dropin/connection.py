@@ -93,6 +93,7 @@ class Connection:
     def _lead(self, state: State | None) -> str:
         endpoint, run = self._settings.endpoint, self._settings.run_name()
         if endpoint is None:
+            self._ranks.must_share_a_host()
             self._plugin = start_plugin(self._settings.arguments)
             endpoint = self._plugin.endpoint
         self._join(endpoint, run, None if state is None else state.start)
@@ -125,6 +126,7 @@ class Connection:
             dim=dim,
             deadline=self._settings.deadline,
             config=self._settings.wish,
+            keys=self._settings.keys,
         )
         try:
             with self._last_words():

@@ -43,6 +43,15 @@ class Ranks:
         store.set(f"{key}/{self.rank}", "")
         self._wait(store, f"{key}/{self.world - 1}", f"rank {self.world - 1} has not done the same")
 
+    def must_share_a_host(self) -> None:
+        """Raises RuntimeError where torchrun says that there are ranks on other machines."""
+        if int(os.environ.get("LOCAL_WORLD_SIZE", self.world)) < self.world:
+            raise RuntimeError(
+                "the ranks run on several machines and need a plugin that all of them reach: start "
+                "`mixhead serve --endpoint tcp://HOST:PORT --keys FOLDER`, and set MIXHEAD_ENDPOINT, and "
+                "MIXHEAD_KEYS to FOLDER/client.json, for every rank"
+            )
+
     def _store(self) -> dist.Store:
         return dist.PrefixStore("mixhead", dist.distributed_c10d._get_default_store())
 

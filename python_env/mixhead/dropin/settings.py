@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mixhead.bridge import Keys
+
 #: Settings that belong to one mixture travel to the plugin wherever it is; the others are the plugin's own.
 _OF_A_MIXTURE = ("seed", "plugin", "targets", "train")
 _OF_THE_PLUGIN = ("backend", "bridge")
@@ -27,6 +29,7 @@ class Settings:
     arguments: tuple[str, ...] = ()  # of the plugin that is started: a configuration file, settings
     deadline: float = 60.0  # seconds
     targets: bool = False
+    keys: Keys | None = None  # of a plugin on another machine
 
     @staticmethod
     def of(
@@ -60,6 +63,7 @@ class Settings:
             arguments=tuple(arguments),
             deadline=float(deadline),
             targets="targets" in config,
+            keys=_read_keys(bridge.get("keys") or os.environ.get("MIXHEAD_KEYS")),
         )
 
     def run_name(self) -> str:
@@ -76,3 +80,19 @@ def _from_file(endpoint: str | None, file: Path) -> Settings:
     if not file.is_file():
         raise FileNotFoundError(f"attach: there is no configuration file {file}")
     return Settings(arguments=(str(file.resolve()),))
+
+
+def _read_keys(file: str | os.PathLike[str] | None) -> Keys | None:
+    """The keys that `mixhead serve --keys FOLDER` has written to FOLDER/client.json."""
+    if file is None or file == "":
+        return None
+    try:
+        keys = Keys(**json.loads(Path(file).read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(
+            f"the keys in {file} cannot be read ({error}): "
+            "give the client.json that `mixhead serve --keys FOLDER` makes"
+        ) from error
+    if not all(isinstance(key, str) and len(key) == 40 for key in (keys.server, keys.public, keys.secret)):
+        raise ValueError(f"the keys in {file} are none: each is 40 characters of Z85")
+    return keys

@@ -1,0 +1,93 @@
+import assert from "node:assert/strict";
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { text } from "node:stream/consumers";
+import { fileURLToPath } from "node:url";
+import { RawRank } from "../bridge/raw-rank.ts";
+
+const root = fileURLToPath(new URL("../../", import.meta.url));
+const PLUGIN = ["--import", join(root, "register.mjs"), join(root, "src/cli/plugin.ts"), "serve"];
+
+describe("mixhead serve", () => {
+  let folder: string;
+  let serving: ChildProcessWithoutNullStreams | undefined;
+
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+  });
+  afterEach(async () => {
+    serving?.kill("SIGKILL");
+    await rm(folder, { recursive: true });
+  });
+
+  function start(...args: string[]): ChildProcessWithoutNullStreams {
+    const child = spawn(process.execPath, [...PLUGIN, ...args], {
+      cwd: folder,
+      stdio: ["pipe", "pipe", "pipe"],
+    });
+    serving = child;
+    return child;
+  }
+
+  async function firstLine(stream: NodeJS.ReadableStream): Promise<string> {
+    const [chunk] = await once(stream, "data");
+    return String(chunk);
+  }
+
+  it("says where it listens, keeps its mixtures on SIGTERM, and goes on with them", async () => {
+    const first = start("--json", "--state", "kept", "backend=wasm", "plugin.components=16");
+    const { endpoint } = JSON.parse(await firstLine(first.stdout));
+    const rank = new RawRank(endpoint, "one");
+    await rank.hello({ run: "r", components: 16, dim: 2 });
+    await rank.receive();
+    await rank.embeddings(0, [[1, 0]]);
+    assert.equal((await rank.receive()).header.type, "targets");
+    first.kill("SIGTERM");
+    assert.equal((await rank.receive()).header.type, "bye");
+    rank.close();
+    const [status] = await once(first, "exit");
+    assert.equal(status, 0);
+    assert.deepEqual(await readdir(join(folder, "kept")), ["r@default.safetensors"]);
+
+    const second = start("--state", "kept", "backend=wasm");
+    const said = await firstLine(second.stdout);
+    assert.match(
+      said,
+      /^listening on ipc:.*\nmixtures are kept in kept when it is stopped\nscripts find it by MIXHEAD_ENDPOINT=ipc:/,
+    );
+    const again = new RawRank(/MIXHEAD_ENDPOINT=(\S+)/.exec(said)?.[1] ?? "", "two");
+    await again.hello({ run: "r", components: 16, dim: 2 });
+    const { header } = await again.receive();
+    assert.ok(header.type === "welcome" && header.step === 1);
+    again.close();
+  });
+
+  it("ends with 2 and a sentence where it cannot serve", async () => {
+    const ends = async (pattern: RegExp, ...args: string[]) => {
+      const child = start(...args);
+      const [[status], said] = await Promise.all([once(child, "exit"), text(child.stderr)]);
+      assert.equal(status, 2);
+      assert.match(said, pattern);
+    };
+    await writeFile(join(folder, "bad.yaml"), "plugin: {components: -1}\n");
+    await ends(/^mixhead: bad\.yaml: plugin\.components is -1/, "bad.yaml", "backend=wasm");
+    await ends(
+      /can be reached from other machines: give keys/,
+      "--endpoint",
+      "tcp://0.0.0.0:0",
+      "backend=wasm",
+    );
+  });
+
+  it("ends where its owner's end of the pipe is closed, and keeps nothing", async () => {
+    const child = start("--owned", "--json", "backend=wasm");
+    await firstLine(child.stdout);
+    child.stdin.end();
+    const [status] = await once(child, "exit");
+    assert.equal(status, 0);
+    assert.deepEqual(await readdir(folder), []);
+  });
+});

@@ -1,0 +1,219 @@
+import assert from "node:assert/strict";
+import { subscribe } from "node:diagnostics_channel";
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { openBackend } from "../../src/backend/backend.ts";
+import type { Message } from "../../src/bridge/codec.ts";
+import { openKeys } from "../../src/serve/keys.ts";
+import { MixtureServer } from "../../src/serve/server.ts";
+import { Status } from "../../src/serve/status.ts";
+import { RawRank } from "../bridge/raw-rank.ts";
+
+const K = 16;
+const D = 4;
+let generations = 0;
+
+/** Rows of unit length that a number decides. */
+function rows(seed: number, n = 6): number[][] {
+  return Array.from({ length: n }, (_, i) => {
+    const row = Array.from({ length: D }, (_, j) => Math.sin(seed * 31 + i * 7 + j * 3));
+    const length = Math.hypot(...row);
+    return row.map((x) => x / length);
+  });
+}
+
+describe("a server of mixtures", () => {
+  let folder: string;
+  let server: MixtureServer;
+  const ranks: RawRank[] = [];
+
+  before(() => openBackend("wasm"));
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+    await start();
+  });
+  afterEach(async () => {
+    for (const rank of ranks.splice(0)) rank.close();
+    await server.stop();
+    await rm(folder, { recursive: true });
+  });
+
+  async function start(): Promise<void> {
+    const settings = { given: {}, source: "settings" };
+    const stateDir = join(folder, "state");
+    server = await MixtureServer.start({ settings, endpoint: "auto", deadline: 5, stateDir, log: () => {} });
+  }
+
+  async function join_(run: string, mixture = "default", config = ""): Promise<[RawRank, Message]> {
+    const rank = new RawRank(server.endpoint, `g${generations++}`);
+    ranks.push(rank);
+    await rank.hello({ run, mixture, components: K, dim: D, config });
+    return [rank, await rank.receive()];
+  }
+
+  async function step(rank: RawRank, step: number): Promise<Message> {
+    await rank.embeddings(step, rows(step));
+    return rank.receive();
+  }
+
+  it("keeps runs and mixtures apart, side by side", async () => {
+    const [one, welcome] = await join_("a");
+    const [two] = await join_("a", "other");
+    const [three] = await join_("b");
+    assert.deepEqual(welcome.tensors.prototypes?.shape, [K, D]);
+    await step(one, 0);
+    await step(one, 1);
+    const late = await step(two, 0);
+    const alone = await step(three, 0);
+    assert.deepEqual(late.tensors.rows, alone.tensors.rows);
+    assert.deepEqual(
+      server.mixtures.map(({ title, steps }) => [title, steps]),
+      [
+        ['run "a"', 2],
+        ['run "a", mixture "other"', 1],
+        ['run "b"', 1],
+      ],
+    );
+  });
+
+  it("answers with prototypes and what a script may log, and with targets only where they are asked for", async () => {
+    const [plain] = await join_("plain");
+    const [asking] = await join_("asking", "default", '{"targets":{}}');
+    const { header, tensors } = await step(plain, 0);
+    assert.deepEqual(Object.keys(tensors), ["rows"]);
+    assert.ok(header.type === "targets" && (header.scalars.used ?? 0) > 0 && "entropy" in header.scalars);
+    const answer = await step(asking, 0);
+    assert.deepEqual(Object.keys(answer.tensors), ["rows", "targets"]);
+    assert.deepEqual(answer.tensors.rows, tensors.rows);
+    while (server.mixtures[0]?.scalars["unique.0.5"] === undefined) {
+      await sleep(10);
+      await step(plain, server.mixtures[0]?.steps ?? 0);
+    }
+  });
+
+  it("keeps mixtures when it is stopped, and goes on with them, bit for bit", async () => {
+    const [unbroken] = await join_("unbroken");
+    const [broken] = await join_("a/../b c");
+    for (let at = 0; at < 3; at++) {
+      await step(unbroken, at);
+      await step(broken, at);
+    }
+    const expected = await step(unbroken, 3);
+    await server.stop();
+    assert.equal((await broken.receive()).header.type, "bye");
+    assert.deepEqual((await readdir(join(folder, "state"))).sort(), [
+      "a%2F..%2Fb%20c@default.safetensors",
+      "unbroken@default.safetensors",
+    ]);
+    await start();
+    const [again, { header }] = await join_("a/../b c");
+    assert.ok(header.type === "welcome" && header.step === 3);
+    const answer = await step(again, 3);
+    assert.deepEqual(answer.tensors.rows, expected.tensors.rows);
+  });
+
+  it("answers a step that is under way before it says goodbye", async () => {
+    const slow = fileURLToPath(new URL("slow.ts", import.meta.url));
+    const [rank] = await join_("a", "default", JSON.stringify({ plugin: { kind: slow } }));
+    const begun = new Promise((resolve) => subscribe("slow step", resolve));
+    await rank.embeddings(0, rows(0));
+    await begun;
+    await server.stop();
+    assert.equal((await rank.receive()).header.type, "targets");
+    assert.equal((await rank.receive()).header.type, "bye");
+    assert.deepEqual(await readdir(join(folder, "state")), ["a@default.safetensors"]);
+  });
+
+  it("forgets a run that says goodbye, and keeps one that is lost", async () => {
+    const [leaving] = await join_("leaving");
+    const [lost] = await join_("lost");
+    await step(leaving, 0);
+    await step(lost, 0);
+    await leaving.send({ type: "bye", generation: leaving.generation, reason: "" });
+    lost.close();
+    while (server.mixtures.length > 1) await sleep(10);
+    const [, fresh] = await join_("leaving");
+    assert.ok(fresh.header.type === "welcome" && fresh.header.step === 0);
+    let back: Message;
+    do {
+      await sleep(50);
+      [, back] = await join_("lost");
+    } while (back.header.type === "reject" && back.header.code === "busy");
+    assert.ok(back.header.type === "welcome" && back.header.step === 1);
+  });
+
+  it("begins anew from prototypes alone, and refuses a state that does not fit", async () => {
+    const [rank] = await join_("a");
+    await step(rank, 0);
+    const { generation } = rank;
+    const load = (n: number) => {
+      const data = Float32Array.from({ length: n * D }, (_, i) => (i % D === 0 ? 1 : 0));
+      const tensors = { prototypes: { dtype: "float32" as const, shape: [n, D], data } };
+      return rank.send({ type: "load", generation, step: 0 }, tensors);
+    };
+    await load(3);
+    const refused = await rank.receive();
+    assert.ok(refused.header.type === "reject" && refused.header.code === "state");
+    assert.match(refused.header.message, /a start of 3 x 4 prototypes does not fit a mixture of 16 x 4/);
+    await load(K);
+    const { header, tensors } = await rank.receive();
+    assert.ok(header.type === "welcome" && header.step === 0);
+    assert.deepEqual([...(tensors.prototypes?.data.slice(0, 5) ?? [])], [1, 0, 0, 0, 1]);
+    assert.equal((await step(rank, 0)).header.type, "targets");
+  });
+
+  it("refuses a start where the run has begun from another, and names that are too long", async () => {
+    const [rank] = await join_("a");
+    await step(rank, 0);
+    rank.close();
+    const data = new Float32Array(K * D).fill(1);
+    const other = new RawRank(server.endpoint, "other");
+    ranks.push(other);
+    let answer: Message;
+    do {
+      await sleep(50);
+      const header = { type: "hello", version: 1, run: "a", mixture: "default", rank: 0, world: 1 } as const;
+      await other.send(
+        { ...header, components: K, dim: D, generation: "other", start: "hash", config: "" },
+        { prototypes: { dtype: "float32", shape: [K, D], data } },
+      );
+      answer = await other.receive();
+    } while (answer.header.type === "reject" && answer.header.code === "busy");
+    assert.ok(answer.header.type === "reject" && answer.header.code === "state");
+    assert.match(answer.header.message, /began from other prototypes and has taken 1 steps/);
+    const [, long] = await join_("x".repeat(61));
+    assert.ok(long.header.type === "reject");
+    assert.match(long.header.message, /at most 60 characters/);
+  });
+
+  it("tells how fast its mixtures go, those that do", async () => {
+    const status = new Status();
+    const [rank] = await join_("a");
+    await join_("idle");
+    assert.deepEqual(status.lines(server.mixtures, 0), []);
+    await step(rank, 0);
+    await step(rank, 1);
+    const [line, ...more] = status.lines(server.mixtures, 500);
+    assert.deepEqual(more, []);
+    assert.match(line ?? "", /^run "a": step 2, 4\.0 steps\/s, used 0\.\d\d, unique \.5 /);
+  });
+});
+
+describe("the keys of a server", () => {
+  it("are made once, for this user's eyes, and refused where they are damaged", async () => {
+    const folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+    const keys = await openKeys(join(folder, "keys"));
+    assert.deepEqual(await openKeys(join(folder, "keys")), keys);
+    assert.equal(keys.serverKeys.secretKey.length, 40);
+    for (const name of ["server.json", "client.json"]) {
+      assert.equal((await stat(join(folder, "keys", name))).mode & 0o777, 0o600);
+    }
+    await rm(join(folder, "keys", "server.json"));
+    await writeFile(join(folder, "keys", "server.json"), "{}");
+    await assert.rejects(openKeys(join(folder, "keys")), /server\.json holds no keys/);
+    await rm(folder, { recursive: true });
+  });
+});
