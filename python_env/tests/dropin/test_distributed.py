@@ -1,5 +1,6 @@
 """Two ranks: one mixture of the whole batch, the same prototypes everywhere, and one end for all."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,8 +10,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import zmq
 
-from mixhead.dropin.ranks import ranks
+import mixhead
+from mixhead.bridge import DeadlinePassed
+from mixhead.dropin.plugin_process import PluginProcess
+from mixhead.dropin.ranks import Ranks, ranks
+from mixhead.dropin.registry import mixture
+
+from .heads import IN, lightly_head, with_teacher
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,3 +80,44 @@ def test_torchrun_without_a_process_group_is_told_in_a_sentence(monkeypatch: pyt
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RuntimeError, match=r"call torch\.distributed\.init_process_group"):
         ranks(60)
+
+
+def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plugin = PluginProcess(
+        ("--endpoint", "tcp://127.0.0.1:0", "--keys", str(tmp_path / "keys"), "backend=wasm")
+    )
+    config = {"bridge": {"deadline": 3}}
+    monkeypatch.setenv("MIXHEAD_KEYS", str(tmp_path / "keys" / "client.json"))
+    mixhead.attach(plugin.endpoint, config)
+    student, teacher = with_teacher(lightly_head())
+    teacher(torch.randn(4, IN))
+    student(torch.randn(4, IN))
+    assert mixture("default").save()[1].step == 1
+
+    public, secret = (key.decode() for key in zmq.curve_keypair())
+    stranger = {
+        **json.loads((tmp_path / "keys" / "client.json").read_text()),
+        "public": public,
+        "secret": secret,
+    }
+    (tmp_path / "stranger.json").write_text(json.dumps(stranger))
+    for keys in ("", str(tmp_path / "stranger.json")):
+        monkeypatch.setenv("MIXHEAD_KEYS", keys)
+        mixhead.attach(plugin.endpoint, config, "other")
+        with pytest.raises(DeadlinePassed, match="its keys"):
+            lightly_head(name="other")(torch.randn(2, IN))
+    plugin.stop()
+
+
+def test_keys_that_cannot_be_read_and_ranks_that_cannot_reach_the_plugin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for content in ("", "{}", '{"server": "short", "public": "short", "secret": "short"}'):
+        (tmp_path / "keys.json").write_text(content)
+        with pytest.raises(ValueError, match=r"the keys in .*keys.json"):
+            mixhead.attach(config={"bridge": {"keys": str(tmp_path / "keys.json")}})
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    with pytest.raises(
+        RuntimeError, match=r"several machines.*mixhead serve --endpoint tcp://HOST:PORT --keys"
+    ):
+        Ranks(0, 2, 60).must_share_a_host()
