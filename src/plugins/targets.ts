@@ -45,9 +45,10 @@ export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): 
       if (from === "responsibility" && balance === "none") return responsibilities.clone();
       const divisor = from === "similarity" ? temperature(clock) : 1;
       return tf.tidy(() => {
-        const scores = from === "similarity" ? similarities(h, plugin) : logarithms(responsibilities);
-        if (centering) return centering.of(scores, divisor);
-        const logits: tf.Tensor2D = tf.div(scores, divisor);
+        const scores = (over: number) =>
+          from === "similarity" ? similarities(tf.div(h, over), plugin) : logarithms(responsibilities);
+        if (centering) return centering.of(scores(1), divisor);
+        const logits = scores(divisor);
         return balance === "sinkhorn" ? sinkhorn(logits) : tf.softmax(logits);
       });
     },

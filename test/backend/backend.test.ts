@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { fileURLToPath } from "node:url";
 import { backends } from "./available.ts";
 
@@ -39,5 +40,20 @@ describe("openBackend", function () {
     assert.deepEqual(open("tensorflow", ...withoutTfjsNode).lines, [
       "UserError backend tensorflow does not load: tfjs-node is not installed; run npm start, which sets it up, or choose backend=wasm",
     ]);
+  });
+
+  const { missing } = backends.find(({ name }) => name === "tensorflow") ?? {};
+  const skipped = missing === undefined ? "" : ` (skipped: ${missing})`;
+  it(`keeps its memory whole when signals interrupt a product${skipped}`, async function () {
+    if (missing !== undefined) this.skip();
+    const child = spawn(process.execPath, ["--import", path("../../register.mjs"), path("under-signals.ts")]);
+    let printed = "";
+    child.stdout.on("data", (chunk) => {
+      printed += chunk;
+    });
+    const signals = setInterval(() => printed !== "" && child.kill("SIGWINCH"), 1);
+    const [code, signal] = await once(child, "exit");
+    clearInterval(signals);
+    assert.deepEqual([code, signal, printed], [0, null, "ready\nunharmed\n"]);
   });
 });

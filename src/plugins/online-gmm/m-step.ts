@@ -19,16 +19,20 @@ export function accumulate(
   estimated: EstimatedVariance | undefined,
 ): Components {
   const { forgotten, gain, taken } = forgetting(w);
-  const shares: tf.Tensor2D = tf.transpose(r);
   const kept = (x: tf.Tensor2D): tf.Tensor2D => tf.sub(x, tf.mul(forgotten, x));
   const update = (x: tf.Tensor2D, statistic: tf.Tensor2D): tf.Tensor2D =>
-    tf.add(kept(x), tf.mul(gain, tf.matMul(shares, statistic)));
+    tf.add(kept(x), tf.mul(gain, sumsOver(r, statistic)));
   return {
     ...old,
     counts: tf.add(kept(old.counts), taken),
     sums: update(old.sums, h),
     squares: old.squares && estimated && update(old.squares, estimated.square(h)),
   };
+}
+
+/** sum_i r_ik x_i (R x Q). What is transposed is N x Q and Q x R: r itself is the largest of all. */
+function sumsOver(r: tf.Tensor2D, x: tf.Tensor2D): tf.Tensor2D {
+  return tf.transpose(tf.matMul<tf.Tensor2D>(tf.transpose(x), r));
 }
 
 /**
