@@ -1,32 +1,57 @@
 import { relative } from "node:path";
-import { carryOutRun } from "../experiment/run.ts";
+import type { MetricsHook } from "../experiment/hooks.ts";
+import { carryOutRun, type RunEvents, type RunOptions } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import { writeReport } from "../experiment/run-report.ts";
-import { summarise, writeSummary } from "../experiment/summary.ts";
+import { type Summary, summarise, writeSummary } from "../experiment/summary.ts";
+import { differencesAndFailures } from "../report/differences.ts";
 import { comparisonTable } from "../report/table.ts";
 import { LiveView } from "./live-view.ts";
 
+export interface CarryOutOptions extends Pick<RunOptions, "open"> {
+  /** Ends at a checkpoint, as the first Ctrl-C does. */
+  signal?: AbortSignal | undefined;
+  /** Shows nothing and prints no table. */
+  quiet?: boolean | undefined;
+  hooks?: readonly MetricsHook[] | undefined;
+}
+
 /**
  * Trains what is left of a run while it shows it, then writes summary.json and report.html and
- * prints the table. The first Ctrl-C ends at a checkpoint, the second one at once.
+ * prints the table. The first Ctrl-C ends at a checkpoint, the second one at once. Where some
+ * trainings failed the process's exit status is 1.
+ *
+ * @throws RunError "interrupted"; the first failure where every training failed.
  */
-export async function carryOut(run: Run): Promise<void> {
-  const view = new LiveView();
+export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise<Summary> {
+  const { signal, quiet = false, hooks = [], open } = options;
+  const view = quiet ? null : new LiveView();
   const abort = new AbortController();
+  const stop = () => abort.abort();
   const interrupt = () => {
     if (abort.signal.aborted) process.exit(1);
-    view.note("ends after a checkpoint; Ctrl-C again ends at once");
-    abort.abort();
+    view?.note("ends after a checkpoint; Ctrl-C again ends at once");
+    stop();
   };
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
+  signal?.addEventListener("abort", stop);
+  if (signal?.aborted) stop();
   try {
-    await carryOutRun(run, view, abort.signal);
+    await carryOutRun(run, { events: view ?? silent, signal: abort.signal, hooks, ...(open && { open }) });
   } finally {
-    view.close();
+    view?.close();
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    signal?.removeEventListener("abort", stop);
   }
   const summary = await summarise(run);
   await writeSummary(run, summary);
   const page = await writeReport(run, summary);
-  process.stdout.write(`${comparisonTable(summary)}\n\n${relative("", page)}\n`);
+  if (!quiet) {
+    const parts = [comparisonTable(summary), differencesAndFailures(summary), relative("", page)];
+    process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
+  }
+  if (summary.failures !== undefined) process.exitCode = 1;
+  return summary;
 }
+
+const silent: RunEvents = { note() {}, started() {}, progress() {}, ended() {} };

@@ -3,7 +3,7 @@ import { type Command, InvalidArgumentError } from "commander";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { openRun } from "../experiment/run-folder.ts";
+import { openRun, seedsFrom } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
 
 interface Options {
@@ -44,16 +44,6 @@ function nameArms(files: string[], configs: Config[]): Map<string, Config> {
     arms.set(name, config);
   });
   return arms;
-}
-
-function seedsFrom(configs: Config[], count: number): number[] {
-  const [first, ...others] = configs.map((config) => config.seed);
-  if (first === undefined || others.some((seed) => seed !== first)) {
-    throw new UserError(
-      "the arms have different seeds, so they cannot be compared: add seed=0, which holds for every arm",
-    );
-  }
-  return Array.from({ length: count }, (_, index) => first + index);
 }
 
 function wholeNumber(text: string): number {

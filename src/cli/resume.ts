@@ -8,5 +8,7 @@ export function resume(program: Command): void {
     .command("resume")
     .description("go on where the last checkpoint of a run is")
     .argument("<run>", "a name under runs/")
-    .action(async (name: string) => carryOut(await readRun(name)));
+    .action(async (name: string) => {
+      await carryOut(await readRun(name));
+    });
 }

@@ -2,14 +2,14 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { BatchError, RejectError } from "../bridge/errors.ts";
 import type { Command } from "../bridge/protocol.ts";
-import type { Answer, Batch, RankResult, Room, Welcome } from "../bridge/room.ts";
-import { RunError } from "../errors.ts";
+import type { Answer, Batch, RankResult, Room, Rows, Welcome } from "../bridge/room.ts";
+import { RunError, sentence, UserError } from "../errors.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { type Checkpoint, commitCheckpoint } from "./checkpoint.ts";
 import { measure, readEvaluation, saveEvaluation } from "./evaluation.ts";
-import { type MetricsLine, MetricsLog } from "./metrics-log.ts";
-import type { Mixture } from "./mixture.ts";
+import type { MetricsHook } from "./hooks.ts";
+import { type MetricsLine, MetricsLog, metricsLine } from "./metrics-log.ts";
 import type { Job } from "./run-folder.ts";
 import { trainingScalars } from "./training-clock.ts";
 
@@ -22,9 +22,40 @@ export interface ArmOutcome {
   complete: boolean;
 }
 
+/** What stands between a rank's embeddings and its targets: a Mixture, or a loop of the user's. */
+export interface Answerer {
+  step(rows: Rows, clock: Clock): Promise<StepAnswer>;
+  /** The prototypes, K x D. */
+  prototypes(): Promise<Rows>;
+  state(): Promise<NamedTensors>;
+  /** @throws UserError, and changes nothing, where the state does not fit. */
+  load(state: NamedTensors): void;
+  dispose(): void;
+}
+
+export interface StepAnswer extends Pick<Answer, "rows" | "targets"> {
+  /** For the metrics. */
+  scalars: Record<string, number>;
+  /** Values of the clock that take the place of the schedules'. */
+  clock?: Record<string, number>;
+}
+
 /** What happens while an arm trains, for whoever watches. */
 export interface ArmEvents {
+  /** Its worker is there: training and evaluation begin. */
+  began(): void;
   progress(steps: number, line: MetricsLine): void;
+}
+
+export interface ArmOptions {
+  job: Job;
+  /** Null in a joint arm, whose rank makes its targets itself. */
+  answerer: Answerer | null;
+  dataDir: string;
+  resumed: Checkpoint | null;
+  events: ArmEvents;
+  /** Hear of every line that is written to metrics.jsonl. */
+  hooks: readonly MetricsHook[];
 }
 
 /**
@@ -44,19 +75,20 @@ export class Arm implements Room {
   private stopping = false;
   private resumedSeconds: number;
   private started = 0;
+  private readonly job: Job;
+  private readonly answerer: Answerer | null;
+  private readonly resumed: Checkpoint | null;
 
-  constructor(
-    private readonly job: Job,
-    private readonly mixture: Mixture | null,
-    private readonly dataDir: string,
-    private readonly resumed: Checkpoint | null,
-    private readonly events: ArmEvents,
-  ) {
+  constructor(private readonly options: ArmOptions) {
+    const { job, answerer, resumed } = options;
+    this.job = job;
+    this.answerer = answerer;
+    this.resumed = resumed;
     this.components = job.config.plugin.components;
     this.dim = job.config.head.dim;
     this.log = new MetricsLog(join(job.folder, "metrics.jsonl"));
     this.checkpoints = join(job.folder, "checkpoints");
-    this.scalarsAt = trainingScalars(job.config);
+    this.scalarsAt = trainingScalars(job.config, job.values?.schedules);
     this.steps = resumed?.clock.step ?? 0;
     this.resumedSeconds = resumed?.clock.seconds ?? 0;
     this.done = new Promise((resolve, reject) => {
@@ -68,7 +100,7 @@ export class Arm implements Room {
   async prepare(): Promise<void> {
     await mkdir(this.checkpoints, { recursive: true });
     await this.log.cutTo(this.resumed?.clock.metricsBytes ?? 0);
-    if (this.resumed !== null) this.mixture?.load(this.resumed.mixture);
+    if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
   }
 
   /** Asks for a checkpoint and an end after the step that is under way. */
@@ -83,34 +115,51 @@ export class Arm implements Room {
 
   async welcome(): Promise<Welcome> {
     this.started = performance.now();
+    this.options.events.began();
     return {
       step: this.steps,
       config: JSON.stringify({
         config: this.job.config,
-        dataDir: this.dataDir,
+        dataDir: this.options.dataDir,
         checkpointDir: this.checkpoints,
         resume: this.resumed?.path ?? null,
       }),
       commands: this.steps === 0 ? ["evaluate"] : [],
-      ...(this.mixture === null ? {} : { prototypes: await this.mixture.prototypes() }),
+      ...(this.answerer && { prototypes: await this.answerer.prototypes() }),
     };
   }
 
   async step(batch: Batch): Promise<Answer> {
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
-    const scalars = this.scalarsAt(clock);
     const [measured = {}] = batch.scalars;
-    let answer: Answer = { scalars, commands: [] };
-    let pluginScalars: Record<string, number> = {};
-    if (this.mixture !== null) {
-      if (batch.rows === undefined) throw new BatchError("shape", "this arm's mixture needs embeddings");
-      const { rows, targets, scalars: noted } = await this.mixture.step(batch.rows, clock);
-      answer = { ...answer, rows, ...(targets && { targets }) };
-      pluginScalars = noted;
-    }
+    const { rows, targets, scalars, clock: own } = await this.answer(batch, clock);
     this.steps = batch.step + 1;
-    await this.noteTraining(measured, pluginScalars);
-    return { ...answer, commands: this.commandsAfter(this.steps) };
+    await this.noteTraining(measured, scalars);
+    return {
+      scalars: { ...this.scalarsAt(clock), ...own },
+      commands: this.commandsAfter(this.steps),
+      ...(rows && { rows }),
+      ...(targets && { targets }),
+    };
+  }
+
+  /** Where the plugin fails, this training fails with its sentence, not with what the rank makes of it. */
+  private async answer({ rows }: Batch, clock: Clock): Promise<StepAnswer> {
+    if (this.answerer === null) return { scalars: {} };
+    if (rows === undefined) throw new BatchError("shape", "this arm's mixture needs embeddings");
+    try {
+      const answer = await this.answerer.step(rows, clock);
+      const taken = Object.keys(answer.scalars).find((name) => Object.hasOwn(metricsLine.shape, name));
+      if (taken === undefined) return answer;
+      throw new UserError(
+        `step ${clock.step}: "${taken}" is a measure of the run: call the scalar otherwise`,
+      );
+    } catch (error) {
+      this.fail(
+        error instanceof UserError ? error : new RunError("bad-batch", sentence(error), { cause: error }),
+      );
+      throw error;
+    }
   }
 
   async result(result: RankResult): Promise<void> {
@@ -125,7 +174,7 @@ export class Arm implements Room {
   }
 
   async state(): Promise<NamedTensors> {
-    return (await this.mixture?.state()) ?? {};
+    return (await this.answerer?.state()) ?? {};
   }
 
   async load(): Promise<void> {
@@ -133,13 +182,11 @@ export class Arm implements Room {
   }
 
   lost(_rank: number, why: string): void {
-    this.fail(
-      new RunError("peer-lost", `${this.job.label}: the worker was lost at step ${this.steps}: ${why}`),
-    );
+    this.fail(new RunError("peer-lost", `the worker was lost at step ${this.steps}: ${why}`));
   }
 
   left(_rank: number, reason: string): void {
-    if (reason !== "") this.fail(new RunError("worker-failed", `${this.job.label}: ${reason}`));
+    if (reason !== "") this.fail(new RunError("worker-failed", reason));
   }
 
   private get lastStep(): number {
@@ -165,17 +212,22 @@ export class Arm implements Room {
     measured: Record<string, number>,
     plugin: Record<string, number>,
   ): Promise<void> {
-    const line: MetricsLine = { step: this.steps, ...measured, ...plugin };
-    if (this.steps % LOG_EVERY === 0) await this.log.append(line);
-    this.events.progress(this.steps, line);
+    const line: MetricsLine = { ...plugin, ...measured, step: this.steps };
+    if (this.steps % LOG_EVERY === 0) await this.write(line);
+    this.options.events.progress(this.steps, line);
   }
 
   private async noteEvaluation(result: RankResult): Promise<void> {
-    const evaluation = readEvaluation(result, await this.mixture?.prototypes());
+    const evaluation = readEvaluation(result, await this.answerer?.prototypes());
     const line = { ...(await measure(evaluation)), seconds: this.seconds };
     await saveEvaluation(this.job.folder, evaluation);
+    await this.write(line);
+    this.options.events.progress(this.steps, line);
+  }
+
+  private async write(line: MetricsLine): Promise<void> {
     await this.log.append(line);
-    this.events.progress(this.steps, line);
+    for (const hook of this.options.hooks) hook(this.job, line);
   }
 
   private async takeCheckpoint(result: RankResult): Promise<void> {

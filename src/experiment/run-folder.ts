@@ -8,6 +8,9 @@ import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { runsDir } from "../setup/paths.ts";
+import { checkFree } from "./lock.ts";
+import { readMetrics } from "./metrics-log.ts";
+import { missingValues, type Values } from "./values.ts";
 
 /** One training: an arm with one seed. */
 export interface Job {
@@ -16,6 +19,8 @@ export interface Job {
   /** What people call it: the arm, with the seed where there are several. */
   label: string;
   config: Config;
+  /** The functions that the configuration only names. */
+  values?: Values;
   /** Where its metrics and checkpoints are. */
   folder: string;
 }
@@ -35,9 +40,13 @@ const runFile = z.strictObject({
 });
 
 const nameRule = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+/** An arm is a folder too; a sweep calls it by its settings, "components=256 retention=0.9". */
+const armRule = /^[A-Za-z0-9][A-Za-z0-9._=+, -]*$/;
 
 /**
- * Opens `runs/NAME` for these arms: a new folder, or the one that is there where it has the same configuration.
+ * Opens `runs/NAME` for these arms: a new folder, or the one that is there where it has the same
+ * configuration. Where nothing has been measured in it yet, another configuration replaces it.
+ * `values`: by arm, the functions that the configurations only name.
  *
  * @throws UserError where the folder belongs to another configuration and `force` is not given.
  */
@@ -46,19 +55,23 @@ export async function openRun(
   arms: ReadonlyMap<string, Config>,
   seeds: number[],
   force = false,
+  values: ReadonlyMap<string, Values> = new Map(),
 ): Promise<Run> {
   checkName(name);
+  for (const [arm, config] of arms) checkArm(arm, config, values.get(arm));
   const folder = join(runsDir(), name);
   if (force) await removeRun(folder);
-  const run = describeRun(name, folder, arms, seeds);
+  const run = describeRun(name, folder, arms, seeds, values);
   if (existsSync(folder)) {
-    const difference = firstDifference(await readRun(name), run);
-    if (difference !== null) {
+    const old = await readRun(name);
+    const difference = firstDifference(old, run);
+    if (difference === null) return run;
+    if (await hasMeasurements(old)) {
       throw new UserError(
         `runs/${name} exists with another configuration (${difference}): give another --name, or --force to replace it`,
       );
     }
-    return run;
+    await removeRun(folder);
   }
   for (const job of run.jobs) await mkdir(join(job.folder, "checkpoints"), { recursive: true });
   const settings = { seeds, arms: Object.fromEntries(arms) };
@@ -66,10 +79,10 @@ export async function openRun(
   return run;
 }
 
-/** Reads `runs/NAME` back. @throws UserError where it is no run. */
-export async function readRun(name: string): Promise<Run> {
+/** Reads `runs/NAME` back; `parent` is where runs/ is. @throws UserError where it is no run. */
+export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   checkName(name);
-  const folder = join(runsDir(), name);
+  const folder = join(parent, name);
   const file = join(folder, "config.yaml");
   if (!existsSync(file)) throw new UserError(`runs/${name} is not a run: it has no config.yaml`);
   const parsed = runFile.safeParse(parseYaml(await readFile(file, "utf8"), file));
@@ -80,15 +93,36 @@ export async function readRun(name: string): Promise<Run> {
   return describeRun(name, folder, new Map(arms), parsed.data.seeds);
 }
 
-function describeRun(name: string, folder: string, arms: ReadonlyMap<string, Config>, seeds: number[]): Run {
+/** The seeds of a run: the one that all arms have, and the following. @throws UserError where they differ. */
+export function seedsFrom(configs: readonly Config[], count: number): number[] {
+  const [first, ...others] = configs.map((config) => config.seed);
+  if (first === undefined || others.some((seed) => seed !== first)) {
+    throw new UserError(
+      "the arms have different seeds, so they cannot be compared: add seed=0, which holds for every arm",
+    );
+  }
+  return Array.from({ length: count }, (_, index) => first + index);
+}
+
+function describeRun(
+  name: string,
+  folder: string,
+  arms: ReadonlyMap<string, Config>,
+  seeds: number[],
+  values: ReadonlyMap<string, Values> = new Map(),
+): Run {
   const jobs = seeds.flatMap((seed) =>
-    [...arms].map(([arm, config]) => ({
-      arm,
-      seed,
-      label: seeds.length === 1 ? arm : `${arm} (seed ${seed})`,
-      config: { ...config, seed },
-      folder: seeds.length === 1 ? join(folder, arm) : join(folder, arm, `seed-${seed}`),
-    })),
+    [...arms].map(([arm, config]): Job => {
+      const own = values.get(arm);
+      return {
+        arm,
+        seed,
+        label: seeds.length === 1 ? arm : `${arm} (seed ${seed})`,
+        config: { ...config, seed },
+        ...(own && { values: own }),
+        folder: seeds.length === 1 ? join(folder, arm) : join(folder, arm, `seed-${seed}`),
+      };
+    }),
   );
   return { name, folder, seeds, arms: new Map(arms), jobs };
 }
@@ -101,9 +135,27 @@ function checkName(name: string): void {
   }
 }
 
-/** Only a folder that is a run is removed. */
+function checkArm(arm: string, config: Config, values: Values | undefined): void {
+  if (!armRule.test(arm) || arm.length > 100) {
+    throw new UserError(
+      `"${arm}" cannot name an arm; allowed: letters, digits, spaces and . _ = + , -, at most 100 in all`,
+    );
+  }
+  const [missing] = missingValues(config, values);
+  if (missing !== undefined) {
+    throw new UserError(`${arm}: ${missing} is a function, which only an experiment file can give`);
+  }
+}
+
+async function hasMeasurements({ jobs }: Run): Promise<boolean> {
+  const lines = await Promise.all(jobs.map(({ folder }) => readMetrics(join(folder, "metrics.jsonl"))));
+  return lines.flat().length > 0;
+}
+
+/** Only a folder that is a run is removed, and none that is being trained. */
 async function removeRun(folder: string): Promise<void> {
   if (!existsSync(folder)) return;
+  await checkFree(folder);
   if (!existsSync(join(folder, "config.yaml"))) {
     throw new UserError(`${folder} is not a run (it has no config.yaml), so --force does not remove it`);
   }

@@ -21,7 +21,9 @@ export async function writeReport(run: Run, summary: Summary): Promise<string> {
 
 /** All that the page shows, read from the run's folder. */
 export async function reportData(run: Run, figures: Summary): Promise<ReportData> {
-  const arms = await Promise.all([...run.arms.keys()].map((arm) => armRecord(run, arm)));
+  const arms = await Promise.all(
+    Object.entries(figures.arms).map(([arm, { seeds }]) => armRecord(run, arm, seeds)),
+  );
   const sessions = await readSessions(run.folder);
   return {
     title: run.name,
@@ -34,8 +36,9 @@ export async function reportData(run: Run, figures: Summary): Promise<ReportData
   };
 }
 
-async function armRecord(run: Run, arm: string): Promise<ArmRecord> {
-  const jobs = run.jobs.filter((job) => job.arm === arm);
+/** `seeds`: those whose training has not failed. */
+async function armRecord(run: Run, arm: string, seeds: number[]): Promise<ArmRecord> {
+  const jobs = run.jobs.filter((job) => job.arm === arm && seeds.includes(job.seed));
   const [first] = jobs;
   if (first === undefined) throw new RunError("internal", `${run.name} has no arm ${arm}`);
   const tensors = await loadEvaluation(first.folder);

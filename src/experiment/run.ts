@@ -2,18 +2,22 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { openBackend } from "../backend/backend.ts";
 import { RejectError } from "../bridge/errors.ts";
-import { PythonControl } from "../bridge/launch.ts";
+import { PythonControl, type Worker, type WorkerExit } from "../bridge/launch.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import type { Config } from "../config/schema.ts";
-import { RunError, UserError } from "../errors.ts";
+import { RunError, sentence, UserError } from "../errors.ts";
 import { dataDir } from "../setup/paths.ts";
 import { pythonPath } from "../setup/python.ts";
-import { Arm, type ArmOutcome } from "./arm.ts";
+import { type Answerer, Arm, type ArmOutcome } from "./arm.ts";
 import { type Checkpoint, latestCheckpoint } from "./checkpoint.ts";
+import { forgetFailure, noteFailure } from "./failure.ts";
+import type { MetricsHook } from "./hooks.ts";
+import { lockRun } from "./lock.ts";
 import type { MetricsLine } from "./metrics-log.ts";
 import { Mixture } from "./mixture.ts";
 import type { Job, Run } from "./run-folder.ts";
-import { noteSession, readSessions } from "./sessions.ts";
+import { readSessions, SessionLog } from "./sessions.ts";
+import { missingValues } from "./values.ts";
 
 /** What happens during a run, for whoever watches. */
 export interface RunEvents {
@@ -23,78 +27,117 @@ export interface RunEvents {
   ended(job: Job, outcome: ArmOutcome | Error): void;
 }
 
+export interface RunOptions {
+  events: RunEvents;
+  /** When it aborts, every training takes a checkpoint after the step under way and ends. */
+  signal: AbortSignal;
+  /** Hear of every line that is written to a training's metrics.jsonl. */
+  hooks?: readonly MetricsHook[];
+  /** Makes what answers a training's steps; the mixture of its configuration, where it is left out. */
+  open?: (job: Job) => Promise<Answerer | null>;
+}
+
 interface Pending {
   job: Job;
   checkpoint: Checkpoint | null;
 }
 
 /**
- * Trains what is still to be trained of a run: each job's worker in Python, its mixture here, as
- * many side by side as there are cores (one where there is a GPU). When `signal` aborts, every
- * training takes a checkpoint after the step under way and ends.
+ * Trains what is still to be trained of a run: each job's worker in Python, its mixture here, side by
+ * side where there are cores or GPUs. One that fails leaves its sentence in its folder and does not
+ * stop the others.
  *
- * @throws RunError when all have ended: the first failure, or "interrupted".
+ * @throws RunError "interrupted" where `signal` aborted; the first failure where every training failed.
  */
-export async function carryOutRun(run: Run, events: RunEvents, signal: AbortSignal): Promise<void> {
-  const pending = await whatIsLeft(run);
-  if (pending.length === 0) return;
+export async function carryOutRun(run: Run, options: RunOptions): Promise<void> {
   await openBackend(
     agreed(run, "backend", (config) => config.backend),
-    (line) => events.note(line),
+    (line) => options.events.note(line),
   );
-  const arms = new Map<string, Arm>();
-  const server = await BridgeServer.start({
-    endpoint: agreed(run, "bridge.endpoint", (config) => config.bridge.endpoint),
-    deadline: agreed(run, "bridge.deadline", (config) => config.bridge.deadline),
-    open: async ({ run: label }) => {
-      const arm = arms.get(label);
-      if (arm === undefined) throw new RejectError("unknown", `no training here is called ${label}`);
-      return arm;
-    },
-  });
+  const pending = await whatIsLeft(run);
+  if (pending.length === 0) {
+    options.events.note(`runs/${run.name} is complete with this configuration: nothing is trained again`);
+    return;
+  }
+  checkValues(run, pending);
+  const free = await lockRun(run.folder);
   try {
-    const python = await PythonControl.start({ python: pythonPath() });
+    const arms = new Map<string, Arm>();
+    const server = await BridgeServer.start({
+      endpoint: agreed(run, "bridge.endpoint", (config) => config.bridge.endpoint),
+      deadline: agreed(run, "bridge.deadline", (config) => config.bridge.deadline),
+      open: async ({ run: label }) => {
+        const arm = arms.get(label);
+        if (arm === undefined) throw new RejectError("unknown", `no training here is called ${label}`);
+        return arm;
+      },
+    });
     try {
-      const found = await python.preflight();
-      const cuda = run.jobs.some(({ config }) => config.device !== "cpu") && found.cuda;
-      const [earlier] = await readSessions(run.folder);
-      const sideBySide = cuda ? 1 : Math.min(pending.length, availableParallelism());
-      const threads = earlier?.threads ?? Math.max(1, Math.floor(availableParallelism() / sideBySide));
-      const started = new Date();
-      const train = (item: Pending) => trainOne(item, { arms, server, python, threads, events, signal });
-      const outcomes = await inTurns(pending, sideBySide, train, signal);
-      await noteSession(run.folder, {
-        started: started.toISOString(),
-        seconds: (Date.now() - started.getTime()) / 1000,
-        threads,
-        versions: found.versions,
-      });
-      raise(run, outcomes);
+      const python = await PythonControl.start({ python: pythonPath() });
+      try {
+        await trainAll(run, pending, { ...options, arms, server, python });
+      } finally {
+        await python.close();
+      }
     } finally {
-      await python.close();
+      await server.close();
     }
   } finally {
-    await server.close();
+    await free();
   }
 }
 
-interface Surroundings {
+interface Surroundings extends RunOptions {
   arms: Map<string, Arm>;
   server: BridgeServer;
   python: PythonControl;
-  threads: number;
-  events: RunEvents;
-  signal: AbortSignal;
+}
+
+async function trainAll(run: Run, pending: Pending[], around: Surroundings): Promise<void> {
+  const { python, signal } = around;
+  const found = await python.preflight();
+  const places = placesFor(run, found.cuda ? found.devices.length - 1 : 0).slice(0, pending.length);
+  const [earlier] = await readSessions(run.folder);
+  const threads = earlier?.threads ?? Math.max(1, Math.floor(availableParallelism() / places.length));
+  const session = await SessionLog.begin(run.folder, { threads, versions: found.versions });
+  const outcomes = await inTurns(pending, places, signal, (item, place) =>
+    trainOne(item, { OMP_NUM_THREADS: String(threads), ...place }, session, around),
+  );
+  session.tick();
+  const failures = outcomes.filter((outcome) => outcome instanceof Error);
+  const stopped = outcomes.some((outcome) => !(outcome instanceof Error) && !outcome.complete);
+  if (stopped || outcomes.length < pending.length) {
+    throw new RunError("interrupted", `stopped at a checkpoint; go on with: npx mixhead resume ${run.name}`);
+  }
+  if (failures[0] !== undefined && failures.length === run.jobs.length) throw failures[0];
 }
 
 /** One training from its checkpoint to its end; the outcome is an Error where it failed. */
-async function trainOne({ job, checkpoint }: Pending, around: Surroundings): Promise<ArmOutcome | Error> {
-  const { arms, server, python, threads, events, signal } = around;
-  let mixture: Mixture | null = null;
+async function trainOne(
+  { job, checkpoint }: Pending,
+  env: Record<string, string>,
+  session: SessionLog,
+  around: Surroundings,
+): Promise<ArmOutcome | Error> {
+  const { arms, server, python, events, signal, hooks = [], open = openMixture } = around;
+  let answerer: Answerer | null = null;
+  let worker: Worker | null = null;
   try {
-    mixture = await openMixture(job.config);
-    const arm = new Arm(job, mixture, dataDir(), checkpoint, {
-      progress: (steps, line) => events.progress(job, steps, line),
+    await forgetFailure(job);
+    answerer = await open(job);
+    const arm = new Arm({
+      job,
+      answerer,
+      dataDir: dataDir(),
+      resumed: checkpoint,
+      hooks,
+      events: {
+        began: () => session.tick(),
+        progress: (steps, line) => {
+          if (line.knn !== undefined) session.tick();
+          events.progress(job, steps, line);
+        },
+      },
     });
     await arm.prepare();
     arms.set(job.label, arm);
@@ -102,39 +145,74 @@ async function trainOne({ job, checkpoint }: Pending, around: Surroundings): Pro
     signal.addEventListener("abort", stop);
     if (signal.aborted) stop();
     events.started(job, checkpoint?.clock.step ?? 0, lastStep(job));
-    const worker = await python.launch({
+    worker = await python.launch({
       endpoint: server.endpoint,
       run: job.label,
       mixture: "default",
       rank: 0,
       world: 1,
       deadline: job.config.bridge.deadline,
-      env: { OMP_NUM_THREADS: String(threads) },
+      env,
       log: join(job.folder, "worker.log"),
     });
-    worker.exited.then(({ error }) => {
-      arm.fail(
-        new RunError("worker-failed", `${job.label}: ${error || "its worker ended before its last step"}`),
-      );
-    });
+    void worker.exited.then(({ error }) =>
+      arm.fail(new RunError("worker-failed", error || "its worker ended before its last step")),
+    );
     const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
     await worker.exited;
     events.ended(job, outcome);
     return outcome;
   } catch (error) {
-    const failure = error instanceof Error ? error : new RunError("internal", String(error));
+    const exit = await worker?.stop();
+    const failure = reasonOf(error, exit);
+    await noteFailure(job, sentence(failure));
     events.ended(job, failure);
-    return failure;
+    return labelled(job.label, failure);
   } finally {
-    mixture?.dispose();
+    answerer?.dispose();
     server.drop(job.label, "default", "");
   }
 }
 
-async function openMixture(config: Config): Promise<Mixture | null> {
+/** A worker that is lost has ended, mostly: how it did says more than that it is not there. */
+function reasonOf(error: unknown, exit: WorkerExit | undefined): Error {
+  const failure = error instanceof Error ? error : new RunError("internal", String(error));
+  const lost = failure instanceof RunError && failure.code === "peer-lost";
+  if (!lost || exit === undefined || exit.error === "" || exit.signal === "SIGTERM") return failure;
+  return new RunError("worker-failed", exit.error, { cause: failure });
+}
+
+function labelled(label: string, failure: Error): Error {
+  const said = `${label}: ${failure.message}`;
+  if (failure instanceof UserError) return new UserError(said, { cause: failure });
+  const code = failure instanceof RunError ? failure.code : "internal";
+  return new RunError(code, said, { cause: failure });
+}
+
+async function openMixture({ config, values }: Job): Promise<Mixture | null> {
   if (config.prototypes === "joint") return null;
   const plugin = config.prototypes === "frozen" ? { ...config.plugin, kind: "frozen" } : config.plugin;
-  return Mixture.open({ plugin, targets: config.targets }, { dim: config.head.dim, seed: config.seed });
+  const { dim } = config.head;
+  return Mixture.open({ plugin, targets: config.targets }, { dim, seed: config.seed, values });
+}
+
+/** Where trainings can go on at once: what each adds to its worker's environment. A GPU each, or else a core. */
+function placesFor(run: Run, gpus: number): Record<string, string>[] {
+  if (gpus === 0 || run.jobs.every(({ config }) => config.device === "cpu")) {
+    return Array.from({ length: availableParallelism() }, () => ({}));
+  }
+  const visible = process.env.CUDA_VISIBLE_DEVICES?.split(",");
+  return Array.from({ length: gpus }, (_, gpu) => ({ CUDA_VISIBLE_DEVICES: visible?.[gpu] ?? String(gpu) }));
+}
+
+function checkValues({ name }: Run, pending: Pending[]): void {
+  for (const { job } of pending) {
+    const [missing] = missingValues(job.config, job.values);
+    if (missing === undefined) continue;
+    throw new UserError(
+      `runs/${name} goes on only from the experiment file that began it, since ${missing} of ${job.arm} is a function: run that file again`,
+    );
+  }
 }
 
 async function whatIsLeft(run: Run): Promise<Pending[]> {
@@ -162,28 +240,20 @@ function agreed<T>(run: Run, name: string, of: (config: Config) => T): T {
   return first;
 }
 
-/** Works on `items` in order, so many at once; what was not begun when `signal` aborts is left. */
-async function inTurns<T, R>(
-  items: T[],
-  atOnce: number,
-  work: (item: T) => Promise<R>,
+/** Works on `items` in order, one at each place at a time; what was not begun when `signal` aborts is left. */
+async function inTurns<T, P, R>(
+  items: readonly T[],
+  places: readonly P[],
   signal: AbortSignal,
+  work: (item: T, place: P) => Promise<R>,
 ): Promise<R[]> {
   const waiting = [...items];
   const results: R[] = [];
-  const hand = async () => {
+  const workAt = async (place: P) => {
     for (let item = waiting.shift(); item !== undefined && !signal.aborted; item = waiting.shift()) {
-      results.push(await work(item));
+      results.push(await work(item, place));
     }
   };
-  await Promise.all(Array.from({ length: atOnce }, hand));
+  await Promise.all(places.map(workAt));
   return results;
-}
-
-function raise(run: Run, outcomes: (ArmOutcome | Error)[]): void {
-  const failure = outcomes.find((outcome) => outcome instanceof Error);
-  if (failure !== undefined) throw failure;
-  if (outcomes.some((outcome) => !(outcome instanceof Error) && !outcome.complete)) {
-    throw new RunError("interrupted", `stopped at a checkpoint; go on with: npx mixhead resume ${run.name}`);
-  }
 }

@@ -1,48 +1,85 @@
 import { execFileSync } from "node:child_process";
+import { appendFileSync } from "node:fs";
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { packageRoot } from "../setup/paths.ts";
 
 /**
- * sessions.jsonl of a run: a line for each time that somebody trained at it, with what repeating it
- * needs beside the configuration.
+ * sessions.jsonl of a run: a line for each time that somebody began to train at it, with what
+ * repeating it needs beside the configuration, and lines with the seconds that it has taken so far.
+ * It is only appended to, so that a process that is killed loses nothing of it.
  */
-const sessionLine = z.strictObject({
+const beginning = z.strictObject({
   started: z.string(),
-  /** Seconds of training and evaluation, without set-up. */
-  seconds: z.number().nonnegative(),
   /** Threads of each worker: the order of sums, and with it the last bits, depends on them. */
   threads: z.int().positive(),
   versions: z.record(z.string(), z.string()),
 });
-export type Session = z.infer<typeof sessionLine>;
+const soFar = z.strictObject({ started: z.string(), seconds: z.number().nonnegative() });
+
+export type Session = z.infer<typeof beginning> & {
+  /** Of training and evaluation, without set-up. */
+  seconds: number;
+};
 
 const FILE = "sessions.jsonl";
 
-export async function noteSession(
-  folder: string,
-  session: Omit<Session, "versions"> & { versions: Record<string, string> },
-): Promise<void> {
-  const versions = {
-    ...session.versions,
-    node: process.version,
-    platform: `${process.platform}-${process.arch}`,
-    git: gitRevision(),
-  };
-  await appendFile(join(folder, FILE), `${JSON.stringify({ ...session, versions })}\n`);
+/** The session under way; its clock runs from the first call of `tick`. */
+export class SessionLog {
+  private from: number | undefined;
+  private constructor(
+    private readonly path: string,
+    private readonly started: string,
+  ) {}
+
+  static async begin(
+    folder: string,
+    { threads, versions }: { threads: number; versions: Record<string, string> },
+  ): Promise<SessionLog> {
+    const path = join(folder, FILE);
+    const started = new Date().toISOString();
+    const all = {
+      ...versions,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+      git: gitRevision(),
+    };
+    const earlier = await readFile(path, "utf8").catch(() => "");
+    const gap = earlier === "" || earlier.endsWith("\n") ? "" : "\n"; // a crash has cut the last line off
+    await appendFile(path, `${gap}${JSON.stringify({ started, threads, versions: all })}\n`);
+    return new SessionLog(path, started);
+  }
+
+  /** Notes how long the session has lasted. */
+  tick(): void {
+    this.from ??= performance.now();
+    const seconds = (performance.now() - this.from) / 1000;
+    appendFileSync(this.path, `${JSON.stringify({ started: this.started, seconds })}\n`);
+  }
 }
 
 /** The sessions so far; a line that was cut off by a crash is passed over. */
 export async function readSessions(folder: string): Promise<Session[]> {
   const text = await readFile(join(folder, FILE), "utf8").catch(() => "");
-  return text.split("\n").flatMap((line) => {
-    try {
-      return [sessionLine.parse(JSON.parse(line))];
-    } catch {
-      return [];
-    }
-  });
+  const sessions = new Map<string, Session>();
+  for (const line of text.split("\n")) {
+    const value = parseJson(line);
+    const begun = beginning.safeParse(value).data;
+    if (begun !== undefined) sessions.set(begun.started, { ...begun, seconds: 0 });
+    const ticked = soFar.safeParse(value).data;
+    const session = sessions.get(ticked?.started ?? "");
+    if (session !== undefined && ticked !== undefined) session.seconds = ticked.seconds;
+  }
+  return [...sessions.values()];
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function gitRevision(): string {

@@ -18,6 +18,13 @@ export interface ArmFigures {
 export interface Figures {
   untrained: { knn: number };
   arms: Record<string, ArmFigures>;
+  /** Paired over seeds: each arm less the first one. */
+  differences?: {
+    arms: [string, string];
+    seeds: number[];
+    knn: { mean: number; interval: [number, number]; p: number };
+  }[];
+  failures?: { arm: string; seed: number; error: string }[];
   seconds: number;
 }
 

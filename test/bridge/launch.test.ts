@@ -95,6 +95,14 @@ describe("launching Python workers", function () {
     await again.close();
   });
 
+  it("stops a worker that has just died: its end is still told", async () => {
+    const control = await PythonControl.start({ python: PYTHON });
+    const worker = await control.launch(options);
+    process.kill(worker.pid, "SIGKILL");
+    assert.equal((await worker.stop()).signal, "SIGKILL");
+    await control.close();
+  });
+
   it("notices when the control process is killed, whose workers end with it", async () => {
     const control = await PythonControl.start({ python: PYTHON });
     const [pid = 0] = descendants().filter((each) => !before.includes(each));

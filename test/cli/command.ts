@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
 import { packageRoot } from "../../src/setup/paths.ts";
@@ -46,6 +46,17 @@ export class CommandLine {
       stdout: this.stdout,
       stderr: this.stderr,
     }));
+  }
+
+  /** The process ids of its workers. */
+  workers(): number[] {
+    const all = execFileSync("ps", ["-eo", "pid=,ppid=,args="], { encoding: "utf8" }).split("\n");
+    const rows = all.map((line) => line.trim().split(/\s+/));
+    const below = (parent: number): string[][] =>
+      rows.filter((row) => Number(row[1]) === parent).flatMap((row) => [row, ...below(Number(row[0]))]);
+    return below(this.process.pid ?? -1)
+      .filter((row) => row.includes("mixhead.worker.launch") && row.includes("work"))
+      .map(([pid]) => Number(pid));
   }
 
   /** Resolves as soon as standard error matches. */

@@ -101,11 +101,7 @@ describe("mixhead compare", function () {
       "killed",
     ]);
     await command.says(/step 4/);
-    const workers = execFileSync("pgrep", ["-f", "mixhead.worker.*--run=decoupled"], { encoding: "utf8" });
-    for (const pid of workers.trim().split("\n")) {
-      if (execFileSync("ps", ["-o", "args=", "-p", pid], { encoding: "utf8" }).includes("--run=decoupled"))
-        process.kill(Number(pid), "SIGKILL");
-    }
+    for (const pid of command.workers()) process.kill(pid, "SIGKILL");
     const { status, stderr } = await command.finished;
     assert.equal(status, 1);
     assert.match(stderr, /mixhead: decoupled: .*SIGKILL/);

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { commitCheckpoint, latestCheckpoint } from "../../src/experiment/checkpoint.ts";
+import { lockRun } from "../../src/experiment/lock.ts";
 import { evaluationsOf, MetricsLog, readMetrics } from "../../src/experiment/metrics-log.ts";
 import { openRun, readRun } from "../../src/experiment/run-folder.ts";
-import { interval } from "../../src/experiment/statistics.ts";
 
 const here = process.cwd();
 let folder: string;
@@ -42,7 +43,8 @@ describe("a run's folder", () => {
   });
 
   it("refuses another configuration and says where it differs, and leaves the run as it was", async () => {
-    await openRun("a", arms(), [0]);
+    const [job] = (await openRun("a", arms(), [0])).jobs;
+    await new MetricsLog(join(job?.folder ?? "", "metrics.jsonl")).append({ step: 10, loss: 1 });
     const before = await readFile("runs/a/config.yaml", "utf8");
     const other = new Map([["joint", resolveConfig({ prototypes: "joint", train: { lr: 0.1 } })]]);
     await assert.rejects(openRun("a", other, [0]), (error: unknown) => {
@@ -53,6 +55,12 @@ describe("a run's folder", () => {
     assert.equal(await readFile("runs/a/config.yaml", "utf8"), before);
   });
 
+  it("makes way for another configuration where nothing was measured yet", async () => {
+    await openRun("a", arms(), [0]);
+    await openRun("a", arms(), [1]);
+    assert.deepEqual((await readRun("a")).seeds, [1]);
+  });
+
   it("is replaced with force, unless the folder is no run", async () => {
     await openRun("a", arms(), [0]);
     await openRun("a", arms(), [1], true);
@@ -61,8 +69,31 @@ describe("a run's folder", () => {
     await assert.rejects(openRun("mine", arms(), [0], true), UserError);
   });
 
-  it("cannot be called anything that leaves runs/", async () => {
-    for (const name of ["../a", "a/b", "", ".."]) await assert.rejects(openRun(name, arms(), [0]), UserError);
+  it("cannot be called anything that leaves runs/, and neither can an arm", async () => {
+    for (const name of ["../a", "a/b", "", ".."]) {
+      await assert.rejects(openRun(name, arms(), [0]), UserError);
+      const named = new Map([[name, resolveConfig({})]]);
+      await assert.rejects(openRun("a", named, [0]), UserError);
+    }
+  });
+
+  it("is held by the process that trains at it, and by none that is dead", async () => {
+    const { folder } = await openRun("a", arms(), [0]);
+    const free = await lockRun(folder);
+    await assert.rejects(lockRun(folder), new RegExp(`being trained by process ${process.pid}`));
+    await assert.rejects(openRun("a", arms(), [1], true), UserError);
+    await free();
+    const { pid = 0 } = spawnSync("true");
+    for (const dead of [`${pid} 1`, `${process.pid} 1`, "", "nonsense"]) {
+      await writeFile(join(folder, "lock"), dead);
+      await (await lockRun(folder))();
+    }
+  });
+
+  it("is not made where a configuration names a function that is not there", async () => {
+    const named = new Map([["joint", resolveConfig({ plugin: { kind: "custom:mine" } })]]);
+    await assert.rejects(openRun("a", named, [0]), /joint: plugin\.kind is a function, which only/);
+    await assert.rejects(readRun("a"), UserError);
   });
 });
 
@@ -119,14 +150,5 @@ describe("metrics.jsonl", () => {
   it("names the line that is damaged", async () => {
     await appendFile("m.jsonl", '{"step":1}\n{"step":\n');
     await assert.rejects(readMetrics("m.jsonl"), /m\.jsonl, line 2/);
-  });
-});
-
-describe("an interval over seeds", () => {
-  it("is Student's t: three values need 4.303 standard errors", () => {
-    const [low, high] = interval([1, 2, 3]) ?? [0, 0];
-    assert.ok(Math.abs(low - (2 - 4.302653 / Math.sqrt(3))) < 1e-5);
-    assert.ok(Math.abs(high - (2 + 4.302653 / Math.sqrt(3))) < 1e-5);
-    assert.equal(interval([1]), null);
   });
 });

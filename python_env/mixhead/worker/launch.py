@@ -134,7 +134,8 @@ def _stop(id: int, grace: float) -> None:
     worker = _workers.get(id)
     if worker is None:
         return
-    worker.process.send_signal(signal.SIGTERM)
+    # Not Popen.send_signal: of a worker that has just ended it would take the status that `_reap` waits for.
+    os.kill(worker.process.pid, signal.SIGTERM)
 
     def insist() -> None:
         if _workers.get(id) is worker:
