@@ -1,4 +1,5 @@
 import { sentence } from "../errors.ts";
+import { admit } from "./admission.ts";
 import { answerTensors, encodeWelcome } from "./answers.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
 import { BatchError, RejectError } from "./errors.ts";
@@ -45,7 +46,9 @@ export class World {
 
   /** Lets a rank in and welcomes it. Throws RejectError, or what the room throws, where it stays outside. */
   async join(rank: Rank): Promise<void> {
-    this.check(rank.hello);
+    if (this.ranks.size === 0) this.size = rank.hello.world;
+    const present = [...this.ranks.values()].map((each) => each.hello);
+    admit(rank.hello, { room: this.room, size: this.size, present, broken: this.broken });
     this.ranks.set(rank.hello.rank, rank);
     try {
       await this.inTurn(() => this.welcome(rank));
@@ -61,41 +64,6 @@ export class World {
     rank.owes = welcome.commands.length;
     rank.welcome = encodeWelcome(rank.generation, welcome);
     rank.send(rank.welcome);
-  }
-
-  private check({ run, rank, world, components, dim, start }: Hello): void {
-    const who = `rank ${rank} of run "${run}"`;
-    const { room } = this;
-    if (this.ranks.size === 0) this.size = world;
-    if (this.ranks.has(rank)) {
-      throw new RejectError(
-        "busy",
-        `${who} is held by another process; if that was killed just now, try again in some seconds`,
-      );
-    }
-    if (this.broken !== undefined) {
-      throw new RejectError(
-        "busy",
-        `${who} has to wait until its world's other ranks have left: ${this.broken}`,
-      );
-    }
-    if (world !== this.size || rank >= world) {
-      throw new RejectError(
-        "rank",
-        `${who} says it is one of ${world}; this world has ${this.size}, counted from 0`,
-      );
-    }
-    const differ = (theirs: number, ours: number) => theirs > 0 && ours > 0 && theirs !== ours;
-    if (differ(components, room.components) || differ(dim, room.dim)) {
-      throw new RejectError(
-        "shape",
-        `${who} has ${components} prototypes of dimension ${dim}; the mixture has ${room.components} of dimension ${room.dim}`,
-      );
-    }
-    const other = [...this.ranks.values()].find((each) => each.hello.start !== "");
-    if (start !== "" && other && other.hello.start !== start) {
-      throw new RejectError("state", `${who} starts from other prototypes than rank ${other.hello.rank}`);
-    }
   }
 
   /** A rank's part of a step; the step is taken when the last one has come. */

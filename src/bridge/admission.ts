@@ -1,0 +1,44 @@
+import { RejectError } from "./errors.ts";
+import type { Hello, Room } from "./room.ts";
+
+/** What a rank is let into: a room, and the ranks of its world that are there already. */
+export interface Admission {
+  room: Pick<Room, "components" | "dim">;
+  /** How many ranks the world has. */
+  size: number;
+  present: Hello[];
+  /** Why the world is coming apart, where it is. */
+  broken: string | undefined;
+}
+
+/** Throws RejectError where a rank does not fit. */
+export function admit(hello: Hello, { room, size, present, broken }: Admission): void {
+  const { run, rank, world, components, dim, start } = hello;
+  const who = `rank ${rank} of run "${run}"`;
+  if (present.some((each) => each.rank === rank)) {
+    throw new RejectError(
+      "busy",
+      `${who} is held by another process; if that was killed just now, try again in some seconds`,
+    );
+  }
+  if (broken !== undefined) {
+    throw new RejectError("busy", `${who} has to wait until its world's other ranks have left: ${broken}`);
+  }
+  if (world !== size || rank >= world) {
+    throw new RejectError(
+      "rank",
+      `${who} says it is one of ${world}; this world has ${size}, counted from 0`,
+    );
+  }
+  const differ = (theirs: number, ours: number) => theirs > 0 && ours > 0 && theirs !== ours;
+  if (differ(components, room.components) || differ(dim, room.dim)) {
+    throw new RejectError(
+      "shape",
+      `${who} has ${components} prototypes of dimension ${dim}; the mixture has ${room.components} of dimension ${room.dim}`,
+    );
+  }
+  const other = present.find((each) => each.start !== "");
+  if (start !== "" && other && other.start !== start) {
+    throw new RejectError("state", `${who} starts from other prototypes than rank ${other.rank}`);
+  }
+}
