@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 import warnings
@@ -68,6 +69,8 @@ class Mixture:
 
     def join(self, head: Head, components: int, dim: int) -> None:
         """A new head of K and D. Where no other is left, the mixture begins anew with it."""
+        if self._connection is not None:
+            gc.collect()  # heads of a training that has ended may still hang in reference cycles
         if not self.heads:
             self.close()
             self._forget()
