@@ -1,0 +1,135 @@
+"""What the examples share: their options, views of CIFAR-10, and the figures at the end."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import mixhead
+import numpy as np
+import torch
+from mixhead.worker.augment import Crop, augment, normalise
+from mixhead.worker.config import DataConfig
+from mixhead.worker.data import Dataset, load
+from mixhead.worker.errors import WorkerError
+from mixhead.worker.knn import knn_predictions
+from torch import Tensor, nn
+
+CROPS = Crop(2, 32, (0.3, 1.0)), Crop(2, 16, (0.1, 0.4))  # global and local views
+
+
+def arguments() -> argparse.Namespace:
+    """The command line, and a seeded torch. What only mixhead's heads and loss have is offered where a
+    script has imported them."""
+    parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
+    parser.set_defaults(prototypes="joint", norm="none", loss="center")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--references", type=int, default=10_000, help="training images for the figures at the end"
+    )
+    if "mixhead.dropin.heads" in sys.modules:
+        parser.add_argument("--prototypes", choices=["joint", "online-gmm"])
+        parser.add_argument("--norm", choices=["none", "batch"])
+    if "mixhead.losses" in sys.modules:
+        parser.add_argument("--loss", choices=["center", "sinkhorn"])
+    args = parser.parse_args()
+    args.norm = None if args.norm == "none" else args.norm
+    torch.manual_seed(args.seed)
+    return args
+
+
+def batches(args: argparse.Namespace) -> Iterator[list[Tensor]]:
+    """A batch a step: two global views (batch, 3, 32, 32) and two local ones (batch, 3, 16, 16)."""
+    data = cifar10()
+    mean, std = torch.tensor(data.mean), torch.tensor(data.std)
+    generator = torch.Generator().manual_seed(args.seed)
+    for _ in range(args.steps):
+        positions = torch.randint(len(data.train_images), (args.batch,), generator=generator)
+        images = torch.from_numpy(data.train_images[positions.numpy()])
+        views = [augment(images, crop, mean, std, generator) for crop in CROPS]
+        yield [view for same_size in views for view in same_size.chunk(2)]
+
+
+def cifar10() -> Dataset:
+    """CIFAR-10 as `npm start` has fetched it into data/, or into MIXHEAD_DATA."""
+    folder = os.environ.get("MIXHEAD_DATA") or Path(__file__).parents[1] / "data"
+    try:
+        return load(DataConfig(name="cifar10", train="all", test="all", path="", imbalance=1), folder)
+    except WorkerError as error:
+        sys.exit(str(error))
+
+
+class Progress:
+    """The loss and the time of every step; `report` prints them with what was learned."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.references = args.references
+        self.losses: list[float] = []
+        self.times: list[float] = [time.perf_counter()]
+
+    def step(self, loss: Tensor) -> None:
+        self.losses.append(loss.item())
+        self.times.append(time.perf_counter())
+        if len(self.losses) % 50 == 0:
+            print(f"step {len(self.losses):5}  loss {sum(self.losses[-50:]) / 50:.3f}", flush=True)
+
+    def report(self, encoder: nn.Module, head: nn.Module) -> None:
+        """Prints the figures of a trained teacher."""
+        mixture = "mixhead.dropin.heads" in sys.modules and not list(head.last_layer.parameters())
+        prototypes = mixhead.prototypes() if mixture else head.last_layer.weight.detach()
+        data = cifar10()
+        train_x = embed(encoder, data, data.train_images[: self.references])
+        test_x = embed(encoder, data, data.test_images[: self.references // 2])
+        rows = [nn.functional.normalize(each, dim=1) for each in embeddings(head, train_x)]
+        used = len(torch.cat([(each @ prototypes.T).argmax(dim=1) for each in rows]).unique())
+        train_y, test_y = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
+        found = knn_predictions(train_x, train_y[: len(train_x)], test_x, 10, [20])[20]
+        right = (found == test_y[: len(test_x)]).float().mean().item()
+        steps = [1000 * (end - start) for start, end in pairwise(self.times)]
+        last = self.losses[-50:]
+        print(f"loss       {sum(last) / len(last):.4f}")
+        print(f"ms a step  {median(steps):.0f}")
+        print(f"unique     .25: {unique(prototypes, 0.25):.2f}   .5: {unique(prototypes, 0.5):.2f}")
+        print(f"used       {used / len(prototypes):.2f}")
+        print(f"k-NN       {right:.3f}")
+        if mixture:
+            print(f"mixhead.stats()  {mixhead.stats()}")
+
+
+@torch.no_grad()
+def embed(encoder: nn.Module, data: Dataset, images: np.ndarray) -> Tensor:
+    """Features (N, width) of un-augmented images (N, 3, 32, 32)."""
+    mean, std = torch.tensor(data.mean), torch.tensor(data.std)
+    encoder.eval()
+    return torch.cat([encoder(normalise(block, mean, std)) for block in torch.tensor(images).split(500)])
+
+
+@torch.no_grad()
+def embeddings(head: nn.Module, features: Tensor) -> Iterator[Tensor]:
+    """What reaches the head's last layer, of the features (N, width), in blocks (500, D)."""
+    seen: list[Tensor] = []
+    hook = head.last_layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    head.eval()
+    for block in features.split(500):
+        head(block)
+        yield seen.pop()
+    hook.remove()
+
+
+def unique(prototypes: Tensor, epsilon: float) -> float:
+    """The share of prototypes that is left when those closer than epsilon, in cosine distance, are one."""
+    directions = nn.functional.normalize(prototypes.double(), dim=1)
+    close = 1 - directions @ directions.T < epsilon
+    free = torch.ones(len(directions), dtype=torch.bool)
+    count = 0
+    for index in range(len(directions)):
+        if free[index]:
+            free &= ~close[index]
+            count += 1
+    return count / len(directions)

@@ -1,0 +1,34 @@
+"""What scripts in the manner of facebookresearch/dino have of their own: multi-crop wrapper and loss."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MultiCropWrapper(nn.Module):
+    """One pass of the backbone per resolution, one of the head over all crops."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, crops: list[Tensor]) -> Tensor:
+        sizes = sorted({crop.shape[-1] for crop in crops}, reverse=True)
+        same = [torch.cat([crop for crop in crops if crop.shape[-1] == size]) for size in sizes]
+        return self.head(torch.cat([self.backbone(images) for images in same]))
+
+
+class DINOLoss(nn.Module):
+    """Cross-entropy of the teacher's global crops, centred and sharpened, and the student's other crops."""
+
+    def __init__(self, out_dim: int, ncrops: int, teacher_temp: float, student_temp: float = 0.1) -> None:
+        super().__init__()
+        self.ncrops, self.teacher_temp, self.student_temp = ncrops, teacher_temp, student_temp
+        self.register_buffer("center", torch.zeros(1, out_dim))
+
+    def forward(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
+        student = F.log_softmax(student_output / self.student_temp, dim=-1).chunk(self.ncrops)
+        teacher = F.softmax((teacher_output - self.center) / self.teacher_temp, dim=-1).detach().chunk(2)
+        pairs = [(t, s) for t in range(2) for s in range(self.ncrops) if s != t]
+        self.center = 0.9 * self.center + 0.1 * teacher_output.detach().mean(dim=0, keepdim=True)
+        return sum(-(teacher[t] * student[s]).sum(dim=-1).mean() for t, s in pairs) / len(pairs)
