@@ -35,8 +35,7 @@ export async function unitBatch(h: tf.Tensor2D): Promise<tf.Tensor2D> {
     const largest: tf.Tensor2D = tf.max(tf.abs(h), 1, true);
     const scaled = tf.div(h, largest);
     const unit: tf.Tensor2D = tf.div(scaled, tf.sqrt(tf.sum(tf.square(scaled), 1, true)));
-    // A maximum may pass over NaN; a sum does not.
-    return { unit, largest: tf.add<tf.Tensor2D>(largest, tf.sum(tf.mul(h, 0), 1, true)) };
+    return { unit, largest };
   });
   const values = await largest.data<"float32">();
   largest.dispose();

@@ -33,6 +33,7 @@ onEachBackend("a batch", () => {
     const good = [1, 2];
     const cases: [number[][], number, RegExp][] = [
       [[good, [Number.NaN, 1], [0, 0]], 1, /row 1 of the batch is not finite/],
+      [[[1, Number.NaN], good], 0, /row 0 of the batch is not finite/],
       [[good, good, [1, Number.POSITIVE_INFINITY]], 2, /not finite/],
       [[[Number.NEGATIVE_INFINITY, Number.NaN]], 0, /not finite/],
       [[good, [0, -0]], 1, /row 1 of the batch is all zero/],
