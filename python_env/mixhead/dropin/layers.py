@@ -49,8 +49,11 @@ class MixturePrototypes(nn.Module):
         """The prototypes (K, D), a copy."""
         return mixture(self.name).prototypes(torch.device("cpu"), torch.float32).clone()
 
-    def forward(self, rows: Tensor, prototypes: Tensor) -> Tensor:
-        """Unit rows (..., D) -> cosines (..., K) with no gradient to the prototypes."""
+    def forward(self, rows: Tensor, prototypes: Tensor | None = None) -> Tensor:
+        """Unit rows (..., D) -> cosines (..., K) with ``prototypes``, those that the heads use now; they get
+        no gradient. Called by a script, it neither begins nor ends a step."""
+        if prototypes is None:
+            prototypes = mixture(self.name).prototypes(rows.device, rows.dtype)
         return F.linear(rows.to(prototypes.dtype), prototypes)
 
     def extra_repr(self) -> str:

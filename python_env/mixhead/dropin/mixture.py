@@ -61,6 +61,7 @@ class Mixture:
         self._next = step  # the next step to send
         self._rows: list[Tensor] = []  # the teacher's, of the step under way
         self._sent = self._waiting = self._over = False
+        self._sent_rows = 0
         self._student_led = False  # whether the student was called before any of the rows
         self._answer: Targets | None = None
         self._saved: State | None = None
@@ -147,7 +148,7 @@ class Mixture:
             raise RuntimeError(
                 f'mixture "{self.name}" was not asked for targets: mixhead.attach(config={{"targets": {{}}}})'
             )
-        if self._rows and not self._by_hand:
+        if self._rows:
             self._send()
         if not self._sent:
             raise RuntimeError(f'mixture "{self.name}" has seen no teacher rows in this step')
@@ -176,14 +177,15 @@ class Mixture:
         start = time.perf_counter()
         try:
             self._answer = self._connection.receive(self._next)
-            self._next += 1
-            self.stats.update(self._answer.scalars)
         except BatchError as error:
             self._waiting = False
             if error.code != "row":
                 raise
             warnings.warn(f"{error}; this step has not changed the mixture", stacklevel=2)
-        self._waiting = False
+        else:
+            self._waiting = False
+            self._next += 1
+            self.stats.update(self._answer.scalars)
         self.stats["wait"] = time.perf_counter() - start
 
     def _next_step(self) -> None:

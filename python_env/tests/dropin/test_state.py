@@ -168,7 +168,6 @@ def test_a_collapsed_checkpoint_regains_its_uniqueness(attach: Attach):
     train(*with_teacher(head), range(8))
     closest = (mixhead.prototypes() @ mixhead.prototypes().T).fill_diagonal_(-1).max(dim=1).values
     assert (1 - closest > 0.025).float().mean() > 0.9
-    assert mixhead.stats()["unique"]["0.025"] > 0.9
 
 
 def test_a_checkpoint_of_another_size_is_refused_and_changes_nothing(attach: Attach):

@@ -211,6 +211,17 @@ def test_a_student_under_checkpointing_does_not_feed_and_its_gradients_are_right
     assert steps_taken() == 3
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_teacher_in_inference_mode_is_the_same_teacher(heads: Pair, dtype: torch.dtype):
+    student, teacher = (head.to(dtype) for head in heads)
+    crops = [crop.to(dtype) for crop in views(2)]
+    for _ in range(3):
+        with torch.inference_mode():
+            teacher(crops[0])
+        student(crops[1]).sum().backward()
+    assert_seen(F.normalize(teacher.layers(crops[0]).float(), dim=-1))
+
+
 def test_a_marked_head_is_the_teacher_whatever_its_parameters_require(echo: Callable[..., None]):
     echo()
     student = DINOProjectionHead(IN, 16, DIM, K, prototypes="online-gmm")
