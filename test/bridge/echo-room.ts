@@ -1,9 +1,8 @@
 import type { Answer, Batch, Hello, RankResult, Room, Welcome } from "../../src/bridge/room.ts";
 import type { NamedTensors } from "../../src/plugins/plugin.ts";
 
-/** A room whose target rows are the rows that it was sent, so that a test sees who got what. K = D. */
+/** A room whose target rows are the rows that it was sent, so that a test sees who got what. */
 export class EchoRoom implements Room {
-  readonly components: number;
   readonly batches: Batch[] = [];
   readonly results: RankResult[] = [];
   /** What the bridge told of ranks that went, in order. */
@@ -14,9 +13,10 @@ export class EchoRoom implements Room {
   onStep: ((batch: Batch) => Promise<Answer>) | undefined;
   onWelcome: ((hello: Hello) => void) | undefined;
 
-  constructor(readonly dim = 2) {
-    this.components = dim;
-  }
+  constructor(
+    readonly dim = 2,
+    readonly components = dim,
+  ) {}
 
   welcome(hello: Hello): Welcome {
     this.onWelcome?.(hello);
@@ -24,7 +24,11 @@ export class EchoRoom implements Room {
       step: this.next,
       config: '{"seed":0}',
       commands: [],
-      prototypes: { data: new Float32Array(this.dim * this.dim).fill(1), n: this.dim, d: this.dim },
+      prototypes: {
+        data: new Float32Array(this.components * this.dim).fill(1),
+        n: this.components,
+        d: this.dim,
+      },
     };
   }
 

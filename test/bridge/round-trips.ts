@@ -18,7 +18,7 @@ const CASES = [
 const peer = await PythonPeer.start();
 for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
   for (const { n, k, steps } of CASES) {
-    const room = new EchoRoom(D);
+    const room = new EchoRoom(D, k);
     const data = new Float32Array(n * k).fill(1 / k);
     room.onStep = async () => {
       room.batches.length = 0;
