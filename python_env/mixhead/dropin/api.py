@@ -62,13 +62,15 @@ def stats(name: str = "default") -> dict[str, Any]:
 
 
 def teacher(module: _Module, name: str = "default") -> _Module:
-    """Marks a head as the teacher's, where it cannot be told by its parameters. Returns it.
+    """Marks the heads of a module as the teacher's, where their parameters do not tell. Returns the module.
 
-    Of any other module than one of mixhead's heads, such as the projection head of MSN's target network,
-    the outputs (N, D) feed the mixture while it is in training mode, and `mixhead.step()` ends a step.
+    Of a module without one of mixhead's heads, such as the projection head of MSN's target network, the
+    outputs (N, D) feed the mixture while it is in training mode, and `mixhead.step()` ends a step.
     """
-    if isinstance(module, DropInHead):
-        module.mark_teacher()
+    heads = [part for part in module.modules() if isinstance(part, DropInHead)]
+    for head in heads:
+        head.mark_teacher()
+    if heads:
         return module
 
     def feed(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mixhead
-from mixhead.bridge import PeerLost
+from mixhead.bridge import PeerLost, Rejected
 from mixhead.dropin import plugin_process
 from mixhead.dropin.plugin_process import PluginMissing, PluginProcess
 
@@ -122,6 +122,15 @@ def test_what_a_started_plugin_cannot_do_is_its_own_sentence(monkeypatch: pytest
     monkeypatch.delenv("MIXHEAD_ENDPOINT", raising=False)
     mixhead.attach(config={"backend": "abacus"})
     with pytest.raises(PluginMissing, match='did not start: mixhead: settings: backend is "abacus"'):
+        lightly_head()(torch.randn(2, IN))
+
+
+def test_a_configuration_file_is_the_started_plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("MIXHEAD_ENDPOINT", raising=False)
+    file = tmp_path / "mixture.yaml"
+    file.write_text("plugin: {components: 7}\nbackend: wasm\n")
+    mixhead.attach(config=file)
+    with pytest.raises(Rejected, match="48 prototypes; the configuration says 7"):
         lightly_head()(torch.randn(2, IN))
 
 
