@@ -1,4 +1,5 @@
 import type { Config } from "../config/schema.ts";
+import { percent } from "../report/format.ts";
 import type { MetricsLine } from "./metrics-log.ts";
 
 /** What a run's measurements say that a person should know. */
@@ -18,8 +19,8 @@ export interface Setting {
   components: number;
   /** Steps of warm-up of the learning rate. */
   warmup: number;
-  /** The loss of a student that tells no prototype from another; null where it is not known. */
-  chance: number | null;
+  /** The loss of a student that tells no prototype from another, and how it is said; null where it is not known. */
+  chance: { loss: number; text: string } | null;
 }
 
 /**
@@ -33,8 +34,8 @@ const START = 100;
 const WINDOW = 100;
 
 /**
- * Share of ln K that the loss must fall below. A learning rate of 1e-7 kept it at 1.04 to 1.07 ln K,
- * healthy runs were at .90 to .95 after 100 steps and the slowest that learned at .97.
+ * Share of ln K that the loss must fall below. A learning rate of 1e-7 kept it at 1.04 to 1.07 ln K;
+ * runs that learned were at .90 to .97 after 100 to 200 steps, MSN's at .975.
  */
 const CHANCE_SHARE = 0.99;
 
@@ -48,9 +49,13 @@ const LEAST_SPREAD = 0.05;
 /** Least perplexity of the wins; runs that collapsed had 1.0 to 1.5, healthy ones at least 6. */
 const LEAST_PERPLEXITY = 2;
 
-/** Usage so low and not growing means dead components; a decoupled run grows from .18 to .72 on its way. */
+/**
+ * Usage so low that has not grown over so many steps means dead components. A decoupled run's comes little by
+ * little: on CIFAR-10 it was seen to rest at .07 from step 100 to 500 and to be at .16 at 1,000, .72 at 5,000.
+ */
 const LOW_USE = 0.1;
 const GROWTH = 1.1;
+const STALL = 500;
 
 /** Uniqueness that counts as high, at a distance of .5. */
 const HIGH_UNIQUE = 0.5;
@@ -59,14 +64,27 @@ const HIGH_UNIQUE = 0.5;
 const IDLE_USE = 0.25;
 
 /** What a run's measurements are held against. */
-export function settingOf({ method, plugin, train }: Config): Setting {
-  // A cross-entropy over all K; the other methods' losses have terms of their own.
-  const overAll = method === "dino" || method === "swav";
-  return {
-    components: plugin.components,
-    warmup: train.warmup,
-    chance: overAll ? Math.log(plugin.components) : null,
-  };
+export function settingOf(config: Config): Setting {
+  return { components: config.plugin.components, warmup: config.train.warmup, chance: chanceOf(config) };
+}
+
+function chanceOf({ method, plugin: { components } }: Config): Setting["chance"] {
+  const k = Math.log(components);
+  switch (method) {
+    case "ibot":
+      // The views' cross-entropy, and that of the patches of the half of them that is masked.
+      return { loss: 1.5 * k, text: `1.5 ln K = ${(1.5 * k).toFixed(2)} (K = ${components})` };
+    case "carp": {
+      // Within blocks of 512 prototypes, or of an eighth of them where that is less.
+      const block = Math.min(512, Math.floor(components / 8));
+      return {
+        loss: Math.log(block),
+        text: `ln ${block} = ${Math.log(block).toFixed(2)}, its blocks being of ${block}`,
+      };
+    }
+    default:
+      return { loss: k, text: `ln K = ${k.toFixed(2)} (K = ${components})` };
+  }
 }
 
 /** Reads the lines of one training, in order; what is found, the gravest first. */
@@ -97,14 +115,14 @@ function notFinite(lines: readonly MetricsLine[]): Warning | null {
   };
 }
 
-function atChance(recent: readonly MetricsLine[], { chance, components }: Setting): Warning | null {
+function atChance(recent: readonly MetricsLine[], { chance }: Setting): Warning | null {
   const losses = values(recent, ({ loss }) => loss);
-  if (chance === null || losses.length === 0 || median(losses) < CHANCE_SHARE * chance) return null;
+  if (chance === null || losses.length === 0 || median(losses) < CHANCE_SHARE * chance.loss) return null;
   return {
     kind: "chance",
     level: "warning",
     step: lastStep(recent),
-    text: `The loss sits at ln K = ${chance.toFixed(2)} (K = ${components}), which is what guessing gives: nothing is being learned. The learning rate may be too small, or the encoder has collapsed.`,
+    text: `The loss sits at ${chance.text}, which is what guessing gives: nothing is being learned. The learning rate may be too small, or the encoder has collapsed.`,
   };
 }
 
@@ -138,8 +156,8 @@ function dead(evaluated: readonly MetricsLine[]): Warning | null {
   if (now?.used === undefined) return null;
   const best = Math.max(...used);
   const fell = now.used < best / 2;
-  const [before = 0] = used.slice(-3);
-  const stays = used.length >= 3 && now.used < LOW_USE && now.used < before * GROWTH;
+  const before = evaluated.findLast(({ step }) => step >= STALL && step <= now.step - STALL);
+  const stays = now.used < LOW_USE && now.used < (before?.used ?? 0) * GROWTH;
   if (!fell && !stays) return null;
   const how = fell
     ? `Only ${percent(now.used)} of the components are used, down from ${percent(best)}`
@@ -204,9 +222,4 @@ function lastStep(lines: readonly MetricsLine[]): number {
 
 function median(numbers: readonly number[]): number {
   return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? Number.NaN;
-}
-
-function percent(share: number): string {
-  const value = 100 * share;
-  return `${value > 0 && value < 10 ? value.toFixed(1) : value.toFixed(0)}%`;
 }

@@ -73,15 +73,16 @@ describe("diagnostics", () => {
     assert.deepEqual(kinds(training(600, (step) => ({ loss: step < 400 ? lnK : 0.9 * lnK }))), []);
   });
 
-  it("do not judge the loss of a method whose guessing is worth something else", () => {
-    const carp = settingOf(resolveConfig({ method: "carp" }));
-    assert.deepEqual(
+  it("know what guessing is worth in each method", () => {
+    const at = (method: string, loss: number) =>
       diagnose(
-        training(300, () => ({ loss: 20 })),
-        carp,
-      ),
-      [],
-    );
+        training(300, () => ({ loss })),
+        settingOf(resolveConfig({ method, plugin: { components: 1024 } })),
+      ).map(({ text }) => text);
+    assert.match(at("carp", Math.log(128))[0] ?? "", /ln 128 = 4\.85/);
+    assert.match(at("ibot", 1.5 * lnK)[0] ?? "", /1\.5 ln K = 10\.40/);
+    assert.match(at("msn", lnK)[0] ?? "", /ln K = 6\.93/);
+    assert.deepEqual([at("carp", 4.4), at("ibot", 1.4 * lnK), at("swav", 0.9 * lnK)], [[], [], []]);
   });
 
   it("say that the embeddings fill a cone, with their mean cosine", () => {

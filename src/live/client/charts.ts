@@ -217,6 +217,7 @@ class Chart {
           points: {
             show: (plot: uPlot, index: number) => marked(plot.data[index] ?? []),
             size: 6,
+            width: 1,
             fill: this.colors.get(arm) ?? ink,
           },
         })),
