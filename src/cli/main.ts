@@ -7,6 +7,7 @@ type Register = (program: Command) => void;
 const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   train: async () => (await import("./train.ts")).train,
   compare: async () => (await import("./compare.ts")).compare,
+  run: async () => (await import("./run.ts")).run,
   resume: async () => (await import("./resume.ts")).resume,
   data: async () => (await import("./data.ts")).data,
   serve: async () => (await import("./serve.ts")).serve,

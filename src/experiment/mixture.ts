@@ -104,11 +104,13 @@ async function taken<D extends "float32" | "int32">(tensor: tf.Tensor): Promise<
   return data;
 }
 
-function prefixed(prefix: string, state: NamedTensors): NamedTensors {
+/** A part of a state, under names that no other part has. */
+export function prefixed(prefix: string, state: NamedTensors): NamedTensors {
   return Object.fromEntries(Object.entries(state).map(([name, tensor]) => [`${prefix}.${name}`, tensor]));
 }
 
-function unprefixed(prefix: string, state: NamedTensors): NamedTensors {
+/** What `prefixed` was given. */
+export function unprefixed(prefix: string, state: NamedTensors): NamedTensors {
   return Object.fromEntries(
     Object.entries(state)
       .filter(([name]) => name.startsWith(`${prefix}.`))

@@ -1,5 +1,5 @@
-// Node's loader, for files of a user's that lie outside this package: TypeScript without a tsconfig or
-// a package.json around it, and "mixhead" and tfjs-core by name, as the very modules that run here.
+// Node's loader, for files of a user's, wherever they lie: TypeScript without a tsconfig or a package.json
+// around it, and "mixhead" and tfjs-core by name, as the very modules that run here.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
@@ -8,7 +8,8 @@ const root = new URL("../../", import.meta.url).href;
 const own = { mixhead: new URL("src/index.ts", root).href };
 const shared = ["@tensorflow/tfjs-core"];
 
-const isUsers = (url) => url?.startsWith("file:") && !url.startsWith(root) && !url.includes("/node_modules/");
+const isUsers = (url) =>
+  url?.startsWith("file:") && !url.startsWith(`${root}src/`) && !url.includes("/node_modules/");
 
 export function resolve(specifier, context, next) {
   if (!isUsers(context.parentURL)) return next(specifier, context);

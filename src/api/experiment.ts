@@ -1,0 +1,127 @@
+import { carryOut } from "../cli/carry-out.ts";
+import { resolveConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
+import type { MetricsHook } from "../experiment/hooks.ts";
+import { openRun, type Run, seedsFrom } from "../experiment/run-folder.ts";
+import type { Values } from "../experiment/values.ts";
+import type { PluginFactory } from "../plugins/registry.ts";
+import { invocation, runName } from "./invocation.ts";
+import { inTurn } from "./queue.ts";
+import { type ExperimentResult, resultOf } from "./result.ts";
+import {
+  type Described,
+  describeSettings,
+  named,
+  overlayDescribed,
+  type SettingName,
+  type Settings,
+  type SettingValue,
+} from "./settings.ts";
+import { variations } from "./vary.ts";
+
+export interface ExperimentOptions {
+  /** The run's name under runs/; after the experiment file where it is left out. */
+  name?: string;
+  /** Trainings per arm, with seed, seed + 1, ...; 1 where it is left out. */
+  seeds?: number;
+  /** Replaces a run of this name; without it the same configuration goes on, or is shown where it is complete. */
+  force?: boolean;
+  /** Ends at a checkpoint when it aborts, as Ctrl-C does. */
+  signal?: AbortSignal;
+  /** Shows nothing while it goes, and prints no table. */
+  quiet?: boolean;
+  /** Hears of every line of every training's metrics.jsonl as it is written: the way to any logger. */
+  log?: MetricsHook;
+}
+
+/** Trains one arm, which is called by its `prototypes`, and measures it. Errors as for `compare`. */
+export function experiment(settings: Settings, options: ExperimentOptions = {}): Promise<ExperimentResult> {
+  return inTurn(() => {
+    const [, config, values] = resolveArm(describeSettings({}), "experiment", settings);
+    return train([[config.prototypes, config, values]], options);
+  });
+}
+
+/**
+ * Trains arms side by side over the same seeds, each its settings over those of `base`, and compares
+ * them with the first one. A training that fails does not stop the others: `failures` lists it, and
+ * the process's exit status is 1.
+ *
+ * @throws UserError for settings that are not allowed, before anything is trained.
+ * @throws RunError "interrupted" after Ctrl-C or an abort; the first failure where every training failed.
+ */
+export function compare<Arm extends string>(
+  arms: Record<Arm, Settings>,
+  { base = {}, ...options }: ExperimentOptions & { base?: Settings } = {},
+): Promise<ExperimentResult<Arm>> {
+  return inTurn(() => train(resolveArms(base, Object.entries(arms)), options));
+}
+
+/** What is varied: the values of each setting, by its name. Every combination is an arm. */
+export type Vary = { [Name in SettingName]?: readonly SettingValue<Name>[] };
+
+/**
+ * `base` with every combination of the values in `vary`: arms such as "components=256 retention=0.9",
+ * trained and compared as `compare` does.
+ */
+export function sweep(
+  { base = {}, vary }: { base?: Settings; vary: Vary },
+  options: ExperimentOptions = {},
+): Promise<ExperimentResult> {
+  return inTurn(() => {
+    const arms = variations(vary).map(({ name, settings }) => [name, settings] as const);
+    return train(resolveArms(base, arms), options);
+  });
+}
+
+type ResolvedArm = [arm: string, config: Config, values: Values];
+
+/** Each arm's settings over those of all arms, and the command line's over both. */
+export function resolveArms(
+  base: unknown,
+  arms: readonly (readonly [arm: string, settings: unknown])[],
+): ResolvedArm[] {
+  if (arms.length === 0) throw new UserError("there is no arm to train");
+  const shared = describeSettings(base);
+  return arms.map(([arm, settings]) => resolveArm(shared, arm, settings));
+}
+
+export function resolveArm(base: Described, arm: string, settings: unknown): ResolvedArm {
+  const { record, values } = overlayDescribed(base, describeSettings(settings));
+  return [arm, resolveConfig(record, invocation().overrides, arm), values];
+}
+
+/** Opens the run for these arms, or the one that is there. */
+export function openArms(
+  arms: readonly ResolvedArm[],
+  { name, seeds = 1, force = false }: ExperimentOptions,
+): Promise<Run> {
+  checkNames(arms.map(([, , values]) => values));
+  return openRun(
+    runName(name),
+    new Map(arms.map(([arm, config]) => [arm, config])),
+    seedsFrom(
+      arms.map(([, config]) => config),
+      seeds,
+    ),
+    force || invocation().force,
+    new Map(arms.map(([arm, , values]) => [arm, values])),
+  );
+}
+
+async function train(arms: readonly ResolvedArm[], options: ExperimentOptions): Promise<ExperimentResult> {
+  const run = await openArms(arms, options);
+  const { signal, quiet, log } = options;
+  return resultOf(run, await carryOut(run, { signal, quiet, hooks: log && [log] }));
+}
+
+/** Two arms with one record would be one arm twice. */
+function checkNames(all: readonly Values[]): void {
+  const schedules = new Map();
+  const factories = new Map<string, PluginFactory>();
+  for (const { schedules: own, factory } of all) {
+    for (const [name, schedule] of own) named(schedules, name, schedule);
+    if (factory) named(factories, factory.name, factory);
+  }
+}

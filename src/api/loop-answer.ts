@@ -1,0 +1,85 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { Rows } from "../bridge/room.ts";
+import { UserError } from "../errors.ts";
+import type { StepAnswer } from "../experiment/arm.ts";
+import type { TrainingScalars } from "../experiment/training-clock.ts";
+
+/** What a loop answers to a step. Tensors are disposed of, arrays copied. */
+export interface LoopAnswer {
+  /** N x K: what the student learns to predict for each row, as a rule a distribution. */
+  targets: tf.Tensor2D | { n: number; k: number; data: Float32Array };
+  /** The prototypes after the step, K x D of unit length, or those that changed; left out: none has. */
+  rows?: tf.Tensor2D | { d: number; data: Float32Array; indices?: Int32Array } | undefined;
+  /** For the metrics. */
+  scalars?: Record<string, number>;
+  /** Values of the clock for this step, in place of the schedules', such as { lr: 1e-3 }. */
+  clock?: Partial<TrainingScalars>;
+}
+
+const UNIT = 1e-3;
+
+/**
+ * The answer in arrays, and `prototypes` (K x D) as they are after it.
+ *
+ * @throws UserError, and leaves `prototypes` as they are, where the answer does not fit the step.
+ */
+export async function takeAnswer(
+  { targets, rows, scalars = {}, clock = {} }: LoopAnswer,
+  n: number,
+  prototypes: Rows,
+): Promise<StepAnswer> {
+  const { n: k, d } = prototypes;
+  const wanted = await arrayOf(targets);
+  checkShape("targets", wanted.shape, [n, k]);
+  checkFinite("targets", wanted.data, k);
+  const answer = { targets: { n, k, data: wanted.data }, scalars, clock: definedIn(clock) };
+  if (rows === undefined) return answer;
+  const indices = rows instanceof tf.Tensor ? undefined : rows.indices?.slice();
+  const changed = await arrayOf(rows);
+  checkShape("rows", changed.shape, [indices?.length ?? k, d]);
+  checkFinite("rows", changed.data, d);
+  checkUnit(changed.data, d);
+  if (indices?.some((index) => index < 0 || index >= k)) {
+    throw new UserError(`rows: an index is not below ${k}`);
+  }
+  for (let row = 0; row < changed.data.length / d; row++) {
+    prototypes.data.set(changed.data.subarray(row * d, (row + 1) * d), (indices?.[row] ?? row) * d);
+  }
+  return { ...answer, rows: { d, data: changed.data, ...(indices && { indices }) } };
+}
+
+async function arrayOf(
+  given: NonNullable<LoopAnswer["targets"] | LoopAnswer["rows"]>,
+): Promise<{ shape: number[]; data: Float32Array }> {
+  if (given instanceof tf.Tensor) {
+    const data = new Float32Array(await given.data<"float32">());
+    given.dispose();
+    return { shape: given.shape, data };
+  }
+  const width = "k" in given ? given.k : given.d;
+  return { shape: [given.data.length / width, width], data: given.data.slice() };
+}
+
+function checkShape(what: string, found: number[], needed: number[]): void {
+  if (found.join() === needed.join()) return;
+  throw new UserError(`${what}: ${found.join(" x ")} where ${needed.join(" x ")} is needed`);
+}
+
+function checkFinite(what: string, data: Float32Array, width: number): void {
+  const at = data.findIndex((value) => !Number.isFinite(value));
+  if (at !== -1) throw new UserError(`${what}: row ${Math.floor(at / width)} is not finite`);
+}
+
+function checkUnit(data: Float32Array, d: number): void {
+  for (let row = 0; row < data.length / d; row++) {
+    const length = Math.hypot(...data.subarray(row * d, (row + 1) * d));
+    if (!(Math.abs(length - 1) < UNIT)) {
+      throw new UserError(`rows: row ${row} is of length ${length}; prototypes are of unit length`);
+    }
+  }
+}
+
+function definedIn(clock: Partial<TrainingScalars>): Record<string, number> {
+  const given = Object.entries(clock).filter((entry): entry is [string, number] => entry[1] !== undefined);
+  return Object.fromEntries(given);
+}

@@ -1,0 +1,32 @@
+import { UserError } from "../errors.ts";
+
+let last: Promise<unknown> = Promise.resolve();
+/** Whether the loop of a session is open: what waits for it from inside would wait forever. */
+let looping = false;
+
+/** One run at a time: the workers of one use all cores or GPUs. What is begun meanwhile waits. */
+export function inTurn<T>(work: () => Promise<T>): Promise<T> {
+  if (looping) {
+    return Promise.reject(
+      new UserError("the loop of a session is open in this process: end it before the next run begins"),
+    );
+  }
+  const done = last.then(work);
+  last = done.catch(() => {});
+  return done;
+}
+
+/** The same for the loop of a session, until the returned function is called. */
+export async function holdForLoop(): Promise<() => void> {
+  if (looping) throw new UserError("the loop of another session is open in this process: end it first");
+  looping = true;
+  await last;
+  return () => {
+    looping = false;
+  };
+}
+
+/** Settles when all runs that were begun have ended. */
+export async function allEnded(): Promise<void> {
+  await last;
+}

@@ -1,0 +1,38 @@
+import type { Failure } from "../experiment/failure.ts";
+import type { Run } from "../experiment/run-folder.ts";
+import {
+  type ArmSummary,
+  type Difference,
+  difference,
+  readTrainings,
+  type Summary,
+  type TrainingFigures,
+} from "../experiment/summary.ts";
+
+/** What a run gave: also in its folder, as summary.json, report.html and each training's metrics.jsonl. */
+export interface ExperimentResult<Arm extends string = string> {
+  name: string;
+  folder: string;
+  summary: Summary;
+  /** By arm, over seeds; an arm of which every training failed is not in it. */
+  arms: Partial<Record<Arm, ArmSummary>>;
+  /** What each training reached, by seed and then by arm. */
+  trainings: TrainingFigures[];
+  failures: Failure[];
+  /** The paired test of `a` less `b` over their common seeds; null for fewer than two. */
+  difference(a: Arm, b: Arm): Pick<Difference, "seeds" | "knn"> | null;
+}
+
+export async function resultOf(run: Run, summary: Summary): Promise<ExperimentResult> {
+  const trainings = await readTrainings(run);
+  const of = (arm: string) => trainings.filter((training) => training.arm === arm);
+  return {
+    name: run.name,
+    folder: run.folder,
+    summary,
+    arms: summary.arms,
+    trainings,
+    failures: summary.failures ?? [],
+    difference: (a, b) => difference(of(a), of(b)),
+  };
+}

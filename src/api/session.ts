@@ -1,0 +1,196 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { openBackend } from "../backend/backend.ts";
+import type { Rows } from "../bridge/room.ts";
+import { carryOut } from "../cli/carry-out.ts";
+import { RunError, UserError } from "../errors.ts";
+import { Mixture } from "../experiment/mixture.ts";
+import type { Run } from "../experiment/run-folder.ts";
+import type { Summary } from "../experiment/summary.ts";
+import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
+import type { Clock } from "../schedules/schedule.ts";
+import { type ExperimentOptions, openArms, resolveArm } from "./experiment.ts";
+import { type LoopAnswer, takeAnswer } from "./loop-answer.ts";
+import { holdForLoop, inTurn } from "./queue.ts";
+import { type ExperimentResult, resultOf } from "./result.ts";
+import { describeSettings, type Settings } from "./settings.ts";
+import { type Asked, StepLoop } from "./step-loop.ts";
+
+/** The arm of a session in its run. */
+const ARM = "loop";
+
+export type SessionOptions = Omit<ExperimentOptions, "seeds">;
+
+/**
+ * A training whose steps are answered by a loop of your own:
+ *
+ *     for await (const step of session.steps()) step.answer(await session.mixture.step(step));
+ *
+ * is a decoupled arm as any other. Encoder, loss, evaluation, metrics, checkpoints and report are those
+ * of every run. A run that was cut short goes on after its last checkpoint.
+ *
+ * @throws UserError for settings that are not allowed.
+ */
+export function openSession(settings: Settings, options: SessionOptions = {}): Promise<Session> {
+  return inTurn(async () => {
+    const arm = resolveArm(describeSettings({}), ARM, settings);
+    const [, config, values] = arm;
+    if (config.prototypes !== "decoupled") {
+      throw new UserError(
+        `prototypes is ${config.prototypes}; only a decoupled arm sends embeddings, which a loop needs`,
+      );
+    }
+    const run = await openArms([arm], options);
+    await openBackend(config.backend);
+    const { plugin, targets, seed } = config;
+    const mixture = await Mixture.open({ plugin, targets }, { dim: config.head.dim, seed, values });
+    return new Session(run, new StepLoop(mixture, await mixture.prototypes()), options);
+  });
+}
+
+/** One step of a session: embeddings in, an answer out. */
+export class SessionStep {
+  private tensor: tf.Tensor2D | undefined;
+  private given: LoopAnswer | undefined;
+
+  constructor(
+    /** The teacher's rows of unit length, N x D, row-major: read, never write. */
+    readonly rows: Rows,
+    readonly clock: Clock,
+  ) {}
+
+  /** The same as a tensor, which is disposed of when the step is over. */
+  get embeddings(): tf.Tensor2D {
+    this.tensor ??= tf.tensor2d(this.rows.data, [this.rows.n, this.rows.d]);
+    return this.tensor;
+  }
+
+  /** Answers the step; it is sent when the body of the loop ends. @throws UserError when repeated. */
+  answer(answer: LoopAnswer): void {
+    if (this.given) throw new UserError(`step ${this.clock.step} is answered already: once a step`);
+    this.given = answer;
+  }
+
+  /** What was answered, for the session. */
+  get answered(): LoopAnswer | undefined {
+    return this.given;
+  }
+
+  dispose(): void {
+    this.tensor?.dispose();
+  }
+}
+
+/** See `openSession`. */
+export class Session {
+  /** The plugin of the settings, for the standard thing in one line. It moves only where it is asked to. */
+  readonly mixture: {
+    readonly plugin: PrototypePlugin;
+    /** One step of the plugin on the step's embeddings: prototypes and targets as `answer` takes them. */
+    step(step: SessionStep): Promise<LoopAnswer>;
+  };
+  /**
+   * What the loop needs after a resume, such as { counts: { shape: [K], data } }: saved with every
+   * checkpoint, and here again when the session goes on from one.
+   */
+  readonly memory: NamedTensors;
+  private training: Promise<Summary> | undefined;
+
+  constructor(
+    private readonly run: Run,
+    private readonly loop: StepLoop,
+    private readonly options: SessionOptions,
+  ) {
+    const { mixture } = loop;
+    this.memory = loop.memory;
+    this.mixture = {
+      plugin: mixture.plugin,
+      step: async ({ rows: given, clock }) => {
+        const { rows, targets, scalars } = await mixture.step(given, clock);
+        if (targets === undefined) throw new RunError("internal", "a mixture without targets");
+        return { rows, targets, scalars };
+      },
+    };
+  }
+
+  /** The prototypes as the encoder sees them now, K x D. */
+  get prototypes(): Rows {
+    return this.loop.current;
+  }
+
+  /**
+   * The steps that are left of the run. Leaving the loop takes a checkpoint where the step is answered,
+   * and ends the worker. When the loop ends by itself the run is complete: evaluated, with its report.
+   *
+   * @throws UserError where a step was not answered, or its answer does not fit.
+   */
+  async *steps(): AsyncGenerator<SessionStep, void, undefined> {
+    if (this.training) throw new UserError("a session has one loop: its steps are taken already");
+    const release = await holdForLoop();
+    const leave = new AbortController();
+    const training = this.train(leave.signal);
+    this.training = training;
+    let under: { asked: Asked; step: SessionStep } | undefined;
+    let ended = false;
+    training.catch(() => {}); // awaited below, whatever happens first
+    try {
+      for (;;) {
+        const asked = await Promise.race([this.loop.next(), training.then(() => null)]);
+        if (asked === null) break;
+        under = { asked, step: new SessionStep(asked.rows, asked.clock) };
+        yield under.step;
+        await this.answer(under.asked, under.step);
+        under = undefined;
+      }
+      ended = true;
+    } finally {
+      leave.abort();
+      if (under !== undefined) await this.leave(under.asked, under.step);
+      if (!ended) await training.catch(() => {}); // what ended the loop is what counts
+      release();
+    }
+  }
+
+  /** What the run gave, when its loop has ended by itself. */
+  async result(): Promise<ExperimentResult<typeof ARM>> {
+    if (this.training === undefined) throw new UserError("the session's loop has not begun");
+    return resultOf(this.run, await this.training);
+  }
+
+  private train(leave: AbortSignal): Promise<Summary> {
+    const { signal, quiet, log } = this.options;
+    return carryOut(this.run, {
+      signal: signal ? AbortSignal.any([signal, leave]) : leave,
+      quiet,
+      hooks: log && [log],
+      open: async () => this.loop,
+    });
+  }
+
+  private async answer(asked: Asked, step: SessionStep): Promise<void> {
+    const { clock, answered } = step;
+    if (answered === undefined) {
+      throw new UserError(
+        `step ${clock.step} was not answered: call step.answer({ targets, ... }) in the body of the loop`,
+      );
+    }
+    try {
+      asked.answer(await takeAnswer(answered, asked.rows.n, this.loop.current));
+    } catch (error) {
+      throw error instanceof UserError ? new UserError(`step ${clock.step}: ${error.message}`) : error;
+    } finally {
+      step.dispose();
+    }
+  }
+
+  /** The body was left: a step that is answered is the last one, one that is not is not taken. */
+  private async leave(asked: Asked, step: SessionStep): Promise<void> {
+    try {
+      if (step.answered !== undefined) return await this.answer(asked, step);
+      throw new UserError("no answer");
+    } catch {
+      asked.refuse(new UserError(`the loop was left before step ${step.clock.step} was answered`));
+    } finally {
+      step.dispose();
+    }
+  }
+}

@@ -1,0 +1,49 @@
+import { resolve } from "node:path";
+import type { Command } from "commander";
+import { setInvocation } from "../api/invocation.ts";
+import { allEnded } from "../api/queue.ts";
+import { RunError, sentence, UserError } from "../errors.ts";
+import { importFile } from "../files/import-file.ts";
+
+/** `mixhead run FILE.ts [key=value ...]`: an experiment in TypeScript. */
+export function run(program: Command): void {
+  program
+    .command("run")
+    .description("an experiment in TypeScript")
+    .argument("<file>", "a .ts file that calls experiment, compare, sweep or openSession of mixhead")
+    .argument("[key=value...]", "settings that hold for every arm, such as train.stop=100")
+    .option("--name <name>", "the run's name under runs/ (default: the file's, or what the file says)")
+    .option("--force", "replace runs of the same names")
+    .action(
+      async (
+        file: string,
+        overrides: string[],
+        { name, force = false }: { name?: string; force?: boolean },
+      ) => {
+        setInvocation({ file, overrides, name, force });
+        process.setSourceMapsEnabled(true); // lines of errors are those of the file, not of its JavaScript
+        const forgotten = new Promise<never>((_, reject) => process.once("unhandledRejection", reject));
+        try {
+          await Promise.race([importFile(file).then(allEnded), forgotten]);
+        } catch (error) {
+          throw reasonOf(error, file);
+        }
+      },
+    );
+}
+
+/** What a run or the file's own code failed with, apart from what loading it says. */
+function reasonOf(error: unknown, file: string): unknown {
+  const cause = error instanceof UserError && error.cause !== undefined ? error.cause : error;
+  if (cause instanceof UserError || cause instanceof RunError) return cause;
+  const line = lineOf(cause, file);
+  if (line === undefined) return error;
+  return new UserError(`${file}, line ${line}: ${sentence(cause)}`, { cause });
+}
+
+/** Where in the file an error came from, by its stack. */
+function lineOf(error: unknown, file: string): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  const after = error.stack?.split(`${resolve(file)}:`)[1];
+  return /^\d+/.exec(after ?? "")?.[0];
+}
