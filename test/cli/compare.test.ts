@@ -25,102 +25,105 @@ const summary = z.looseObject({
   seconds: z.number(),
 });
 
-let folder: string;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
-});
-afterEach(() => rm(folder, { recursive: true }));
-
-/** Workers and control processes that work in this test's folder. */
-function leftRunning(): string {
-  const list = execFileSync("ps", ["-eo", "pid,args"], { encoding: "utf8" });
-  return list
-    .split("\n")
-    .filter(
-      (line) =>
-        line.includes(folder) || (line.includes("mixhead.worker") && line.includes(process.pid.toString())),
-    )
-    .join("\n");
-}
-
-describe("mixhead compare", function () {
-  this.timeout(120_000);
-
-  it("trains two arms side by side and leaves what the surface promises", async () => {
-    const done = await mixhead(folder, "compare", ...configs, ...tiny, "--name", "demo");
-    assert.equal(done.status, 0, done.stderr);
-    const run = join(folder, "runs", "demo");
-    const figures = summary.parse(JSON.parse(await readFile(join(run, "summary.json"), "utf8")));
-    assert.match(done.stdout, /joint/);
-    assert.match(done.stdout, /decoupled/);
-    for (const arm of ["joint", "decoupled"]) {
-      const lines = await readMetrics(join(run, arm, "metrics.jsonl"));
-      const evaluated = lines.filter((line) => line.knn !== undefined);
-      assert.deepEqual(
-        evaluated.map((line) => line.step),
-        [0, 4, 8],
-      );
-      assert.equal(evaluated[0]?.knn, figures.untrained.knn, "both arms start from the same encoder");
-      assert.ok(existsSync(join(run, arm, "checkpoints", "step-0000008", "mixture.safetensors")));
-    }
-    const page = await readFile(join(run, "report.html"), "utf8");
-    assert.match(page, /<svg/);
-    assert.equal(leftRunning(), "");
-
-    const again = await mixhead(folder, "compare", ...configs, ...tiny, "--name", "demo");
-    assert.equal(again.status, 0, "a complete run of the same configuration is shown");
-    assert.equal(again.stdout, done.stdout);
-    const other = await mixhead(folder, "compare", ...configs, ...tiny, "train.lr=0.1", "--name", "demo");
-    assert.equal(other.status, 2);
-    assert.match(other.stderr, /train\.lr is 0\.003 there, 0\.1 here/);
+// Hooks outside of a suite would run for every file.
+describe("in a folder of its own", () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
   });
+  afterEach(() => rm(folder, { recursive: true }));
 
-  it("ends at a checkpoint on Ctrl-C, says how to go on, and resumes to the end", async () => {
-    const long = [...tiny, "train.stop=40", "train.checkpointEvery=1000"];
-    const command = new CommandLine(folder, ["compare", ...configs, ...long, "--name", "demo"]);
-    await command.says(/joint +step 4.*[\s\S]*decoupled +step 4|decoupled +step 4.*[\s\S]*joint +step 4/);
-    command.process.kill("SIGINT");
-    const interrupted = await command.finished;
-    assert.equal(interrupted.status, 1, interrupted.stderr);
-    assert.match(interrupted.stderr, /npx mixhead resume demo/);
-    assert.equal(leftRunning(), "");
-    const resumed = await mixhead(folder, "resume", "demo");
-    assert.equal(resumed.status, 0, resumed.stderr);
-    const lines = await readMetrics(join(folder, "runs", "demo", "decoupled", "metrics.jsonl"));
-    const steps = lines.filter((line) => line.knn === undefined).map((line) => line.step);
-    assert.deepEqual(steps, [10, 20, 30, 40], "no line is lost and none is there twice");
-  });
-
-  it("ends with one sentence when a worker is killed, and leaves nothing running", async () => {
-    const command = new CommandLine(folder, [
-      "train",
-      configs[1] ?? "",
-      ...tiny,
-      "train.stop=40",
-      "--name",
-      "killed",
-    ]);
-    await command.says(/step 4/);
-    for (const pid of command.workers()) process.kill(pid, "SIGKILL");
-    const { status, stderr } = await command.finished;
-    assert.equal(status, 1);
-    assert.match(stderr, /mixhead: decoupled: .*SIGKILL/);
-    assert.doesNotMatch(stderr, /\n\s+at /);
-    assert.equal(leftRunning(), "");
-  });
-
-  const mistakes: [string, string[], RegExp][] = [
-    ["a wrong key", ["train.stp=3"], /train\.stp is not a setting; the nearest is train\.stop/],
-    ["a wrong value", ["train.lr=-1"], /train\.lr is -1; allowed: a number above 0/],
-    ["an encoder that is not there", [...tiny, "encoder.name=resnet18_32"], /resnet18-32/],
-    ["a device that is not there", [...tiny, "device=cuda"], /CUDA/],
-  ];
-  for (const [what, overrides, expected] of mistakes) {
-    it(`says ${what} in one sentence`, async () => {
-      const done = await mixhead(folder, "train", configs[1] ?? "", ...overrides, "--name", "wrong");
-      assert.ok(done.status === 2 || done.status === 1);
-      assert.match(done.stderr, expected);
-      assert.doesNotMatch(done.stderr, /Traceback|\n\s+at /);
-    });
+  /** Workers and control processes that work in this test's folder. */
+  function leftRunning(): string {
+    const list = execFileSync("ps", ["-eo", "pid,args"], { encoding: "utf8" });
+    return list
+      .split("\n")
+      .filter(
+        (line) =>
+          line.includes(folder) || (line.includes("mixhead.worker") && line.includes(process.pid.toString())),
+      )
+      .join("\n");
   }
+
+  describe("mixhead compare", function () {
+    this.timeout(120_000);
+
+    it("trains two arms side by side and leaves what the surface promises", async () => {
+      const done = await mixhead(folder, "compare", ...configs, ...tiny, "--name", "demo");
+      assert.equal(done.status, 0, done.stderr);
+      const run = join(folder, "runs", "demo");
+      const figures = summary.parse(JSON.parse(await readFile(join(run, "summary.json"), "utf8")));
+      assert.match(done.stdout, /joint/);
+      assert.match(done.stdout, /decoupled/);
+      for (const arm of ["joint", "decoupled"]) {
+        const lines = await readMetrics(join(run, arm, "metrics.jsonl"));
+        const evaluated = lines.filter((line) => line.knn !== undefined);
+        assert.deepEqual(
+          evaluated.map((line) => line.step),
+          [0, 4, 8],
+        );
+        assert.equal(evaluated[0]?.knn, figures.untrained.knn, "both arms start from the same encoder");
+        assert.ok(existsSync(join(run, arm, "checkpoints", "step-0000008", "mixture.safetensors")));
+      }
+      const page = await readFile(join(run, "report.html"), "utf8");
+      assert.match(page, /<svg/);
+      assert.equal(leftRunning(), "");
+
+      const again = await mixhead(folder, "compare", ...configs, ...tiny, "--name", "demo");
+      assert.equal(again.status, 0, "a complete run of the same configuration is shown");
+      assert.equal(again.stdout, done.stdout);
+      const other = await mixhead(folder, "compare", ...configs, ...tiny, "train.lr=0.1", "--name", "demo");
+      assert.equal(other.status, 2);
+      assert.match(other.stderr, /train\.lr is 0\.003 there, 0\.1 here/);
+    });
+
+    it("ends at a checkpoint on Ctrl-C, says how to go on, and resumes to the end", async () => {
+      const long = [...tiny, "train.stop=40", "train.checkpointEvery=1000"];
+      const command = new CommandLine(folder, ["compare", ...configs, ...long, "--name", "demo"]);
+      await command.says(/joint +step 4.*[\s\S]*decoupled +step 4|decoupled +step 4.*[\s\S]*joint +step 4/);
+      command.process.kill("SIGINT");
+      const interrupted = await command.finished;
+      assert.equal(interrupted.status, 1, interrupted.stderr);
+      assert.match(interrupted.stderr, /npx mixhead resume demo/);
+      assert.equal(leftRunning(), "");
+      const resumed = await mixhead(folder, "resume", "demo");
+      assert.equal(resumed.status, 0, resumed.stderr);
+      const lines = await readMetrics(join(folder, "runs", "demo", "decoupled", "metrics.jsonl"));
+      const steps = lines.filter((line) => line.knn === undefined).map((line) => line.step);
+      assert.deepEqual(steps, [10, 20, 30, 40], "no line is lost and none is there twice");
+    });
+
+    it("ends with one sentence when a worker is killed, and leaves nothing running", async () => {
+      const command = new CommandLine(folder, [
+        "train",
+        configs[1] ?? "",
+        ...tiny,
+        "train.stop=40",
+        "--name",
+        "killed",
+      ]);
+      await command.says(/step 4/);
+      for (const pid of command.workers()) process.kill(pid, "SIGKILL");
+      const { status, stderr } = await command.finished;
+      assert.equal(status, 1);
+      assert.match(stderr, /mixhead: decoupled: .*SIGKILL/);
+      assert.doesNotMatch(stderr, /\n\s+at /);
+      assert.equal(leftRunning(), "");
+    });
+
+    const mistakes: [string, string[], RegExp][] = [
+      ["a wrong key", ["train.stp=3"], /train\.stp is not a setting; the nearest is train\.stop/],
+      ["a wrong value", ["train.lr=-1"], /train\.lr is -1; allowed: a number above 0/],
+      ["an encoder that is not there", [...tiny, "encoder.name=resnet18_32"], /resnet18-32/],
+      ["a device that is not there", [...tiny, "device=cuda"], /CUDA/],
+    ];
+    for (const [what, overrides, expected] of mistakes) {
+      it(`says ${what} in one sentence`, async () => {
+        const done = await mixhead(folder, "train", configs[1] ?? "", ...overrides, "--name", "wrong");
+        assert.ok(done.status === 2 || done.status === 1);
+        assert.match(done.stderr, expected);
+        assert.doesNotMatch(done.stderr, /Traceback|\n\s+at /);
+      });
+    }
+  });
 });

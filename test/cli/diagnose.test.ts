@@ -9,124 +9,131 @@ import { writeSafetensors } from "../../src/files/safetensors.ts";
 import { randomRows, rowsOf } from "../metrics/rows.ts";
 import { mixhead } from "./command.ts";
 
-let folder: string;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
-});
-afterEach(() => rm(folder, { recursive: true }));
+// Hooks outside of a suite would run for every file.
+describe("in a folder of its own", () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
 
-/** Four directions, the first one three times: rows that are not of unit length. */
-const six = rowsOf([
-  [2, 0, 0],
-  [0, 3, 0],
-  [5, 0, 0],
-  [0, 0, 1],
-  [-1, 0, 0],
-  [7, 0, 0],
-]);
+  /** Four directions, the first one three times: rows that are not of unit length. */
+  const six = rowsOf([
+    [2, 0, 0],
+    [0, 3, 0],
+    [5, 0, 0],
+    [0, 0, 1],
+    [-1, 0, 0],
+    [7, 0, 0],
+  ]);
 
-async function npy(name: string, { rows, dim, data } = six): Promise<string> {
-  await writeNpy(join(folder, name), [rows, dim], data);
-  return name;
-}
+  async function npy(name: string, { rows, dim, data } = six): Promise<string> {
+    await writeNpy(join(folder, name), [rows, dim], data);
+    return name;
+  }
 
-describe("mixhead diagnose", () => {
-  it("prints one JSON object and nothing else, and leaves no file", async () => {
-    const { status, stdout } = await mixhead(folder, "diagnose", await npy("six.npy"), "--json");
-    assert.equal(status, 0);
-    const { effectiveRank, ...rest } = JSON.parse(stdout);
-    assert.deepEqual(rest, {
-      prototypes: 6,
-      dim: 3,
-      unique: { "0.025": 4 / 6, "0.1": 4 / 6, "0.25": 4 / 6, "0.5": 4 / 6 },
-      nearest: { median: 0.5, p01: 0 },
+  describe("mixhead diagnose", () => {
+    it("prints one JSON object and nothing else, and leaves no file", async () => {
+      const { status, stdout } = await mixhead(folder, "diagnose", await npy("six.npy"), "--json");
+      assert.equal(status, 0);
+      const { effectiveRank, ...rest } = JSON.parse(stdout);
+      assert.deepEqual(rest, {
+        prototypes: 6,
+        dim: 3,
+        unique: { "0.025": 4 / 6, "0.1": 4 / 6, "0.25": 4 / 6, "0.5": 4 / 6 },
+        nearest: { median: 0.5, p01: 0 },
+      });
+      // Singular values 2, 1 and 1.
+      assert.ok(Math.abs(effectiveRank - Math.exp(1.5 * Math.log(2))) < 1e-9);
+      assert.deepEqual(await readdir(folder), ["six.npy"]);
     });
-    // Singular values 2, 1 and 1.
-    assert.ok(Math.abs(effectiveRank - Math.exp(1.5 * Math.log(2))) < 1e-9);
-    assert.deepEqual(await readdir(folder), ["six.npy"]);
-  });
 
-  it("explains itself in words, counts wins of embeddings, and draws a picture beside", async () => {
-    await npy("head.npy", randomRows(300, 8, 1, 4, 0.001));
-    await npy("embeddings.npy", randomRows(700, 8, 2));
-    const { status, stdout } = await mixhead(
-      folder,
-      "diagnose",
-      "head.npy",
-      "--embeddings",
-      "embeddings.npy",
-    );
-    assert.equal(status, 0);
-    assert.match(stdout, /head\.npy, 300 prototypes of 8 dimensions/);
-    assert.match(stdout, /used prototypes +\d/);
-    assert.match(stdout, /Of 300 prototypes 4 are truly distinct/);
-    assert.match(stdout, /plot: head\.diagnosis\.svg\n$/);
-    assert.match(await readFile(join(folder, "head.diagnosis.svg"), "utf8"), /^<svg /);
-  });
+    it("explains itself in words, counts wins of embeddings, and draws a picture beside", async () => {
+      await npy("head.npy", randomRows(300, 8, 1, 4, 0.001));
+      await npy("embeddings.npy", randomRows(700, 8, 2));
+      const { status, stdout } = await mixhead(
+        folder,
+        "diagnose",
+        "head.npy",
+        "--embeddings",
+        "embeddings.npy",
+      );
+      assert.equal(status, 0);
+      assert.match(stdout, /head\.npy, 300 prototypes of 8 dimensions/);
+      assert.match(stdout, /used prototypes +\d/);
+      assert.match(stdout, /Of 300 prototypes 4 are truly distinct/);
+      assert.match(stdout, /plot: head\.diagnosis\.svg\n$/);
+      assert.match(await readFile(join(folder, "head.diagnosis.svg"), "utf8"), /^<svg /);
+    });
 
-  it("finds the last layer in a checkpoint and says which it took", async () => {
-    const tensor = { shape: [six.rows, six.dim], data: six.data };
-    const names = ["student.head.last_layer.weight_v", "teacher.head.last_layer.weight_v", "blocks.0.weight"];
-    await writeSafetensors(
-      join(folder, "c.safetensors"),
-      Object.fromEntries(names.map((name) => [name, tensor])),
-    );
-    const { stdout } = await mixhead(folder, "diagnose", "c.safetensors");
-    assert.match(stdout, /^c\.safetensors: teacher\.head\.last_layer\.weight_v, 6 prototypes/);
-    assert.match(stdout, /also there: student\.head\.last_layer\.weight_v/);
-    await assert.rejects(diagnoseHere("c.safetensors", "--key", "nothing"), {
-      name: "UserError",
-      message: /has no tensor of the name nothing; its 2-D tensors: .*blocks\.0\.weight \(6 x 3\)/,
+    it("finds the last layer in a checkpoint and says which it took", async () => {
+      const tensor = { shape: [six.rows, six.dim], data: six.data };
+      const names = [
+        "student.head.last_layer.weight_v",
+        "teacher.head.last_layer.weight_v",
+        "blocks.0.weight",
+      ];
+      await writeSafetensors(
+        join(folder, "c.safetensors"),
+        Object.fromEntries(names.map((name) => [name, tensor])),
+      );
+      const { stdout } = await mixhead(folder, "diagnose", "c.safetensors");
+      assert.match(stdout, /^c\.safetensors: teacher\.head\.last_layer\.weight_v, 6 prototypes/);
+      assert.match(stdout, /also there: student\.head\.last_layer\.weight_v/);
+      await assert.rejects(diagnoseHere("c.safetensors", "--key", "nothing"), {
+        name: "UserError",
+        message: /has no tensor of the name nothing; its 2-D tensors: .*blocks\.0\.weight \(6 x 3\)/,
+      });
+    });
+
+    it("answers a bad row with one sentence and exit status 2, and draws nothing", async () => {
+      await npy(
+        "bad.npy",
+        rowsOf([
+          [1, 0],
+          [0, 0],
+        ]),
+      );
+      const { status, stdout, stderr } = await mixhead(folder, "diagnose", "bad.npy");
+      assert.equal(status, 2);
+      assert.equal(stdout, "");
+      assert.equal(stderr, "mixhead: bad.npy: row 1 is all zero\n");
+      assert.deepEqual(await readdir(folder), ["bad.npy"]);
+    });
+
+    it("names what is wrong with other input", async () => {
+      await npy("six.npy");
+      await npy(
+        "nan.npy",
+        rowsOf([
+          [1, 0, 0],
+          [0, 1, 0],
+          [Number.NaN, 1, 0],
+        ]),
+      );
+      await npy("narrow.npy", rowsOf([[1, 2]]));
+      for (const [args, message] of [
+        [["nan.npy"], /nan\.npy: row 2 is not finite$/],
+        [["six.npy", "--embeddings", "nan.npy"], /nan\.npy: row 2 is not finite$/],
+        [
+          ["six.npy", "--embeddings", "narrow.npy"],
+          /narrow\.npy has rows of 2 numbers, the prototypes have 3$/,
+        ],
+        [["missing.npy"], /cannot read .*missing\.npy: no such file/],
+        [["text.txt"], /text\.txt: prototypes are read from \.npy, \.safetensors, \.pt/],
+        [["six.npy", "--plot", "x.gif"], /x\.gif: allowed are files named \.svg, \.png, \.html$/],
+        [["six.npy", "--key", "a"], /six\.npy holds one array: --key is for checkpoints$/],
+      ] as const) {
+        await assert.rejects(diagnoseHere(...args), { name: "UserError", message });
+      }
     });
   });
 
-  it("answers a bad row with one sentence and exit status 2, and draws nothing", async () => {
-    await npy(
-      "bad.npy",
-      rowsOf([
-        [1, 0],
-        [0, 0],
-      ]),
-    );
-    const { status, stdout, stderr } = await mixhead(folder, "diagnose", "bad.npy");
-    assert.equal(status, 2);
-    assert.equal(stdout, "");
-    assert.equal(stderr, "mixhead: bad.npy: row 1 is all zero\n");
-    assert.deepEqual(await readdir(folder), ["bad.npy"]);
-  });
-
-  it("names what is wrong with other input", async () => {
-    await npy("six.npy");
-    await npy(
-      "nan.npy",
-      rowsOf([
-        [1, 0, 0],
-        [0, 1, 0],
-        [Number.NaN, 1, 0],
-      ]),
-    );
-    await npy("narrow.npy", rowsOf([[1, 2]]));
-    for (const [args, message] of [
-      [["nan.npy"], /nan\.npy: row 2 is not finite$/],
-      [["six.npy", "--embeddings", "nan.npy"], /nan\.npy: row 2 is not finite$/],
-      [
-        ["six.npy", "--embeddings", "narrow.npy"],
-        /narrow\.npy has rows of 2 numbers, the prototypes have 3$/,
-      ],
-      [["missing.npy"], /cannot read .*missing\.npy: no such file/],
-      [["text.txt"], /text\.txt: prototypes are read from \.npy, \.safetensors, \.pt/],
-      [["six.npy", "--plot", "x.gif"], /x\.gif: allowed are files named \.svg, \.png, \.html$/],
-      [["six.npy", "--key", "a"], /six\.npy holds one array: --key is for checkpoints$/],
-    ] as const) {
-      await assert.rejects(diagnoseHere(...args), { name: "UserError", message });
-    }
-  });
+  /** The command in this process: starting another takes seconds. */
+  async function diagnoseHere(...args: string[]): Promise<void> {
+    const program = new Command("mixhead");
+    diagnose(program);
+    const files = args.map((arg) => (/\.(npy|txt|gif|safetensors)$/.test(arg) ? join(folder, arg) : arg));
+    await program.parseAsync(["diagnose", ...files], { from: "user" });
+  }
 });
-
-/** The command in this process: starting another takes seconds. */
-async function diagnoseHere(...args: string[]): Promise<void> {
-  const program = new Command("mixhead");
-  diagnose(program);
-  const files = args.map((arg) => (/\.(npy|txt|gif|safetensors)$/.test(arg) ? join(folder, arg) : arg));
-  await program.parseAsync(["diagnose", ...files], { from: "user" });
-}

@@ -19,79 +19,89 @@ async function demo(settings: object): Promise<string> {
   return checkpoint;
 }
 
-const here = process.cwd();
-let folder: string;
-beforeEach(async () => {
-  folder = await mkdtemp(join(tmpdir(), "mixhead-evaluate-"));
-  process.chdir(folder);
-});
-afterEach(async () => {
-  process.chdir(here);
-  await rm(folder, { recursive: true });
-});
-
-describe("mixhead evaluate", () => {
-  it("evaluates a run on its own data, a long-tailed one with balanced references too", async () => {
-    await demo({ data: { name: "cifar10-lt", train: 400, test: 100 } });
-    const { status, stdout, stderr } = await mixhead(folder, "evaluate", "demo", "--json");
-    assert.equal(status, 0, stderr);
-    const figures = JSON.parse(stdout);
-    assert.deepEqual(Object.keys(figures), ["knn", "linear", "linearRate", "perClass", "groups", "balanced"]);
-    assert.deepEqual(Object.keys(figures.knn), ["10", "20", "100", "200"]);
-    assert.deepEqual(Object.keys(figures.groups), ["head", "medium", "tail"]);
+// Hooks outside of a suite would run for every file.
+describe("in a folder of its own", () => {
+  const here = process.cwd();
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "mixhead-evaluate-"));
+    process.chdir(folder);
+  });
+  afterEach(async () => {
+    process.chdir(here);
+    await rm(folder, { recursive: true });
   });
 
-  function saveFeatures(labels: string): void {
-    const script = `import numpy as np; x = np.random.default_rng(0).normal(size=(60, 4)); y = np.arange(60) % 3
+  describe("mixhead evaluate", () => {
+    it("evaluates a run on its own data, a long-tailed one with balanced references too", async () => {
+      await demo({ data: { name: "cifar10-lt", train: 400, test: 100 } });
+      const { status, stdout, stderr } = await mixhead(folder, "evaluate", "demo", "--json");
+      assert.equal(status, 0, stderr);
+      const figures = JSON.parse(stdout);
+      assert.deepEqual(Object.keys(figures), [
+        "knn",
+        "linear",
+        "linearRate",
+        "perClass",
+        "groups",
+        "balanced",
+      ]);
+      assert.deepEqual(Object.keys(figures.knn), ["10", "20", "100", "200"]);
+      assert.deepEqual(Object.keys(figures.groups), ["head", "medium", "tail"]);
+    });
+
+    function saveFeatures(labels: string): void {
+      const script = `import numpy as np; x = np.random.default_rng(0).normal(size=(60, 4)); y = np.arange(60) % 3
 np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)`;
-    execFileSync(pythonPath(), ["-c", script]);
-  }
+      execFileSync(pythonPath(), ["-c", script]);
+    }
 
-  it("evaluates saved features, as tables for people", async () => {
-    saveFeatures("y");
-    const { status, stdout } = await mixhead(folder, "evaluate", "f.npz");
-    assert.equal(status, 0);
-    assert.match(stdout, /^f\.npz\n\nk-NN, k = 10 +\d+\.\d %\n/);
-    assert.match(stdout, /\n +k-NN +linear\nclass 0 +\d+\.\d % +\d+\.\d %\nclass 1 /);
+    it("evaluates saved features, as tables for people", async () => {
+      saveFeatures("y");
+      const { status, stdout } = await mixhead(folder, "evaluate", "f.npz");
+      assert.equal(status, 0);
+      assert.match(stdout, /^f\.npz\n\nk-NN, k = 10 +\d+\.\d %\n/);
+      assert.match(stdout, /\n +k-NN +linear\nclass 0 +\d+\.\d % +\d+\.\d %\nclass 1 /);
+    });
+
+    it("says in one sentence what is wrong with saved features", async () => {
+      saveFeatures("y + 0.5");
+      const bad = await mixhead(folder, "evaluate", "f.npz", "--json");
+      assert.deepEqual([bad.status, bad.stdout], [2, ""]);
+      assert.equal(bad.stderr, "mixhead: f.npz: row 0 of train_y is 0.5; labels are whole numbers from 0\n");
+    });
   });
 
-  it("says in one sentence what is wrong with saved features", async () => {
-    saveFeatures("y + 0.5");
-    const bad = await mixhead(folder, "evaluate", "f.npz", "--json");
-    assert.deepEqual([bad.status, bad.stdout], [2, ""]);
-    assert.equal(bad.stderr, "mixhead: f.npz: row 0 of train_y is 0.5; labels are whole numbers from 0\n");
-  });
-});
+  describe("mixhead export", () => {
+    it("prints lines that load the file without mixhead, and does not replace a file", async () => {
+      await demo({ encoder: { name: "conv-small" } });
+      const { status, stdout, stderr } = await mixhead(folder, "export", "demo", "out/encoder.safetensors");
+      assert.equal(status, 0, stderr);
+      const [what, images, empty, ...lines] = stdout.split("\n");
+      assert.match(
+        what ?? "",
+        /^out\/encoder\.safetensors: the encoder of demo, decoupled, step 40 \(conv-small/,
+      );
+      assert.match(images ?? "", /32 x 32.*mean 0\.4914, 0\.4822, 0\.4465/);
+      assert.equal(empty, "");
+      const check = "print(tuple(encoder(torch.zeros(2, 3, 32, 32)).shape))";
+      const script = ["import sys; sys.modules['mixhead'] = None", ...lines, check].join("\n");
+      assert.equal(execFileSync(pythonPath(), ["-c", script], { encoding: "utf8" }), "(2, 128)\n");
 
-describe("mixhead export", () => {
-  it("prints lines that load the file without mixhead, and does not replace a file", async () => {
-    await demo({ encoder: { name: "conv-small" } });
-    const { status, stdout, stderr } = await mixhead(folder, "export", "demo", "out/encoder.safetensors");
-    assert.equal(status, 0, stderr);
-    const [what, images, empty, ...lines] = stdout.split("\n");
-    assert.match(
-      what ?? "",
-      /^out\/encoder\.safetensors: the encoder of demo, decoupled, step 40 \(conv-small/,
-    );
-    assert.match(images ?? "", /32 x 32.*mean 0\.4914, 0\.4822, 0\.4465/);
-    assert.equal(empty, "");
-    const check = "print(tuple(encoder(torch.zeros(2, 3, 32, 32)).shape))";
-    const script = ["import sys; sys.modules['mixhead'] = None", ...lines, check].join("\n");
-    assert.equal(execFileSync(pythonPath(), ["-c", script], { encoding: "utf8" }), "(2, 128)\n");
+      const before = await readFile("out/encoder.safetensors");
+      const again = await mixhead(folder, "export", "demo", "out/encoder.safetensors");
+      assert.equal(again.status, 2);
+      assert.match(again.stderr, /out\/encoder\.safetensors exists: give another name, or --force/);
+      assert.deepEqual(await readFile("out/encoder.safetensors"), before);
+    });
 
-    const before = await readFile("out/encoder.safetensors");
-    const again = await mixhead(folder, "export", "demo", "out/encoder.safetensors");
-    assert.equal(again.status, 2);
-    assert.match(again.stderr, /out\/encoder\.safetensors exists: give another name, or --force/);
-    assert.deepEqual(await readFile("out/encoder.safetensors"), before);
-  });
-
-  it("writes the forms of file that it names, and no other", async () => {
-    await demo({});
-    const { status, stderr } = await mixhead(folder, "export", "demo", "encoder.onnx");
-    assert.deepEqual(
-      [status, stderr],
-      [2, "mixhead: encoder.onnx: allowed are files named .safetensors, .pt, .pth\n"],
-    );
+    it("writes the forms of file that it names, and no other", async () => {
+      await demo({});
+      const { status, stderr } = await mixhead(folder, "export", "demo", "encoder.onnx");
+      assert.deepEqual(
+        [status, stderr],
+        [2, "mixhead: encoder.onnx: allowed are files named .safetensors, .pt, .pth\n"],
+      );
+    });
   });
 });

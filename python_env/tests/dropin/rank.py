@@ -18,7 +18,7 @@ torch.set_num_threads(1)
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 if world > 1:
     dist.init_process_group("gloo")
-mixhead.attach(config={"bridge": {"deadline": 30}, "backend": "wasm"})
+mixhead.attach(config={"bridge": {"deadline": 90}, "backend": "wasm"})
 torch.manual_seed(0)
 student, teacher = with_teacher(lightly_head())
 teacher.load_state_dict(student.state_dict())
