@@ -205,11 +205,12 @@ function uniqueAt(line: MetricsLine, epsilon: string): number | undefined {
   return line.unique?.[epsilon];
 }
 
+/** The finite ones: what is not finite has a warning of its own. */
 function values(
   lines: readonly MetricsLine[],
   of: (line: MetricsLine) => number | null | undefined,
 ): number[] {
-  return lines.flatMap((line) => of(line) ?? []);
+  return lines.flatMap((line) => of(line) ?? []).filter(Number.isFinite);
 }
 
 function numberOf(value: unknown): number | undefined {
