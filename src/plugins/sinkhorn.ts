@@ -16,7 +16,7 @@ export function sinkhorn(logits: tf.Tensor2D, iterations = 3): tf.Tensor2D {
   return tf.tidy(() => {
     const [rows, prototypes] = logits.shape;
     const largest: tf.Tensor2D = tf.max(logits, 0, true);
-    const p: tf.Tensor2D = tf.exp(tf.maximum(tf.sub(logits, largest), LEAST_LOGIT));
+    const p: tf.Tensor2D = tf.exp(tf.clipByValue(tf.sub(logits, largest), LEAST_LOGIT, 0));
     const scaleOf = (sums: tf.Tensor2D, share: number): tf.Tensor2D => tf.div(share, sums);
     let u = scaleOf(tf.sum(p, 0, true), 1 / prototypes);
     for (let iteration = 1; iteration < iterations; iteration++) {

@@ -63,5 +63,5 @@ function similarities(h: tf.Tensor2D, plugin: PrototypePlugin): tf.Tensor2D {
 }
 
 function logarithms(responsibilities: tf.Tensor2D): tf.Tensor2D {
-  return tf.log(tf.maximum(responsibilities, LEAST_RESPONSIBILITY));
+  return tf.log(tf.clipByValue(responsibilities, LEAST_RESPONSIBILITY, 1));
 }

@@ -50,9 +50,14 @@ function annealedLogits(
   return tf.matMul(features, tf.transpose(covariance.parameters(components)));
 }
 
+/** The float32 just below 1. */
+const BELOW_ONE = 1 - 2 ** -23;
+
 function cut(responsibilities: tf.Tensor2D, cutoff: number): tf.Tensor2D {
-  const threshold = tf.minimum(tf.max(responsibilities, 1, true), cutoff);
-  const kept = tf.mul(responsibilities, tf.cast(tf.greaterEqual(responsibilities, threshold), "float32"));
+  const threshold = tf.mul(tf.minimum(tf.max(responsibilities, 1, true), cutoff), BELOW_ONE);
+  // A comparison of all pairs would take the wasm backend a hundred times as long.
+  const above = tf.step(tf.sub(responsibilities, threshold));
+  const kept = tf.mul(responsibilities, above);
   return tf.div(kept, tf.sum(kept, 1, true));
 }
 
