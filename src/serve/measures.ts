@@ -6,8 +6,10 @@ import { uniqueness } from "../metrics/uniqueness.ts";
 const USED_WITHIN = 500;
 /** Uniqueness is measured at most once in so many steps ... */
 const UNIQUE_EVERY = 100;
-/** ... and takes at most one part in so many of the time: at K = 65,536 it is a minute's work. */
+/** ... and takes at most one part in so many of the time, the first time too: at K = 65,536 it is a minute's work. */
 const UNIQUE_SHARE = 20;
+/** A guess at what a core multiplies in a millisecond, for how long that first time will be. */
+const PRODUCTS_PER_MS = 1e7;
 
 /**
  * What a script may log of its mixture, as scalars that travel with every answer: "used", and once it is
@@ -18,10 +20,13 @@ export class Measures {
   private readonly won: Float64Array;
   private unique: Record<string, number> = {};
   private measuring = false;
+  private readonly ended = new AbortController();
   private nextStep = 0;
-  private nextTime = 0;
+  private nextTime: number;
 
-  constructor(components: number) {
+  constructor(components: number, dim: number) {
+    const pairs = components ** 2 / 2;
+    this.nextTime = performance.now() + UNIQUE_SHARE * ((pairs * dim) / PRODUCTS_PER_MS);
     this.won = new Float64Array(components).fill(Number.NEGATIVE_INFINITY);
   }
 
@@ -37,14 +42,21 @@ export class Measures {
     return { used: used / this.won.length, ...this.unique };
   }
 
+  /** Leaves off what is being measured, which would keep the process from ending. */
+  stop(): void {
+    this.ended.abort();
+  }
+
   private async measure(prototypes: () => Promise<Rows>): Promise<void> {
     const start = performance.now();
     try {
-      const unique = await uniqueness(await prototypes());
+      const onProgress = () => this.ended.signal.throwIfAborted();
+      const unique = await uniqueness(await prototypes(), undefined, { onProgress });
       this.unique = Object.fromEntries(
         Object.entries(unique).map(([epsilon, share]) => [`unique.${epsilon}`, share]),
       );
     } catch (error) {
+      if (this.ended.signal.aborted) return;
       process.emitWarning(`uniqueness was not measured: ${sentence(error)}`);
     }
     this.nextTime = performance.now() + UNIQUE_SHARE * (performance.now() - start);

@@ -33,7 +33,7 @@ export class MixtureRoom implements Room {
   ) {
     this.components = settings.components;
     this.dim = settings.dim;
-    this.measures = new Measures(this.components);
+    this.measures = new Measures(this.components, this.dim);
   }
 
   /** @throws UserError, RejectError where the settings, the start or the saved state do not fit. */
@@ -123,7 +123,8 @@ export class MixtureRoom implements Room {
       this.mixture.load(state);
     }
     this.taken = step;
-    this.measures = new Measures(this.components);
+    this.measures.stop();
+    this.measures = new Measures(this.components, this.dim);
   }
 
   lost(rank: number): void {
@@ -136,6 +137,7 @@ export class MixtureRoom implements Room {
   }
 
   dispose(): void {
+    this.measures.stop();
     this.mixture.dispose();
   }
 

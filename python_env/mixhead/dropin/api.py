@@ -49,7 +49,7 @@ def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor
 
 
 def stats(name: str = "default") -> dict[str, Any]:
-    """What a script may log; NaN: not measured yet.
+    """What a script may log; NaN: not measured yet, which may take minutes for very many prototypes.
 
     "unique": by cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of prototypes that far apart.
     "used": the share of components that won an embedding in the last 500 steps.

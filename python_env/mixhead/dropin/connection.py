@@ -52,6 +52,7 @@ class Connection:
         self._key = f"{name}/{_made[name]}"
         _made[name] += 1
         self._loads = itertools.count()
+        self._agreements = itertools.count()
         self._plugin: PluginProcess | None = None
         place = self._ranks.from_first(self._key, lambda: self._lead(state))
         if self._ranks.rank > 0:
@@ -76,6 +77,11 @@ class Connection:
     def save(self) -> State:
         with self._last_words():
             return State(*self._client.request_state())
+
+    def agree(self, value: bool) -> bool:
+        """Rank 0's value, in every rank. What the plugin says depends on who has changed it by then."""
+        key = f"{self._key}/agree/{next(self._agreements)}"
+        return self._ranks.from_first(key, lambda: json.dumps(value)) == json.dumps(True)
 
     def load(self, state: State) -> Welcome:
         """Goes on from a state: every rank of a distributed training has to."""

@@ -256,7 +256,7 @@ class Mixture:
         """Goes on from a saved state, or begins anew from prototypes (K, D) alone."""
         if self._connection is None:
             self._given, self._mirror = state, Mirror(prototypes)
-        elif not _same(self.save()[1], state):
+        elif not self._connection.agree(_same(self.save()[1], state)):
             self._connection.load(state)
             self._go_on()
 
