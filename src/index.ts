@@ -7,7 +7,7 @@ export {
   sweep,
   type Vary,
 } from "./api/experiment.ts";
-export type { LoopAnswer } from "./api/loop-answer.ts";
+export type { LoopAnswer, PrototypeRows, TargetRows } from "./api/loop-answer.ts";
 export type { ExperimentResult } from "./api/result.ts";
 export { openSession, type Session, type SessionOptions, type SessionStep } from "./api/session.ts";
 export type { SettingName, Settings } from "./api/settings.ts";

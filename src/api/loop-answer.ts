@@ -4,12 +4,26 @@ import { UserError } from "../errors.ts";
 import type { StepAnswer } from "../experiment/arm.ts";
 import type { TrainingScalars } from "../experiment/training-clock.ts";
 
+/** Target rows, N x K, row-major. */
+export interface TargetRows {
+  n: number;
+  k: number;
+  data: Float32Array;
+}
+
+/** Prototypes of unit length, row-major: those of `indices`, or without them all K. */
+export interface PrototypeRows {
+  d: number;
+  data: Float32Array;
+  indices?: Int32Array;
+}
+
 /** What a loop answers to a step. Tensors are disposed of, arrays copied. */
 export interface LoopAnswer {
   /** N x K: what the student learns to predict for each row, as a rule a distribution. */
-  targets: tf.Tensor2D | { n: number; k: number; data: Float32Array };
+  targets: tf.Tensor2D | TargetRows;
   /** The prototypes after the step, K x D of unit length, or those that changed; left out: none has. */
-  rows?: tf.Tensor2D | { d: number; data: Float32Array; indices?: Int32Array } | undefined;
+  rows?: tf.Tensor2D | PrototypeRows | undefined;
   /** For the metrics. */
   scalars?: Record<string, number>;
   /** Values of the clock for this step, in place of the schedules', such as { lr: 1e-3 }. */

@@ -9,7 +9,7 @@ import type { Summary } from "../experiment/summary.ts";
 import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { type ExperimentOptions, openArms, resolveArm } from "./experiment.ts";
-import { type LoopAnswer, takeAnswer } from "./loop-answer.ts";
+import { type LoopAnswer, type PrototypeRows, type TargetRows, takeAnswer } from "./loop-answer.ts";
 import { holdForLoop, inTurn } from "./queue.ts";
 import { type ExperimentResult, resultOf } from "./result.ts";
 import { describeSettings, type Settings } from "./settings.ts";
@@ -45,6 +45,13 @@ export function openSession(settings: Settings, options: SessionOptions = {}): P
     const mixture = await Mixture.open({ plugin, targets }, { dim: config.head.dim, seed, values });
     return new Session(run, new StepLoop(mixture, await mixture.prototypes()), options);
   });
+}
+
+/** The answer of the settings' own plugin, in arrays. */
+export interface StandardAnswer extends LoopAnswer {
+  targets: TargetRows;
+  rows: PrototypeRows;
+  scalars: Record<string, number>;
 }
 
 /** One step of a session: embeddings in, an answer out. */
@@ -85,8 +92,8 @@ export class Session {
   /** The plugin of the settings, for the standard thing in one line. It moves only where it is asked to. */
   readonly mixture: {
     readonly plugin: PrototypePlugin;
-    /** One step of the plugin on the step's embeddings: prototypes and targets as `answer` takes them. */
-    step(step: SessionStep): Promise<LoopAnswer>;
+    /** One step of the plugin on the step's embeddings: prototypes and targets, as `answer` takes them. */
+    step(step: SessionStep): Promise<StandardAnswer>;
   };
   /**
    * What the loop needs after a resume, such as { counts: { shape: [K], data } }: saved with every

@@ -48,6 +48,7 @@ describe("in a folder of its own", () => {
       ]);
       assert.deepEqual(Object.keys(figures.knn), ["10", "20", "100", "200"]);
       assert.deepEqual(Object.keys(figures.groups), ["head", "medium", "tail"]);
+      assert.notDeepEqual(figures.balanced.knn, figures.knn);
     });
 
     function saveFeatures(labels: string): void {

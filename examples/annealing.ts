@@ -1,0 +1,20 @@
+// How beta of the E-step rises to 1: not at all, by a cosine, in steps of one's own.
+//   npx mixhead run examples/annealing.ts                     a minute: that it runs, and what a report looks like
+//   npx mixhead run examples/annealing.ts train.stop=2000 --name annealing-long
+// What to look at: "unique over training" in the report. A low beta makes responsibilities flat, and flat
+// responsibilities pull every component to the mean of all embeddings, so uniqueness falls while beta is low.
+import { compare, cosine, schedule } from "mixhead";
+
+const stairs = schedule(
+  ({ step }) => Math.min(1, 0.25 * (1 + Math.floor(step / 20))),
+  "stairs of 0.25 every 20 steps",
+);
+
+await compare(
+  {
+    constant: { plugin: { annealing: 1 } },
+    cosine: { plugin: { annealing: cosine({ from: 0.2, to: 1, steps: 60 }) } },
+    stairs: { plugin: { annealing: stairs } },
+  },
+  { base: { data: { train: 5000, test: 1000 }, train: { stop: 100, batch: 64, evaluateEvery: 20 } } },
+);

@@ -1,0 +1,13 @@
+// The number of prototypes, for arms that learn them and arms that estimate them: six trainings, one table.
+//   npx mixhead run examples/components.ts                    a minute or two
+//   npx mixhead run examples/components.ts train.steps=2000 train.stop=2000 data.train=20000 data.test=5000 --name components-long
+// What to expect of the long one (measured once, one seed; docs/experiments.md): the joint arms gain little from more
+// prototypes, the decoupled ones do. In a minute there is no such difference to see.
+import { sweep } from "mixhead";
+
+const { trainings } = await sweep({
+  base: { data: { train: 5000, test: 1000 }, train: { stop: 50, batch: 64, evaluateEvery: 50 } },
+  vary: { prototypes: ["joint", "decoupled"], "plugin.components": [256, 1024, 4096] },
+});
+const best = trainings.reduce((a, b) => (b.knn > a.knn ? b : a));
+console.log(`best by k-NN: ${best.arm} with ${(100 * best.knn).toFixed(1)} %`);

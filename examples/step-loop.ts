@@ -1,0 +1,21 @@
+// Any mathematics between embeddings and targets: here targets of the standard mixture, sharpened where the
+// mixture is sure. The loop is an ordinary run: evaluated, checkpointed, resumed, with a report.
+//   npx mixhead run examples/step-loop.ts                     a minute
+// What to expect: runs/step-loop/loop/metrics.jsonl has "certainty" beside the loss; it starts near 1 / K.
+import { openSession, tf } from "mixhead";
+
+const session = await openSession({
+  data: { train: 5000, test: 1000 },
+  train: { stop: 100, batch: 64, evaluateEvery: 50 },
+});
+for await (const step of session.steps()) {
+  const { rows, targets: standard, scalars } = await session.mixture.step(step); // prototypes move here
+  const [targets, certainty] = tf.tidy(() => {
+    const p = tf.tensor2d(standard.data, [standard.n, standard.k]);
+    const sure = tf.max(p, 1, true);
+    const sharp = tf.pow(p, tf.add(1, sure)); // the surer a row, the sharper
+    return [tf.div<tf.Tensor2D>(sharp, tf.sum(sharp, 1, true)), tf.mean(sure)];
+  });
+  step.answer({ rows, targets, scalars: { ...scalars, certainty: (await certainty.data())[0] ?? 0 } });
+  certainty.dispose();
+}
