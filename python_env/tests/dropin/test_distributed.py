@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,39 +24,52 @@ from .heads import IN, lightly_head, with_teacher
 ROOT = Path(__file__).parents[2]
 
 
-def start(folder: Path, mode: str, world: int) -> list[subprocess.Popen]:
-    """The ranks as torchrun starts them, but each left to its own fate."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    return [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.dropin.rank", str(folder), mode],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "OMP_NUM_THREADS": "1",
-                "MIXHEAD_ENDPOINT": "",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "RANK": str(rank),
-                "WORLD_SIZE": str(world),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
+Start = Callable[[str, int], list[subprocess.Popen]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """The ranks as torchrun starts them, but each left to its own fate; none outlives its test."""
+    started = []
+
+    def start(mode: str, world: int) -> list[subprocess.Popen]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
+        ranks = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.dropin.rank", str(tmp_path), mode],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "OMP_NUM_THREADS": "1",
+                    "MIXHEAD_ENDPOINT": "",
+                    "RANK": str(rank),
+                    **group,
+                },
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(world)
+        ]
+        started.extend(ranks)
+        return ranks
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 def result(folder: Path, rank: int, world: int) -> list[torch.Tensor]:
     return torch.load(folder / f"result-{rank}-of-{world}.pt")
 
 
-def test_two_ranks_train_as_one_with_the_whole_batch(tmp_path: Path):
+def test_two_ranks_train_as_one_with_the_whole_batch(tmp_path: Path, start: Start):
     for world in (1, 2):
-        for process in start(tmp_path, "train", world):
+        for process in start("train", world):
             _, err = process.communicate(timeout=120)
             assert process.returncode == 0, err
     zero, one, alone = result(tmp_path, 0, 2), result(tmp_path, 1, 2), result(tmp_path, 0, 1)
@@ -65,8 +79,8 @@ def test_two_ranks_train_as_one_with_the_whole_batch(tmp_path: Path):
         torch.testing.assert_close(ours, whole, rtol=1e-5, atol=1e-5)
 
 
-def test_a_rank_that_dies_ends_the_others_with_a_sentence(tmp_path: Path):
-    zero, one = start(tmp_path, "dies", 2)
+def test_a_rank_that_dies_ends_the_others_with_a_sentence(start: Start):
+    zero, one = start("dies", 2)
     one.communicate(timeout=120)
     died = time.monotonic()
     _, err = zero.communicate(timeout=120)
