@@ -57,7 +57,7 @@ def _figures(
     result: dict[str, object] = {
         "knn": {str(k): (p == test.y).double().mean().item() for k, p in nearest.items()},
         "linear": right["linear"].double().mean().item(),
-        "linearRate": linear.rate,
+        "linearRate": float(f"{linear.rate:.6g}"),
         "perClass": {by: [share(of, [c]) for c in range(classes)] for by, of in right.items()},
     }
     if split is not None:
