@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { parseDocument, stringify } from "yaml";
 import { sentence, UserError } from "../errors.ts";
 import { explain } from "./explain.ts";
+import { withMethod } from "./methods.ts";
 import { type Config, config as schema } from "./schema.ts";
 
 type Settings = Record<string, unknown>;
@@ -27,7 +28,7 @@ export function resolveConfig(
   overrides: readonly string[] = [],
   source = "settings",
 ): Config {
-  const input = applyOverrides(settings ?? {}, overrides);
+  const input = withMethod(applyOverrides(settings ?? {}, overrides));
   const parsed = schema.safeParse(input);
   if (!parsed.success) {
     throw new UserError(

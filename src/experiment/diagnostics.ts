@@ -1,3 +1,4 @@
+import { carpBlock } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { percent } from "../report/format.ts";
 import type { MetricsLine } from "./metrics-log.ts";
@@ -76,7 +77,7 @@ function chanceOf({ method, plugin: { components } }: Config): Setting["chance"]
       return { loss: 1.5 * k, text: `1.5 ln K = ${(1.5 * k).toFixed(2)} (K = ${components})` };
     case "carp": {
       // Within blocks of 512 prototypes, or of an eighth of them where that is less.
-      const block = Math.min(512, Math.floor(components / 8));
+      const block = carpBlock(components);
       return {
         loss: Math.log(block),
         text: `ln ${block} = ${Math.log(block).toFixed(2)}, its blocks being of ${block}`,

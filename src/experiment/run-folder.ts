@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { configYaml, parseYaml, resolveConfig } from "../config/load.ts";
+import { methodProblem } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
@@ -141,6 +142,8 @@ function checkArm(arm: string, config: Config, values: Values | undefined): void
       `"${arm}" cannot name an arm; allowed: letters, digits, spaces and . _ = + , -, at most 100 in all`,
     );
   }
+  const problem = methodProblem(config);
+  if (problem !== null) throw new UserError(`${arm}: ${problem}`);
   const [missing] = missingValues(config, values);
   if (missing !== undefined) {
     throw new UserError(`${arm}: ${missing} is a function, which only an experiment file can give`);

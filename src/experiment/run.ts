@@ -4,6 +4,7 @@ import { openBackend } from "../backend/backend.ts";
 import { RejectError } from "../bridge/errors.ts";
 import { PythonControl, type Worker, type WorkerExit } from "../bridge/launch.ts";
 import { BridgeServer } from "../bridge/server.ts";
+import { takesTargets } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
 import { dataDir } from "../setup/paths.ts";
@@ -193,7 +194,8 @@ async function openMixture({ config, values }: Job): Promise<Mixture | null> {
   if (config.prototypes === "joint") return null;
   const plugin = config.prototypes === "frozen" ? { ...config.plugin, kind: "frozen" } : config.plugin;
   const { dim } = config.head;
-  return Mixture.open({ plugin, targets: config.targets }, { dim, seed: config.seed, values });
+  const targets = takesTargets(config) ? config.targets : null;
+  return Mixture.open({ plugin, targets }, { dim, seed: config.seed, values });
 }
 
 /** Where trainings can go on at once: what each adds to its worker's environment. A GPU each, or else a core. */

@@ -41,6 +41,7 @@ class HeadConfig:
 class TrainConfig:
     batch: int
     clip: float
+    koleo: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Assignment:
 _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "precision": ("float32", "bfloat16", "float16"),
-    "method": ("dino",),
+    "method": ("dino", "ibot", "carp", "swav", "msn", "pmsn"),
     "prototypes": ("decoupled", "joint", "frozen"),
     "head.norm": ("batch", "none"),
     "targets.balance": ("sinkhorn", "center", "none"),

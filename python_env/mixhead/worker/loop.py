@@ -16,6 +16,8 @@ from mixhead.worker.config import Assignment, Config, parse_assignment
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.measure import measure
+from mixhead.worker.methods import ibot
+from mixhead.worker.network import Network, PatchNetwork
 from mixhead.worker.randomness import generator
 from mixhead.worker.step import State, choose_device, finish, measured, start, student_rows, teacher_rows
 
@@ -35,13 +37,14 @@ def train(client: Client, rank: int) -> None:
         t = state.step
         epoch = t * config.train.batch // len(dataset.train_images)
         views = draw(config, dataset, t, rank, state.device)
-        h = teacher_rows(state, views[:1])
+        mask = draw_mask(config, state.student, t, rank, state.device)
+        h = teacher_rows(state, views[:1], mask)
         client.send_embeddings(t, epoch, None if state.mirror is None else h, {**measured(state), **timing})
-        z = student_rows(state, views)
+        z = student_rows(state, views, mask)
         asked = time.perf_counter()
         answer = client.receive_targets(t)
         answered = time.perf_counter()
-        finish(state, h, z, answer)
+        finish(state, h, z, answer, mask)
         timing = {"stepSeconds": time.perf_counter() - began, "waitSeconds": answered - asked}
         stopped = obey(answer.commands, client, state, dataset, assignment)
 
@@ -66,6 +69,13 @@ def draw(config: Config, dataset: Dataset, step: int, rank: int, device: torch.d
     mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
     random = generator(config.seed, "augment", step, rank)
     return [augment(images, crop, mean, std, random) for crop in crops(config)]
+
+
+def draw_mask(config: Config, network: Network, step: int, rank: int, device: torch.device) -> Tensor | None:
+    """Which patches of step's global views the student does not see; None where the method hides none."""
+    if not isinstance(network, PatchNetwork):
+        return None
+    return ibot.draw_mask(config, network.grid(config.views.global_size), step, rank).to(device)
 
 
 def crops(config: Config) -> Iterator[Crop]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mixhead.heads import JointHead, ProjectionHead
 from mixhead.worker.config import Config
 from mixhead.worker.encoders import build_encoder, check_sizes
+from mixhead.worker.patches import check_patches, patch_grid, tokens
 from mixhead.worker.randomness import seed_of
 
 
@@ -27,6 +28,32 @@ class Network(nn.Module):
         One pass of the encoder per resolution, and one of the head over everything.
         """
         return self.head.embed(torch.cat([self.encoder(view) for view in views]))
+
+    def averaged(self) -> list[nn.Parameter]:
+        """The parameters that a teacher averages, always in the same order."""
+        return [*self.encoder.parameters(), *self.head.parameters()]
+
+
+class PatchNetwork(Network):
+    """A network whose encoder is a vision transformer, for methods that hide patches from the student."""
+
+    def __init__(self, encoder: nn.Module, head: ProjectionHead, features: int) -> None:
+        super().__init__(encoder, head)
+        self.mask_token = nn.Parameter(torch.zeros(features))
+
+    def masked(self, views: Sequence[Tensor], mask: Tensor, hide: bool) -> Tensor:
+        """As ``forward``, and the rows of the masked patches after them: (sum of n + M, D).
+
+        ``mask`` (n, rows, columns) is of the views of the first resolution, the patches image by image.
+        ``hide``: the encoder sees the mask token in their place.
+        """
+        first, patches = tokens(self.encoder, views[0], mask, self.mask_token if hide else None)
+        others = [self.encoder(view) for view in views[1:]]
+        return self.head.embed(torch.cat([first, *others, patches]))
+
+    def grid(self, size: int) -> tuple[int, int]:
+        """Patches in a column and in a row of an image of this size."""
+        return patch_grid(self.encoder, size)
 
 
 def build_network(config: Config) -> Network:
@@ -48,4 +75,7 @@ def build_network(config: Config) -> Network:
             projection = ProjectionHead(features, head.hidden, head.dim, head.norm)
     sizes = {config.views.global_size} | ({config.views.local_size} if config.views.local else set())
     check_sizes(encoder, sizes)
+    if config.method == "ibot":
+        check_patches(encoder, config.encoder.name)
+        return PatchNetwork(encoder, projection, features)
     return Network(encoder, projection)

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from mixhead.heads import JointHead, PrototypeMirror
-from mixhead.losses import Center, dino_loss, sinkhorn_targets, softmax_targets
+from mixhead.losses import Center, sinkhorn_targets, softmax_targets
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
-from mixhead.worker.network import Network, build_network
+from mixhead.worker.methods import LOSSES, Batch
+from mixhead.worker.network import Network, PatchNetwork, build_network
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -82,27 +83,55 @@ def start(config: Config, device: torch.device) -> State:
     )
 
 
-def teacher_rows(state: State, views: Sequence[Tensor]) -> Tensor:
-    """The teacher's embeddings of the global views, float32 unit rows (N, D), without gradient."""
+def teacher_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+    """The teacher's embeddings of the global views, float32 unit rows (N, D), without gradient.
+
+    With a mask (see ``Batch``) those of the masked patches follow, which the teacher does see.
+    """
     with torch.no_grad(), _autocast(state):
-        return state.teacher(views)
+        return _rows(state.teacher, views, mask, hide=False)
 
 
-def student_rows(state: State, views: Sequence[Tensor]) -> Tensor:
-    """The student's embeddings of all views, global ones first, float32 unit rows (V B, D)."""
+def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+    """The student's embeddings of all views, global ones first, float32 unit rows (V B, D).
+
+    With a mask those of the masked patches follow, which the student does not see.
+    """
     with _autocast(state):
-        return state.student(views)
+        return _rows(state.student, views, mask, hide=True)
 
 
-def finish(state: State, h: Tensor, z: Tensor, answer: Answer) -> None:
+def _rows(network: Network, views: Sequence[Tensor], mask: Tensor | None, hide: bool) -> Tensor:
+    if mask is None:
+        return network(views)
+    assert isinstance(network, PatchNetwork)
+    return network.masked(views, mask, hide)
+
+
+def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | None = None) -> None:
     """Loss of the student's rows z against the teacher's h, optimizer, EMA; counts the step.
 
     Raises WorkerError where the answer does not fit the step.
     """
     clock = answer.scalars
-    targets, logits = _targets_and_logits(state, h, z, answer)
-    views = state.config.views
-    loss = dino_loss(logits, targets, views.global_ + views.local, _value(clock, "studentTemperature"))
+    _update_mirror(state, answer)
+    batch = Batch(
+        config=state.config,
+        step=state.step,
+        h=h,
+        z=z,
+        prototypes=_students_prototypes(state),
+        targets=lambda: _targets(state, h, answer),
+        temperature=_value(clock, "studentTemperature"),
+        teacher_temperature=_value(clock, "teacherTemperature"),
+        mask=mask,
+    )
+    loss = LOSSES[state.config.method](batch)
+    state.measured = {"loss": loss.detach()}
+    if state.config.train.koleo > 0 and state.mirror is None:
+        koleo = _koleo(batch.prototypes)
+        loss = loss + state.config.train.koleo * koleo
+        state.measured["koleo"] = koleo.detach()
 
     for group in state.optimizer.param_groups:
         group["lr"] = _value(clock, "lr")
@@ -121,10 +150,10 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer) -> None:
 
     with torch.no_grad():
         torch._foreach_lerp_(
-            list(state.teacher.parameters()), list(state.student.parameters()), 1 - _value(clock, "momentum")
+            state.teacher.averaged(), state.student.averaged(), 1 - _value(clock, "momentum")
         )
     state.step += 1
-    state.measured = {"loss": loss.detach(), "gradNorm": norm, "spread": spread(h)}
+    state.measured |= {"gradNorm": norm, "spread": spread(h)}
 
 
 def measured(state: State) -> dict[str, float]:
@@ -150,30 +179,44 @@ def prototypes(state: State) -> Tensor:
     return head.last_layer.weight.detach()
 
 
-def _targets_and_logits(state: State, h: Tensor, z: Tensor, answer: Answer) -> tuple[Tensor, Tensor]:
-    """Target probabilities (N, K) of the teacher's rows and the student's cosines (V B, K)."""
+def _students_prototypes(state: State) -> Tensor:
+    """The unit prototypes (K, D) of the student's logits; in the joint arm with their gradient."""
+    return state.student.head.last_layer.weight if state.mirror is None else state.mirror.rows
+
+
+def _koleo(rows: Tensor) -> Tensor:
+    """-mean log of the distance to the nearest other prototype: small where they spread."""
+    from lightly.loss import KoLeoLoss
+
+    return KoLeoLoss()(rows)
+
+
+def _update_mirror(state: State, answer: Answer) -> None:
+    if state.mirror is None or answer.rows is None:
+        return
+    indices = None if answer.indices is None else torch.tensor(answer.indices)
+    try:
+        state.mirror.update(torch.tensor(answer.rows), indices)
+    except ValueError as error:
+        raise WorkerError(f"step {state.step}: {error}") from error
+
+
+def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
+    """Target probabilities (N, K) of the teacher's rows: the plugin's, or the joint teacher's own."""
     if state.mirror is None:
         temperature = _value(answer.scalars, "teacherTemperature")
         with torch.no_grad():
             logits = state.teacher.head.last_layer(h)
         balance = state.config.targets.balance
         if balance == "center":
-            targets = state.center.targets(logits, temperature)
-        else:
-            targets = (sinkhorn_targets if balance == "sinkhorn" else softmax_targets)(logits, temperature)
-        return targets, state.student.head.last_layer(z)
+            return state.center.targets(logits, temperature)
+        return (sinkhorn_targets if balance == "sinkhorn" else softmax_targets)(logits, temperature)
 
-    if answer.rows is not None:
-        indices = None if answer.indices is None else torch.tensor(answer.indices)
-        try:
-            state.mirror.update(torch.tensor(answer.rows), indices)
-        except ValueError as error:
-            raise WorkerError(f"step {state.step}: {error}") from error
     expected = (len(h), state.config.plugin.components)
     if answer.targets is None or answer.targets.shape != expected:
         found = "none" if answer.targets is None else str(answer.targets.shape)
         raise WorkerError(f"step {state.step}: targets of shape {expected} were expected, there were {found}")
-    return torch.tensor(answer.targets, dtype=torch.float32, device=state.device), state.mirror(z)
+    return torch.tensor(answer.targets, dtype=torch.float32, device=state.device)
 
 
 def _value(clock: dict[str, float], name: str) -> float:

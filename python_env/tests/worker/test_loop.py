@@ -169,7 +169,7 @@ def test_a_resumed_run_sends_what_the_unbroken_one_would_have_sent(arm: str, tmp
     ("options", "sentence"),
     [
         ({"encoder": {"name": "conv-smal"}}, 'no encoder "conv-smal"'),
-        ({"method": "carp"}, "method must be one of (dino)"),
+        ({"method": "dyno"}, "method must be one of (dino, ibot, carp, swav, msn, pmsn)"),
         ({"data": {"name": "cifar10"}}, "CIFAR-10 is not here"),
         ({"step": 7}, "expects step 7"),
         ({"resume": "/nowhere"}, "the checkpoint /nowhere"),

@@ -1,0 +1,45 @@
+"""MSN and PMSN: lightly's losses, which take the prototypes as an argument and make their own targets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixhead.worker.methods.batch import Batch
+
+SINKHORN_ITERATIONS = 3
+
+
+def loss(batch: Batch) -> Tensor:
+    """MSN's: the student's mean assignment is drawn to the uniform distribution."""
+    from lightly.loss import MSNLoss
+
+    return _mean_over_targets(batch, MSNLoss)
+
+
+def prior_loss(batch: Batch) -> Tensor:
+    """PMSN's: it is drawn to a power law instead, of exponent .25."""
+    from lightly.loss import PMSNLoss
+
+    return _mean_over_targets(batch, PMSNLoss)
+
+
+def _mean_over_targets(batch: Batch, kind: type[torch.nn.Module]) -> Tensor:
+    """Each of the teacher's views in turn is the target, and all other views of the student its anchors."""
+    balanced = batch.config.targets.balance == "sinkhorn"
+    criterion = kind(
+        temperature=batch.temperature, sinkhorn_iterations=SINKHORN_ITERATIONS if balanced else 0
+    )
+    # lightly sharpens softmax(cosine / T) by the exponent 1 / s, which is a softmax at T s.
+    sharpening = batch.teacher_temperature / batch.temperature
+    anchors = batch.z.chunk(batch.views)
+    losses = [
+        criterion(
+            torch.cat([view for other, view in enumerate(anchors) if other != target]),
+            rows,
+            batch.prototypes,
+            target_sharpen_temperature=sharpening,
+        )
+        for target, rows in enumerate(batch.h.chunk(batch.global_views))
+    ]
+    return torch.stack(losses).mean()

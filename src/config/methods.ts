@@ -1,0 +1,66 @@
+import { overlay } from "./overlay.ts";
+import type { Config } from "./schema.ts";
+
+/** The targets of a method where the configuration does not say: those of its paper. */
+const TARGETS = new Map([
+  ["carp", { balance: "none", temperature: 0.1 }],
+  ["swav", { temperature: 0.05 }],
+  // Its targets are sharpened: a quarter of the student's temperature.
+  ["msn", { temperature: 0.025 }],
+  ["pmsn", { temperature: 0.025 }],
+]);
+
+/** What lightly's MSN and PMSN losses make by themselves. */
+const OWN_TARGETS: readonly string[] = ["msn", "pmsn"];
+/** Encoders that are known to have no patches; the worker knows of timm's. */
+const NO_PATCHES: readonly string[] = ["conv-small", "resnet18-32"];
+
+/** Settings with the targets of their method under them. */
+export function withMethod(settings: unknown): unknown {
+  const method =
+    typeof settings === "object" && settings !== null && "method" in settings ? settings.method : "";
+  const targets = TARGETS.get(String(method));
+  return targets === undefined ? settings : overlay({ targets }, settings);
+}
+
+/** Whether the method learns from the targets that a plugin's side makes; MSN's and PMSN's losses make their own. */
+export function takesTargets({ method }: Pick<Config, "method">): boolean {
+  return !OWN_TARGETS.includes(method);
+}
+
+/** Prototypes in each of CARP's blocks: the paper's 512, or an eighth of them where that is less. */
+export function carpBlock(components: number): number {
+  return Math.min(512, Math.floor(components / 8));
+}
+
+/** What cannot be trained, in one sentence; null where all fits together. */
+export function methodProblem({
+  method,
+  encoder,
+  plugin,
+  prototypes,
+  targets,
+  train,
+}: Config): string | null {
+  const { components } = plugin;
+  const block = carpBlock(components);
+  if (method === "ibot" && NO_PATCHES.includes(encoder.name)) {
+    return `method ibot hides patches, so encoder.name must be a vision transformer such as vit-tiny-32; ${encoder.name} has no patches`;
+  }
+  if (method === "carp" && (block < 2 || components % block !== 0)) {
+    return `method carp parts the prototypes into blocks of 512, or of an eighth of them where that is less: plugin.components is ${components}; allowed: multiples of 8 from 16 to 4096, and multiples of 512`;
+  }
+  if (method === "swav" && targets.balance !== "sinkhorn") {
+    return `method swav balances its codes by Sinkhorn-Knopp: targets.balance is ${targets.balance}; allowed: sinkhorn`;
+  }
+  if (!takesTargets({ method }) && targets.balance === "center") {
+    return `method ${method} has no center: targets.balance is center; allowed: sinkhorn, none`;
+  }
+  if (!takesTargets({ method }) && targets.from === "responsibility") {
+    return `method ${method} makes its targets from similarities: targets.from is responsibility; allowed: similarity`;
+  }
+  if (train.koleo > 0 && prototypes !== "joint") {
+    return `train.koleo spreads prototypes that are learned: it needs prototypes=joint, and here they are ${prototypes}`;
+  }
+  return null;
+}

@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { resolveConfig } from "../../src/config/load.ts";
+import { methodProblem } from "../../src/config/methods.ts";
+
+const problem = (settings: object) => methodProblem(resolveConfig(settings));
+
+describe("the configuration of a method", () => {
+  it("has the targets of its paper, where it does not say others", () => {
+    const targets = (settings: object, ...overrides: string[]) => resolveConfig(settings, overrides).targets;
+    const from = "similarity";
+    assert.deepEqual(targets({}, "method=carp"), { from, temperature: 0.1, balance: "none" });
+    assert.deepEqual(targets({ method: "swav" }), { from, temperature: 0.05, balance: "sinkhorn" });
+    assert.deepEqual(targets({ method: "msn" }), { from, temperature: 0.025, balance: "sinkhorn" });
+    assert.deepEqual(targets({ method: "ibot" }), targets({ method: "dino" }));
+    assert.deepEqual(targets({ method: "carp", targets: { temperature: 0.2 } }, "targets.balance=center"), {
+      from,
+      temperature: 0.2,
+      balance: "center",
+    });
+  });
+
+  it("keeps a schedule that takes the place of the paper's temperature", () => {
+    const schedule = { cosine: { from: 0.1, to: 0.05 } };
+    assert.deepEqual(
+      resolveConfig({ method: "swav", targets: { temperature: schedule } }).targets.temperature,
+      schedule,
+    );
+  });
+
+  it("comes back from its own record the same", () => {
+    const config = resolveConfig({ method: "carp" });
+    assert.deepEqual(resolveConfig(config), config);
+  });
+
+  it("parts CARP's prototypes into equal blocks, or says which numbers can be", () => {
+    for (const components of [16, 1024, 4088, 4096, 65_536])
+      assert.equal(problem({ method: "carp", plugin: { components } }), null, `${components}`);
+    for (const components of [8, 100, 4104])
+      assert.match(
+        problem({ method: "carp", plugin: { components } }) ?? "",
+        /allowed: multiples of 8 from 16 to 4096, and multiples of 512/,
+        `${components}`,
+      );
+  });
+
+  const wrong: [object, RegExp][] = [
+    [{ method: "ibot", encoder: { name: "resnet18-32" } }, /resnet18-32 has no patches/],
+    [{ method: "swav", targets: { balance: "center" } }, /balance is center; allowed: sinkhorn/],
+    [{ method: "msn", targets: { balance: "center" } }, /balance is center; allowed: sinkhorn, none/],
+    [{ method: "pmsn", targets: { from: "responsibility" } }, /from is responsibility; allowed: similarity/],
+    [{ prototypes: "frozen", train: { koleo: 1 } }, /koleo .* here they are frozen/],
+  ];
+  for (const [settings, sentence] of wrong)
+    it(`refuses ${JSON.stringify(settings)}`, () => assert.match(problem(settings) ?? "", sentence));
+
+  it("finds nothing wrong with what can be trained", () => {
+    for (const settings of [
+      {},
+      { method: "ibot", encoder: { name: "vit-tiny-32" } },
+      { prototypes: "joint", train: { koleo: 1 } },
+      { method: "msn", targets: { balance: "none" } },
+    ])
+      assert.equal(problem(settings), null);
+  });
+});

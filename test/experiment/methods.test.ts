@@ -1,0 +1,91 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { configYaml } from "../../src/config/load.ts";
+import { readMetrics } from "../../src/experiment/metrics-log.ts";
+import { mixhead, tiny } from "../cli/command.ts";
+
+const vit = { encoder: { name: "vit-tiny-32" } };
+
+/** Every method in both arms, but DINO's, which other tests train; and the baseline with KoLeo. */
+const arms: Record<string, object> = {
+  ...Object.fromEntries(
+    ["ibot", "carp", "swav", "msn", "pmsn"].flatMap((method) =>
+      ["joint", "decoupled"].map((prototypes) => [
+        `${method}-${prototypes}`,
+        { method, prototypes, ...(method === "ibot" && vit) },
+      ]),
+    ),
+  ),
+  "dino-koleo": { prototypes: "joint", train: { koleo: 0.1 } },
+};
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+  await mkdir(join(folder, "configs"));
+});
+afterEach(() => rm(folder, { recursive: true }));
+
+async function written(name: string, settings: object): Promise<string> {
+  const file = join(folder, "configs", `${name}.yaml`);
+  await writeFile(file, configYaml(settings));
+  return file;
+}
+
+describe("methods", function () {
+  this.timeout(300_000);
+
+  it("train, joint and decoupled, side by side", async () => {
+    const files = await Promise.all(Object.entries(arms).map(([name, settings]) => written(name, settings)));
+    const done = await mixhead(
+      folder,
+      "compare",
+      ...files,
+      ...tiny,
+      "data.train=200",
+      "data.test=100",
+      "train.evaluateEvery=8",
+      "train.checkpointEvery=8",
+      "--name",
+      "methods",
+    );
+    assert.equal(done.status, 0, done.stderr);
+    for (const arm of Object.keys(arms)) {
+      const run = join(folder, "runs", "methods", arm);
+      const last = (await readMetrics(join(run, "metrics.jsonl"))).at(-1);
+      assert.equal(last?.step, 8, arm);
+      assert.ok(Number.isFinite(last?.loss) && Number(last?.gradNorm) > 0, `${arm}: ${JSON.stringify(last)}`);
+      assert.ok(existsSync(join(run, "checkpoints", "step-0000008", "encoder.safetensors")), arm);
+    }
+  });
+
+  const refused: [string, object, RegExp][] = [
+    [
+      "iBOT on an encoder without patches",
+      { method: "ibot" },
+      /vision transformer .*; conv-small has no patches/,
+    ],
+    [
+      "KoLeo on prototypes that are not learned",
+      { train: { koleo: 0.1 } },
+      /koleo .* needs prototypes=joint/,
+    ],
+    [
+      "CARP on prototypes that cannot be parted",
+      { method: "carp", plugin: { components: 100 } },
+      /plugin.components is 100; allowed: multiples of 8/,
+    ],
+  ];
+  for (const [what, settings, sentence] of refused) {
+    it(`refuse ${what} with one sentence, before anything is written`, async () => {
+      const done = await mixhead(folder, "train", await written("bad", settings), "--name", "bad");
+      assert.equal(done.status, 2);
+      assert.match(done.stderr, sentence);
+      assert.equal(done.stderr.trim().split("\n").length, 1, done.stderr);
+      assert.ok(!existsSync(join(folder, "runs")));
+    });
+  }
+});
