@@ -163,6 +163,18 @@ def test_a_hidden_patch_is_not_seen_by_the_student_and_is_by_the_teacher():
         assert torch.allclose(of_all[2, 7, 7], tokens(encoder, images, mask, None)[1][2], atol=1e-5)
 
 
+def test_ibots_teacher_sees_all_patches_and_its_student_does_not():
+    state = begin(method="ibot", encoder=VIT, head={"norm": "none"})
+    views = views_of(state)
+    mask = draw_mask(state.config, state.student, 0, 0, state.device)
+    hidden, masked = int(mask.sum()), mask.flatten(1).any(dim=1)
+    h, z = teacher_rows(state, views[:1], mask), student_rows(state, views, mask)
+    assert len(h) == 2 * BATCH + hidden and len(z) == 3 * BATCH + hidden
+    torch.testing.assert_close(h[: 2 * BATCH], teacher_rows(state, views[:1]), rtol=0, atol=1e-5)
+    same = (z[: 3 * BATCH] - student_rows(state, views)).abs().amax(dim=1) < 1e-5
+    assert torch.equal(same, torch.cat([~masked, torch.ones(BATCH, dtype=torch.bool)]))
+
+
 def test_ibot_needs_patches():
     with pytest.raises(WorkerError, match="vision transformer such as vit-tiny-32; conv-small is not one"):
         build_network(config(method="ibot"))
