@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { UserError } from "../errors.ts";
 
 let last: Promise<unknown> = Promise.resolve();
@@ -13,7 +14,7 @@ export function inTurn<T>(work: () => Promise<T>): Promise<T> {
   }
   const done = last.then(work);
   last = done.catch(() => {});
-  return done;
+  return done.then((result) => result); // a promise of its own, so that a failure nobody waits for is reported
 }
 
 /** The same for the loop of a session, until the returned function is called. */
@@ -26,7 +27,12 @@ export async function holdForLoop(): Promise<() => void> {
   };
 }
 
-/** Settles when all runs that were begun have ended. */
+/** Settles when all runs that were begun have ended, those that others were followed by too. */
 export async function allEnded(): Promise<void> {
-  await last;
+  let awaited: unknown;
+  while (awaited !== last) {
+    awaited = last;
+    await last;
+    await nextTurn(); // what waited for that run may begin another; what nobody waited for is reported
+  }
 }

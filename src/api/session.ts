@@ -2,11 +2,13 @@ import * as tf from "@tensorflow/tfjs-core";
 import { openBackend } from "../backend/backend.ts";
 import type { Rows } from "../bridge/room.ts";
 import { carryOut } from "../cli/carry-out.ts";
+import { takesTargets } from "../config/methods.ts";
 import { RunError, UserError } from "../errors.ts";
 import { Mixture } from "../experiment/mixture.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import type { Summary } from "../experiment/summary.ts";
 import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
+import { CUSTOM, createPlugin, type PluginFactory } from "../plugins/registry.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { type ExperimentOptions, openArms, resolveArm } from "./experiment.ts";
 import { type LoopAnswer, type PrototypeRows, type TargetRows, takeAnswer } from "./loop-answer.ts";
@@ -32,16 +34,25 @@ export type SessionOptions = Omit<ExperimentOptions, "seeds">;
  */
 export function openSession(settings: Settings, options: SessionOptions = {}): Promise<Session> {
   return inTurn(async () => {
-    const arm = resolveArm(describeSettings({}), ARM, settings);
-    const [, config, values] = arm;
+    const [, config, values] = resolveArm(describeSettings({}), ARM, settings);
     if (config.prototypes !== "decoupled") {
       throw new UserError(
         `prototypes is ${config.prototypes}; only a decoupled arm sends embeddings, which a loop needs`,
       );
     }
-    const run = await openArms([arm], options);
-    await openBackend(config.backend);
+    if (!takesTargets(config)) {
+      throw new UserError(
+        `method is ${config.method}, whose loss takes no targets, which a loop answers with`,
+      );
+    }
     const { plugin, targets, seed } = config;
+    // What the body of the loop does is in no record: it says that only this file can go on.
+    const kind = `${CUSTOM}a loop around ${plugin.kind}`;
+    const factory: PluginFactory = (asked) =>
+      createPlugin(plugin, { dim: asked.dim, seed: asked.seed, ...values });
+    const recorded = { ...config, plugin: { ...plugin, kind } };
+    const run = await openArms([[ARM, recorded, { ...values, factory }]], options);
+    await openBackend(config.backend);
     const mixture = await Mixture.open({ plugin, targets }, { dim: config.head.dim, seed, values });
     return new Session(run, new StepLoop(mixture, await mixture.prototypes()), options);
   });

@@ -1,11 +1,13 @@
 import { relative } from "node:path";
 import type { MetricsHook } from "../experiment/hooks.ts";
-import { carryOutRun, type RunEvents, type RunOptions } from "../experiment/run.ts";
+import { carryOutRun } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import { writeReport } from "../experiment/run-report.ts";
 import { type Summary, summarise, writeSummary } from "../experiment/summary.ts";
+import type { RunEvents, RunOptions } from "../experiment/training.ts";
 import { differencesAndFailures } from "../report/differences.ts";
 import { comparisonTable } from "../report/table.ts";
+import { tensorboard } from "../report/tensorboard.ts";
 import { LiveView } from "./live-view.ts";
 
 export interface CarryOutOptions extends Pick<RunOptions, "open"> {
@@ -37,7 +39,12 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
   signal?.addEventListener("abort", stop);
   if (signal?.aborted) stop();
   try {
-    await carryOutRun(run, { events: view ?? silent, signal: abort.signal, hooks, ...(open && { open }) });
+    await carryOutRun(run, {
+      events: view ?? silent,
+      signal: abort.signal,
+      hooks: [tensorboard(), ...hooks],
+      ...(open && { open }),
+    });
   } finally {
     view?.close();
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);

@@ -2,8 +2,8 @@ import { MultiBar, type SingleBar } from "cli-progress";
 import { sentence } from "../errors.ts";
 import type { ArmOutcome } from "../experiment/arm.ts";
 import type { MetricsLine } from "../experiment/metrics-log.ts";
-import type { RunEvents } from "../experiment/run.ts";
 import type { Job } from "../experiment/run-folder.ts";
+import type { RunEvents } from "../experiment/training.ts";
 
 /** Where no terminal can be redrawn, a line per arm so often. */
 const LINE_SECONDS = 30;

@@ -1,0 +1,134 @@
+import { join } from "node:path";
+import type { PythonControl, Worker, WorkerExit } from "../bridge/launch.ts";
+import type { BridgeServer } from "../bridge/server.ts";
+import { takesTargets } from "../config/methods.ts";
+import { RunError, sentence, UserError } from "../errors.ts";
+import { dataDir } from "../setup/paths.ts";
+import { type Answerer, Arm, type ArmOutcome } from "./arm.ts";
+import type { Checkpoint } from "./checkpoint.ts";
+import { forgetFailure, noteFailure } from "./failure.ts";
+import type { MetricsHook } from "./hooks.ts";
+import type { MetricsLine } from "./metrics-log.ts";
+import { Mixture } from "./mixture.ts";
+import type { Job } from "./run-folder.ts";
+import type { SessionLog } from "./sessions.ts";
+
+/** What happens during a run, for whoever watches. */
+export interface RunEvents {
+  note(text: string): void;
+  started(job: Job, steps: number, total: number): void;
+  progress(job: Job, steps: number, line: MetricsLine): void;
+  ended(job: Job, outcome: ArmOutcome | Error): void;
+}
+
+export interface RunOptions {
+  events: RunEvents;
+  /** When it aborts, every training takes a checkpoint after the step under way and ends. */
+  signal: AbortSignal;
+  /** Hear of every line that is written to a training's metrics.jsonl. */
+  hooks?: readonly MetricsHook[];
+  /** Makes what answers a training's steps; the mixture of its configuration, where it is left out. */
+  open?: (job: Job) => Promise<Answerer | null>;
+}
+
+/** A training that has not reached its last step, and where it goes on. */
+export interface Pending {
+  job: Job;
+  checkpoint: Checkpoint | null;
+}
+
+/** What the trainings of a run share. */
+export interface Surroundings extends RunOptions {
+  arms: Map<string, Arm>;
+  server: BridgeServer;
+  python: PythonControl;
+}
+
+/** One training from its checkpoint to its end; the outcome is an Error where it failed. */
+export async function trainOne(
+  { job, checkpoint }: Pending,
+  env: Record<string, string>,
+  session: SessionLog,
+  around: Surroundings,
+): Promise<ArmOutcome | Error> {
+  const { arms, server, python, events, signal, hooks = [], open = openMixture } = around;
+  let answerer: Answerer | null = null;
+  let worker: Worker | null = null;
+  try {
+    await forgetFailure(job);
+    answerer = await open(job);
+    const arm = new Arm({
+      job,
+      answerer,
+      dataDir: dataDir(),
+      resumed: checkpoint,
+      hooks,
+      events: {
+        began: () => session.tick(),
+        progress: (steps, line) => {
+          if (line.knn !== undefined) session.tick();
+          events.progress(job, steps, line);
+        },
+      },
+    });
+    await arm.prepare();
+    arms.set(job.label, arm);
+    const stop = () => arm.stop();
+    signal.addEventListener("abort", stop);
+    if (signal.aborted) stop();
+    events.started(job, checkpoint?.clock.step ?? 0, lastStep(job));
+    worker = await python.launch({
+      endpoint: server.endpoint,
+      run: job.label,
+      mixture: "default",
+      rank: 0,
+      world: 1,
+      deadline: job.config.bridge.deadline,
+      env,
+      log: join(job.folder, "worker.log"),
+    });
+    void worker.exited.then(({ error }) =>
+      arm.fail(new RunError("worker-failed", error || "its worker ended before its last step")),
+    );
+    const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
+    await worker.exited;
+    events.ended(job, outcome);
+    return outcome;
+  } catch (error) {
+    const exit = await worker?.stop();
+    const failure = reasonOf(error, exit);
+    await noteFailure(job, sentence(failure));
+    events.ended(job, failure);
+    return labelled(job.label, failure);
+  } finally {
+    answerer?.dispose();
+    server.drop(job.label, "default", "");
+  }
+}
+
+/** A worker that is lost has ended, mostly: how it did says more than that it is not there. */
+function reasonOf(error: unknown, exit: WorkerExit | undefined): Error {
+  const failure = error instanceof Error ? error : new RunError("internal", String(error));
+  const lost = failure instanceof RunError && failure.code === "peer-lost";
+  if (!lost || exit === undefined || exit.error === "" || exit.signal === "SIGTERM") return failure;
+  return new RunError("worker-failed", exit.error, { cause: failure });
+}
+
+function labelled(label: string, failure: Error): Error {
+  const said = `${label}: ${failure.message}`;
+  if (failure instanceof UserError) return new UserError(said, { cause: failure });
+  const code = failure instanceof RunError ? failure.code : "internal";
+  return new RunError(code, said, { cause: failure });
+}
+
+async function openMixture({ config, values }: Job): Promise<Mixture | null> {
+  if (config.prototypes === "joint") return null;
+  const plugin = config.prototypes === "frozen" ? { ...config.plugin, kind: "frozen" } : config.plugin;
+  const { dim } = config.head;
+  const targets = takesTargets(config) ? config.targets : null;
+  return Mixture.open({ plugin, targets }, { dim, seed: config.seed, values });
+}
+
+export function lastStep({ config }: Job): number {
+  return config.train.stop ?? config.train.steps;
+}

@@ -1,0 +1,154 @@
+import assert from "node:assert/strict";
+import { existsSync } from "node:fs";
+import { readFile, writeFile } from "node:fs/promises";
+import { parseYaml } from "../../src/config/load.ts";
+import { CommandLine, mixhead } from "../cli/command.ts";
+import {
+  compare,
+  experiment,
+  frozen,
+  type MetricsLine,
+  type PluginFactory,
+  schedule,
+  tf,
+  tiny,
+  UserError,
+  Workplace,
+} from "./support.ts";
+
+/** Gives rows that are not finite from its third step on. */
+const broken: PluginFactory = async (options) => {
+  const inner = await frozen(options);
+  const step = inner.step.bind(inner);
+  return Object.assign(inner, {
+    step: async (h: tf.Tensor2D, clock: { step: number; steps: number; epoch: number }) => {
+      const result = await step(h, clock);
+      return clock.step < 2
+        ? result
+        : { ...result, responsibilities: tf.mul(result.responsibilities, Number.NaN) };
+    },
+  });
+};
+
+describe("an experiment in TypeScript", function () {
+  this.timeout(120_000);
+  const place = new Workplace();
+  beforeEach(() => place.enter());
+  afterEach(async () => {
+    process.exitCode = 0;
+    await place.leave();
+  });
+
+  it("trains arms with functions in them; one that fails is listed, and the others finish", async () => {
+    const heard: MetricsLine[] = [];
+    const half = schedule(() => 0.5, "half");
+    const options = {
+      base: tiny,
+      name: "functions",
+      quiet: true,
+      log: (_: unknown, line: MetricsLine) => heard.push(line),
+    };
+    const arms = {
+      standard: { plugin: { annealing: half } },
+      broken: { plugin: { kind: broken } },
+      own: { plugin: { kind: frozen } },
+    };
+    const result = await compare(arms, options);
+    assert.equal(process.exitCode, 1);
+    assert.deepEqual(Object.keys(result.arms), ["standard", "own"]);
+    assert.deepEqual(
+      result.trainings.map(({ arm, steps }) => [arm, steps]),
+      [
+        ["standard", 6],
+        ["own", 6],
+      ],
+    );
+    assert.equal(result.failures.length, 1);
+    assert.equal(result.failures[0]?.arm, "broken");
+    assert.match(
+      result.failures[0]?.error ?? "",
+      /^custom:broken, step 2: responsibilities: .*row 0 sum to NaN$/,
+    );
+    assert.equal(heard.filter(({ knn }) => knn !== undefined).length, 5, "five evaluations were heard of");
+
+    const record = parseYaml(await readFile("runs/functions/config.yaml", "utf8"), "record");
+    const text = JSON.stringify(record);
+    assert.match(text, /"annealing":\{"custom":"half"\}/);
+    assert.match(text, /"kind":"custom:frozen"/);
+    assert.ok(existsSync("runs/functions/report.html"));
+    assert.deepEqual(
+      JSON.parse(await readFile("runs/functions/summary.json", "utf8")).failures,
+      result.failures,
+    );
+    const other = { ...arms, standard: {} };
+    await assert.rejects(
+      compare(other, options),
+      /arms\.standard\.plugin\.annealing is .*half.* there, 1 here/,
+    );
+
+    const resumed = await mixhead(process.cwd(), "resume", "functions");
+    assert.equal(resumed.status, 2);
+    assert.match(resumed.stderr, /only from the experiment file .*plugin\.kind of broken is a function/);
+  });
+
+  it("says what is wrong before anything is made", async () => {
+    const refuses = (work: Promise<unknown>, words: RegExp) =>
+      assert.rejects(work, (error) => error instanceof UserError && words.test(error.message));
+    const factory = (value: number): PluginFactory => {
+      const made: PluginFactory = (options) => frozen({ ...options, seed: value });
+      return made;
+    };
+    await refuses(experiment({ plugin: { variance: -1 } }, { name: "x" }), /plugin\.variance is -1; allowed/);
+    await refuses(
+      compare({ a: { seed: 1 }, b: { seed: 2 } }, { name: "x" }),
+      /the arms have different seeds/,
+    );
+    await refuses(
+      compare({ a: { plugin: { kind: factory(1) } }, b: { plugin: { kind: factory(2) } } }, { name: "x" }),
+      /two functions are called "made"/,
+    );
+    await refuses(compare({ "a/b": {} }, { name: "x" }), /"a\/b" cannot name an arm/);
+    await refuses(experiment({}, { name: "../x" }), /cannot name a run/);
+    assert.ok(!existsSync("runs"));
+  });
+
+  it("runs from a file anywhere, with overrides; where it was interrupted, the same again goes on", async () => {
+    const settings = JSON.stringify({ ...tiny, prototypes: "joint" });
+    // Not awaited, as it happens: the run is waited for, and its failure told, all the same.
+    await writeFile("mine.ts", `import { experiment } from "mixhead";\nvoid experiment(${settings});`);
+    const command = ["run", "mine.ts", "train.stop=40", "train.evaluateEvery=1"];
+    const first = new CommandLine(process.cwd(), command);
+    await first.says(/step 2\/40/);
+    first.process.kill("SIGINT");
+    const { status, stderr } = await first.finished;
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /mixhead: stopped at a checkpoint; go on with: npx mixhead resume mine/);
+    assert.doesNotMatch(stderr, /\n\s+at /);
+    const again = await mixhead(process.cwd(), ...command);
+    assert.equal(again.status, 0, again.stderr);
+    assert.match(again.stdout, /joint .* 40 +1 /);
+  });
+
+  const files: [string, string, RegExp][] = [
+    ["does not parse", "const a = {;", /^mixhead: bad\.ts cannot be loaded: line 1: /],
+    [
+      "throws",
+      "interface A { a: number }\n\nconst a = JSON.parse('null') as A;\nconsole.log(a.a);",
+      /^mixhead: bad\.ts, line 4: Cannot read properties of null/,
+    ],
+    [
+      "asks for what is not allowed",
+      'import { experiment } from "mixhead";\nexperiment({ train: { stp: 3 } } as never);',
+      /^mixhead: experiment: train\.stp is not a setting; the nearest is train\.stop/,
+    ],
+  ];
+  for (const [what, text, words] of files) {
+    it(`of which the file ${what} ends in one sentence, with status 2`, async () => {
+      await writeFile("bad.ts", text);
+      const { status, stderr } = await mixhead(process.cwd(), "run", "bad.ts");
+      assert.equal(status, 2, stderr);
+      assert.match(stderr, words);
+      assert.equal(stderr.trim().split("\n").length, 1, stderr);
+    });
+  }
+});

@@ -1,0 +1,118 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { carryOut } from "../../src/cli/carry-out.ts";
+import { readMetrics } from "../../src/experiment/metrics-log.ts";
+import { readRun } from "../../src/experiment/run-folder.ts";
+import { experiment, openSession, tf, tiny, UserError, Workplace } from "./support.ts";
+
+const quiet = { quiet: true };
+
+/** The measurements of a training, but for times. */
+async function figures(folder: string) {
+  const lines = await readMetrics(`${folder}/metrics.jsonl`);
+  assert.ok(lines.length > 0, folder);
+  return lines.map(({ seconds, stepSeconds, waitSeconds, ...line }) => line);
+}
+
+/** Processes that this one has started and that are there yet. */
+function children(): string[] {
+  const list = execFileSync("ps", ["-eo", "ppid=,args="], { encoding: "utf8" }).split("\n");
+  return list.filter((line) => Number(line.trim().split(" ")[0]) === process.pid && !line.includes("ps -eo"));
+}
+
+describe("a loop over the steps of a session", function () {
+  this.timeout(120_000);
+  const place = new Workplace();
+  const before = children();
+  beforeEach(() => place.enter());
+  afterEach(() => place.leave());
+
+  it("that does the standard thing is the decoupled arm bit for bit, even when it was left and goes on", async () => {
+    const settings = { ...tiny, train: { ...tiny.train, evaluateEvery: 3 } };
+    await experiment(settings, { name: "arm", ...quiet });
+
+    const first = await openSession(settings, { name: "loop", ...quiet });
+    for await (const step of first.steps()) {
+      step.answer(await first.mixture.step(step));
+      first.memory.last = { shape: [1], data: Float32Array.of(step.clock.step) };
+      if (step.clock.step === 3) break;
+    }
+    assert.deepEqual(children(), before, "no worker is left");
+    await assert.rejects(first.result(), /go on with: run the experiment file again/);
+    await assert.rejects(
+      carryOut(await readRun("loop"), quiet),
+      /only from the experiment file .* plugin\.kind of loop is a function/,
+    );
+
+    const taken: number[] = [];
+    const second = await openSession(settings, { name: "loop", ...quiet });
+    for await (const step of second.steps()) {
+      if (taken.length === 0) assert.deepEqual(second.memory.last?.data, Float32Array.of(3));
+      taken.push(step.clock.step);
+      step.answer(await second.mixture.step(step));
+    }
+    assert.deepEqual(taken, [4, 5]);
+    assert.deepEqual(await figures("runs/loop/loop"), await figures("runs/arm/decoupled"));
+    assert.equal((await second.result()).trainings[0]?.steps, 6);
+    const third = await openSession(settings, { name: "loop", ...quiet });
+    for await (const step of third.steps()) assert.fail(`step ${step.clock.step} of a complete run`);
+  });
+
+  it("takes any targets, prototypes and rates, and logs what it is given", async () => {
+    const settings = { ...tiny, train: { ...tiny.train, stop: 10 } };
+    const session = await openSession(settings, { name: "own", ...quiet });
+    const c = tf.tensor2d(session.prototypes.data.slice(), [32, 64]);
+    const tensors = tf.memory().numTensors;
+    for await (const step of session.steps()) {
+      assert.deepEqual(step.embeddings.shape, [step.rows.n, 64]);
+      const targets = tf.tidy(() => tf.softmax(tf.div(tf.matMul(step.embeddings, tf.transpose(c)), 0.1)));
+      step.answer({
+        targets: tf.reshape(targets, [step.rows.n, 32]),
+        rows: tf.clone(c),
+        scalars: { mine: step.clock.step },
+        clock: { lr: 0 },
+      });
+      targets.dispose();
+    }
+    assert.ok(tf.memory().numTensors <= tensors, "no tensor of a step is left");
+    const lines = await figures("runs/own/loop");
+    const [knn, later] = lines.flatMap((line) => line.knn ?? []);
+    assert.ok(lines.some(({ mine }) => mine === 9));
+    assert.equal(lines.find(({ mine }) => mine === 9)?.entropy, undefined, "the mixture was not asked");
+    assert.ok(knn !== undefined && later !== undefined);
+  });
+
+  it("ends its worker where the body throws, and where a step is not answered", async () => {
+    const throwing = await openSession(tiny, { name: "throws", ...quiet });
+    await assert.rejects(async () => {
+      for await (const step of throwing.steps()) {
+        await assert.rejects(experiment(tiny, quiet), /the loop of a session is open/);
+        throw new RangeError(`in the body at ${step.clock.step}`);
+      }
+    }, /in the body at 0/);
+    assert.deepEqual(children(), before);
+
+    const silent = await openSession(tiny, { name: "silent", ...quiet });
+    await assert.rejects(
+      async () => {
+        for await (const step of silent.steps()) {
+          if (step.clock.step === 1) continue;
+          step.answer(await silent.mixture.step(step));
+          assert.throws(() => step.answer({ targets: step.embeddings }), /answered already/);
+        }
+      },
+      (error) =>
+        error instanceof UserError &&
+        error.message ===
+          "step 1 was not answered: call step.answer({ targets, ... }) in the body of the loop",
+    );
+    assert.deepEqual(children(), before);
+  });
+
+  it("is refused for an arm that sends no embeddings", async () => {
+    await assert.rejects(
+      openSession({ ...tiny, prototypes: "joint" }, { name: "x" }),
+      /only a decoupled arm sends/,
+    );
+  });
+});
