@@ -1,10 +1,11 @@
 import { basename } from "node:path";
-import { type Command, InvalidArgumentError } from "commander";
+import type { Command } from "commander";
 import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openRun, seedsFrom } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
+import { wholeNumber } from "./whole-number.ts";
 
 interface Options {
   seeds: number;
@@ -18,7 +19,7 @@ export function compare(program: Command): void {
     .command("compare")
     .description("arms side by side, one summary")
     .argument("<config...>", "YAML files, an arm each; then key=value settings that hold for every arm")
-    .option("--seeds <n>", "trainings per arm, with seed, seed + 1, ...", wholeNumber, 1)
+    .option("--seeds <n>", "trainings per arm, with seed, seed + 1, ...", wholeNumber(1), 1)
     .option("--name <name>", "the run's name under runs/ (default: the arms' names)")
     .option("--force", "replace a run of this name")
     .action(async (words: string[], options: Options) => {
@@ -44,11 +45,4 @@ function nameArms(files: string[], configs: Config[]): Map<string, Config> {
     arms.set(name, config);
   });
   return arms;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1)
-    throw new InvalidArgumentError("allowed: a whole number of at least 1.");
-  return value;
 }
