@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { z } from "zod";
 import { plugin as pluginSchema } from "../../src/config/schema.ts";
-import type { OnlineGmmOptions } from "../../src/plugins/online-gmm.ts";
+import { type OnlineGmmOptions, onlineGmm } from "../../src/plugins/online-gmm.ts";
 import type { NamedTensors, PrototypePlugin } from "../../src/plugins/plugin.ts";
 import { generator } from "../../src/plugins/random.ts";
 import { type Clock, parseSchedule } from "../../src/schedules/schedule.ts";
@@ -67,4 +67,29 @@ export function difference(actual: readonly number[], expected: readonly number[
   if (actual.length !== expected.length) return Number.POSITIVE_INFINITY;
   const size = Math.max(1, ...expected.map(Math.abs));
   return Math.max(0, ...actual.map((value, at) => Math.abs(value - (expected[at] ?? Number.NaN)) / size));
+}
+
+/** A state as text that is equal only where every bit is. */
+export function bits(state: NamedTensors): Record<string, string> {
+  const hex = ({ buffer, byteOffset, byteLength }: Float32Array) =>
+    Buffer.from(buffer, byteOffset, byteLength).toString("hex");
+  return Object.fromEntries(Object.entries(state).map(([name, { data }]) => [name, hex(data)]));
+}
+
+/** The unit vector along dimension `d` of 8, times `sign`. */
+export function axis(d: number, sign = 1): number[] {
+  return Array.from({ length: 8 }, (_, at) => (at === d ? sign : 0));
+}
+
+/** Makes mixtures that are disposed of after each test. */
+export function mixtures(): (settings: Settings, others?: Parameters<typeof options>[1]) => PrototypePlugin {
+  const made: PrototypePlugin[] = [];
+  afterEach(() => {
+    for (const plugin of made.splice(0)) plugin.dispose();
+  });
+  return (settings, others) => {
+    const plugin = onlineGmm(options(settings, others));
+    made.push(plugin);
+    return plugin;
+  };
 }
