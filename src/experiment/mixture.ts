@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Answer, Rows } from "../bridge/room.ts";
 import type { PluginConfig, TargetsConfig } from "../config/schema.ts";
+import { unitBatch } from "../plugins/batch.ts";
 import { checked, checkPrototypes } from "../plugins/checked.ts";
 import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
 import { createPlugin, isBuiltIn } from "../plugins/registry.ts";
@@ -43,9 +44,10 @@ export class Mixture {
     return new Mixture(checked(plugin, kind), targets);
   }
 
-  /** One step on a batch of rows of unit length; everything changes or, where it throws, nothing. */
+  /** One step on a batch, whose rows are brought to unit length; everything changes or, where it throws, nothing. */
   async step(rows: Rows, clock: Clock): Promise<MixtureStep> {
-    const h = tf.tensor2d(rows.data, [rows.n, rows.d]);
+    const sent = tf.tensor2d(rows.data, [rows.n, rows.d]);
+    const h = await unitBatch(sent).finally(() => sent.dispose());
     try {
       const result = await this.plugin.step(h, clock);
       const targets = this.targets?.of(h, this.plugin, result, clock);
