@@ -1,8 +1,7 @@
 // The number of prototypes, for arms that learn them and arms that estimate them: six trainings, one table.
-//   npx mixhead run examples/components.ts                    a minute or two
-//   npx mixhead run examples/components.ts train.steps=2000 train.stop=2000 data.train=20000 data.test=5000 --name components-long
-// What to expect of the long one (measured once, one seed; docs/experiments.md): the joint arms gain little from more
-// prototypes, the decoupled ones do. In a minute there is no such difference to see.
+//   npx mixhead run examples/components.ts                    a minute: too short to tell the arms apart
+//   npx mixhead run examples/components.ts train.steps=2000 train.stop=2000 train.batch=128 data.train=20000 --name components-long
+// What to look for in the long one: whether the decoupled arms gain from more prototypes where the joint ones do not.
 import { sweep } from "mixhead";
 
 const { trainings } = await sweep({

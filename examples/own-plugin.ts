@@ -1,7 +1,7 @@
 // A plugin in 40 lines beside the mixture: prototypes that follow their rows by momentum, as SMoG's groups do.
 //   npx mixhead run examples/own-plugin.ts                    a minute: that it runs
-// What to expect: nothing forgets or balances here, so few prototypes win and the rest stay where they began;
-// compare "used". The plugin's name is in the run's config.yaml as custom:momentumGroups.
+// What to look at: "used" and uniqueness beside the mixture's; 100 steps are too few to tell their k-NN apart. The
+// plugin's name is in the run's config.yaml, as custom:momentumGroups.
 import { compare, directions, type PluginFactory, tf } from "mixhead";
 
 const momentumGroups: PluginFactory = ({ components, dim, seed, start }) => {
