@@ -38,12 +38,11 @@ const addonBesideBundle = {
   },
 };
 
-/** The licence of each package that is in the bundle, one after the other. */
+/** Our own licence and that of each package that is in the bundle, one after the other. */
 function licences(inputs) {
   const names = Object.keys(inputs).map((path) => /^(.*node_modules\/(?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
-  return [...new Set(names)]
-    .filter((name) => name !== undefined)
-    .sort()
+  const others = [...new Set(names)].filter((name) => name !== undefined).sort();
+  return ["", ...others]
     .map((folder) => {
       const { name, version, license } = JSON.parse(readFileSync(join(root, folder, "package.json"), "utf8"));
       const file = ["LICENSE", "LICENSE.md", "LICENSE.txt", "LICENCE"]

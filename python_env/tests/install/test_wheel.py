@@ -43,8 +43,11 @@ def test_carries_the_plugin_and_its_addons_for_every_platform_that_torch_has(whe
     with ZipFile(wheel) as archive:
         plugin = {Path(name).name for name in archive.namelist() if name.startswith("mixhead/_plugin/")}
         source = archive.read("mixhead/_plugin/mixhead.mjs").decode()
+        licences = archive.read("mixhead/_plugin/LICENSES.txt").decode()
     wasm = {"tfjs-backend-wasm.wasm", "tfjs-backend-wasm-simd.wasm"}
     assert plugin == {"mixhead.mjs", "LICENSES.txt", *wasm, *(f"{platform}.node" for platform in PLATFORMS)}
+    own = (PACKAGE.parent / "LICENSE").read_text().strip()
+    assert own in licences and "zeromq" in licences
     assert wheel.name.endswith("-py3-none-any.whl")
     assert wheel.stat().st_size < 6e6
     assert str(PACKAGE.parent) not in source
