@@ -32,10 +32,23 @@ class ProjectionHead(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
-    def embed(self, features: Tensor) -> Tensor:
-        """Features (N, in_dim) -> unit rows (N, dim), also where ``forward`` goes on to prototypes."""
+    def embed(self, features: Tensor, patches: int = 0) -> Tensor:
+        """Features (N, in_dim) -> unit rows (N, dim), also where ``forward`` goes on to prototypes.
+
+        The last so many rows are of patches: a batch norm has their own mean and variance for them, since
+        what sets them apart from whole images would leave these a narrow cone. It remembers the images'.
+        """
         # Half precision has no room for the squares of the L2 norm, so what follows the MLP is float32.
-        return F.normalize(self.norm(self.layers(features).float()), dim=-1)
+        rows = self.layers(features).float()
+        images = self.norm(rows[: len(rows) - patches])
+        if patches == 0:
+            return F.normalize(images, dim=-1)
+        return F.normalize(torch.cat([images, self._patch_norm(rows[-patches:])]), dim=-1)
+
+    def _patch_norm(self, rows: Tensor) -> Tensor:
+        if not isinstance(self.norm, nn.BatchNorm1d):
+            return rows
+        return F.batch_norm(rows, None, None, training=True, eps=self.norm.eps)
 
     def forward(self, features: Tensor) -> Tensor:
         return self.embed(features)

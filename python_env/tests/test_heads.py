@@ -98,3 +98,17 @@ def test_mirror_refuses_rows_that_do_not_fit_and_keeps_its_own():
     with pytest.raises(ValueError, match="prototype rows"):
         mirror.update(torch.ones(2, 3), torch.tensor([1]))
     assert torch.equal(mirror.rows, before)
+
+
+def test_patches_have_a_norm_of_their_own_and_images_are_as_without_them():
+    torch.manual_seed(0)
+    images, patches = torch.randn(12, 6), 5 + 3 * torch.randn(30, 6)
+    together, alone, of_patches = (copy.deepcopy(head) for head in [ProjectionHead(6, 8, 4)] * 3)
+    rows = together.embed(torch.cat([images, patches]), patches=30)
+    torch.testing.assert_close(rows[:12], alone.embed(images))
+    torch.testing.assert_close(rows[12:], of_patches.embed(patches))
+    assert torch.equal(together.norm.running_mean, alone.norm.running_mean)
+    assert torch.equal(together.norm.running_var, alone.norm.running_var)
+    plain = ProjectionHead(6, 8, 4, norm="none")
+    everything = torch.cat([images, patches])
+    torch.testing.assert_close(plain.embed(everything, patches=30), plain.embed(everything))

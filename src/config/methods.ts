@@ -1,13 +1,15 @@
 import { overlay } from "./overlay.ts";
 import type { Config } from "./schema.ts";
 
-/** The targets of a method where the configuration does not say: those of its paper. */
-const TARGETS = new Map([
-  ["carp", { balance: "none", temperature: 0.1 }],
-  ["swav", { temperature: 0.05 }],
+/** What a method has where the configuration does not say: its paper's targets, and a rate at which it learns here. */
+const DEFAULTS = new Map([
+  ["ibot", { train: { lr: 0.0003 } }],
+  ["carp", { targets: { balance: "none", temperature: 0.1 } }],
+  // Codes of the student's own, with no teacher to hold them: at 0.003 the joint arm soon unlearns.
+  ["swav", { targets: { temperature: 0.05 }, train: { lr: 0.001 } }],
   // Its targets are sharpened: a quarter of the student's temperature.
-  ["msn", { temperature: 0.025 }],
-  ["pmsn", { temperature: 0.025 }],
+  ["msn", { targets: { temperature: 0.025 } }],
+  ["pmsn", { targets: { temperature: 0.025 } }],
 ]);
 
 /** What lightly's MSN and PMSN losses make by themselves. */
@@ -15,12 +17,12 @@ const OWN_TARGETS: readonly string[] = ["msn", "pmsn"];
 /** Encoders that are known to have no patches; the worker knows of timm's. */
 const NO_PATCHES: readonly string[] = ["conv-small", "resnet18-32"];
 
-/** Settings with the targets of their method under them. */
+/** Settings with the defaults of their method under them. */
 export function withMethod(settings: unknown): unknown {
   const method =
     typeof settings === "object" && settings !== null && "method" in settings ? settings.method : "";
-  const targets = TARGETS.get(String(method));
-  return targets === undefined ? settings : overlay({ targets }, settings);
+  const defaults = DEFAULTS.get(String(method));
+  return defaults === undefined ? settings : overlay(defaults, settings);
 }
 
 /** Whether the method learns from the targets that a plugin's side makes; MSN's and PMSN's losses make their own. */

@@ -63,7 +63,7 @@ class Clustering implements PrototypePlugin {
     this.dispose();
     this.now = next;
     this.steps += 1;
-    return { responsibilities, touched: "all", scalars: { loss: value } };
+    return { responsibilities, touched: "all", scalars: { clusteringLoss: value } };
   }
 
   prototypes(): tf.Tensor2D {

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { resolveConfig } from "../../src/config/load.ts";
 import { methodProblem } from "../../src/config/methods.ts";
+import { trainingScalars } from "../../src/experiment/training-clock.ts";
 
 const problem = (settings: object) => methodProblem(resolveConfig(settings));
 
@@ -17,6 +18,17 @@ describe("the configuration of a method", () => {
       temperature: 0.2,
       balance: "center",
     });
+  });
+
+  it("has a rate at which it learns", () => {
+    const rate = (settings: object, ...overrides: string[]) => resolveConfig(settings, overrides).train.lr;
+    for (const prototypes of ["joint", "decoupled", "frozen"]) {
+      assert.deepEqual(
+        ["dino", "ibot", "carp", "swav", "msn", "pmsn"].map((method) => rate({ method, prototypes })),
+        [0.003, 0.0003, 0.003, 0.001, 0.003, 0.003],
+      );
+    }
+    assert.equal(rate({ train: { lr: 0.01 } }, "method=swav"), 0.01);
   });
 
   it("keeps a schedule that takes the place of the paper's temperature", () => {
@@ -41,6 +53,20 @@ describe("the configuration of a method", () => {
         /allowed: multiples of 8 from 16 to 4096, and multiples of 512/,
         `${components}`,
       );
+  });
+
+  it("says to the ranks how large CARP's blocks are", () => {
+    const clock = { step: 0, steps: 10, epoch: 0 };
+    const block = (settings: object) => trainingScalars(resolveConfig(settings))(clock).block;
+    const sizes: [number, number][] = [
+      [16, 2],
+      [1024, 128],
+      [4096, 512],
+      [65_536, 512],
+    ];
+    for (const [components, size] of sizes)
+      assert.equal(block({ method: "carp", plugin: { components } }), size, `${components}`);
+    assert.equal(block({ method: "dino" }), 0);
   });
 
   const wrong: [object, RegExp][] = [

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { configYaml } from "../../src/config/load.ts";
@@ -10,10 +10,12 @@ import { mixhead, tiny } from "../cli/command.ts";
 const vit = { encoder: { name: "vit-tiny-32" } };
 const koleo = { train: { koleo: 0.1 } };
 
-/** Every method in both arms, but DINO's, which other tests train; the joint ones with KoLeo. */
+const methods = ["dino", "ibot", "carp", "swav", "msn", "pmsn"];
+
+/** Every method in every arm; the joint ones with KoLeo. */
 const arms: Record<string, object> = Object.fromEntries(
-  ["ibot", "carp", "swav", "msn", "pmsn"].flatMap((method) =>
-    ["joint", "decoupled"].map((prototypes) => [
+  methods.flatMap((method) =>
+    ["joint", "decoupled", "frozen"].map((prototypes) => [
       `${method}-${prototypes}`,
       { method, prototypes, ...(method === "ibot" && vit), ...(prototypes === "joint" && koleo) },
     ]),
@@ -34,9 +36,9 @@ async function written(name: string, settings: object): Promise<string> {
 }
 
 describe("methods", function () {
-  this.timeout(300_000);
+  this.timeout(600_000);
 
-  it("train, joint and decoupled, side by side", async () => {
+  it("train, joint, decoupled and with frozen prototypes, side by side", async () => {
     const files = await Promise.all(Object.entries(arms).map(([name, settings]) => written(name, settings)));
     const done = await mixhead(
       folder,
@@ -46,7 +48,7 @@ describe("methods", function () {
       "data.train=200",
       "data.test=100",
       "train.evaluateEvery=8",
-      "train.checkpointEvery=8",
+      "train.checkpointEvery=4",
       "--name",
       "methods",
     );
@@ -58,6 +60,20 @@ describe("methods", function () {
       assert.ok(Number.isFinite(last?.loss) && Number(last?.gradNorm) > 0, `${arm}: ${JSON.stringify(last)}`);
       assert.equal(Number.isFinite(last?.koleo), arm.endsWith("-joint"), arm);
       assert.ok(existsSync(join(run, "checkpoints", "step-0000008", "encoder.safetensors")), arm);
+    }
+    const prototypes = (arm: string, step: number) =>
+      readFile(
+        join(folder, "runs", "methods", arm, "checkpoints", `step-000000${step}`, "mixture.safetensors"),
+      );
+    const start = await prototypes("dino-frozen", 4);
+    for (const method of methods) {
+      for (const step of [4, 8])
+        assert.ok(start.equals(await prototypes(`${method}-frozen`, step)), `${method}: frozen, but moved`);
+      const [early, late] = [
+        await prototypes(`${method}-decoupled`, 4),
+        await prototypes(`${method}-decoupled`, 8),
+      ];
+      assert.ok(!early.equals(late), `${method}: estimated, but did not move`);
     }
   });
 

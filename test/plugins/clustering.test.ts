@@ -36,7 +36,10 @@ describe("clustering with a loss of its own", function () {
       for (let t = 0; t < STEPS; t++) {
         const { r, scalars, touched } = await take(plugin, rows(t), at(t));
         assert.ok(difference(r.flat(), expected.assignments[t] ?? []) < 1e-5, `assignments of step ${t}`);
-        assert.ok(Math.abs((scalars.loss ?? 0) - (expected.losses[t] ?? 0)) < 1e-5, `loss of step ${t}`);
+        assert.ok(
+          Math.abs((scalars.clusteringLoss ?? 0) - (expected.losses[t] ?? 0)) < 1e-5,
+          `loss of step ${t}`,
+        );
         assert.equal(touched, "all");
       }
       const state = await plugin.state();

@@ -3,6 +3,7 @@
 from mixhead.losses.carp import carp_loss, random_partition
 from mixhead.losses.dino import SinkhornDINOLoss, dino_loss
 from mixhead.losses.ibot import ibot_patch_loss
+from mixhead.losses.koleo import koleo_loss
 from mixhead.losses.swav import swav_loss
 from mixhead.losses.targets import Center, sinkhorn_targets, softmax_targets
 
@@ -12,6 +13,7 @@ __all__ = [
     "carp_loss",
     "dino_loss",
     "ibot_patch_loss",
+    "koleo_loss",
     "random_partition",
     "sinkhorn_targets",
     "softmax_targets",

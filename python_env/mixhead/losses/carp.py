@@ -35,7 +35,7 @@ def carp_loss(
 
     ``student_logits``, ``targets`` and ``views`` as in ``dino_loss``, the targets not balanced;
     ``partition`` (P, S) holds the indices of P blocks of S prototypes. With p_s the student's softmax within
-    a block, q_t the targets there, renormalised, and p the student's mean over batch, views and ranks:
+    a block, q_t the targets there, renormalised, and p the mean of both over batch, views and ranks:
 
         loss = mean over t != s, batch and blocks of -log <p_s, q_t>
              + mean over blocks of (log S + sum_k p_k log p_k)
@@ -62,7 +62,7 @@ def carp_loss(
         for s in range(views)
         if s != t
     )
-    mean = _mean_across_ranks(p.mean(dim=(0, 1)))
+    mean = _mean_across_ranks(torch.cat([p, q]).mean(dim=(0, 1)))
     spread = math.log(partition.shape[1]) + (mean * mean.clamp_min(_LEAST).log()).sum(dim=-1).mean()
     return consistency / (teachers * (views - 1)) + spread
 

@@ -15,19 +15,20 @@ from mixhead.worker.randomness import seed_of
 
 
 class Network(nn.Module):
-    """``encoder`` images -> features, and ``head`` features -> unit rows (and cosines, in the joint arm)."""
+    """``encoder`` images -> features (n, ``width``); ``head`` -> unit rows (and cosines, where joint)."""
 
-    def __init__(self, encoder: nn.Module, head: ProjectionHead) -> None:
+    def __init__(self, encoder: nn.Module, head: ProjectionHead, width: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
+        self.width = width
 
-    def forward(self, views: Sequence[Tensor]) -> Tensor:
-        """Views, one tensor (n, 3, S, S) per resolution, -> unit rows (sum of n, D), in their order.
+    def features(self, views: Sequence[Tensor]) -> Tensor:
+        """Views, one tensor (n, 3, S, S) per resolution, -> features (sum of n, width), in their order.
 
-        One pass of the encoder per resolution, and one of the head over everything.
+        One pass of the encoder per resolution; ``head.embed`` then takes everything at once.
         """
-        return self.head.embed(torch.cat([self.encoder(view) for view in views]))
+        return torch.cat([self.encoder(view) for view in views])
 
     def averaged(self) -> list[nn.Parameter]:
         """The parameters that a teacher averages, always in the same order."""
@@ -37,19 +38,19 @@ class Network(nn.Module):
 class PatchNetwork(Network):
     """A network whose encoder is a vision transformer, for methods that hide patches from the student."""
 
-    def __init__(self, encoder: nn.Module, head: ProjectionHead, features: int) -> None:
-        super().__init__(encoder, head)
-        self.mask_token = nn.Parameter(torch.zeros(features))
+    def __init__(self, encoder: nn.Module, head: ProjectionHead, width: int) -> None:
+        super().__init__(encoder, head, width)
+        self.mask_token = nn.Parameter(torch.zeros(width))
 
-    def masked(self, views: Sequence[Tensor], mask: Tensor, hide: bool) -> Tensor:
-        """As ``forward``, and the rows of the masked patches after them: (sum of n + M, D).
+    def masked_features(self, views: Sequence[Tensor], mask: Tensor, hide: bool) -> Tensor:
+        """As ``features``, and those of the masked patches after them: (sum of n + M, width).
 
         ``mask`` (n, rows, columns) is of the views of the first resolution, the patches image by image.
         ``hide``: the encoder sees the mask token in their place.
         """
         first, patches = tokens(self.encoder, views[0], mask, self.mask_token if hide else None)
         others = [self.encoder(view) for view in views[1:]]
-        return self.head.embed(torch.cat([first, *others, patches]))
+        return torch.cat([first, *others, patches])
 
     def grid(self, size: int) -> tuple[int, int]:
         """Patches in a column and in a row of an image of this size."""
@@ -78,4 +79,4 @@ def build_network(config: Config) -> Network:
     if config.method == "ibot":
         check_patches(encoder, config.encoder.name)
         return PatchNetwork(encoder, projection, features)
-    return Network(encoder, projection)
+    return Network(encoder, projection, features)

@@ -124,7 +124,7 @@ def test_swavs_loss_equals_lightlys():
 
 
 def plain_carp(student: list[Tensor], teacher: list[Tensor], partition: Tensor) -> Tensor:
-    """CARP's loss as its paper states it, by loops over pairs and blocks."""
+    """CARP's loss as its paper and its authors' code have it, by loops over pairs and blocks."""
     consistency, pairs = 0, 0
     for j, targets in enumerate(teacher):
         for i, logits in enumerate(student):
@@ -136,7 +136,7 @@ def plain_carp(student: list[Tensor], teacher: list[Tensor], partition: Tensor) 
                 consistency = consistency - (p * q).sum(dim=1).log().mean() / len(partition)
     spread = 0
     for block in partition:
-        p = torch.cat(student)[:, block].softmax(dim=1).mean(dim=0)
+        p = torch.cat([*student, *teacher])[:, block].softmax(dim=1).mean(dim=0)
         spread = spread + (math.log(len(block)) + (p * p.log()).sum()) / len(partition)
     return consistency / pairs + spread
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss, MSNLoss, PMSNLoss, SwaVLoss
 from torch import Tensor
 
-from mixhead.losses import carp_loss, random_partition, softmax_targets
+from mixhead.losses import carp_loss, koleo_loss, random_partition, softmax_targets
 from mixhead.worker import checkpoint
 from mixhead.worker.encoders import build_encoder
 from mixhead.worker.errors import WorkerError
@@ -49,6 +49,7 @@ def batch(
         targets=lambda: softmax_targets(h @ prototypes.T, 0.1),
         temperature=0.1,
         teacher_temperature={"swav": 0.05, "msn": 0.025, "pmsn": 0.025}.get(method, 0.1),
+        block=COMPONENTS // 8,
         mask=mask,
     )
 
@@ -103,9 +104,11 @@ def test_carp_parts_the_prototypes_anew_every_step_and_alike_for_a_seed():
     assert not torch.equal(partition, other)
 
 
-def test_carp_says_which_prototypes_it_cannot_part():
-    b = dataclasses.replace(batch("carp"), prototypes=unit(21, DIM))
-    with pytest.raises(WorkerError, match="method carp: 21 prototypes cannot be parted into blocks of 2"):
+@pytest.mark.parametrize("block", [0, 1, 5])
+def test_carp_says_which_prototypes_it_cannot_part(block: int):
+    b = dataclasses.replace(batch("carp"), block=block)
+    sentence = f"method carp: {COMPONENTS} prototypes cannot be parted into blocks of {block}"
+    with pytest.raises(WorkerError, match=sentence):
         LOSSES["carp"](b)
 
 
@@ -231,7 +234,7 @@ def test_koleo_is_lightlys_on_the_learned_prototypes():
     )
     take_step(plain)
     take_step(spread)
-    torch.testing.assert_close(spread.measured["koleo"], koleo.detach())
+    torch.testing.assert_close(spread.measured["koleo"], koleo.detach(), rtol=0, atol=0)
     assert torch.equal(spread.measured["loss"], plain.measured["loss"]) and "koleo" not in plain.measured
     torch.testing.assert_close(
         spread.student.head.last_layer.weight_v.grad,
@@ -239,3 +242,15 @@ def test_koleo_is_lightlys_on_the_learned_prototypes():
         rtol=1e-4,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("block", [1, 7, 40, 64])
+def test_koleo_in_blocks_is_lightlys(block: int):
+    rows = torch.randn(40, DIM)
+    rows[11] = rows[30] * 2  # of one direction: the distance is 0
+    left, right = rows.clone().requires_grad_(), rows.clone().requires_grad_()
+    ours, theirs = koleo_loss(left, block), KoLeoLoss()(right)
+    torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6)
+    ours.backward()
+    theirs.backward()
+    torch.testing.assert_close(left.grad, right.grad, rtol=1e-4, atol=1e-5)

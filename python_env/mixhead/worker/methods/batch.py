@@ -29,6 +29,7 @@ class Batch:
     targets: Callable[[], Tensor]
     temperature: float  # the student's
     teacher_temperature: float
+    block: int = 0  # prototypes in each of CARP's blocks; 0 for the other methods
     mask: Tensor | None = None
 
     @property
