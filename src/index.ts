@@ -20,6 +20,7 @@ export { usage } from "./metrics/usage.ts";
 export type { NamedTensors, PrototypePlugin, StepResult } from "./plugins/plugin.ts";
 export { directions, generator } from "./plugins/random.ts";
 export type { PluginFactory, PluginOptions } from "./plugins/registry.ts";
+export { tensorboard } from "./report/tensorboard.ts";
 export {
   type Clock,
   constant,

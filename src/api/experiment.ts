@@ -113,7 +113,7 @@ export function openArms(
 async function train(arms: readonly ResolvedArm[], options: ExperimentOptions): Promise<ExperimentResult> {
   const run = await openArms(arms, options);
   const { signal, quiet, log } = options;
-  return resultOf(run, await carryOut(run, { signal, quiet, hooks: log && [log] }));
+  return resultOf(run, await carryOut(run, { signal, quiet, live: invocation().live, hooks: log && [log] }));
 }
 
 /** Two arms with one record would be one arm twice. */

@@ -11,9 +11,11 @@ export interface Invocation {
   name?: string | undefined;
   /** Replaces runs of the same names. */
   force: boolean;
+  /** Serves the live page of each run while it goes. */
+  live: boolean;
 }
 
-let current: Invocation = { file: process.argv[1], overrides: [], force: false };
+let current: Invocation = { file: process.argv[1], overrides: [], force: false, live: false };
 const taken = new Set<string>();
 
 /** `mixhead run` says here what was on its command line, before it loads the file. */

@@ -20,7 +20,7 @@ export interface ExperimentResult<Arm extends string = string> {
   trainings: TrainingFigures[];
   failures: Failure[];
   /** The paired test of `a` less `b` over their common seeds; null for fewer than two. */
-  difference(a: Arm, b: Arm): Pick<Difference, "seeds" | "knn"> | null;
+  difference(a: Arm, b: Arm): Omit<Difference, "arms"> | null;
 }
 
 export async function resultOf(run: Run, summary: Summary): Promise<ExperimentResult> {

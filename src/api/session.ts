@@ -11,6 +11,7 @@ import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
 import { CUSTOM, createPlugin, type PluginFactory } from "../plugins/registry.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { type ExperimentOptions, openArms, resolveArm } from "./experiment.ts";
+import { invocation } from "./invocation.ts";
 import { type LoopAnswer, type PrototypeRows, type TargetRows, takeAnswer } from "./loop-answer.ts";
 import { holdForLoop, inTurn } from "./queue.ts";
 import { type ExperimentResult, resultOf } from "./result.ts";
@@ -179,6 +180,7 @@ export class Session {
     return carryOut(this.run, {
       signal: signal ? AbortSignal.any([signal, leave]) : leave,
       quiet,
+      live: invocation().live,
       hooks: log && [log],
       open: async () => this.loop,
     });

@@ -29,7 +29,7 @@ const scalars = z.record(
 const tensors = z.array(tensorInfo);
 
 /** What the plugin asks of a rank after a step (targets) or before the first one (welcome). */
-export const commandName = z.enum(["evaluate", "checkpoint", "stop"]);
+export const commandName = z.enum(["evaluate", "probe", "checkpoint", "stop"]);
 
 export const rejectCode = z.enum([
   "version", // another protocol version

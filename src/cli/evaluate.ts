@@ -1,6 +1,6 @@
 import type { Command } from "commander";
-import { z } from "zod";
 import { UserError } from "../errors.ts";
+import { type ProbeFigures, probeFigures } from "../experiment/probe.ts";
 import { findTrained } from "../experiment/trained.ts";
 import { percent } from "../report/format.ts";
 import { aligned } from "../report/table.ts";
@@ -13,25 +13,6 @@ interface Options {
   seed?: number;
   json?: boolean;
 }
-
-const share = z.number().min(0).max(1);
-/** null: no test image is of the class or group. */
-const both = z.strictObject({ knn: share.nullable(), linear: share.nullable() });
-const figures = z.strictObject({
-  /** By k. */
-  knn: z.record(z.string(), share),
-  linear: share,
-  linearRate: z.number().positive(),
-  perClass: z.strictObject({ knn: z.array(share.nullable()), linear: z.array(share.nullable()) }),
-  groups: z.strictObject({ head: both, medium: both, tail: both }).optional(),
-});
-/** What `mixhead evaluate --json` prints. */
-const evaluation = figures.extend({
-  /** The same with a balanced version of a long-tailed training set as references. */
-  balanced: figures.optional(),
-});
-
-type Evaluation = z.infer<typeof evaluation>;
 
 const GROUPS = ["head", "medium", "tail"] as const;
 /** More classes than these are not listed. */
@@ -57,7 +38,7 @@ async function carryOut(of: string, overrides: string[], options: Options): Prom
   const { label, args } = of.endsWith(".npz")
     ? featuresCall(of, overrides)
     : await encoderCall(of, overrides, options);
-  const result = evaluation.parse(await askPython("mixhead.worker.evaluate", [...args, "--json"]));
+  const result = probeFigures.parse(await askPython("mixhead.worker.evaluate", [...args, "--json"]));
   process.stdout.write(`${options.json ? JSON.stringify(result) : `${label}\n\n${tables(result)}`}\n`);
 }
 
@@ -78,7 +59,7 @@ async function encoderCall(of: string, overrides: readonly string[], choice: Opt
 }
 
 /** The figures for people: by k, by group, by class; those with balanced references beside the others. */
-function tables({ balanced, ...own }: Evaluation): string {
+function tables({ balanced, ...own }: ProbeFigures): string {
   const columns = balanced === undefined ? [own] : [own, balanced];
   const row = (name: string, ...values: (number | null | undefined)[]) => [
     name,

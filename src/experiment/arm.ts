@@ -10,6 +10,7 @@ import { type Checkpoint, commitCheckpoint } from "./checkpoint.ts";
 import { measure, readEvaluation, saveEvaluation } from "./evaluation.ts";
 import type { MetricsHook } from "./hooks.ts";
 import { type MetricsLine, MetricsLog, metricsLine } from "./metrics-log.ts";
+import { forgetProbe, readProbe, saveProbe } from "./probe.ts";
 import type { Job } from "./run-folder.ts";
 import { trainingScalars } from "./training-clock.ts";
 
@@ -73,6 +74,8 @@ export class Arm implements Room {
   private readonly scalarsAt: (clock: Clock) => Record<string, number>;
   private steps: number;
   private stopping = false;
+  /** Whether the worker was told that the step under way is its last. */
+  private dismissed = false;
   private resumedSeconds: number;
   private started = 0;
   private readonly job: Job;
@@ -100,12 +103,22 @@ export class Arm implements Room {
   async prepare(): Promise<void> {
     await mkdir(this.checkpoints, { recursive: true });
     await this.log.cutTo(this.resumed?.clock.metricsBytes ?? 0);
+    await forgetProbe(this.job.folder);
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
   }
 
   /** Asks for a checkpoint and an end after the step that is under way. */
   stop(): void {
     this.stopping = true;
+  }
+
+  /**
+   * Its worker's process has ended, with what went wrong or "". One that was told to stop has sent all its
+   * results before, which may still be waiting here for their turn.
+   */
+  exited(error: string): void {
+    if (error === "" && this.dismissed) return;
+    this.fail(new RunError("worker-failed", error || "its worker ended before its last step"));
   }
 
   /** Ends the training as failed, where it has not ended yet. */
@@ -162,10 +175,22 @@ export class Arm implements Room {
     }
   }
 
+  /** What cannot be taken ends the training: nobody reads what a rank is told after its last step. */
   async result(result: RankResult): Promise<void> {
+    try {
+      await this.take(result);
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new RunError("internal", String(error)));
+      throw error;
+    }
+  }
+
+  private async take(result: RankResult): Promise<void> {
     switch (result.command) {
       case "evaluate":
         return this.noteEvaluation(result);
+      case "probe":
+        return saveProbe(this.job.folder, readProbe(result));
       case "checkpoint":
         return this.takeCheckpoint(result);
       case "stop":
@@ -202,8 +227,10 @@ export class Arm implements Room {
     const end = steps >= this.lastStep;
     const commands: Command[] = [];
     if (end || steps % evaluateEvery === 0) commands.push("evaluate");
+    if (end) commands.push("probe");
     if (end || this.stopping || steps % checkpointEvery === 0) commands.push("checkpoint");
-    if (end || this.stopping) commands.push("stop");
+    this.dismissed = end || this.stopping;
+    if (this.dismissed) commands.push("stop");
     return commands;
   }
 

@@ -2,6 +2,7 @@ import { carpBlock } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { percent } from "../report/format.ts";
 import type { MetricsLine } from "./metrics-log.ts";
+import type { Job } from "./run-folder.ts";
 
 /** What a run's measurements say that a person should know. */
 export interface Warning {
@@ -100,6 +101,26 @@ export function diagnose(lines: readonly MetricsLine[], setting: Setting): Warni
     onePrototype(evaluated, setting) ?? dead(evaluated) ?? idle(evaluated),
     copies(evaluated),
   ].filter((found) => found !== null);
+}
+
+/**
+ * What the trainings of one arm show, each kind once: of the first seed that has it, which is named where
+ * there are several, with the others beside it.
+ */
+export function diagnoseArm(
+  trainings: readonly { job: Pick<Job, "seed" | "config">; lines: readonly MetricsLine[] }[],
+): Warning[] {
+  const found = trainings.flatMap(({ job, lines }) =>
+    diagnose(lines, settingOf(job.config)).map((warning) => ({ seed: job.seed, warning })),
+  );
+  const kinds = new Set(found.map(({ warning }) => warning.kind));
+  return [...kinds].flatMap((kind) => {
+    const [first, ...others] = found.filter(({ warning }) => warning.kind === kind);
+    if (first === undefined) return [];
+    if (trainings.length === 1) return [first.warning];
+    const likewise = others.length === 0 ? "" : ` (likewise ${others.map(({ seed }) => seed).join(", ")})`;
+    return [{ ...first.warning, text: `Seed ${first.seed}${likewise}: ${first.warning.text}` }];
+  });
 }
 
 function notFinite(lines: readonly MetricsLine[]): Warning | null {

@@ -1,7 +1,9 @@
 import { join } from "node:path";
+import { z } from "zod";
 import type { RankResult, Rows } from "../bridge/room.ts";
 import { RunError } from "../errors.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
+import { effectiveRank } from "../metrics/rank.ts";
 import { uniqueness } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
@@ -11,8 +13,13 @@ import type { MetricsLine } from "./metrics-log.ts";
 export interface Evaluation {
   step: number;
   scalars: Record<string, number>;
-  /** prototypes (K, D); wins (K) over the un-augmented training images; sample (S, D), labels (S) of test images. */
+  /**
+   * prototypes (K, D); wins (K) over the un-augmented training images; sample (S, D), labels (S) of test
+   * images; classCounts (C): training images of each class.
+   */
   tensors: NamedTensors;
+  /** Empty where they are many or not known. */
+  classNames: string[];
 }
 
 const FILE = "evaluation.safetensors";
@@ -27,28 +34,56 @@ export function readEvaluation(result: RankResult, own: Rows | undefined): Evalu
   for (const name of ["prototypes", "wins", "sample", "labels"]) {
     if (tensors[name] === undefined) throw new RunError("protocol", `the worker's evaluation has no ${name}`);
   }
-  return { step: result.step, scalars: result.scalars, tensors };
-}
-
-/** The measures of an evaluation: k-NN as the rank found it, uniqueness and usage of the prototypes. */
-export async function measure({ step, scalars, tensors }: Evaluation): Promise<MetricsLine> {
-  const { prototypes, wins } = tensors;
-  if (prototypes === undefined || wins === undefined)
-    throw new RunError("internal", "an evaluation without prototypes");
-  const [rows = 0, dim = 0] = prototypes.shape;
   return {
-    step,
-    ...scalars,
-    unique: await uniqueness({ rows, dim, data: prototypes.data }),
-    ...usage(wins.data),
+    step: result.step,
+    scalars: result.scalars,
+    tensors,
+    classNames: namesIn(result.text.classNames),
   };
 }
 
-/** Keeps the last evaluation's tensors beside the metrics: the report draws them. */
-export async function saveEvaluation(folder: string, { step, tensors }: Evaluation): Promise<void> {
-  await writeSafetensors(join(folder, FILE), tensors, { step: String(step) });
+/**
+ * The measures of an evaluation: what the rank found; uniqueness, usage and effective rank of the
+ * prototypes, and the embeddings' effective rank.
+ */
+export async function measure({ step, scalars, tensors }: Evaluation): Promise<MetricsLine> {
+  const { prototypes, wins, sample } = tensors;
+  if (prototypes === undefined || wins === undefined || sample === undefined)
+    throw new RunError("internal", "an evaluation without prototypes");
+  const rows = matrix(prototypes);
+  return {
+    step,
+    ...scalars,
+    unique: await uniqueness(rows),
+    ...usage(wins.data),
+    effectiveRank: await effectiveRank(rows),
+    embeddingRank: await effectiveRank(matrix(sample), { source: "the embeddings of test images" }),
+  };
 }
 
-export async function loadEvaluation(folder: string): Promise<NamedTensors> {
-  return (await readSafetensors(join(folder, FILE))).tensors;
+function matrix({ shape: [rows = 0, dim = 0], data }: NamedTensors[string]) {
+  return { rows, dim, data };
+}
+
+/** Keeps the last evaluation's tensors beside the metrics: the report draws them. */
+export async function saveEvaluation(
+  folder: string,
+  { step, tensors, classNames }: Evaluation,
+): Promise<void> {
+  const metadata = { step: String(step), classNames: JSON.stringify(classNames) };
+  await writeSafetensors(join(folder, FILE), tensors, metadata);
+}
+
+export async function loadEvaluation(folder: string): Promise<Pick<Evaluation, "tensors" | "classNames">> {
+  const { tensors, metadata } = await readSafetensors(join(folder, FILE));
+  return { tensors, classNames: namesIn(metadata.classNames) };
+}
+
+/** Names only label a picture: without them it has numbers. */
+function namesIn(json = "[]"): string[] {
+  try {
+    return z.array(z.string()).parse(JSON.parse(json));
+  } catch {
+    return [];
+  }
 }

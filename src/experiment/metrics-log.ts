@@ -9,6 +9,8 @@ export const metricsLine = z.looseObject({
   /** Steps taken so far. */
   step: z.int().nonnegative(),
   loss: z.number().nullable().optional(),
+  /** Running accuracy of the online probe. */
+  online: share.optional(),
   knn: share.optional(),
   unique: z.record(z.string(), share).optional(),
   used: share.optional(),
@@ -53,7 +55,11 @@ export class MetricsLog {
   }
 }
 
-/** @throws UserError with file and line where a line is not a measurement. */
+/**
+ * A last line whose end is not written yet is left out: the run may be under way.
+ *
+ * @throws UserError with file and line where a line is not a measurement.
+ */
 export async function readMetrics(path: string): Promise<MetricsLine[]> {
   let text: string;
   try {
@@ -62,6 +68,7 @@ export async function readMetrics(path: string): Promise<MetricsLine[]> {
     return [];
   }
   return text
+    .slice(0, text.lastIndexOf("\n") + 1)
     .split("\n")
     .filter((line) => line !== "")
     .map((line, index) => {

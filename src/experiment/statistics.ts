@@ -1,4 +1,4 @@
-import jstat from "jstat";
+import { reachOf, twoSided } from "../metrics/student.ts";
 
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -7,7 +7,7 @@ export function mean(values: readonly number[]): number {
 /** The 95 % interval of the mean by Student's t with n - 1 degrees of freedom; null for fewer than two values. */
 export function interval(values: readonly number[]): [number, number] | null {
   if (values.length < 2) return null;
-  const reach = jstat.studentt.inv(0.975, values.length - 1) * standardError(values);
+  const reach = reachOf(values.length) * standardError(values);
   return [mean(values) - reach, mean(values) + reach];
 }
 
@@ -36,15 +36,15 @@ export function pairedTest(a: readonly number[], b: readonly number[]): PairedTe
   return {
     mean: centre,
     interval: around,
-    p: twoSided(centre, standardError(differences), differences.length - 1),
+    p: chanceOf(centre, standardError(differences), differences.length - 1),
   };
 }
 
 /** The chance of a t as far from 0 as centre / error, with so many degrees of freedom. */
-function twoSided(centre: number, error: number, freedom: number): number {
+function chanceOf(centre: number, error: number, freedom: number): number {
   if (centre === 0) return 1;
   if (error === 0) return 0;
-  return 2 * jstat.studentt.cdf(-Math.abs(centre) / error, freedom);
+  return twoSided(centre / error, freedom);
 }
 
 /** Of the mean of independent values. */

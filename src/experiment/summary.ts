@@ -1,14 +1,16 @@
 import { join } from "node:path";
-import { RunError } from "../errors.ts";
+import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { type Failure, readFailures } from "./failure.ts";
 import { type EvaluationLine, evaluationsOf, readMetrics } from "./metrics-log.ts";
-import type { Job, Run } from "./run-folder.ts";
+import { loadFigures } from "./probe.ts";
+import { complete, meanProbed, type Probed, probedOf } from "./probe-summary.ts";
+import type { Run } from "./run-folder.ts";
 import { readSessions } from "./sessions.ts";
 import { interval, mean, type PairedTest, pairedTest } from "./statistics.ts";
 
-export interface ArmSummary {
-  /** Over seeds: the mean. */
+/** Over seeds: means. What the probe adds is there where every seed was probed. */
+export interface ArmSummary extends Partial<Probed> {
   knn: number;
   unique: Record<string, number>;
   used: number;
@@ -16,7 +18,7 @@ export interface ArmSummary {
   steps: number;
   seeds: number[];
   /** 95 % intervals of the means, where there are two seeds and more. */
-  interval?: { knn: [number, number] };
+  interval?: { knn: [number, number]; linear?: [number, number] };
   /** Of all its seeds together, training and evaluation. */
   seconds: number;
 }
@@ -27,6 +29,8 @@ export interface Difference {
   arms: [string, string];
   seeds: number[];
   knn: PairedTest;
+  /** Where all of these seeds were probed in both arms. */
+  linear?: PairedTest;
 }
 
 /** What summary.json holds. */
@@ -42,7 +46,9 @@ export interface Summary {
 }
 
 /** What one training reached. */
-export interface TrainingFigures extends Pick<EvaluationLine, "knn" | "unique" | "used" | "perplexity"> {
+export interface TrainingFigures
+  extends Pick<EvaluationLine, "knn" | "unique" | "used" | "perplexity">,
+    Partial<Probed> {
   arm: string;
   seed: number;
   steps: number;
@@ -51,16 +57,30 @@ export interface TrainingFigures extends Pick<EvaluationLine, "knn" | "unique" |
 
 interface Measured extends TrainingFigures {
   untrained: number;
+  failed: boolean;
 }
 
-/** Reads a run's measurements and sums them up. @throws RunError where a training has none yet. */
-export async function summarise(run: Run): Promise<Summary> {
+/**
+ * Reads a run's measurements and sums up how far it has come: the trainings that have been evaluated
+ * and have not failed, of each arm those that have come furthest, since a mean over different steps says nothing;
+ * with `failedToo` also, of an arm of which every one failed, how far those came.
+ *
+ * @throws UserError where there are none.
+ */
+export async function summarise(run: Run, { failedToo = false } = {}): Promise<Summary> {
   const failures = await readFailures(run);
-  const measured = await measurementsOf(run, failures);
-  if (measured.length === 0) throw new RunError("internal", `no training of ${run.name} has reached its end`);
+  const all = await measurementsOf(run, failures);
   const byArm = [...run.arms.keys()]
-    .map((arm) => [arm, measured.filter((each) => each.arm === arm)] as const)
+    .map((arm) => {
+      const own = all.filter((each) => each.arm === arm);
+      const sound = own.filter(({ failed }) => !failed);
+      return [arm, furthest(failedToo && sound.length === 0 ? own : sound)] as const;
+    })
     .filter(([, trainings]) => trainings.length > 0);
+  const measured = byArm.flatMap(([, trainings]) => trainings);
+  if (measured.length === 0) {
+    throw new UserError(`runs/${run.name} has no evaluation yet, so there is nothing to show of it`);
+  }
   const differences = differencesFrom(byArm);
   const sessions = await readSessions(run.folder);
   return {
@@ -75,34 +95,55 @@ export async function summarise(run: Run): Promise<Summary> {
 /** The figures of each training that has not failed, by seed and then by arm. */
 export async function readTrainings(run: Run): Promise<TrainingFigures[]> {
   const measured = await measurementsOf(run, await readFailures(run));
-  return measured.map(({ untrained, ...figures }) => figures);
+  return measured.flatMap(({ untrained, failed, ...figures }) => (failed ? [] : figures));
 }
 
 /** The paired test of `a` less `b` over the seeds that both have; null for fewer than two. */
 export function difference(
   a: readonly TrainingFigures[],
   b: readonly TrainingFigures[],
-): Pick<Difference, "seeds" | "knn"> | null {
+): Omit<Difference, "arms"> | null {
   const pairs = a.flatMap((one) => {
     const other = b.find(({ seed }) => seed === one.seed);
-    return other === undefined ? [] : [{ seed: one.seed, a: one.knn, b: other.knn }];
+    return other === undefined ? [] : [{ one, other }];
   });
-  const knn = pairedTest(
-    pairs.map((pair) => pair.a),
-    pairs.map((pair) => pair.b),
-  );
-  return knn && { seeds: pairs.map(({ seed }) => seed), knn };
+  const test = (of: (training: TrainingFigures) => number | undefined) => {
+    const [left, right] = [
+      complete(pairs.map(({ one }) => of(one))),
+      complete(pairs.map(({ other }) => of(other))),
+    ];
+    return left && right && pairedTest(left, right);
+  };
+  const knn = test((training) => training.knn);
+  const linear = test((training) => training.linear);
+  return knn && { seeds: pairs.map(({ one }) => one.seed), knn, ...(linear && { linear }) };
+}
+
+/** Whether every training has reached its last step, or has failed. */
+export async function hasEnded(run: Run): Promise<boolean> {
+  const failures = await readFailures(run);
+  const measured = await measurementsOf(run, failures);
+  return run.jobs.every(({ arm, seed, config }) => {
+    const own = measured.find((each) => each.arm === arm && each.seed === seed);
+    const last = config.train.stop ?? config.train.steps;
+    return (own?.steps ?? 0) >= last || failures.some((each) => each.arm === arm && each.seed === seed);
+  });
 }
 
 export async function writeSummary(run: Run, summary: Summary): Promise<void> {
   await writeAtomic(join(run.folder, "summary.json"), [`${JSON.stringify(summary, null, 2)}\n`]);
 }
 
+function furthest(trainings: Measured[]): Measured[] {
+  const steps = Math.max(...trainings.map((training) => training.steps));
+  return trainings.filter((training) => training.steps === steps);
+}
+
 function differencesFrom(byArm: (readonly [string, Measured[]])[]): Difference[] {
   const [first, ...others] = byArm;
   if (first === undefined) return [];
   return others.flatMap(([arm, trainings]) => {
-    const found = difference(trainings, first[1]);
+    const found = first[1][0]?.steps === trainings[0]?.steps ? difference(trainings, first[1]) : null;
     return found === null ? [] : [{ arms: [arm, first[0]] satisfies [string, string], ...found }];
   });
 }
@@ -110,6 +151,8 @@ function differencesFrom(byArm: (readonly [string, Measured[]])[]): Difference[]
 function summariseArm(trainings: Measured[]): ArmSummary {
   const over = (of: (training: Measured) => number) => mean(trainings.map(of));
   const around = interval(trainings.map(({ knn }) => knn));
+  const linear = complete(trainings.map((training) => training.linear));
+  const aroundLinear = linear && interval(linear);
   const epsilons = Object.keys(trainings[0]?.unique ?? {});
   return {
     knn: over(({ knn }) => knn),
@@ -120,22 +163,25 @@ function summariseArm(trainings: Measured[]): ArmSummary {
     perplexity: over(({ perplexity }) => perplexity),
     steps: Math.min(...trainings.map(({ steps }) => steps)),
     seeds: trainings.map(({ seed }) => seed),
-    ...(around === null ? {} : { interval: { knn: around } }),
+    ...meanProbed(trainings),
+    ...(around && { interval: { knn: around, ...(aroundLinear && { linear: aroundLinear }) } }),
     seconds: trainings.reduce((sum, { seconds }) => sum + seconds, 0),
   };
 }
 
-function measurementsOf(run: Run, failures: readonly Failure[]): Promise<Measured[]> {
-  const failed = ({ arm, seed }: Job) => failures.some((each) => each.arm === arm && each.seed === seed);
-  return Promise.all(run.jobs.filter((job) => !failed(job)).map(measured));
-}
-
-async function measured({ arm, seed, label, folder }: Job): Promise<Measured> {
-  const lines = evaluationsOf(await readMetrics(join(folder, "metrics.jsonl")));
-  const first = lines[0];
-  const last = lines.at(-1);
-  if (first === undefined || last === undefined)
-    throw new RunError("internal", `${label} has no evaluation yet`);
-  const { knn, unique, used, perplexity, step: steps, seconds } = last;
-  return { arm, seed, knn, unique, used, perplexity, steps, seconds, untrained: first.knn };
+async function measurementsOf(run: Run, failures: readonly Failure[]): Promise<Measured[]> {
+  const all = await Promise.all(
+    run.jobs.map(async ({ arm, seed, folder }): Promise<Measured | null> => {
+      const lines = evaluationsOf(await readMetrics(join(folder, "metrics.jsonl")));
+      const [first, last] = [lines[0], lines.at(-1)];
+      if (first === undefined || last === undefined) return null;
+      const { knn, unique, used, perplexity, step: steps, seconds } = last;
+      const failed = failures.some((each) => each.arm === arm && each.seed === seed);
+      const found = await loadFigures(folder);
+      const probed = found === null ? {} : probedOf(found);
+      const own = { arm, seed, knn, ...probed, unique, used, perplexity, steps, seconds };
+      return { ...own, untrained: first.knn, failed };
+    }),
+  );
+  return all.filter((each) => each !== null);
 }

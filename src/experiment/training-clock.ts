@@ -1,3 +1,4 @@
+import { carpBlock } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { type Clock, type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
 
@@ -15,17 +16,20 @@ export interface TrainingScalars extends Record<string, number> {
   studentTemperature: number;
   /** 1 while a joint arm's prototypes are held fixed, else 0. */
   freezePrototypes: number;
+  /** Prototypes in each block of CARP's partition; 0 for the other methods. */
+  block: number;
 }
 
 /** The schedules of a run as one function of the clock. */
 export function trainingScalars(config: Config, schedules?: OwnSchedules): (clock: Clock) => TrainingScalars {
-  const { train, targets } = config;
+  const { method, plugin, train, targets } = config;
   const lr = parseSchedule({
     warmup: { steps: Math.max(1, train.warmup), from: 0, to: { cosine: { from: train.lr, to: 0 } } },
   });
   const momentum = parseSchedule({ cosine: { from: train.momentum, to: 1 } });
   const weightDecay = parseSchedule(train.weightDecay, schedules);
   const teacherTemperature = parseSchedule(targets.temperature, schedules);
+  const block = method === "carp" ? carpBlock(plugin.components) : 0;
   return (clock) => ({
     lr: lr(clock),
     weightDecay: weightDecay(clock),
@@ -33,5 +37,6 @@ export function trainingScalars(config: Config, schedules?: OwnSchedules): (cloc
     teacherTemperature: teacherTemperature(clock),
     studentTemperature: train.studentTemperature,
     freezePrototypes: clock.step < JOINT_FROZEN_STEPS ? 1 : 0,
+    block,
   });
 }

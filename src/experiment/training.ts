@@ -87,9 +87,7 @@ export async function trainOne(
       env,
       log: join(job.folder, "worker.log"),
     });
-    void worker.exited.then(({ error }) =>
-      arm.fail(new RunError("worker-failed", error || "its worker ended before its last step")),
-    );
+    void worker.exited.then(({ error }) => arm.exited(error));
     const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
     await worker.exited;
     events.ended(job, outcome);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
+import { setTimeout as sleep } from "node:timers/promises";
 import { parseYaml } from "../../src/config/load.ts";
 import { mixhead } from "../cli/command.ts";
 import {
@@ -89,6 +90,24 @@ describe("an experiment in TypeScript", function () {
     const resumed = await mixhead(process.cwd(), "resume", "functions");
     assert.equal(resumed.status, 2);
     assert.match(resumed.stderr, /only from the experiment file .*plugin\.kind of broken is a function/);
+  });
+
+  it("takes the last results of a worker that has ended before Node came to them", async () => {
+    const slow: PluginFactory = async (options) => {
+      const inner = await frozen(options);
+      const state = inner.state.bind(inner);
+      return Object.assign(inner, {
+        state: async () => {
+          await sleep(8000); // the checkpoint's other half is written: the worker has only to end
+          return state();
+        },
+      });
+    };
+    const { arms } = await experiment(
+      { ...tiny, train: { ...tiny.train, stop: 3 }, plugin: { kind: slow } },
+      { name: "slow", quiet: true },
+    );
+    assert.equal(arms.decoupled?.steps, 3);
   });
 
   it("says what is wrong before anything is made", async () => {

@@ -5,9 +5,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { openRun } from "../../src/experiment/run-folder.ts";
+import { readSafetensors } from "../../src/files/safetensors.ts";
+import { packageRoot } from "../../src/setup/paths.ts";
 import { pythonPath } from "../../src/setup/python.ts";
 import { runPython } from "../reference/python.ts";
-import { mixhead } from "./command.ts";
+import { mixhead, tiny } from "./command.ts";
 
 /** A run called demo with an untrained encoder as its checkpoint, on so few images that it takes seconds. */
 async function demo(settings: object): Promise<string> {
@@ -70,6 +72,42 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
       const bad = await mixhead(folder, "evaluate", "f.npz", "--json");
       assert.deepEqual([bad.status, bad.stdout], [2, ""]);
       assert.equal(bad.stderr, "mixhead: f.npz: row 0 of train_y is 0.5; labels are whole numbers from 0\n");
+    });
+  });
+
+  describe("a finished training", () => {
+    const config = join(packageRoot, "configs", "demo", "decoupled.yaml");
+    const here = join("runs", "lt", "decoupled");
+
+    it("leaves what mixhead evaluate prints of it, its summary, and the images near its prototypes", async () => {
+      const train = await mixhead(folder, "train", config, ...tiny, "data.name=cifar10-lt", "--name", "lt");
+      assert.equal(train.status, 0, train.stderr);
+      assert.match(train.stdout, /decoupled, balanced references +\d+\.\d %/);
+      const left = await readFile(join(here, "evaluation.json"), "utf8");
+      assert.equal(left, (await mixhead(folder, "evaluate", "lt", "--json")).stdout);
+      const figures = JSON.parse(left);
+      const { arms } = JSON.parse(await readFile("runs/lt/summary.json", "utf8"));
+      assert.equal(arms.decoupled.knn, figures.knn["20"]);
+      assert.equal(arms.decoupled.linear, figures.linear);
+      assert.deepEqual(arms.decoupled.groups, figures.groups);
+      assert.equal(arms.decoupled.balanced.linear, figures.balanced.linear);
+      const { nearestPrototypes, nearestImages, nearestLabels } = (
+        await readSafetensors(join(here, "nearest.safetensors"))
+      ).tensors;
+      const [shown = 0] = nearestPrototypes?.shape ?? [];
+      assert.ok(shown > 0 && shown <= 12);
+      assert.deepEqual(nearestImages?.shape, [shown, 8, 32, 32, 3]);
+      assert.deepEqual(nearestLabels?.shape, [shown, 8]);
+
+      // As runs of earlier versions are.
+      for (const file of ["evaluation.json", "nearest.safetensors"]) await rm(join(here, file));
+      for (const command of ["report", "resume"]) {
+        const { status, stderr } = await mixhead(folder, command, "lt");
+        assert.equal(status, 0, stderr);
+        const summary = JSON.parse(await readFile("runs/lt/summary.json", "utf8"));
+        assert.equal(summary.arms.decoupled.linear, undefined);
+        assert.equal(summary.arms.decoupled.knn, arms.decoupled.knn);
+      }
     });
   });
 

@@ -1,48 +1,27 @@
 import assert from "node:assert/strict";
-import { hash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { packageRoot } from "../../src/setup/paths.ts";
 import { CommandLine, tiny } from "../cli/command.ts";
 import { runPython } from "../reference/python.ts";
+import { leavings } from "./leavings.ts";
 
 const configs = ["joint", "decoupled"].map((arm) => join(packageRoot, "configs", "demo", `${arm}.yaml`));
 const LAST = 20;
 const settings = [...tiny, `train.stop=${LAST}`, "train.checkpointEvery=5", "train.evaluateEvery=10"];
 
-/** What depends on the clock on the wall, not on the run. */
-const WALL = ["seconds", "stepSeconds", "waitSeconds"];
-
 describe("a run that is killed and started again", function () {
   this.timeout(120_000);
   let folder: string;
   let whole: Awaited<ReturnType<typeof leavings>>;
+  const left = (name: string) => leavings(join(folder, "runs", name), ["joint", "decoupled"]);
 
   // Threads as a person has them: by the cores and the trainings that are left, unless the run has noted them.
   const start = (name: string) =>
     new CommandLine(folder, ["compare", ...configs, ...settings, "--name", name], { OMP_NUM_THREADS: "" });
-
-  /** All that a run leaves of its arms but times: metrics, last evaluation, checkpoints. */
-  async function leavings(name: string) {
-    const arms = ["joint", "decoupled"].map(async (arm) => {
-      const here = join(folder, "runs", name, arm);
-      const lines = await readMetrics(join(here, "metrics.jsonl"));
-      const kept = lines.map((line) => Object.entries(line).filter(([key]) => !WALL.includes(key)));
-      const checkpoints = (await readdir(join(here, "checkpoints"))).sort();
-      const newest = join(here, "checkpoints", checkpoints.at(-1) ?? "");
-      const files = (await readdir(newest)).filter((file) => file.endsWith(".safetensors")).sort();
-      const paths = [...files.map((file) => join(newest, file)), join(here, "evaluation.safetensors")];
-      const hashes = await Promise.all(
-        paths.map(async (path) => [path.split(name)[1], hash("sha256", await readFile(path))]),
-      );
-      return { arm, lines: kept, checkpoints, hashes };
-    });
-    return Promise.all(arms);
-  }
 
   /** The same of optimizer, centre and gradient scaler: "" where nothing differs. */
   async function differenceInTraining(name: string): Promise<string> {
@@ -75,9 +54,9 @@ describe("a run that is killed and started again", function () {
     folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
     const { status, stderr } = await start("whole").finished;
     assert.equal(status, 0, stderr);
-    whole = await leavings("whole");
+    whole = await left("whole");
     assert.deepEqual(whole[0]?.checkpoints, ["step-0000015", "step-0000020"]);
-    assert.equal(whole[0]?.hashes.length, 5, "encoder, head, student, mixture, evaluation");
+    assert.equal(whole[0]?.hashes.length, 7, "encoder, head, student, mixture, evaluation, probe, images");
   });
   after(() => rm(folder, { recursive: true }));
 
@@ -92,7 +71,7 @@ describe("a run that is killed and started again", function () {
     assert.ok(!existsSync(join(folder, "runs", "node", "summary.json")));
     const again = await start("node").finished;
     assert.equal(again.status, 0, again.stderr);
-    assert.deepEqual(await leavings("node"), whole);
+    assert.deepEqual(await left("node"), whole);
     assert.equal(await differenceInTraining("node"), "");
   });
 
@@ -108,7 +87,7 @@ describe("a run that is killed and started again", function () {
     const again = await start("worker").finished;
     assert.equal(again.status, 0, again.stderr);
     assert.doesNotMatch(again.stdout, /failed/);
-    assert.deepEqual(await leavings("worker"), whole);
+    assert.deepEqual(await left("worker"), whole);
     assert.equal(await differenceInTraining("worker"), "");
   });
 });

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { noteFailure } from "../../src/experiment/failure.ts";
 import { MetricsLog } from "../../src/experiment/metrics-log.ts";
+import { type ProbeFigures, saveProbe } from "../../src/experiment/probe.ts";
 import { openRun, type Run } from "../../src/experiment/run-folder.ts";
 import { interval, pairedTest } from "../../src/experiment/statistics.ts";
 import { difference, readTrainings, summarise } from "../../src/experiment/summary.ts";
@@ -14,6 +16,25 @@ const KNN: Record<string, number[]> = {
   decoupled: [0.45, 0.48, 0.46],
   broken: [0.3, 0.3, 0.3],
 };
+
+const LINEAR: Record<string, number[]> = {
+  joint: [0.5, 0.52, 0.51],
+  decoupled: [0.56, 0.57, 0.58],
+  broken: [0.3, 0.3, 0.3],
+};
+
+/** What a probe finds on a long-tailed set: all but the tail are as accurate as the whole. */
+function probeOf(linear: number, tail: number | null): ProbeFigures {
+  const part = { knn: linear - 0.1, linear };
+  const figures = {
+    knn: { "10": 0, "20": linear - 0.1, "100": 0, "200": 0 },
+    linear,
+    linearRate: 0.1,
+    perClass: { knn: [null], linear: [null] },
+    groups: { head: part, medium: part, tail: { knn: tail, linear: tail } },
+  };
+  return { ...figures, balanced: { ...figures, knn: { "20": linear }, linear: linear + 0.1 } };
+}
 
 describe("the summary of a run", () => {
   const place = new Workplace();
@@ -44,6 +65,51 @@ describe("the summary of a run", () => {
       knn: pairedTest(KNN.decoupled ?? [], KNN.joint ?? []),
     });
     assert.equal(differences?.length, 2);
+  });
+
+  it("has linear accuracy, groups and balanced references as means, intervals and paired differences", async () => {
+    for (const { arm, seed, folder } of run.jobs) {
+      const tail = arm === "joint" && seed === 6 ? null : 0.2 + 0.1 * (seed - 5);
+      await saveProbe(folder, { figures: probeOf(LINEAR[arm]?.[seed - 5] ?? 0, tail), nearest: {} });
+    }
+    const { arms, differences } = await summarise(run);
+    const { joint, decoupled } = arms;
+    assert.equal(joint?.linear?.toFixed(6), "0.510000");
+    assert.deepEqual(joint?.interval, {
+      knn: interval(KNN.joint ?? []),
+      linear: interval(LINEAR.joint ?? []),
+    });
+    assert.equal(decoupled?.groups?.head.knn?.toFixed(6), "0.470000");
+    assert.equal(decoupled?.groups?.tail.linear?.toFixed(6), "0.300000");
+    assert.equal(joint?.groups?.tail.knn, null, "one seed has no test image of the tail");
+    assert.equal(decoupled?.balanced?.knn.toFixed(6), "0.570000");
+    assert.equal(decoupled?.balanced?.linear.toFixed(6), "0.670000");
+    assert.deepEqual(differences?.[0]?.linear, pairedTest(LINEAR.decoupled ?? [], LINEAR.joint ?? []));
+    const trainings = await readTrainings(run);
+    assert.equal(trainings[0]?.linear, 0.5);
+    assert.match(
+      differencesAndFailures(await summarise(run)),
+      /p +linear +95 % interval +p +seeds\n.*\+6\.0 %/,
+    );
+  });
+
+  it("has no linear accuracy of an arm of which a seed was not probed, as older runs were not", async () => {
+    for (const { arm, seed, folder } of run.jobs) {
+      if (arm === "broken" || seed === 7) continue;
+      await saveProbe(folder, { figures: probeOf(LINEAR[arm]?.[seed - 5] ?? 0, 0.1), nearest: {} });
+    }
+    const { arms, differences } = await summarise(run);
+    assert.deepEqual(
+      [arms.joint?.linear, arms.joint?.groups, arms.joint?.balanced],
+      [undefined, undefined, undefined],
+    );
+    assert.deepEqual(Object.keys(arms.joint?.interval ?? {}), ["knn"]);
+    assert.equal(differences?.[0]?.linear, undefined);
+  });
+
+  it("names an evaluation.json that is damaged", async () => {
+    await writeFile(`${run.jobs[0]?.folder}/evaluation.json`, '{"knn": 3}');
+    await assert.rejects(summarise(run), /evaluation\.json is damaged/);
   });
 
   it("leaves out trainings that failed, lists them, and pairs the seeds that are left", async () => {

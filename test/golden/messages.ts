@@ -39,7 +39,7 @@ export const MESSAGES: Record<string, [Outgoing, Tensors]> = {
   embeddings: [{ type: "embeddings", generation, step: 0, epoch: 0, scalars }, { h: matrix(4, 2) }],
   "embeddings-clock": [{ type: "embeddings", generation, step: 1, epoch: 0, scalars: {} }, {}],
   targets: [
-    { type: "targets", generation, step: 0, scalars, commands: ["evaluate", "checkpoint", "stop"] },
+    { type: "targets", generation, step: 0, scalars, commands: ["evaluate", "probe", "checkpoint", "stop"] },
     { rows: matrix(2, 2), indices: integers(0, 2), targets: matrix(4, 3) },
   ],
   "targets-sparse": [

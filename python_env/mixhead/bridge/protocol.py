@@ -12,7 +12,7 @@ from mixhead.bridge.errors import ProtocolError
 PROTOCOL_VERSION = 1
 FRAME_BYTES = 1 << 20
 
-COMMANDS = ("evaluate", "checkpoint", "stop")
+COMMANDS = ("evaluate", "probe", "checkpoint", "stop")
 REJECT_CODES = ("version", "shape", "rank", "busy", "unknown", "state")
 ERROR_CODES = ("order", "shape", "dtype", "row", "plugin", "peer")
 DTYPES = ("float32", "float16", "bfloat16", "int32", "uint8")

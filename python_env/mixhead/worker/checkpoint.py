@@ -3,7 +3,7 @@
 encoder.safetensors   the teacher's encoder, the one that is evaluated and exported
 head.safetensors      the teacher's head
 student.safetensors   the student, encoder and head
-training.pt           optimizer, gradient scaler, centre, step: what only training needs
+training.pt           optimizer, gradient scaler, centre, online probe, step: what only training needs
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def save(state: State, checkpoint_dir: str | Path) -> Path:
             "optimizer": state.optimizer.state_dict(),
             "scaler": state.scaler.state_dict(),
             "center": state.center.value,
+            "online": state.online and state.online.state_dict(),
             "measured": measured(state),
         },
         folder / "training.pt",
@@ -53,6 +54,7 @@ def save(state: State, checkpoint_dir: str | Path) -> Path:
 def restore(state: State, folder: str | Path) -> None:
     """Brings the state to where ``save`` was called; the mirror comes from the plugin.
 
+    A checkpoint without an online probe, as earlier versions wrote them, lets one begin there.
     Raises WorkerError where a file is missing, damaged or of another network.
     """
     folder = Path(folder)
@@ -63,6 +65,8 @@ def restore(state: State, folder: str | Path) -> None:
         state.optimizer.load_state_dict(training["optimizer"])
         state.scaler.load_state_dict(training["scaler"])
         state.center.value = training["center"]
+        if state.online is not None and training.get("online") is not None:
+            state.online.load_state_dict(training["online"])
         state.step = training["step"]
         state.measured = training["measured"]
 

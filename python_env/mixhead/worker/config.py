@@ -42,6 +42,7 @@ class TrainConfig:
     batch: int
     clip: float
     koleo: float = 0.0
+    online_probe: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ def _value(hint: object, raw: object, path: str) -> object:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if float in allowed and isinstance(raw, int) and not isinstance(raw, bool):
         raw = float(raw)
-    if isinstance(raw, bool) or not isinstance(raw, allowed):
+    if isinstance(raw, bool) != (hint is bool) or not isinstance(raw, allowed):
         raise WorkerError(f"configuration: {path} cannot be {raw!r}")
     if path in _CHOICES and raw not in _CHOICES[path]:
         raise WorkerError(f"configuration: {path} must be one of ({', '.join(_CHOICES[path])}), not {raw!r}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from mixhead.worker.config import Config, parse
 from mixhead.worker.errors import WorkerError
-from mixhead.worker.features import Features, Labelled, encoder_features, progress, read_features
+from mixhead.worker.features import Features, encoder_features, progress, read_features
+from mixhead.worker.frozen import Labelled
 from mixhead.worker.groups import groups
 from mixhead.worker.knn import knn_predictions
 from mixhead.worker.linear import linear_probe
@@ -24,29 +26,34 @@ from mixhead.worker.step import choose_device
 NEIGHBOURS = 20  # of the k-NN that per-class figures and groups are given for
 
 
-def evaluate(features: Features, name: str = "") -> dict[str, object]:
+def evaluate(features: Features, name: str = "", tell: Callable[[str], None] = progress) -> dict[str, object]:
     """The object of `mixhead evaluate --json`. Shares are in [0, 1].
 
     A class without test images has None per class; an empty group has None. ``name`` is the data set's,
     which decides how iNaturalist's classes are grouped. Where there are balanced references, "balanced"
     holds the same figures with them; the groups are those of the long-tailed training set all the same.
+    ``tell`` hears how far it is.
     """
     train, test = features.train, features.test
     classes = int(max(train.y.max(), test.y.max())) + 1
     split = groups(torch.bincount(train.y, minlength=classes).tolist(), name)
-    result = _figures(train, test, classes, split)
+    result = _figures(train, test, classes, split, tell)
     if features.balanced is not None:
-        progress("again with balanced references")
-        result["balanced"] = _figures(features.balanced, test, classes, split)
+        tell("again with balanced references")
+        result["balanced"] = _figures(features.balanced, test, classes, split, tell)
     return result
 
 
 def _figures(
-    train: Labelled, test: Labelled, classes: int, split: dict[str, list[int]] | None
+    train: Labelled,
+    test: Labelled,
+    classes: int,
+    split: dict[str, list[int]] | None,
+    tell: Callable[[str], None],
 ) -> dict[str, object]:
-    progress(f"k-NN with {len(train.x):,} references")
+    tell(f"k-NN with {len(train.x):,} references")
     nearest = knn_predictions(train.x, train.y, test.x, classes)
-    progress(f"linear probe on {len(train.x):,} rows of {train.x.shape[1]:,} features")
+    tell(f"linear probe on {len(train.x):,} rows of {train.x.shape[1]:,} features")
     linear = linear_probe(train.x, train.y, test.x, classes)
     right = {"knn": nearest[NEIGHBOURS] == test.y, "linear": linear.predictions == test.y}
 

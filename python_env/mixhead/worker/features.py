@@ -10,26 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mixhead.worker.config import Config
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.data.dataset import Images
 from mixhead.worker.encoders import build_encoder, check_sizes
 from mixhead.worker.errors import WorkerError
-from mixhead.worker.measure import unaugmented
+from mixhead.worker.frozen import Labelled, unaugmented
 from mixhead.worker.weights import load_encoder
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """Features (N, F), float32, and their classes (N,), int64 from 0."""
-
-    x: Tensor
-    y: Tensor
-
-    def to(self, device: torch.device) -> Labelled:
-        return Labelled(self.x.to(device), self.y.to(device))
 
 
 @dataclass(frozen=True)
@@ -63,16 +51,22 @@ def encoder_features(path: Path, config: Config, data_dir: str, device: torch.de
         return Labelled(torch.cat(blocks), torch.from_numpy(np.array(labels)).to(device))
 
     dataset = load(config.data, data_dir, config.views.global_size, config.seed)
-    balanced = None
-    if config.data.name == "cifar10-lt":
-        whole = dataclasses.replace(config.data, name="cifar10")
-        references = load(whole, data_dir, config.views.global_size, config.seed)
+    references, balanced = balanced_version(config, data_dir), None
+    if references is not None:
         balanced = of(references, references.train_images, references.train_labels, "balanced training set")
     return Features(
         of(dataset, dataset.train_images, dataset.train_labels, "training set"),
         of(dataset, dataset.test_images, dataset.test_labels, "test set"),
         balanced,
     )
+
+
+def balanced_version(config: Config, data_dir: str) -> Dataset | None:
+    """The set that a long-tailed one was cut from, whose images are references as well; None for others."""
+    if config.data.name != "cifar10-lt":
+        return None
+    whole = dataclasses.replace(config.data, name="cifar10")
+    return load(whole, data_dir, config.views.global_size, config.seed)
 
 
 def read_features(path: Path) -> Features:

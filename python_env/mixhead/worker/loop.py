@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -15,11 +16,22 @@ from mixhead.worker.augment import Crop, augment
 from mixhead.worker.config import Assignment, Config, parse_assignment
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.errors import WorkerError
+from mixhead.worker.frozen import Frozen, freeze
 from mixhead.worker.measure import measure
 from mixhead.worker.methods import ibot
 from mixhead.worker.network import Network, PatchNetwork
+from mixhead.worker.probe import probe
 from mixhead.worker.randomness import generator
-from mixhead.worker.step import State, choose_device, finish, measured, start, student_rows, teacher_rows
+from mixhead.worker.step import (
+    State,
+    choose_device,
+    finish,
+    learn_online,
+    measured,
+    start,
+    student_rows,
+    teacher_pass,
+)
 
 
 def train(client: Client, rank: int) -> None:
@@ -28,7 +40,7 @@ def train(client: Client, rank: int) -> None:
     assignment = parse_assignment(welcome.config)
     config = assignment.config
     dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
-    state = prepare(assignment, welcome.step, welcome.prototypes)
+    state = prepare(assignment, welcome.step, welcome.prototypes, len(dataset.class_names))
     stopped = obey(welcome.commands, client, state, dataset, assignment)
 
     timing: dict[str, float] = {}
@@ -36,11 +48,12 @@ def train(client: Client, rank: int) -> None:
         began = time.perf_counter()
         t = state.step
         epoch = t * config.train.batch // len(dataset.train_images)
-        views = draw(config, dataset, t, rank, state.device)
+        views, labels = draw(config, dataset, t, rank, state.device)
         mask = draw_mask(config, state.student, t, rank, state.device)
-        h = teacher_rows(state, views[:1], mask)
+        features, h = teacher_pass(state, views[:1], mask)
         client.send_embeddings(t, epoch, None if state.mirror is None else h, {**measured(state), **timing})
         z = student_rows(state, views, mask)
+        learn_online(state, features, labels)
         asked = time.perf_counter()
         answer = client.receive_targets(t)
         answered = time.perf_counter()
@@ -49,9 +62,9 @@ def train(client: Client, rank: int) -> None:
         stopped = obey(answer.commands, client, state, dataset, assignment)
 
 
-def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None) -> State:
+def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None, classes: int) -> State:
     """The state at the step that the plugin expects next: the start, or where the checkpoint was written."""
-    state = start(assignment.config, choose_device(assignment.config.device))
+    state = start(assignment.config, choose_device(assignment.config.device), classes)
     if assignment.resume is not None:
         checkpoint.restore(state, assignment.resume)
     if state.step != step:
@@ -61,14 +74,18 @@ def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None) ->
     return state
 
 
-def draw(config: Config, dataset: Dataset, step: int, rank: int, device: torch.device) -> list[Tensor]:
-    """The views of step's batch, drawn with replacement: global ones first, then the local ones."""
+def draw(
+    config: Config, dataset: Dataset, step: int, rank: int, device: torch.device
+) -> tuple[list[Tensor], Tensor]:
+    """The views of step's batch, drawn with replacement, global ones first; and its labels (B,)."""
     n = len(dataset.train_images)
-    positions = torch.randint(n, (config.train.batch,), generator=generator(config.seed, "batch", step, rank))
-    images = torch.from_numpy(np.array(dataset.train_images[positions.numpy()])).to(device)
+    random = generator(config.seed, "batch", step, rank)
+    positions = torch.randint(n, (config.train.batch,), generator=random).numpy()
+    images = torch.from_numpy(np.array(dataset.train_images[positions])).to(device)
+    labels = torch.from_numpy(np.array(dataset.train_labels[positions])).to(device)
     mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
     random = generator(config.seed, "augment", step, rank)
-    return [augment(images, crop, mean, std, random) for crop in crops(config)]
+    return [augment(images, crop, mean, std, random) for crop in crops(config)], labels
 
 
 def draw_mask(config: Config, network: Network, step: int, rank: int, device: torch.device) -> Tensor | None:
@@ -88,14 +105,21 @@ def crops(config: Config) -> Iterator[Crop]:
 
 def obey(commands: list[str], client: Client, state: State, dataset: Dataset, assignment: Assignment) -> bool:
     """Carries out the commands in order, each answered by a result. True where the run ends with them."""
+    frozen: Frozen | None = None
     for command in commands:
         began = time.perf_counter()
         scalars = measured(state)
         text: dict[str, str] = {}
         tensors: dict[str, np.ndarray] = {}
+        if command in ("evaluate", "probe") and frozen is None:
+            frozen = freeze(state.teacher, dataset, state.config.views.global_size, state.device)
         if command == "evaluate":
-            measurement = measure(state, dataset)
+            measurement = measure(state, dataset, frozen)
             scalars, tensors = {**scalars, **measurement.scalars}, measurement.tensors
+            text = measurement.text
+        elif command == "probe":
+            figures, tensors = probe(state, dataset, frozen, assignment.data_dir)
+            text = {"evaluation": json.dumps(figures, separators=(",", ":"))}
         elif command == "checkpoint":
             text["path"] = str(checkpoint.save(state, assignment.checkpoint_dir))
         scalars["seconds"] = time.perf_counter() - began

@@ -2,59 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from mixhead.worker.augment import normalise
+from mixhead.worker.augment import Crop
 from mixhead.worker.data import Dataset
-from mixhead.worker.data.dataset import Images
+from mixhead.worker.data.dataset import Selected
+from mixhead.worker.frozen import Frozen, evaluating
+from mixhead.worker.geometry import geometry
 from mixhead.worker.knn import knn_predictions
-from mixhead.worker.network import Network
 from mixhead.worker.step import State, prototypes, spread
 
 BLOCK = 512
 SAMPLE = 512
+NAMED = 20  # classes; where there are more, nobody reads their names
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """``scalars``: knn (k = 20), knn.10 ... knn.200, spread. ``tensors``: wins (K,) int32, sample (n, D),
-    labels (n,) int32, and in the joint arm prototypes (K, D)."""
+    """``scalars``: knn (k = 20), knn.10 ... knn.200, spread, alignment, uniformity. ``tensors``: wins (K,)
+    int32, sample (n, D), labels (n,) int32, classCounts (C,) int32, and in the joint arm prototypes (K, D).
+    ``text``: classNames, a JSON array, where the classes are few."""
 
     scalars: dict[str, float]
     tensors: dict[str, np.ndarray]
+    text: dict[str, str] = field(default_factory=dict)
 
 
 @torch.no_grad()
-def measure(state: State, dataset: Dataset) -> Measurement:
+def measure(state: State, dataset: Dataset, frozen: Frozen) -> Measurement:
     """k-NN of the encoder's features; use of the prototypes; a sample of the test set's embeddings.
 
     ``wins`` counts, for each prototype, the training images whose embedding has its largest cosine there.
     """
-    state.teacher.eval()
-    size = state.config.views.global_size
-    train_x, train_h = embed(state.teacher, dataset.train_images, dataset, size, state.device)
-    test_x, test_h = embed(state.teacher, dataset.test_images, dataset, size, state.device)
-    state.teacher.train()
-
-    train_y, test_y = (
-        torch.from_numpy(np.ascontiguousarray(labels)).to(state.device)
-        for labels in (dataset.train_labels, dataset.test_labels)
-    )
-    predictions = knn_predictions(train_x, train_y, test_x, len(dataset.class_names))
-    accuracy = {k: (predicted == test_y).double().mean().item() for k, predicted in predictions.items()}
+    with evaluating(state.teacher):
+        lie = _lie(state, dataset)
+    train, test = frozen.train, frozen.test
+    predictions = knn_predictions(train.x, train.y, test.x, len(dataset.class_names))
+    accuracy = {k: (predicted == test.y).double().mean().item() for k, predicted in predictions.items()}
 
     c = prototypes(state)
-    nearest = torch.cat([(block @ c.T).argmax(dim=1) for block in train_h.split(BLOCK)])
     tensors = {
-        "wins": torch.bincount(nearest, minlength=len(c)).to(torch.int32),
-        "sample": test_h[:SAMPLE],
-        "labels": test_y[:SAMPLE].to(torch.int32),
+        "wins": wins(frozen.train_h, c).to(torch.int32),
+        "sample": frozen.test_h[:SAMPLE],
+        "labels": test.y[:SAMPLE].to(torch.int32),
+        "classCounts": torch.tensor(dataset.counts()[0], dtype=torch.int32),
     }
     if state.mirror is None:
         tensors["prototypes"] = c
@@ -62,31 +58,24 @@ def measure(state: State, dataset: Dataset) -> Measurement:
         {
             "knn": accuracy[20],
             **{f"knn.{k}": v for k, v in accuracy.items()},
-            "spread": spread(test_h).item(),
+            "spread": spread(frozen.test_h).item(),
+            **lie,
         },
         {name: tensor.cpu().numpy() for name, tensor in tensors.items()},
+        {"classNames": json.dumps(dataset.class_names)} if len(dataset.class_names) <= NAMED else {},
     )
 
 
-@torch.no_grad()
-def embed(
-    network: Network, images: Images, dataset: Dataset, size: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Features (N, F) and unit rows (N, D) of un-augmented images, by a network in evaluation mode."""
-    features, rows = [], []
-    for pixels in unaugmented(images, dataset, size, device):
-        x = network.encoder(pixels)
-        features.append(x.float())
-        rows.append(network.head.embed(x))
-    return torch.cat(features), torch.cat(rows)
+def _lie(state: State, dataset: Dataset) -> dict[str, float]:
+    """Alignment and uniformity of the sample, over views as the run's global ones."""
+    views = state.config.views
+    sample = Selected(dataset.test_images, np.arange(min(SAMPLE, len(dataset.test_images))))
+    mean, std = (torch.tensor(of, device=state.device) for of in (dataset.mean, dataset.std))
+    crop = Crop(2, views.global_size, views.global_scale)
+    return geometry(state.teacher, sample, crop, mean, std, state.config.seed)
 
 
-def unaugmented(images: Images, dataset: Dataset, size: int, device: torch.device) -> Iterator[Tensor]:
-    """The images in their order, as normalised blocks (n, 3, size, size)."""
-    mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
-    for start in range(0, len(images), BLOCK):
-        positions = np.arange(start, min(start + BLOCK, len(images)))
-        pixels = normalise(torch.from_numpy(np.array(images[positions])).to(device), mean, std)
-        if pixels.shape[-1] != size:
-            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-        yield pixels
+def wins(rows: Tensor, c: Tensor) -> Tensor:
+    """How many of the unit rows (N, D) have their largest cosine with each of the prototypes (K, D): (K,)."""
+    nearest = torch.cat([(block @ c.T).argmax(dim=1) for block in rows.split(BLOCK)])
+    return torch.bincount(nearest, minlength=len(c))

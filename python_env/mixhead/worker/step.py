@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from mixhead.heads import JointHead, PrototypeMirror
-from mixhead.losses import Center, sinkhorn_targets, softmax_targets
+from mixhead.losses import Center, koleo_loss, sinkhorn_targets, softmax_targets
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods import LOSSES, Batch
 from mixhead.worker.network import Network, PatchNetwork, build_network
+from mixhead.worker.online import OnlineProbe
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -43,6 +44,7 @@ class State:
     center: Center
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    online: OnlineProbe | None = None
     step: int = 0
     measured: dict[str, Tensor | float] = field(default_factory=dict)
 
@@ -60,8 +62,8 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def start(config: Config, device: torch.device) -> State:
-    """The state before the first step."""
+def start(config: Config, device: torch.device, classes: int = 0) -> State:
+    """The state before the first step; ``classes`` of the data set, 0: nobody knows their labels."""
     student = build_network(config).to(device, memory_format=torch.channels_last)
     teacher = copy.deepcopy(student).requires_grad_(False)
     components, dim = config.plugin.components, config.head.dim
@@ -80,6 +82,7 @@ def start(config: Config, device: torch.device) -> State:
         center=Center(components, device=device),
         optimizer=torch.optim.AdamW([g for g in groups if g["params"]], fused=True),
         scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
+        online=OnlineProbe(teacher.width, classes, device) if config.train.online_probe and classes else None,
     )
 
 
@@ -88,8 +91,14 @@ def teacher_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = No
 
     With a mask (see ``Batch``) those of the masked patches follow, which the teacher does see.
     """
+    return teacher_pass(state, views, mask)[1]
+
+
+def teacher_pass(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The encoder's features (N, F) under ``teacher_rows``, and the rows themselves."""
     with torch.no_grad(), _autocast(state):
-        return _rows(state.teacher, views, mask, hide=False)
+        features = _features(state.teacher, views, mask, hide=False)
+        return features, state.teacher.head.embed(features, _patches(mask))
 
 
 def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
@@ -98,14 +107,24 @@ def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = No
     With a mask those of the masked patches follow, which the student does not see.
     """
     with _autocast(state):
-        return _rows(state.student, views, mask, hide=True)
+        return state.student.head.embed(_features(state.student, views, mask, hide=True), _patches(mask))
 
 
-def _rows(network: Network, views: Sequence[Tensor], mask: Tensor | None, hide: bool) -> Tensor:
+def _features(network: Network, views: Sequence[Tensor], mask: Tensor | None, hide: bool) -> Tensor:
     if mask is None:
-        return network(views)
+        return network.features(views)
     assert isinstance(network, PatchNetwork)
-    return network.masked(views, mask, hide)
+    return network.masked_features(views, mask, hide)
+
+
+def _patches(mask: Tensor | None) -> int:
+    return 0 if mask is None else int(mask.sum())
+
+
+def learn_online(state: State, features: Tensor, labels: Tensor) -> None:
+    """The online probe's step on the first view of each image: teacher's features (N, F), labels (B,)."""
+    if state.online is not None:
+        state.online.learn(features[: len(labels)], labels)
 
 
 def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | None = None) -> None:
@@ -124,12 +143,13 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         targets=lambda: _targets(state, h, answer),
         temperature=_value(clock, "studentTemperature"),
         teacher_temperature=_value(clock, "teacherTemperature"),
+        block=int(clock.get("block", 0)),
         mask=mask,
     )
     loss = LOSSES[state.config.method](batch)
     state.measured = {"loss": loss.detach()}
     if state.config.train.koleo > 0 and state.mirror is None:
-        koleo = _koleo(batch.prototypes)
+        koleo = koleo_loss(batch.prototypes)
         loss = loss + state.config.train.koleo * koleo
         state.measured["koleo"] = koleo.detach()
 
@@ -154,6 +174,8 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         )
     state.step += 1
     state.measured |= {"gradNorm": norm, "spread": spread(h)}
+    if state.online is not None:
+        state.measured["online"] = state.online.accuracy
 
 
 def measured(state: State) -> dict[str, float]:
@@ -182,13 +204,6 @@ def prototypes(state: State) -> Tensor:
 def _students_prototypes(state: State) -> Tensor:
     """The unit prototypes (K, D) of the student's logits; in the joint arm with their gradient."""
     return state.student.head.last_layer.weight if state.mirror is None else state.mirror.rows
-
-
-def _koleo(rows: Tensor) -> Tensor:
-    """-mean log of the distance to the nearest other prototype: small where they spread."""
-    from lightly.loss import KoLeoLoss
-
-    return KoLeoLoss()(rows)
 
 
 def _update_mirror(state: State, answer: Answer) -> None:

@@ -59,6 +59,7 @@ def clock(step: int) -> dict[str, float]:
         "teacherTemperature": 0.04,
         "studentTemperature": 0.1,
         "freezePrototypes": float(step < 2),
+        "block": COMPONENTS // 8,
     }
 
 

@@ -107,9 +107,8 @@ def start(
 def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
     arm: str, tmp_path: Path, data_dir: Path, capsys: pytest.CaptureFixture[str]
 ):
-    plugin = start(
-        tmp_path, "run", data_dir, {-1: ["evaluate"], 2: ["evaluate", "checkpoint", "stop"]}, prototypes=arm
-    )
+    last = ["evaluate", "probe", "checkpoint", "stop"]
+    plugin = start(tmp_path, "run", data_dir, {-1: ["evaluate"], 2: last}, prototypes=arm)
     assert run(plugin) == 0
     assert plugin.reason == ""
 
@@ -117,7 +116,7 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
     assert [header["epoch"] for header, _ in plugin.embeddings] == [0, 0, 0]
     for header, tensors in plugin.embeddings:
         # What a step found travels with the next one.
-        found = {"loss", "gradNorm", "spread", "stepSeconds", "waitSeconds"}
+        found = {"loss", "gradNorm", "spread", "online", "stepSeconds", "waitSeconds"}
         assert header["scalars"].keys() == (found if header["step"] > 0 else set())
         if arm == "joint":
             assert not tensors
@@ -126,15 +125,25 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
             assert tensors["h"].shape == (16, DIM)
 
     commands = [(header["command"], header["step"]) for header, _ in plugin.results]
-    assert commands == [("evaluate", 0), ("evaluate", 3), ("checkpoint", 3), ("stop", 3)]
+    assert commands == [("evaluate", 0), *((command, 3) for command in last)]
     header, tensors = plugin.results[1]
     assert {"knn", "knn.10", "knn.20", "knn.100", "knn.200", "spread", "loss"} <= header["scalars"].keys()
+    assert {"alignment", "uniformity"} <= header["scalars"].keys()
+    assert json.loads(header["text"]["classNames"])[9] == "boot"
+    assert tensors["classCounts"].shape == (10,) and tensors["classCounts"].sum() == 40
     assert header["scalars"]["knn"] == header["scalars"]["knn.20"]
     assert tensors["wins"].shape == (COMPONENTS,) and tensors["wins"].sum() == 40
     assert tensors["sample"].shape == (30, DIM) and tensors["labels"].tolist() == [i % 10 for i in range(30)]
     assert ("prototypes" in tensors) == (arm == "joint")
 
-    folder = Path(plugin.results[2][0]["text"]["path"])
+    probe, nearest = plugin.results[2]
+    shown = tensors["wins"][nearest["nearestPrototypes"]]
+    assert len(shown) == min(12, (tensors["wins"] > 0).sum())
+    assert shown[-1] > 0 and (np.diff(shown) <= 0).all()
+    assert nearest["nearestImages"].shape == (len(shown), 8, 32, 32, 3)
+    assert nearest["nearestLabels"].shape == (len(shown), 8)
+
+    folder = Path(plugin.results[3][0]["text"]["path"])
     assert folder.name == "incoming-3" and folder.parent == tmp_path / "run" / "checkpoints"
     assert load_file(folder / "encoder.safetensors")["layers.0.weight"].shape == (16, 3, 3, 3)
     capsys.readouterr()
@@ -142,6 +151,7 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
     assert evaluate.main([str(folder), "--config", config, "--data-dir", str(data_dir), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["knn"]["20"] == header["scalars"]["knn"] and "groups" not in found
+    assert json.loads(probe["text"]["evaluation"]) == found
 
 
 @pytest.mark.parametrize("arm", ["decoupled", "joint"])
@@ -155,7 +165,7 @@ def test_a_resumed_run_sends_what_the_unbroken_one_would_have_sent(arm: str, tmp
     assert run(resumed) == 0
     assert [header["step"] for header, _ in resumed.embeddings] == [2, 3]
     for (left, left_h), (right, right_h) in zip(unbroken.embeddings[2:], resumed.embeddings, strict=True):
-        for name in ("loss", "gradNorm", "spread"):
+        for name in ("loss", "gradNorm", "spread", "online"):
             assert left["scalars"][name] == right["scalars"][name]
         if arm == "decoupled":
             assert np.array_equal(left_h["h"], right_h["h"])

@@ -1,0 +1,54 @@
+"""The online probe: a linear classifier that learns while the encoder does, and shows how far it is."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+RATE = 0.003  # of Adam; it has to follow an encoder that moves
+MEMORY = 50  # batches that the running accuracy looks back on
+
+
+class OnlineProbe:
+    """Logistic regression on features (B, F) of the batches, standardised by each batch itself.
+
+    ``accuracy`` is a running mean over the last batches, each classified before it is learned from: it is
+    one of augmented training images that the classifier has rarely seen. It starts from zeros and draws no
+    random number, so nothing else notices whether it is there.
+    """
+
+    def __init__(self, features: int, classes: int, device: torch.device) -> None:
+        self.weight = torch.zeros(classes, features, device=device, requires_grad=True)
+        self.bias = torch.zeros(classes, device=device, requires_grad=True)
+        self.optimizer = torch.optim.Adam([self.weight, self.bias], lr=RATE, fused=True)
+        self.accuracy = torch.zeros((), device=device)
+        self.batches = 0
+
+    def learn(self, features: Tensor, labels: Tensor) -> None:
+        """One step on a batch: features (B, F), from which no gradient goes back; labels (B,), int64."""
+        x = F.batch_norm(features.detach().float(), None, None, training=True)
+        logits = F.linear(x, self.weight, self.bias)
+        right = (logits.argmax(dim=1) == labels).float().mean()
+        self.batches += 1
+        self.accuracy = torch.lerp(self.accuracy, right, 1 / min(self.batches, MEMORY))
+        self.optimizer.zero_grad(set_to_none=True)
+        F.cross_entropy(logits, labels).backward()
+        self.optimizer.step()
+
+    def state_dict(self) -> dict[str, object]:
+        return {
+            "weight": self.weight.detach(),
+            "bias": self.bias.detach(),
+            "optimizer": self.optimizer.state_dict(),
+            "accuracy": self.accuracy,
+            "batches": self.batches,
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Raises RuntimeError or LookupError where the state is of other features or classes."""
+        with torch.no_grad():
+            self.weight.copy_(state["weight"])
+            self.bias.copy_(state["bias"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.accuracy, self.batches = state["accuracy"], state["batches"]

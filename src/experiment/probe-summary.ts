@@ -1,0 +1,72 @@
+import type { ProbeFigures } from "./probe.ts";
+import { mean } from "./statistics.ts";
+
+/** Shares of test images; null: none is of the group. */
+export type Groups = Record<"head" | "medium" | "tail", { knn: number | null; linear: number | null }>;
+
+/** What a probe adds to the figures of a training and, as means, to those of an arm. k-NN is at k = 20. */
+export interface Probed {
+  linear: number;
+  /** Where the training set is long-tailed. */
+  groups?: Groups;
+  /** With a balanced version of it as references. */
+  balanced?: { knn: number; linear: number; groups?: Groups };
+}
+
+/** The part of evaluation.json that is summed up. */
+export function probedOf({ linear, groups, balanced }: ProbeFigures): Probed {
+  return {
+    linear,
+    ...(groups && { groups }),
+    ...(balanced && {
+      balanced: {
+        knn: balanced.knn["20"] ?? Number.NaN,
+        linear: balanced.linear,
+        ...(balanced.groups && { groups: balanced.groups }),
+      },
+    }),
+  };
+}
+
+/** Means over trainings; what one of them lacks is left out, since it would be a mean over other seeds. */
+export function meanProbed(trainings: readonly Partial<Probed>[]): Partial<Probed> {
+  const balanced = trainings.map((each) => each.balanced);
+  const linear = meanOf(trainings.map((each) => each.linear));
+  const groups = meanGroups(trainings.map((each) => each.groups));
+  const balancedKnn = meanOf(balanced.map((each) => each?.knn));
+  const balancedLinear = meanOf(balanced.map((each) => each?.linear));
+  const balancedGroups = meanGroups(balanced.map((each) => each?.groups));
+  return {
+    ...(linear !== null && { linear }),
+    ...(groups && { groups }),
+    ...(balancedKnn !== null &&
+      balancedLinear !== null && {
+        balanced: {
+          knn: balancedKnn,
+          linear: balancedLinear,
+          ...(balancedGroups && { groups: balancedGroups }),
+        },
+      }),
+  };
+}
+
+function meanGroups(trainings: readonly (Groups | undefined)[]): Groups | null {
+  if (trainings.includes(undefined)) return null;
+  const of = (group: keyof Groups) => ({
+    knn: meanOf(trainings.map((each) => each?.[group].knn)),
+    linear: meanOf(trainings.map((each) => each?.[group].linear)),
+  });
+  return { head: of("head"), medium: of("medium"), tail: of("tail") };
+}
+
+/** null where a value is not there. */
+function meanOf(values: readonly (number | null | undefined)[]): number | null {
+  const there = complete(values);
+  return there && mean(there);
+}
+
+/** The values, where every one is there. */
+export function complete(values: readonly (number | null | undefined)[]): number[] | null {
+  const there = values.flatMap((value) => value ?? []);
+  return there.length === values.length ? there : null;
+}

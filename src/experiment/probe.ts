@@ -1,0 +1,90 @@
+import { existsSync } from "node:fs";
+import { readFile, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import type { RankResult } from "../bridge/room.ts";
+import { RunError, UserError } from "../errors.ts";
+import { writeAtomic } from "../files/atomic.ts";
+import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
+import type { NamedTensors } from "../plugins/plugin.ts";
+
+const share = z.number().min(0).max(1);
+/** null: no test image is of the class or group. */
+const both = z.strictObject({ knn: share.nullable(), linear: share.nullable() });
+const figures = z.strictObject({
+  /** By k. */
+  knn: z.record(z.string(), share),
+  linear: share,
+  linearRate: z.number().positive(),
+  perClass: z.strictObject({ knn: z.array(share.nullable()), linear: z.array(share.nullable()) }),
+  groups: z.strictObject({ head: both, medium: both, tail: both }).optional(),
+});
+
+/** What `mixhead evaluate --json` prints, and what a training leaves as evaluation.json. */
+export const probeFigures = figures.extend({
+  /** The same with a balanced version of a long-tailed training set as references. */
+  balanced: figures.optional(),
+});
+export type ProbeFigures = z.infer<typeof probeFigures>;
+
+/** What a rank finds once, at the end of its training. */
+export interface Probe {
+  figures: ProbeFigures;
+  /**
+   * Training images near sample prototypes: nearestPrototypes (P), rows of the prototypes, most wins
+   * first; nearestImages (P, 8, S, S, 3), 0 to 255, the closest first; nearestLabels (P, 8).
+   */
+  nearest: NamedTensors;
+}
+
+const FIGURES = "evaluation.json";
+const NEAREST = "nearest.safetensors";
+
+/** @throws RunError where the rank's answer is not one to `probe`. */
+export function readProbe({ text, tensors }: RankResult): Probe {
+  const parsed = probeFigures.safeParse(parseJson(text.evaluation ?? ""));
+  if (!parsed.success)
+    throw new RunError("protocol", `the worker's probe is not one: ${z.prettifyError(parsed.error)}`);
+  const nearest: NamedTensors = {};
+  for (const name of ["nearestPrototypes", "nearestImages", "nearestLabels"]) {
+    const tensor = tensors[name];
+    if (tensor === undefined) throw new RunError("protocol", `the worker's probe has no ${name}`);
+    nearest[name] = { shape: tensor.shape, data: Float32Array.from(tensor.data) };
+  }
+  return { figures: parsed.data, nearest };
+}
+
+/** Leaves evaluation.json and nearest.safetensors beside a training's metrics. */
+export async function saveProbe(folder: string, { figures, nearest }: Probe): Promise<void> {
+  await writeSafetensors(join(folder, NEAREST), nearest);
+  await writeAtomic(join(folder, FIGURES), [`${JSON.stringify(figures)}\n`]);
+}
+
+/** Before a training goes on: what it left at its end is no longer its end. */
+export async function forgetProbe(folder: string): Promise<void> {
+  for (const file of [FIGURES, NEAREST]) await rm(join(folder, file), { force: true });
+}
+
+/** A training's evaluation.json; null where it was not probed. @throws UserError where it is damaged. */
+export async function loadFigures(folder: string): Promise<ProbeFigures | null> {
+  const path = join(folder, FIGURES);
+  const text = await readFile(path, "utf8").catch(() => null);
+  if (text === null) return null;
+  const parsed = probeFigures.safeParse(parseJson(text));
+  if (!parsed.success) throw new UserError(`${path} is damaged: mixhead evaluate --json gives it anew`);
+  return parsed.data;
+}
+
+/** A training's nearest.safetensors, as in `Probe`; null where it was not probed. @throws UserError where it is damaged. */
+export async function loadNearest(folder: string): Promise<NamedTensors | null> {
+  const path = join(folder, NEAREST);
+  return existsSync(path) ? (await readSafetensors(path)).tensors : null;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

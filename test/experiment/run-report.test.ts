@@ -1,0 +1,151 @@
+import assert from "node:assert/strict";
+import { appendFile } from "node:fs/promises";
+import { join } from "node:path";
+import "@tensorflow/tfjs-backend-wasm";
+import * as tf from "@tensorflow/tfjs-core";
+import { UserError } from "../../src/errors.ts";
+import { noteFailure } from "../../src/experiment/failure.ts";
+import { lockRun } from "../../src/experiment/lock.ts";
+import { saveProbe } from "../../src/experiment/probe.ts";
+import { reportData } from "../../src/experiment/run-report.ts";
+import { reportHtml } from "../../src/report/html.ts";
+import { Workplace } from "../api/support.ts";
+import { leaveRun } from "./leave-run.ts";
+
+describe("the report of what runs have left", () => {
+  const place = new Workplace();
+  before(() => tf.setBackend("wasm"));
+  beforeEach(() => place.enter());
+  afterEach(() => place.leave());
+
+  const said = (remarks: readonly { arm: string | null; level: string; text: string }[]) =>
+    remarks.map(({ arm, level, text }) => `${arm} ${level}: ${text}`);
+
+  it("has curves of every seed, what the last evaluation kept, and no remark on a complete run", async () => {
+    const data = await reportData([await leaveRun("a", { seeds: [0, 1] })]);
+    assert.deepEqual(data.remarks, []);
+    assert.deepEqual(
+      data.arms.map(({ name, trainings }) => [name, trainings.map(({ seed }) => seed)]),
+      [
+        ["joint", [0, 1]],
+        ["decoupled", [0, 1]],
+      ],
+    );
+    const [arm] = data.arms;
+    assert.deepEqual(arm?.classNames, ["cat", "dog", "frog"]);
+    assert.deepEqual(arm?.classCounts, [50, 20, 10]);
+    assert.deepEqual(arm?.probes, []);
+    const last = arm?.trainings[0]?.measurements.at(-1);
+    assert.deepEqual([last?.step, last?.effectiveRank, last?.loss], [100, 5, undefined]);
+  });
+
+  it("takes up the probes and images of the trainings that have them", async () => {
+    const run = await leaveRun("a", { arms: ["joint"] });
+    const [job] = run.jobs;
+    const perClass = { knn: [0.5, 0.4, null], linear: [0.6, 0.5, null] };
+    await saveProbe(job?.folder ?? "", {
+      figures: { knn: { "20": 0.5 }, linear: 0.6, linearRate: 0.1, perClass },
+      nearest: {
+        nearestPrototypes: { shape: [1], data: Float32Array.of(7) },
+        nearestImages: { shape: [1, 8, 2, 2, 3], data: new Float32Array(96).fill(200) },
+        nearestLabels: { shape: [1, 8], data: new Float32Array(8).fill(2) },
+      },
+    });
+    const data = await reportData([run]);
+    assert.deepEqual(data.arms[0]?.probes[0]?.perClass, perClass);
+    const html = await reportHtml(data);
+    assert.match(html, /nearest to prototype 7: frog, frog/);
+    assert.match(html, /Linear probe by class/);
+  });
+
+  it("shows several runs on one page: arms as RUN/ARM, each with its own untrained encoder and configuration", async () => {
+    const runs = [await leaveRun("a"), await leaveRun("b", { seeds: [3, 4] })];
+    const data = await reportData(runs);
+    assert.deepEqual(Object.keys(data.figures.arms), ["a/joint", "a/decoupled", "b/joint", "b/decoupled"]);
+    assert.equal(data.figures.arms["a/joint"]?.untrained, 0.3);
+    assert.ok(Math.abs((data.figures.arms["b/joint"]?.untrained ?? 0) - 0.335) < 1e-9);
+    assert.deepEqual(data.figures.differences?.[0]?.arms, ["b/decoupled", "b/joint"]);
+    const html = await reportHtml(data);
+    for (const text of ["Configuration of a", "Configuration of b", "<h1>a, b</h1>", "33.5"]) {
+      assert.ok(html.includes(text), text);
+    }
+  });
+
+  it("says that accuracies of runs on different data are of different tasks", async () => {
+    const runs = [
+      await leaveRun("a"),
+      await leaveRun("b", { settings: { data: { name: "fashion-mnist" } } }),
+    ];
+    const [remark] = (await reportData(runs)).remarks;
+    assert.equal(remark?.text, "The runs differ in data.name, so their accuracies are of different tasks.");
+  });
+
+  it("shows a run as far as it came: stopped, under way, half a line, a training not begun", async () => {
+    const run = await leaveRun("a", { reached: ({ arm }) => (arm === "joint" ? 60 : -1) });
+    await appendFile(join(run.jobs[0]?.folder ?? "", "metrics.jsonl"), '{"step": 70, "lo');
+    const stopped = await reportData([run]);
+    assert.deepEqual(Object.keys(stopped.figures.arms), ["joint"]);
+    assert.deepEqual(said(stopped.remarks), [
+      "joint note: Drawn to its evaluation at step 50 of 100. npx mixhead resume a goes on.",
+      "decoupled note: Not drawn, since it has no evaluation yet. npx mixhead resume a goes on.",
+    ]);
+    const end = await lockRun(run.folder);
+    assert.match((await reportData([run])).remarks[0]?.text ?? "", /of 100\. It is under way\.$/);
+    await end();
+    await reportHtml(stopped);
+  });
+
+  it("takes no mean over different steps: a seed that is behind the others is left out, and said to be", async () => {
+    const run = await leaveRun("a", {
+      seeds: [0, 1, 2],
+      reached: ({ arm, seed }) => (arm === "joint" && seed === 2 ? 60 : 100),
+    });
+    const { figures, arms, remarks } = await reportData([run]);
+    assert.deepEqual(figures.arms.joint?.seeds, [0, 1]);
+    assert.equal(figures.arms.joint?.steps, 100);
+    assert.deepEqual(
+      arms[0]?.trainings.map(({ seed }) => seed),
+      [0, 1],
+    );
+    assert.deepEqual(figures.arms.decoupled?.seeds, [0, 1, 2]);
+    assert.deepEqual(figures.differences?.[0]?.seeds, [0, 1]);
+    assert.deepEqual(said(remarks), [
+      "joint note: Seed 2: Not drawn, since its evaluation at step 50 of 100 is behind another seed's. npx mixhead resume a goes on.",
+    ]);
+  });
+
+  it("leaves failed seeds out of the figures, but shows an arm of which all failed as far as they came", async () => {
+    const run = await leaveRun("a", { seeds: [0, 1] });
+    for (const job of run.jobs) {
+      if (job.arm === "joint" || job.seed === 1) await noteFailure(job, "the worker was killed");
+    }
+    const { figures, remarks } = await reportData([run]);
+    assert.deepEqual(figures.arms.decoupled?.seeds, [0]);
+    assert.deepEqual(figures.arms.joint?.seeds, [0, 1]);
+    assert.equal(remarks.filter(({ level }) => level === "failure").length, 3);
+    assert.equal(
+      remarks[0]?.text,
+      "Seed 0: Failed: the worker was killed. Its last evaluation is of step 100.",
+    );
+  });
+
+  it("says what the measurements show, each kind once for an arm", async () => {
+    const run = await leaveRun("a", { arms: ["decoupled"], seeds: [0, 1, 2] });
+    for (const { seed, folder } of run.jobs) {
+      if (seed === 1) continue;
+      await appendFile(join(folder, "metrics.jsonl"), '{"step":110,"loss":null}\n');
+    }
+    const [found, ...others] = (await reportData([run])).remarks;
+    assert.deepEqual(others, []);
+    assert.equal(found?.level, "warning");
+    assert.match(found?.text ?? "", /^Seed 0 \(likewise 2\): The loss was not a finite number at step 110\./);
+  });
+
+  it("refuses a run that has no evaluation in one sentence", async () => {
+    const runs = [await leaveRun("a"), await leaveRun("b", { reached: () => -1 })];
+    await assert.rejects(
+      reportData(runs),
+      (error) => error instanceof UserError && /^runs\/b has no evaluation yet/.test(error.message),
+    );
+  });
+});
