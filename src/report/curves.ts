@@ -11,12 +11,13 @@ export interface Size {
 /** Small enough that the text is legible where a phone shows it at full width. */
 export const FIGURE: Size = { width: 440, height: 260 };
 
-/** A point of a curve; each arm and seed is a curve of its own. */
+/** A point of an arm's curve; over several seeds a mean, with the interval around it. */
 export interface CurvePoint {
   arm: string;
-  seed: number;
   x: number;
   y: number;
+  low?: number;
+  high?: number;
 }
 
 export interface Axis {
@@ -34,16 +35,21 @@ export interface CurveOptions {
   size?: Size;
   /** A dashed line across, with its name. */
   level?: { y: number; name: string };
+  /** Of arms that are only some of a page's. */
+  colors?: ReadonlyMap<string, string>;
 }
 
 /** Up to so many points an arm, each is marked. */
 const MARKED = 40;
 
+/** How far a wide interval may stretch an axis to either side, in spans of the curves. */
+const STRETCH = 0.5;
+
 /** Draws the curves of `arms` (names, in their order), each in the arm's colour. */
 export function drawCurves(
   arms: readonly string[],
   points: readonly CurvePoint[],
-  { x, y, size = FIGURE, level }: CurveOptions,
+  { x, y, size = FIGURE, level, colors = armColors(arms) }: CurveOptions,
 ): Promise<string> {
   const encoding = {
     x: {
@@ -54,17 +60,22 @@ export function drawCurves(
         points.map((point) => point.x),
       ),
     },
-    y: {
-      field: "y",
-      type: "quantitative" as const,
-      ...channelOf(
-        y,
-        points.map((point) => point.y),
-      ),
-    },
-    detail: { field: "seed", type: "nominal" as const },
+    y: { field: "y", type: "quantitative" as const, ...channelOf(y, spanOf(points, level?.y)) },
   };
-  const curves = [...armColors(arms)].map(([name, color], index) => {
+  const bands = arms.flatMap((name) => {
+    const values = points.filter(({ arm, low }) => arm === name && low !== undefined);
+    if (values.length === 0) return [];
+    const mark = { type: "area" as const, color: colors.get(name) ?? muted, opacity: 0.16, clip: true };
+    return [
+      {
+        data: { values },
+        mark,
+        encoding: { ...encoding, y: { ...encoding.y, field: "low" }, y2: { field: "high" } },
+      },
+    ];
+  });
+  const curves = arms.map((name, index) => {
+    const color = colors.get(name) ?? muted;
     const values = points.filter(({ arm }) => arm === name);
     return {
       data: { values },
@@ -81,17 +92,36 @@ export function drawCurves(
   const spec: TopLevelSpec = {
     ...size,
     autosize: { type: "fit", contains: "padding" },
-    layer: [...(level === undefined ? [] : levelLayers(level)), ...curves],
+    layer: [...(level === undefined ? [] : levelLayers(level)), ...bands, ...curves],
   };
   return renderChart(spec);
 }
 
+/** What the axis is to hold: the curves, the level, and intervals, of which two seeds can have very wide ones. */
+function spanOf(points: readonly CurvePoint[], level?: number): number[] {
+  const ys = [...points.map(({ y }) => y), ...(level === undefined ? [] : [level])];
+  const [low, high] = [Math.min(...ys), Math.max(...ys)];
+  const reach = STRETCH * (high - low || Math.abs(high) / 10);
+  // What is never below 0 is not likely to be there either.
+  const least = low >= 0 ? Math.max(0, low - reach) : low - reach;
+  return [
+    Math.max(Math.min(low, ...points.map((point) => point.low ?? low)), least),
+    Math.min(Math.max(high, ...points.map((point) => point.high ?? high)), high + reach),
+  ];
+}
+
+/** @param values what the axis is to hold, where it has no domain of its own */
 function channelOf({ title, percent, log, domain, fromZero = true }: Axis, values: readonly number[]) {
   const span = domain ?? [Math.min(...values), Math.max(...values)];
-  const scale = log === true ? { type: "log" as const, nice: false } : { zero: fromZero };
+  const zero = domain === undefined && fromZero && log !== true;
   return {
     title,
-    scale: { ...scale, ...(domain === undefined ? {} : { domain }) },
+    scale: {
+      ...(log === true ? { type: "log" as const, nice: false } : { zero: false, nice: domain === undefined }),
+      ...(span.every(Number.isFinite) && {
+        domain: zero ? [Math.min(0, ...span), Math.max(0, ...span)] : span,
+      }),
+    },
     axis:
       log === true
         ? { format: "~g", values: logTicks(span) }

@@ -1,24 +1,38 @@
-import type { Figures } from "./data.ts";
+import type { Figures, PairedDifference } from "./data.ts";
 import { percent } from "./format.ts";
 import { aligned } from "./table.ts";
 
 /** Below the table of a run: paired differences between arms, and the trainings that failed; "" where there are none. */
 export function differencesAndFailures({ differences = [], failures = [] }: Figures): string {
-  const rows = differences.map(({ arms: [arm, baseline], seeds, knn }) => [
+  const probed = differences.some(({ linear }) => linear !== undefined);
+  const rows = differences.map(({ arms: [arm, baseline], seeds, knn, linear }) => [
     `${arm} less ${baseline}`,
-    points(knn.mean),
-    `${points(knn.interval[0])} to ${points(knn.interval[1])}`,
-    knn.p < 0.001 ? "< 0.001" : knn.p.toFixed(3),
+    ...cells(knn),
+    ...(probed ? cells(linear) : []),
     String(seeds.length),
   ]);
+  const under = (measure: string) => [measure, "95 % interval", "p"];
+  const headings = ["paired by seed", ...under("k-NN"), ...(probed ? under("linear") : []), "seeds"];
   const parts = [
-    rows.length > 0 ? aligned([["paired by seed", "k-NN", "95 % interval", "p", "seeds"], ...rows]) : "",
+    rows.length > 0 ? aligned([headings, ...rows]) : "",
     failures.map(({ arm, seed, error }) => `failed: ${arm}, seed ${seed}: ${error}`).join("\n"),
   ];
   return parts.filter((part) => part !== "").join("\n\n");
 }
 
+function cells(test: PairedDifference | undefined): string[] {
+  if (test === undefined) return ["", "", ""];
+  const [low, high] = test.interval;
+  const p = test.p < 0.001 ? "< 0.001" : test.p.toFixed(3);
+  return [differenceText(test.mean), `${differenceText(low)} to ${differenceText(high)}`, p];
+}
+
 /** A difference of shares in points: "+3.1 %". */
-function points(difference: number): string {
+export function differenceText(difference: number): string {
   return `${difference > 0 ? "+" : ""}${percent(difference, 1)}`;
+}
+
+/** "= 0.031", "< 0.001". */
+export function pText(p: number): string {
+  return p < 0.001 ? "< 0.001" : `= ${p.toFixed(3)}`;
 }

@@ -1,7 +1,9 @@
 import { quantile } from "../metrics/quantile.ts";
+import { reachOf } from "../metrics/student.ts";
 import { type Axis, type CurvePoint, drawCurves, FIGURE } from "./curves.ts";
 import type { ArmRecord, Measurement } from "./data.ts";
 import { percent } from "./format.ts";
+import { overSeeds } from "./over-seeds.ts";
 
 /** Where uniqueness is drawn against epsilon: evenly on a log scale from 0.005 to 1. */
 export const EPSILON_GRID: readonly number[] = Array.from({ length: 30 }, (_, i) =>
@@ -9,13 +11,13 @@ export const EPSILON_GRID: readonly number[] = Array.from({ length: 30 }, (_, i)
 );
 
 const STEP: Axis = { title: "training step" };
-/** More points than this a curve are averaged in bins. */
+/** More points than this a curve are averaged in bins, or left out. */
 const MOST_POINTS = 200;
 
-/** k-NN accuracy at every evaluation, and the level of the untrained encoder. */
+/** k-NN accuracy at every evaluation, and the level of the untrained encoder, where all arms have the same. */
 export function knnOverTraining(
   arms: readonly ArmRecord[],
-  untrained: number,
+  untrained: number | null,
   size = FIGURE,
 ): Promise<string> {
   return drawCurves(
@@ -24,7 +26,9 @@ export function knnOverTraining(
     {
       x: STEP,
       y: { title: "k-NN accuracy", percent: true, fromZero: false },
-      level: { y: untrained, name: `untrained encoder ${percent(untrained, 1)}` },
+      ...(untrained !== null && {
+        level: { y: untrained, name: `untrained encoder ${percent(untrained, 1)}` },
+      }),
       size,
     },
   );
@@ -60,11 +64,11 @@ export function usedOverTraining(arms: readonly ArmRecord[], size = FIGURE): Pro
   );
 }
 
-/** The loss, averaged over bins of steps where there are many. */
+/** The loss. */
 export function lossOverTraining(arms: readonly ArmRecord[], size = FIGURE): Promise<string> {
   return drawCurves(
     namesOf(arms),
-    over(arms, ({ loss }) => loss ?? undefined),
+    over(arms, ({ loss }) => loss),
     {
       x: STEP,
       y: { title: "loss", fromZero: false },
@@ -73,13 +77,82 @@ export function lossOverTraining(arms: readonly ArmRecord[], size = FIGURE): Pro
   );
 }
 
+/** A measure that is drawn over training where a run has it. */
+export interface Measure {
+  title: string;
+  caption: string;
+  value: (measurement: Measurement) => number | undefined;
+  axis: Axis;
+}
+
+export const ONLINE: Measure = {
+  title: "Online probe",
+  caption:
+    "Running accuracy of a linear classifier that learns beside the encoder: it lags, and it sees crops.",
+  value: ({ online }) => online,
+  axis: { title: "accuracy", percent: true, fromZero: false },
+};
+
+/** The measures of embeddings and responsibilities. */
+export const FURTHER: readonly Measure[] = [
+  {
+    title: "Effective rank of the prototypes",
+    caption:
+      "Over how many directions the prototypes spread: 2 if they lie in one plane; copies do not raise it.",
+    value: ({ effectiveRank }) => effectiveRank,
+    axis: { title: "directions" },
+  },
+  {
+    title: "Effective rank of the embeddings",
+    caption: "Over how many directions the teacher's embeddings of test images spread: a collapse ends at 1.",
+    value: ({ embeddingRank }) => embeddingRank,
+    axis: { title: "directions" },
+  },
+  {
+    title: "Spread of the embeddings",
+    caption:
+      "1 minus the length of their mean: 0 where all lie at one point, near 1 where they surround the sphere.",
+    value: ({ spread }) => spread,
+    axis: { title: "spread of a batch", domain: [0, 1] },
+  },
+  {
+    title: "Entropy of the responsibilities",
+    caption: "Over how many components an embedding is shared, in nats; joint arms have no responsibilities.",
+    value: ({ entropy }) => entropy,
+    axis: { title: "entropy, in nats" },
+  },
+  {
+    title: "Alignment",
+    caption:
+      "Mean squared distance between two views of one test image: lower is closer, and a collapse has 0.",
+    value: ({ alignment }) => alignment,
+    axis: { title: "squared distance" },
+  },
+  {
+    title: "Uniformity",
+    caption: "How evenly the views fill the sphere: 0 where all lie at one point, near −4 where evenly.",
+    value: ({ uniformity }) => uniformity,
+    axis: { title: "log mean of exp(−2 d²)", fromZero: false },
+  },
+];
+
+/** A measure over training; null where no arm has it. */
+export async function measureOverTraining(
+  arms: readonly ArmRecord[],
+  { value, axis }: Measure,
+  size = FIGURE,
+): Promise<string | null> {
+  const points = over(arms, value);
+  return points.length === 0 ? null : drawCurves(namesOf(arms), points, { x: STEP, y: axis, size });
+}
+
 /** Uniqueness as a function of epsilon; `curves` maps an arm to [epsilon, share]. */
 export function uniqueOverEpsilon(
   arms: readonly ArmRecord[],
   curves: ReadonlyMap<string, readonly (readonly [number, number])[]>,
   size = FIGURE,
 ): Promise<string> {
-  const points = [...curves].flatMap(([arm, curve]) => curve.map(([x, y]) => ({ arm, seed: 0, x, y })));
+  const points = [...curves].flatMap(([arm, curve]) => curve.map(([x, y]) => ({ arm, x, y })));
   return drawCurves(namesOf(arms), points, {
     x: { title: "cosine distance that counts as different (log scale)", log: true },
     y: { title: "unique prototypes", domain: [0, 1], percent: true },
@@ -97,7 +170,7 @@ export function nearestDistances(
     const sorted = distances.filter(Number.isFinite).sort();
     return Array.from({ length: MOST_POINTS + 1 }, (_, i) => {
       const y = i / MOST_POINTS;
-      return { arm, seed: 0, x: quantile(sorted, y), y };
+      return { arm, x: quantile(sorted, y), y };
     }).filter(({ x }) => Number.isFinite(x));
   });
   return drawCurves(namesOf(arms), points, {
@@ -115,7 +188,7 @@ export function winsByRank(arms: readonly ArmRecord[], size = FIGURE): Promise<s
     const won = sorted.filter((n) => n > 0);
     const every = Math.max(1, Math.floor(won.length / MOST_POINTS));
     return won
-      .map((n, rank) => ({ arm: name, seed: 0, x: (rank + 1) / sorted.length, y: n / even }))
+      .map((n, rank) => ({ arm: name, x: (rank + 1) / sorted.length, y: n / even }))
       .filter((_, rank) => rank % every === 0 || rank === won.length - 1);
   });
   return drawCurves(namesOf(arms), points, {
@@ -126,30 +199,19 @@ export function winsByRank(arms: readonly ArmRecord[], size = FIGURE): Promise<s
   });
 }
 
-/** The curve of one measure for every arm and seed. */
+/** The mean of one measure over the seeds of each arm. */
 function over(
   arms: readonly ArmRecord[],
   value: (measurement: Measurement) => number | undefined,
 ): CurvePoint[] {
-  return arms.flatMap(({ name, trainings }) =>
-    trainings.flatMap(({ seed, measurements }) => {
-      const points = measurements.flatMap((measurement) => {
+  return arms.flatMap(({ name, trainings }) => {
+    const curves = trainings.map(({ measurements }) =>
+      measurements.flatMap((measurement) => {
         const y = value(measurement);
-        return y === undefined || !Number.isFinite(y) ? [] : [{ arm: name, seed, x: measurement.step, y }];
-      });
-      return binned(points);
-    }),
-  );
-}
-
-/** Means of x and y over bins of equally many points. */
-function binned(points: CurvePoint[]): CurvePoint[] {
-  const bin = Math.ceil(points.length / MOST_POINTS);
-  if (bin <= 1) return points;
-  return Array.from({ length: Math.ceil(points.length / bin) }, (_, b) => {
-    const part = points.slice(b * bin, (b + 1) * bin);
-    const mean = (of: (point: CurvePoint) => number) => part.reduce((sum, p) => sum + of(p), 0) / part.length;
-    return { arm: part[0]?.arm ?? "", seed: part[0]?.seed ?? 0, x: mean((p) => p.x), y: mean((p) => p.y) };
+        return y === undefined || !Number.isFinite(y) ? [] : [{ x: measurement.step, y }];
+      }),
+    );
+    return overSeeds(curves, MOST_POINTS, reachOf).map((point) => ({ arm: name, ...point }));
   });
 }
 

@@ -5,22 +5,30 @@ import { percent } from "./format.ts";
 const NOISE = 0.01;
 const DISTANCE = "0.5";
 
-type Named = ArmFigures & { name: string };
+type Named = ArmFigures & { name: string; untrained: number };
 
 /**
- * What a run shows, in one plain sentence that is true whatever came out: who is ahead only where
- * the intervals do not overlap (several seeds) or a point and more lies between (one seed).
+ * What a run shows, in one plain sentence that is true whatever came out: who is ahead only where the
+ * interval of the paired difference is to one side of 0, or, where nothing was paired, the intervals do not overlap
+ * (several seeds) or a point and more lies between (one seed).
  */
-export function finding({ untrained, arms }: Figures): string {
-  const named = Object.entries(arms).map(([name, figures]) => ({ name, ...figures }));
+export function finding({ untrained, arms, differences = [] }: Figures): string {
+  const named = Object.entries(arms).map(([name, figures]) => ({
+    untrained: untrained.knn,
+    name,
+    ...figures,
+  }));
   const [first, second] = pick(named);
   if (first === undefined) return "This run has no arm that was evaluated.";
   if (second === undefined) {
     const reached = `${capital(first.name)} reaches a k-NN accuracy of ${percent(first.knn, 1)}`;
-    return `${reached}, ${gain(first.knn, untrained.knn)}; ${distinct(first)} and ${percent(first.used)} win an image.`;
+    return `${reached}, ${gain(first)}; ${distinct(first)} and ${percent(first.used)} win an image.`;
   }
+  const paired = differences.find(
+    ({ arms: both }) => both.includes(first.name) && both.includes(second.name),
+  );
   const other = (share: number) => `(${second.name}: ${percent(share)})`;
-  return `${accuracy(first, second, untrained.knn)}; ${distinct(first)} ${other(second.unique[DISTANCE] ?? Number.NaN)} and ${percent(first.used)} win an image ${other(second.used)}.`;
+  return `${accuracy(first, second, paired?.knn.interval)}; ${distinct(first)} ${other(second.unique[DISTANCE] ?? Number.NaN)} and ${percent(first.used)} win an image ${other(second.used)}.`;
 }
 
 /** The decoupled arm before the joint one, else the two that are best by k-NN. */
@@ -32,26 +40,33 @@ function pick(named: readonly Named[]): [Named | undefined, Named | undefined] {
   return [best, next];
 }
 
-function accuracy(a: Named, b: Named, untrained: number): string {
+/** `difference`: the 95 % interval of that of the two, over seeds that both have. */
+function accuracy(a: Named, b: Named, difference: readonly [number, number] | undefined): string {
   const seeds = Math.min(a.seeds.length, b.seeds.length);
   const ofSeeds = seeds > 1 ? `${seeds} seeds` : "one seed";
   const values = `${percent(a.knn, 1)} against ${percent(b.knn, 1)}`;
-  if (!differ(a, b)) {
-    const why =
-      seeds > 1 ? "the 95 % intervals overlap" : "a point or less, which one seed cannot tell apart";
-    return `${capital(a.name)} and ${b.name} are level in k-NN accuracy (${values}: ${why}), ${gain(Math.max(a.knn, b.knn), untrained)}`;
+  const level = whyLevel(a, b, difference);
+  if (level !== null) {
+    return `${capital(a.name)} and ${b.name} are level in k-NN accuracy (${values}: ${level}), ${gain(a.knn > b.knn ? a : b)}`;
   }
   const side = a.knn > b.knn ? "above" : "below";
-  return `${capital(a.name)} reaches a k-NN accuracy of ${percent(a.knn, 1)}, ${points(a.knn - b.knn)} ${side} ${b.name} (${ofSeeds}) and ${gain(a.knn, untrained)}`;
+  return `${capital(a.name)} reaches a k-NN accuracy of ${percent(a.knn, 1)}, ${points(a.knn - b.knn)} ${side} ${b.name} (${ofSeeds}) and ${gain(a)}`;
 }
 
-function differ(a: Named, b: Named): boolean {
+/** Why nobody can say who is ahead; null where one can. */
+function whyLevel(a: Named, b: Named, difference: readonly [number, number] | undefined): string | null {
+  if (difference !== undefined) {
+    const [low, high] = difference;
+    return low > 0 || high < 0 ? null : "the 95 % interval of their difference holds 0";
+  }
   const [one, other] = [a.interval?.knn, b.interval?.knn];
-  if (one !== undefined && other !== undefined) return one[0] > other[1] || other[0] > one[1];
-  return Math.abs(a.knn - b.knn) > NOISE;
+  if (one !== undefined && other !== undefined) {
+    return one[0] > other[1] || other[0] > one[1] ? null : "the 95 % intervals overlap";
+  }
+  return Math.abs(a.knn - b.knn) > NOISE ? null : "a point or less, which one seed cannot tell apart";
 }
 
-function gain(knn: number, untrained: number): string {
+function gain({ knn, untrained }: Named): string {
   const difference = knn - untrained;
   if (Math.abs(difference) <= NOISE) return `no better than the untrained encoder (${percent(untrained, 1)})`;
   return `${points(difference)} ${difference > 0 ? "above" : "below"} the untrained encoder`;
@@ -65,6 +80,7 @@ function points(difference: number): string {
   return `${(100 * Math.abs(difference)).toFixed(1)} points`;
 }
 
+/** RUN/ARM stays as the run is spelt. */
 function capital(name: string): string {
-  return name.charAt(0).toUpperCase() + name.slice(1);
+  return name.includes("/") ? name : name.charAt(0).toUpperCase() + name.slice(1);
 }

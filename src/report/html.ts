@@ -1,15 +1,20 @@
 import { geometry } from "../metrics/uniqueness.ts";
+import { contactSheet } from "./contact-sheet.ts";
+import { copies } from "./copies.ts";
 import type { ArmRecord, ReportData } from "./data.ts";
 import * as figures from "./figures.ts";
 import { finding } from "./finding.ts";
 import { count, escapeXml, percent, unbroken } from "./format.ts";
-import { figure, htmlPage } from "./layout.ts";
+import { frozenSection } from "./frozen.ts";
+import { figure, htmlPage, section } from "./layout.ts";
+import { remarksList } from "./remarks.ts";
 import { drawSphere } from "./sphere.ts";
 import { figuresTable, swatch } from "./summary-table.ts";
+import { untrainedOf } from "./table.ts";
 import { armColors } from "./theme.ts";
 
 /**
- * The page of a run: one HTML file that needs no network and no script. The curves over epsilon are
+ * The page of a run, or of several: one HTML file that needs no network and no script. The curves over epsilon are
  * computed here, on the active tfjs backend.
  */
 export async function reportHtml(data: ReportData): Promise<string> {
@@ -31,9 +36,12 @@ export async function reportHtml(data: ReportData): Promise<string> {
     );
     nearest.set(name, measured.nearest);
   }
+  const further = await measured(arms, figures.FURTHER, ofArms);
   const body = [
-    `<header><p class="kind">mixhead run</p><h1>${escapeXml(data.title)}</h1><p class="finding">${unbroken(escapeXml(finding(data.figures)))}</p></header>`,
+    `<header><p class="kind">mixhead ${data.kind}</p><h1>${escapeXml(data.title)}</h1><p class="finding">${unbroken(escapeXml(finding(data.figures)))}</p></header>`,
+    unbroken(remarksList(data.remarks, colors)),
     unbroken(figuresTable(data.figures, colors, widths.size === 1 ? [...widths][0] : undefined)),
+    seedsNote(arms),
     section("Are the prototypes distinct?", [
       ofArms(
         "Unique at 0.25",
@@ -71,7 +79,7 @@ export async function reportHtml(data: ReportData): Promise<string> {
     section("What does the encoder learn?", [
       ofArms(
         "k-NN accuracy",
-        await figures.knnOverTraining(arms, data.figures.untrained.knn),
+        await figures.knnOverTraining(arms, untrainedOf(data.figures)),
         "Accuracy of a weighted k-nearest-neighbour vote on the encoder's features; the axis does not begin at 0.",
       ),
       ofArms(
@@ -79,15 +87,52 @@ export async function reportHtml(data: ReportData): Promise<string> {
         await figures.lossOverTraining(arms),
         "Arms have targets of their own, so compare the shapes of their losses, not the heights.",
       ),
+      ...(await measured(arms, [figures.ONLINE], ofArms)),
     ]),
+    unbroken(await frozenSection(arms, colors)),
+    further.length === 0 ? "" : section("How do embeddings and prototypes spread?", further),
+    sheetSection(arms, colors),
     section(
       "Where do they lie?",
       arms.map((arm) => sphereFigure(arm, colors.get(arm.name) ?? "")),
       `<p class="key"><span><i class="dot"></i>embedding of a test image</span><span><i class="dot used"></i>prototype that wins images</span><span><i class="dot idle"></i>prototype that wins none</span></p>`,
     ),
-    details(data.details),
+    `<section><h2>Tables to copy, and how it was made</h2>${copies(data.figures)}${details(data.details)}</section>`,
   ];
   return htmlPage(data.title, body.join("\n"));
+}
+
+/** What the lines and the shading are where there are several seeds. */
+function seedsNote(arms: readonly ArmRecord[]): string {
+  const most = Math.max(...arms.map(({ trainings }) => trainings.length));
+  if (most < 2) return "";
+  return `<p class="key">Curves are means over seeds (${most}), shaded the 95&nbsp;% intervals by Student's t, which go on where they are cut off; what is of the end of training is of the first seed, unless it has an interval.</p>`;
+}
+
+/** Curves of the measures that a run has. */
+async function measured(
+  arms: readonly ArmRecord[],
+  measures: readonly figures.Measure[],
+  ofArms: (title: string, svg: string, caption: string) => string,
+): Promise<string[]> {
+  const pictures: string[] = [];
+  for (const measure of measures) {
+    const svg = await figures.measureOverTraining(arms, measure);
+    if (svg !== null) pictures.push(ofArms(measure.title, svg, measure.caption));
+  }
+  return pictures;
+}
+
+/** The images nearest to sample prototypes of each arm that has them; "" where none has. */
+function sheetSection(arms: readonly ArmRecord[], colors: ReadonlyMap<string, string>): string {
+  const sheets = arms.flatMap((arm) => {
+    const sheet = contactSheet(arm);
+    if (sheet === null) return [];
+    const caption =
+      "Of sample prototypes, the busiest first: the training images whose embeddings have the largest cosine with each.";
+    return figure("Nearest training images", swatch(arm.name, colors.get(arm.name) ?? ""), sheet, caption);
+  });
+  return sheets.length === 0 ? "" : section("What do prototypes stand for?", sheets);
 }
 
 function sphereFigure(arm: ArmRecord, color: string): string {
@@ -102,10 +147,6 @@ function sphereFigure(arm: ArmRecord, color: string): string {
     svg,
     `Seen along the three directions that hold most of the embeddings: ${percent(shown.embeddings)} of their squared length and ${percent(shown.prototypes)} of the prototypes', so points that touch here may be far apart in the rest.${some}`,
   );
-}
-
-function section(title: string, pictures: readonly string[], key = ""): string {
-  return `<section><h2>${title}</h2>${key}<div class="figures">${pictures.join("")}</div></section>`;
 }
 
 function details(parts: ReportData["details"]): string {

@@ -18,6 +18,14 @@ th, td { text-align: left; padding: 7px 20px 7px 0; border-bottom: 1px solid var
 th[scope=row] { color: var(--muted); width: 1%; padding-right: 32px; }
 thead th { font-weight: 600; }
 .group th { color: var(--ink); font-weight: 600; padding-top: 18px; }
+.down { width: auto; min-width: 100%; }
+.down th[scope=row] { position: sticky; left: 0; width: auto; min-width: 11em; background: ${paper}; color: var(--ink); }
+.down .arm { white-space: normal; overflow-wrap: anywhere; }
+.down th, .down td { padding-right: 14px; }
+.down thead th { color: var(--muted); font-weight: normal; vertical-align: bottom; white-space: normal; }
+.down thead tr:first-child > * { color: var(--ink); font-weight: 600; border: 0; padding-bottom: 0; }
+.down .bar { display: none; }
+.down small { display: block; }
 small { color: var(--muted); font-size: 12.5px; }
 .bar { display: inline-block; width: 90px; height: 8px; margin-right: 12px; background: var(--grid); border-radius: 4px; overflow: hidden; vertical-align: 1px; }
 .bar i { display: block; height: 100%; }
@@ -32,8 +40,22 @@ figcaption { color: var(--muted); font-size: 14px; }
 .dot { display: inline-block; width: 7px; height: 7px; border-radius: 50%; background: var(--faint); margin-right: 8px; vertical-align: 1px; }
 .dot.used { width: 10px; height: 10px; background: var(--ink); vertical-align: 0; }
 .dot.idle { width: 10px; height: 10px; background: none; border: 1.5px solid var(--ink); vertical-align: 0; }
+.warnings { list-style: none; margin: 20px 0 28px; padding: 0; max-width: 60em; }
+.warnings li { margin: 0 0 8px; padding: 10px 14px; border-left: 4px solid var(--faint); background: #f6f7f9; border-radius: 4px; font-size: 15px; overflow-wrap: anywhere; }
+.warnings li.warning { border-color: #d55e00; background: #fff4e5; }
+.warnings li.failure { border-color: #b00020; background: #fdecee; }
+.warnings .arm { font-weight: 600; margin-right: 6px; }
+.warnings small { white-space: nowrap; display: inline; }
+.sheet { list-style: none; margin: 10px 0 6px; padding: 0; }
+.sheet li { display: grid; grid-template-columns: 5em minmax(0, 1fr); align-items: center; gap: 10px; margin: 0 0 6px; font-variant-numeric: tabular-nums; }
+.sheet span { line-height: 1.25; }
+.sheet small { display: block; }
+.sheet img { display: block; width: 100%; height: auto; image-rendering: pixelated; }
+.copy { user-select: all; -webkit-user-select: all; cursor: copy; }
+.hint { margin: 8px 0 0; color: var(--muted); font-size: 13.5px; }
 details { margin-top: 10px; border-top: 1px solid var(--grid); padding-top: 10px; }
-pre + .figures { margin-top: 36px; }
+pre + .figures, .table + .figures { margin-top: 36px; }
+.table + .key { margin-top: 16px; max-width: 60em; }
 section + details { margin-top: 56px; }
 summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; font-size: 13px; line-height: 1.45; background: #f6f7f9; padding: 14px; border-radius: 6px; }
@@ -47,6 +69,7 @@ pre { overflow-x: auto; font-size: 13px; line-height: 1.45; background: #f6f7f9;
   th[scope=row] { padding-right: 12px; min-width: 6.8em; }
   .bar { display: block; width: 56px; margin: 0 0 2px; }
   small { display: block; }
+  .down th[scope=row] { min-width: 8.5em; }
   pre { font-size: 11px; padding: 12px; }
 }
 @media print { main { max-width: none; } figure, tr { break-inside: avoid; } }
@@ -59,7 +82,8 @@ export function htmlPage(title: string, body: string): string {
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
+<link rel="icon" href="data:,">
 <title>${escapeXml(title)} · mixhead</title>
 <style>${style}</style>
 </head>
@@ -70,8 +94,16 @@ ${body}
 `;
 }
 
-/** A picture with a heading, a legend (HTML) and a caption. */
-export function figure(title: string, legend: string, svg: string, caption: string): string {
-  const labelled = svg.replace("<svg", `<svg role="img" aria-label="${escapeXml(`${title}. ${caption}`)}"`);
+/** Pictures under a heading; `key` is HTML between the two. */
+export function section(title: string, pictures: readonly string[], key = ""): string {
+  return `<section><h2>${title}</h2>${key}<div class="figures">${pictures.join("")}</div></section>`;
+}
+
+/** A picture (SVG, or other HTML) with a heading, a legend (HTML) and a caption. */
+export function figure(title: string, legend: string, picture: string, caption: string): string {
+  const labelled = picture.replace(
+    "<svg",
+    `<svg role="img" aria-label="${escapeXml(`${title}. ${caption}`)}"`,
+  );
   return `<figure><h3>${escapeXml(title)}</h3><p class="legend">${legend}</p>${labelled}<figcaption>${escapeXml(caption)}</figcaption></figure>`;
 }

@@ -1,4 +1,4 @@
-import type { Figures } from "./data.ts";
+import type { Figures, GroupFigures } from "./data.ts";
 import { count, duration, percent } from "./format.ts";
 
 /** The arms of a run side by side, as plain text for a terminal: a line for each arm. */
@@ -6,10 +6,12 @@ export function comparisonTable(figures: Figures): string {
   const arms = Object.entries(figures.arms);
   const epsilons = epsilonsOf(figures);
   const intervals = arms.some(([, arm]) => arm.interval !== undefined);
+  const probed = arms.some(([, arm]) => arm.linear !== undefined);
   const headings = [
     "",
     "k-NN",
     ...(intervals ? ["95 % interval"] : []),
+    ...(probed ? ["linear", ...(intervals ? ["95 % interval"] : [])] : []),
     ...epsilons.map((epsilon) => `unique ${epsilon}`),
     "used",
     "perplexity",
@@ -20,7 +22,8 @@ export function comparisonTable(figures: Figures): string {
   const rows = arms.map(([name, arm]) => [
     name,
     percent(arm.knn, 1),
-    ...(intervals ? [arm.interval === undefined ? "" : intervalText(arm.interval.knn)] : []),
+    ...(intervals ? [rangeOf(arm.interval?.knn)] : []),
+    ...(probed ? [shareOf(arm.linear), ...(intervals ? [rangeOf(arm.interval?.linear)] : [])] : []),
     ...epsilons.map((epsilon) => percent(arm.unique[epsilon] ?? Number.NaN)),
     percent(arm.used),
     count(arm.perplexity),
@@ -28,7 +31,41 @@ export function comparisonTable(figures: Figures): string {
     String(arm.seeds.length),
     duration(arm.seconds),
   ]);
-  return aligned([headings, ["untrained", percent(figures.untrained.knn, 1)], ...rows]);
+  const untrained = untrainedOf(figures);
+  return aligned([headings, ...(untrained === null ? [] : [["untrained", percent(untrained, 1)]]), ...rows]);
+}
+
+/** k-NN of the untrained encoder; null where arms of several runs have begun at different ones. */
+export function untrainedOf({ untrained, arms }: Figures): number | null {
+  const all = Object.values(arms).map((arm) => arm.untrained ?? untrained.knn);
+  return all.every((knn) => knn === all[0]) ? (all[0] ?? untrained.knn) : null;
+}
+
+/** Head, medium and tail of arms that were trained on a long-tailed set, and all together; "" for other runs. */
+export function groupsTable({ arms }: Figures): string {
+  const row = (name: string, of: { knn: number; linear?: number; groups?: GroupFigures }) => {
+    const { groups, knn, linear } = of;
+    if (groups === undefined) return [];
+    const parts = [groups.head, groups.medium, groups.tail];
+    const [ofKnn, ofLinear] = [parts.map((part) => part.knn), parts.map((part) => part.linear)];
+    return [[name, ...[knn, ...ofKnn, linear, ...ofLinear].map(shareOf)]];
+  };
+  const rows = Object.entries(arms).flatMap(([name, arm]) => [
+    ...row(name, arm),
+    ...(arm.balanced === undefined ? [] : row(`${name}, balanced references`, arm.balanced)),
+  ]);
+  if (rows.length === 0) return "";
+  const groups = ["head", "medium", "tail"];
+  return aligned([["", "k-NN", ...groups, "linear", ...groups], ...rows]);
+}
+
+/** "" where it is not there. */
+function shareOf(share: number | null | undefined): string {
+  return share == null ? "" : percent(share, 1);
+}
+
+function rangeOf(interval: readonly [number, number] | undefined): string {
+  return interval === undefined ? "" : intervalText(interval);
 }
 
 /** The epsilons of a run, ascending. */

@@ -16,14 +16,17 @@ export const paper = "#ffffff";
 
 /** Okabe and Ito's colours, which the colour-blind can tell apart; those of the usual arms are fixed. */
 const ofArm: Record<string, string> = { decoupled: "#0072b2", joint: "#d55e00", frozen: "#009e73" };
-const others = ["#cc79a7", "#b8860b", "#56b4e9", "#7b5ea7", "#1b2430"];
+const others = ["#cc79a7", "#b8860b", "#56b4e9", "#7b5ea7", "#1b2430", "#8c564b", "#7f9c1a", "#e377c2"];
 
-/** One colour per arm, the same in every picture: known arms keep theirs whatever else is in the run. */
+/**
+ * One colour per arm, the same in every picture: known arms keep theirs whatever else is in the run, and as
+ * RUN/ARM the first of each name does.
+ */
 export function armColors(names: readonly string[]): Map<string, string> {
+  const ends = names.map((name) => name.slice(name.lastIndexOf("/") + 1));
+  const known = ends.map((end, at) => (ends.indexOf(end) === at ? ofArm[end] : undefined));
   let next = 0;
-  return new Map(
-    names.map((name) => [name, ofArm[name] ?? others[next++ % others.length] ?? ink] as [string, string]),
-  );
+  return new Map(names.map((name, at) => [name, known[at] ?? others[next++ % others.length] ?? ink]));
 }
 
 /** Of every Vega-Lite chart. */

@@ -54,6 +54,22 @@ describe("the finding of a run", () => {
     );
   });
 
+  it("goes by the paired difference where there is one: it takes out what a seed does to both arms", () => {
+    const wide = { seeds: [0, 1, 2], interval: { knn: [0.4, 0.65] as [number, number] } };
+    const arms = { joint: arm(0.5, wide), decoupled: arm(0.52, wide) };
+    const paired = (interval: [number, number]): Figures => ({
+      ...figures(arms),
+      differences: [
+        { arms: ["decoupled", "joint"], seeds: [0, 1, 2], knn: { mean: 0.02, interval, p: 0.05 } },
+      ],
+    });
+    assert.match(finding(paired([0.01, 0.03])), /2\.0 points above joint \(3 seeds\)/);
+    assert.match(
+      finding(paired([-0.01, 0.05])),
+      /are level .* the 95 % interval of their difference holds 0/,
+    );
+  });
+
   it("claims a small difference where the intervals of several seeds do not overlap", () => {
     const low = { seeds: [0, 1, 2], interval: { knn: [0.499, 0.501] as [number, number] } };
     const high = { seeds: [0, 1, 2], interval: { knn: [0.504, 0.506] as [number, number] } };

@@ -3,11 +3,12 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import chromium from "@sparticuz/chromium";
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
-import { type Browser, chromium as playwright } from "playwright-core";
+import type { Browser } from "playwright-core";
+import type { Remark } from "../../src/report/data.ts";
 import { reportHtml } from "../../src/report/html.ts";
+import { openBrowser } from "../browser.ts";
 import { type Invention, invented } from "./invented.ts";
 
 /** What a browser makes of a page, at one width. */
@@ -23,16 +24,22 @@ interface Seen {
   smallest: number;
 }
 
+const REMARKS: Remark[] = [
+  {
+    arm: "joint",
+    level: "failure",
+    text: "Failed: the worker was killed. Its last evaluation is of step 500.",
+  },
+  { arm: "decoupled", level: "note", step: 5000, text: "12 % of the components are used so far." },
+];
+
 describe("the page of a run", () => {
   let browser: Browser;
   let folder: string;
   before(async () => {
     await tf.setBackend("wasm");
     folder = await mkdtemp(join(tmpdir(), "mixhead-report-"));
-    browser = await playwright.launch({
-      executablePath: await chromium.executablePath(),
-      args: ["--no-sandbox"],
-    });
+    browser = await openBrowser();
   });
   after(async () => {
     await browser.close();
@@ -43,7 +50,23 @@ describe("the page of a run", () => {
     "two arms": {},
     "three arms of three seeds": { arms: ["joint", "decoupled", "frozen"], seeds: 3 },
     "one arm": { arms: ["decoupled"] },
+    "two probed arms": { probed: true, remarks: REMARKS },
+    "three arms on a long tail": {
+      arms: ["joint", "decoupled", "frozen"],
+      seeds: 3,
+      probed: true,
+      longTailed: true,
+    },
+    "arms of several runs with many classes": {
+      arms: ["a/joint", "a/decoupled", "b/joint", "b/decoupled", "b/components=256 retention=0.99"],
+      seeds: 2,
+      probed: true,
+      classes: 300,
+    },
   };
+  /** Over training, at the end, and of what else is measured; spheres; dots or curves of classes, images; bars. */
+  const figuresOf = ({ arms = ["", ""], probed = false, longTailed = false }: Invention) =>
+    9 + 6 + arms.length + (probed ? 2 + arms.length : 0) + (longTailed ? 4 : 0);
   for (const [name, wishes] of Object.entries(runs)) {
     for (const width of [390, 1280]) {
       it(`of ${name} is whole, quiet and legible at ${width} pixels`, async () => {
@@ -53,13 +76,114 @@ describe("the page of a run", () => {
         assert.deepEqual(seen.problems, []);
         assert.deepEqual(seen.requests, []);
         assert.equal(seen.overflow, 0, "the page scrolls sideways");
-        assert.equal(seen.figures.length, 8 + (wishes.arms?.length ?? 2));
+        assert.equal(seen.figures.length, figuresOf(wishes));
         for (const { title, marks } of seen.figures) assert.ok(marks > 0, `${title} is empty`);
         assert.deepEqual(seen.overlaps, []);
         assert.ok(seen.smallest >= 8, `text of ${seen.smallest} pixels`);
       });
     }
   }
+
+  it("shades intervals where there are several seeds, and says so; with one there is nothing to shade", async () => {
+    const [one, three] = [await reportHtml(invented()), await reportHtml(invented({ seeds: 3 }))];
+    assert.doesNotMatch(one, /mark-area|95&nbsp;% intervals/);
+    assert.match(three, /means over seeds \(3\), shaded the 95&nbsp;% intervals/);
+    const knn = three.slice(three.indexOf("<h3>k-NN accuracy</h3>")).split("</figure>")[0] ?? "";
+    assert.equal(knn.match(/mark-area/g)?.length, 2);
+  });
+
+  it("leaves out what a run has not: probes, images, remarks", async () => {
+    const html = await reportHtml(invented());
+    for (const absent of ["Which classes", "What do prototypes", 'class="warnings"']) {
+      assert.ok(!html.includes(absent), absent);
+    }
+  });
+
+  it("says what goes wrong above the figures, the gravest first as they come, with the arm and the step", async () => {
+    const html = await reportHtml(invented({ remarks: REMARKS }));
+    const list = html.slice(html.indexOf('<ul class="warnings">'), html.indexOf("<table"));
+    assert.match(
+      list,
+      /class="failure">.*joint.*the worker was killed.*class="note">.*12&nbsp;%.*step 5,000/s,
+    );
+  });
+
+  it("names the classes where they are few, the long tail's from most training images down", async () => {
+    const html = await reportHtml(invented({ probed: true, longTailed: true }));
+    const picture = html.slice(html.indexOf("<h3>k-NN by class")).split("</figure>")[0] ?? "";
+    assert.match(picture, /airplane.*automobile.*truck/s);
+    assert.match(html, /Linear probe: head, medium, tail, balanced references/);
+  });
+
+  it("gives an arm one colour on the whole page, also where only some arms have a figure", async () => {
+    const some = invented({ arms: ["a/joint", "b/joint"], seeds: 2, probed: true });
+    const [first, second] = invented({
+      arms: ["a/joint", "b/joint"],
+      seeds: 2,
+      probed: true,
+      longTailed: true,
+    }).arms;
+    const arms = [some.arms[0], second].flatMap((arm) => (arm && first ? { ...first, ...arm } : []));
+    const html = await reportHtml({ ...some, arms });
+    const picture = html.slice(html.indexOf("<h3>k-NN: head")).split("</figure>")[0] ?? "";
+    const [, color = ""] = /background:(#\w+)"><\/i>b\/joint/.exec(picture) ?? [];
+    assert.ok(html.slice(0, html.indexOf("<section")).includes(`${color}"></i>b/joint`));
+    assert.match(picture, new RegExp(`fill="${color}"`));
+    assert.ok(!picture.includes("a/joint"));
+    assert.doesNotMatch(html, />[^<]*NaN/);
+  });
+
+  it("shows images as they are, with what they show in words", async () => {
+    const file = join(folder, "images.html");
+    await writeFile(file, await reportHtml(invented({ probed: true })));
+    const page = await browser.newPage();
+    try {
+      await page.goto(pathToFileURL(file).href);
+      const images = await page.locator(".sheet img").evaluateAll((all) =>
+        all.map((image) => ({
+          alt: image.getAttribute("alt") ?? "",
+          width: "naturalWidth" in image ? image.naturalWidth : 0,
+        })),
+      );
+      assert.equal(images.length, 2 * 12);
+      for (const { alt, width } of images) {
+        assert.match(alt, /nearest to prototype \d+: (airplane|cat|frog|truck|\w+), /);
+        assert.equal(width, 8 * 33 - 1);
+      }
+      const rendering = await page.evaluate(
+        "getComputedStyle(document.querySelector('.sheet img')).imageRendering",
+      );
+      assert.equal(rendering, "pixelated");
+    } finally {
+      await page.close();
+    }
+  });
+
+  it("has the table as text, Markdown, LaTeX and CSV, each selected by one click", async () => {
+    const file = join(folder, "copies.html");
+    await writeFile(file, await reportHtml(invented({ seeds: 3, arms: ["joint", "50%_of, it"] })));
+    const page = await browser.newPage();
+    try {
+      await page.goto(pathToFileURL(file).href);
+      for (const [form, begins] of Object.entries({
+        "plain text": "k-NN",
+        Markdown: "| arm | k-NN | k-NN from |",
+        LaTeX: "\\begin{tabular}{lr",
+        CSV: "arm,k-NN,k-NN from,k-NN to,unique 0.025",
+      })) {
+        const details = page.locator("details", { hasText: `Table as ${form}` });
+        await details.locator("summary").click();
+        await details.locator("pre").click();
+        const selected = String(await page.evaluate("getSelection().toString()")).trim();
+        assert.equal(selected, (await details.locator("pre").innerText()).trim());
+        assert.ok(selected.startsWith(begins), selected);
+        if (form === "LaTeX") assert.ok(selected.includes("50\\%\\_of, it & 56.1 \\%"), selected);
+        if (form === "CSV") assert.ok(selected.includes('"50%_of, it",0.561,'), selected);
+      }
+    } finally {
+      await page.close();
+    }
+  });
 
   it("draws uniqueness and use on axes from 0 to 100 %", async () => {
     const html = await reportHtml(invented());
@@ -88,14 +212,18 @@ async function look(browser: Browser, url: string, width: number): Promise<Seen>
   const requests: string[] = [];
   page.on("console", (message) => problems.push(message.text()));
   page.on("pageerror", (error) => problems.push(error.message));
-  page.on("request", (request) => request.url() !== url && requests.push(request.url()));
+  page.on("request", (request) => {
+    if (request.url() !== url && !request.url().startsWith("data:")) requests.push(request.url());
+  });
   try {
     await page.goto(url);
     const overflow = await page.locator("html").evaluate((html) => html.scrollWidth - html.clientWidth);
     const pictures = await page.locator("figure").evaluateAll((figures) =>
       figures.map((figure) => ({
         title: figure.querySelector("h3")?.textContent ?? "",
-        marks: figure.querySelectorAll(".mark-line path[d*=L], path.dots[d*=M]").length,
+        marks: figure.querySelectorAll(
+          ".mark-line path[d*=L], path.dots[d*=M], .mark-rect path, .mark-symbol path, img",
+        ).length,
         texts: [...figure.querySelectorAll("svg text:not([stroke])")].map((text) => {
           const { left, right, top, bottom } = text.getBoundingClientRect();
           return { text: text.textContent ?? "", left, right, top, bottom };

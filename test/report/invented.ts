@@ -1,6 +1,7 @@
 import type { Rows } from "../../src/files/rows.ts";
-import type { ArmRecord, Measurement, ReportData } from "../../src/report/data.ts";
+import type { ArmRecord, Measurement, Remark, ReportData } from "../../src/report/data.ts";
 import { normals } from "../metrics/rows.ts";
+import { inventedNearest, inventedProbe } from "./invented-probe.ts";
 
 /** Figures of the size that real runs have: a joint arm that collapses, a decoupled one that does not. */
 export interface Invention {
@@ -9,8 +10,14 @@ export interface Invention {
   K?: number;
   /** k-NN of each arm at the end, in the order of the arms. */
   knn?: readonly number[];
+  /** Whether the features were probed and images kept, as at the end of a training. */
+  probed?: boolean;
+  classes?: number;
+  longTailed?: boolean;
+  remarks?: readonly Remark[];
 }
 
+const CLASS_NAMES = "airplane automobile bird cat deer dog frog horse ship truck".split(" ");
 const D = 64;
 const STEPS = 5000;
 
@@ -20,10 +27,27 @@ export function invented({
   arms = ["joint", "decoupled"],
   K = 1024,
   knn = [0.523, 0.561, 0.474],
+  probed = false,
+  classes = 10,
+  longTailed = false,
+  remarks = [],
 }: Invention = {}): ReportData {
   const seedList = Array.from({ length: seeds }, (_, seed) => seed);
-  const records = arms.map((name, arm) => armRecord(name, seedList, K, knn[arm] ?? 0.5));
+  const records = arms.map((name, arm): ArmRecord => {
+    const normal = normals(arm + 99);
+    return {
+      ...armRecord(name, seedList, K, knn[arm] ?? 0.5),
+      classNames: classes === CLASS_NAMES.length ? CLASS_NAMES : [],
+      classCounts: Array.from({ length: classes }, (_, rank) =>
+        longTailed ? Math.floor(5000 * 100 ** (-rank / (classes - 1))) : 5000,
+      ),
+      probes: probed ? seedList.map(() => inventedProbe(normal, classes, longTailed)) : [],
+      ...(probed && { nearest: inventedNearest(K, classes) }),
+    };
+  });
   return {
+    kind: "run",
+    remarks,
     title: "cifar10-compare",
     figures: {
       untrained: { knn: 0.308 },
@@ -59,7 +83,12 @@ export function invented({
   };
 }
 
-function armRecord(name: string, seeds: readonly number[], K: number, knn: number): ArmRecord {
+function armRecord(
+  name: string,
+  seeds: readonly number[],
+  K: number,
+  knn: number,
+): Omit<ArmRecord, "classNames" | "classCounts" | "probes"> {
   const collapses = name === "joint";
   const dead = name === "decoupled" ? 0.3 : 0;
   const normal = normals(name.length);
@@ -87,7 +116,14 @@ function course(normal: () => number, collapses: boolean, dead: number, knn: num
   const measurements: Measurement[] = [];
   for (let step = 0; step <= STEPS; step += 10) {
     const t = step / STEPS;
-    if (step > 0) measurements.push({ step, loss: 4.2 + 2.6 * Math.exp(-6 * t) + 0.06 * normal() });
+    if (step > 0)
+      measurements.push({
+        step,
+        loss: 4.2 + 2.6 * Math.exp(-6 * t) + 0.06 * normal(),
+        online: 0.1 + 0.3 * (1 - Math.exp(-5 * t)),
+        spread: 0.6 + 0.3 * t + 0.02 * normal(),
+        ...(!collapses && { entropy: 2 + Math.exp(-4 * t) + 0.05 * normal() }),
+      });
     if (step % 250 !== 0) continue;
     const learned = 1 - Math.exp(-5 * t);
     const half = collapses ? 1 / (1 + Math.exp(14 * (t - 0.27))) : 1 - 0.72 * t;
@@ -96,6 +132,10 @@ function course(normal: () => number, collapses: boolean, dead: number, knn: num
       knn: 0.308 + (knn - 0.308) * (learned / (1 - Math.exp(-5))) + (step > 0 ? 0.004 * normal() : 0),
       unique: { "0.025": 1, "0.1": 1 - 0.03 * t, "0.25": 1 - 0.21 * t * t, "0.5": Math.max(0.05, half) },
       used: dead > 0 ? Math.min(1 - dead, 0.12 + 0.62 * t) : 1,
+      effectiveRank: 60 - (collapses ? 35 : 8) * t + normal(),
+      embeddingRank: 12 + 20 * t + normal(),
+      alignment: 0.5 - 0.2 * t + 0.02 * normal(),
+      uniformity: -2 - 0.8 * t + 0.03 * normal(),
     });
   }
   return measurements;
