@@ -5,8 +5,10 @@ import type { Run } from "../experiment/run-folder.ts";
 import { writeReport } from "../experiment/run-report.ts";
 import { type Summary, summarise, writeSummary } from "../experiment/summary.ts";
 import type { RunEvents, RunOptions } from "../experiment/training.ts";
+import { warnings } from "../experiment/warn.ts";
+import { type Live, serveLive } from "../live/server.ts";
 import { differencesAndFailures } from "../report/differences.ts";
-import { comparisonTable } from "../report/table.ts";
+import { comparisonTable, groupsTable } from "../report/table.ts";
 import { tensorboard } from "../report/tensorboard.ts";
 import { LiveView } from "./live-view.ts";
 
@@ -15,6 +17,8 @@ export interface CarryOutOptions extends Pick<RunOptions, "open"> {
   signal?: AbortSignal | undefined;
   /** Shows nothing and prints no table. */
   quiet?: boolean | undefined;
+  /** Serves the live page while it goes, and says where. */
+  live?: boolean | undefined;
   hooks?: readonly MetricsHook[] | undefined;
 }
 
@@ -26,7 +30,7 @@ export interface CarryOutOptions extends Pick<RunOptions, "open"> {
  * @throws RunError "interrupted"; the first failure where every training failed.
  */
 export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise<Summary> {
-  const { signal, quiet = false, hooks = [], open } = options;
+  const { signal, quiet = false, live = false, hooks = [], open } = options;
   const view = quiet ? null : new LiveView();
   const abort = new AbortController();
   const stop = () => abort.abort();
@@ -38,23 +42,32 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
   process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
   signal?.addEventListener("abort", stop);
   if (signal?.aborted) stop();
+  let page: Live | null = null;
   try {
+    page = live ? await serveLive(run.folder) : null;
+    if (page !== null) process.stderr.write(`the live page: ${page.url}\n`);
     await carryOutRun(run, {
       events: view ?? silent,
       signal: abort.signal,
-      hooks: [tensorboard(), ...hooks],
+      hooks: [tensorboard(), ...(view === null ? [] : [warnings((text) => view.note(text))]), ...hooks],
       ...(open && { open }),
     });
   } finally {
     view?.close();
+    await page?.close();
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
     signal?.removeEventListener("abort", stop);
   }
   const summary = await summarise(run);
   await writeSummary(run, summary);
-  const page = await writeReport(run, summary);
+  const report = await writeReport(run);
   if (!quiet) {
-    const parts = [comparisonTable(summary), differencesAndFailures(summary), relative("", page)];
+    const parts = [
+      comparisonTable(summary),
+      groupsTable(summary),
+      differencesAndFailures(summary),
+      relative("", report),
+    ];
     process.stdout.write(`${parts.filter((part) => part !== "").join("\n\n")}\n`);
   }
   if (summary.failures !== undefined) process.exitCode = 1;

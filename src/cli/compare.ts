@@ -11,6 +11,7 @@ interface Options {
   seeds: number;
   name?: string;
   force?: boolean;
+  live?: boolean;
 }
 
 /** `mixhead compare CONFIG CONFIG... [key=value ...]`: arms side by side, one summary. */
@@ -22,6 +23,7 @@ export function compare(program: Command): void {
     .option("--seeds <n>", "trainings per arm, with seed, seed + 1, ...", wholeNumber(1), 1)
     .option("--name <name>", "the run's name under runs/ (default: the arms' names)")
     .option("--force", "replace a run of this name")
+    .option("--live", "serve the live page while it goes")
     .action(async (words: string[], options: Options) => {
       const files = words.filter((word) => !word.includes("="));
       const overrides = words.filter((word) => word.includes("="));
@@ -29,7 +31,8 @@ export function compare(program: Command): void {
       const configs = await Promise.all(files.map((file) => loadConfig(file, overrides)));
       const arms = nameArms(files, configs);
       const name = options.name ?? [...arms.keys()].join("-");
-      await carryOut(await openRun(name, arms, seedsFrom(configs, options.seeds), options.force));
+      const run = await openRun(name, arms, seedsFrom(configs, options.seeds), options.force);
+      await carryOut(run, { live: options.live });
     });
 }
 

@@ -1,38 +1,58 @@
-import { relative } from "node:path";
+import { dirname, join, relative } from "node:path";
 import type { Command } from "commander";
 import { openBackend } from "../backend/backend.ts";
 import { UserError } from "../errors.ts";
-import { readRun } from "../experiment/run-folder.ts";
-import { reportData, writeReport } from "../experiment/run-report.ts";
-import { summarise, writeSummary } from "../experiment/summary.ts";
+import { type Run, readRun } from "../experiment/run-folder.ts";
+import { reportData } from "../experiment/run-report.ts";
+import { hasEnded, summarise, writeSummary } from "../experiment/summary.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { heroPicture } from "../report/hero.ts";
+import { reportHtml } from "../report/html.ts";
 import { toPng } from "../report/picture.ts";
 
-/** `mixhead report RUN...`: draws the page of runs again from what they left. */
+interface Options {
+  out?: string;
+  picture?: string;
+}
+
+/** `mixhead report RUN...`: draws one page of runs from what they left so far. */
 export function report(program: Command): void {
   program
     .command("report")
-    .description("draw the page of runs again")
+    .description("draw the page of a run again, or one page of several side by side")
     .argument("<run...>", "names under runs/")
     .option(
-      "--picture <file>",
-      "also one picture of the first run: k-NN and uniqueness over training (.svg, .png)",
+      "--out <file>",
+      "where the page goes (default: runs/RUN/report.html; of several: runs/report-RUN-RUN.html)",
     )
-    .action(async (names: string[], { picture }: { picture?: string }) => {
+    .option("--picture <file>", "also one picture: k-NN and uniqueness over training (.svg, .png)")
+    .action(async (names: string[], { out, picture }: Options) => {
       if (picture !== undefined && !/\.(svg|png)$/.test(picture)) {
         throw new UserError(`--picture is ${picture}; allowed: a file that ends in .svg or .png`);
       }
-      const runs = await Promise.all(names.map((name) => readRun(name)));
+      const runs = await Promise.all([...new Set(names)].map((name) => readRun(name)));
       await openBackend("auto");
-      for (const [index, run] of runs.entries()) {
-        const summary = await summarise(run);
-        await writeSummary(run, summary);
-        process.stdout.write(`${relative("", await writeReport(run, summary))}\n`);
-        if (picture === undefined || index > 0) continue;
-        const svg = await heroPicture(await reportData(run, summary));
-        await writeAtomic(picture, [picture.endsWith(".png") ? toPng(svg, 2) : svg]);
-        process.stdout.write(`${picture}\n`);
-      }
+      const data = await reportData(runs);
+      for (const run of runs) await renewSummary(run);
+      const page = out ?? placeOf(runs);
+      await writeAtomic(page, [await reportHtml(data)]);
+      process.stdout.write(`${relative("", page)}\n`);
+      if (picture === undefined) return;
+      const svg = await heroPicture(data);
+      await writeAtomic(picture, [picture.endsWith(".png") ? toPng(svg, 2) : svg]);
+      process.stdout.write(`${picture}\n`);
     });
+}
+
+/** runs/RUN/report.html, or of several runs a page beside their folders. */
+function placeOf(runs: readonly Run[]): string {
+  const [first, second] = runs;
+  if (first === undefined) throw new UserError("report takes the name of a run");
+  if (second === undefined) return join(first.folder, "report.html");
+  return join(dirname(first.folder), `report-${runs.map(({ name }) => name).join("-")}.html`);
+}
+
+/** What summary.json says is of a run that has ended. */
+async function renewSummary(run: Run): Promise<void> {
+  if (await hasEnded(run)) await writeSummary(run, await summarise(run));
 }

@@ -8,7 +8,8 @@ export function resume(program: Command): void {
     .command("resume")
     .description("go on where the last checkpoint of a run is")
     .argument("<run>", "a name under runs/")
-    .action(async (name: string) => {
-      await carryOut(await readRun(name));
+    .option("--live", "serve the live page while it goes")
+    .action(async (name: string, { live }: { live?: boolean }) => {
+      await carryOut(await readRun(name), { live });
     });
 }

@@ -14,13 +14,14 @@ export function run(program: Command): void {
     .argument("[key=value...]", "settings that hold for every arm, such as train.stop=100")
     .option("--name <name>", "the run's name under runs/ (default: the file's, or what the file says)")
     .option("--force", "replace runs of the same names")
+    .option("--live", "serve the live page while a run goes")
     .action(
       async (
         file: string,
         overrides: string[],
-        { name, force = false }: { name?: string; force?: boolean },
+        { name, force = false, live = false }: { name?: string; force?: boolean; live?: boolean },
       ) => {
-        setInvocation({ file, overrides, name, force });
+        setInvocation({ file, overrides, name, force, live });
         process.setSourceMapsEnabled(true); // lines of errors are those of the file, not of its JavaScript
         const forgotten = new Promise<never>((_, reject) => process.once("unhandledRejection", reject));
         try {

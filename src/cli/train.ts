@@ -4,6 +4,12 @@ import { loadConfig } from "../config/load.ts";
 import { openRun } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
 
+interface Options {
+  name?: string;
+  force?: boolean;
+  live?: boolean;
+}
+
 /** `mixhead train CONFIG [key=value ...]`: one run of one arm. */
 export function train(program: Command): void {
   program
@@ -13,11 +19,11 @@ export function train(program: Command): void {
     .argument("[key=value...]", "settings over it, such as train.lr=0.001")
     .option("--name <name>", "the run's name under runs/ (default: the file's name)")
     .option("--force", "replace a run of this name")
-    .action(async (file: string, overrides: string[], options: { name?: string; force?: boolean }) => {
+    .option("--live", "serve the live page while it goes")
+    .action(async (file: string, overrides: string[], options: Options) => {
       const config = await loadConfig(file, overrides);
       const name = options.name ?? basename(file).replace(/\.ya?ml$/, "");
-      await carryOut(
-        await openRun(name, new Map([[config.prototypes, config]]), [config.seed], options.force),
-      );
+      const run = await openRun(name, new Map([[config.prototypes, config]]), [config.seed], options.force);
+      await carryOut(run, { live: options.live });
     });
 }

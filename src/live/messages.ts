@@ -41,6 +41,8 @@ export interface RunState {
   arms: ArmState[];
   /** The trainings that `Points.training` counts: their arm. */
   trainings: string[];
+  /** At n: how many standard errors the 95 % interval of a mean of n seeds reaches; null where there is none. */
+  reach: (number | null)[];
   /** Lines of metrics files that were passed over. */
   unreadable: number;
 }
@@ -52,6 +54,7 @@ export interface Point {
   spread?: number | undefined;
   entropy?: number | undefined;
   knn?: number | undefined;
+  online?: number | undefined;
   unique25?: number | undefined;
   unique5?: number | undefined;
   used?: number | undefined;

@@ -10,12 +10,6 @@ const liveStyle = `
 .light.stopped { background: #e69f00; }
 .light.failed { background: #d55e00; }
 #lost { margin: 0 0 16px; padding: 8px 14px; border-radius: 6px; background: #fff4e5; }
-#warnings { list-style: none; margin: 20px 0 0; padding: 0; max-width: 60em; }
-#warnings li { margin: 0 0 8px; padding: 10px 14px; border-left: 4px solid var(--faint); background: #f6f7f9; border-radius: 4px; font-size: 15px; }
-#warnings li.warning { border-color: #d55e00; background: #fff4e5; }
-#warnings li.failure { border-color: #b00020; background: #fdecee; }
-#warnings .arm { font-weight: 600; margin-right: 6px; }
-#warnings small { white-space: nowrap; display: inline; }
 #arms { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 20px; margin: 28px 0 8px; }
 .card { border: 1px solid var(--grid); border-radius: 10px; padding: 18px 20px 16px; min-width: 0; }
 .card h3 { display: flex; justify-content: space-between; align-items: baseline; gap: 12px; font-size: 17px; }
@@ -29,7 +23,8 @@ dt { color: var(--muted); font-size: 13.5px; }
 dd { margin: 0; font-size: 23px; line-height: 1.25; font-weight: 600; letter-spacing: -0.01em; }
 dl div:first-child dd { display: inline-block; font-size: 40px; margin-right: 12px; }
 dl div:first-child dd.more { font-size: 14px; font-weight: normal; letter-spacing: 0; color: var(--muted); margin: 0; }
-#charts { margin-top: 40px; }
+#seeds { margin: 28px 0 0; }
+#charts { margin-top: 32px; }
 .legend b { color: var(--ink); font-weight: 600; margin-left: 7px; font-variant-numeric: tabular-nums; }
 .level::before { content: ""; display: inline-block; width: 16px; margin-right: 7px; border-top: 2px dashed var(--faint); vertical-align: 4px; }
 .plot { margin: 8px 0 4px; min-height: 240px; overflow: hidden; }
@@ -57,8 +52,9 @@ export function pageHtml(name: string): string {
 <body><main>
 <p id="lost" role="alert" hidden>The connection to mixhead watch is lost; the page tries again by itself.</p>
 <header><p class="kind">mixhead run, live</p><h1>${escapeXml(name)}</h1><p id="state" role="status"></p></header>
-<ul id="warnings"></ul>
+<ul id="warnings" class="warnings"></ul>
 <section id="arms" aria-label="Arms"></section>
+<p id="seeds" class="key" hidden>Curves are means over the seeds that have come so far, shaded their 95&nbsp;% intervals by Student's t.</p>
 <section id="charts" class="figures" aria-label="Curves"></section>
 </main></body>
 </html>

@@ -19,8 +19,10 @@ const MODULES = [
   "src/live/client/cards.ts",
   "src/live/client/charts.ts",
   "src/live/client/dom.ts",
+  "src/live/client/specs.ts",
   "src/report/theme.ts",
   "src/report/format.ts",
+  "src/report/over-seeds.ts",
 ];
 
 const uplot = dirname(createRequire(import.meta.url).resolve("uplot"));

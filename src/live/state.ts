@@ -1,7 +1,8 @@
-import { diagnose, settingOf } from "../experiment/diagnostics.ts";
+import { diagnoseArm } from "../experiment/diagnostics.ts";
 import { evaluationsOf, type MetricsLine } from "../experiment/metrics-log.ts";
 import type { Job, Run } from "../experiment/run-folder.ts";
 import { mean } from "../experiment/statistics.ts";
+import { reachOf } from "../metrics/student.ts";
 import type { ArmState, Figures, Point, RunState, State } from "./messages.ts";
 
 /** A training as its files show it. */
@@ -41,6 +42,7 @@ export function runState(
     untrained: started.length === 0 ? null : mean(started),
     arms,
     trainings: trainings.map(({ job }) => job.arm),
+    reach: Array.from({ length: run.seeds.length + 1 }, (_, n) => (n < 2 ? null : reachOf(n))),
     unreadable,
   };
 }
@@ -50,10 +52,15 @@ export function pointOf(line: MetricsLine): Point {
   const evaluation = line.knn !== undefined;
   return {
     step: line.step,
-    // An evaluation repeats the loss of the step before it, and its spread is of other images.
+    // An evaluation repeats what the step before it measured, and its spread is of other images.
     ...(evaluation
       ? {}
-      : { loss: line.loss ?? undefined, spread: numeric(line.spread), entropy: numeric(line.entropy) }),
+      : {
+          loss: line.loss ?? undefined,
+          online: line.online,
+          spread: numeric(line.spread),
+          entropy: numeric(line.entropy),
+        }),
     knn: line.knn,
     unique25: line.unique?.["0.25"],
     unique5: line.unique?.["0.5"],
@@ -96,12 +103,7 @@ function armState(
     steps: sum(({ job }) => lastStep(job)),
     secondsLeft: secondsLeft(trainings, states),
     figures: figuresOf(trainings),
-    warnings: trainings.flatMap(({ job, lines }) =>
-      diagnose(lines, settingOf(job.config)).map((warning) => ({
-        ...warning,
-        text: ofSeed(job, warning.text),
-      })),
-    ),
+    warnings: diagnoseArm(trainings),
     failures: trainings.flatMap(({ job, failure }) => (failure === null ? [] : ofSeed(job, failure))),
   };
 }

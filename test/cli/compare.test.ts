@@ -86,8 +86,11 @@ describe("in a folder of its own", () => {
       assert.equal(interrupted.status, 1, interrupted.stderr);
       assert.match(interrupted.stderr, /npx mixhead resume demo/);
       assert.equal(leftRunning(), "");
+      const probed = join(folder, "runs", "demo", "decoupled", "evaluation.json");
+      assert.ok(!existsSync(probed), "it is probed at its end alone");
       const resumed = await mixhead(folder, "resume", "demo");
       assert.equal(resumed.status, 0, resumed.stderr);
+      assert.ok(existsSync(probed));
       const lines = await readMetrics(join(folder, "runs", "demo", "decoupled", "metrics.jsonl"));
       const steps = lines.filter((line) => line.knn === undefined).map((line) => line.step);
       assert.deepEqual(steps, [10, 20, 30, 40], "no line is lost and none is there twice");

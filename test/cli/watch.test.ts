@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
+import { join } from "node:path";
+import { packageRoot } from "../../src/setup/paths.ts";
 import { InventedRun } from "../live/invented-run.ts";
-import { CommandLine, mixhead } from "./command.ts";
+import { CommandLine, mixhead, tiny } from "./command.ts";
 
 describe("mixhead watch", () => {
   let invented: InventedRun;
@@ -28,5 +30,15 @@ describe("mixhead watch", () => {
     const port = await mixhead(process.cwd(), "watch", "demo", "--port", "0x");
     assert.equal(port.status, 2);
     assert.match(port.stderr, /a whole number from 1 to 65535/);
+  });
+
+  it("serves the page of a training with --live, and ends with it", async () => {
+    const config = join(packageRoot, "configs", "demo", "decoupled.yaml");
+    const train = new CommandLine(process.cwd(), ["train", config, ...tiny, "--name", "seen", "--live"]);
+    await train.says(/the live page: http/);
+    const [, url = ""] = /the live page: (\S+)/.exec(train.stderr) ?? [];
+    assert.match(await (await fetch(url)).text(), /<h1>seen<\/h1>/);
+    assert.equal((await train.finished).status, 0);
+    await assert.rejects(fetch(url));
   });
 });

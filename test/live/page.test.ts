@@ -60,6 +60,20 @@ describe("the live page", () => {
         return found;
       }, rgb);
   const decoupled = [0x00, 0x72, 0xb2];
+  /** How many of a chart's pixels are of the decoupled arm's band: its blue, mostly transparent. */
+  const shaded = (title: string) =>
+    page
+      .locator("figure", { has: page.getByRole("heading", { name: title, exact: true }) })
+      .evaluate((figure) => {
+        const canvas = figure.querySelector("canvas");
+        const pixels = canvas?.getContext("2d")?.getImageData(0, 0, canvas.width, canvas.height).data ?? [];
+        let found = 0;
+        for (let at = 0; at < pixels.length; at += 4) {
+          const [r = 0, b = 0, alpha = 0] = [pixels[at], pixels[at + 2], pixels[at + 3]];
+          if (alpha > 20 && alpha < 90 && b > r + 100) found++;
+        }
+        return found;
+      });
 
   for (const width of [390, 1280]) {
     it(`draws a run that grows while it is open, ${width} pixels wide`, async () => {
@@ -115,6 +129,23 @@ describe("the live page", () => {
     const warning = page.locator("#warnings li.warning");
     await warning.waitFor();
     assert.match((await warning.textContent()) ?? "", /decoupled.*narrow cone/);
+  });
+
+  it("draws the seeds of an arm as their mean, in a band that is their 95 % interval", async () => {
+    await live.close();
+    await invented.remove();
+    invented = await InventedRun.create(["decoupled"], { seeds: [0, 1, 2] });
+    live = await serveLive(invented.run.folder);
+    await open(1280);
+    await invented.train(0, 0, 500);
+    await shows("step 500 of 6,000");
+    const alone = await shaded("Loss");
+    await invented.train(1, 0, 500, { loss: 4 });
+    await invented.train(2, 0, 500, { loss: 9 });
+    await shows("step 1,500 of 6,000");
+    await shows("Curves are means over the seeds");
+    const together = await shaded("Loss");
+    assert.ok(together > 20 * (alone + 1), `${alone} pixels of band for one seed, ${together} for three`);
   });
 
   it("follows a run that is replaced under the same name by one with another arm", async () => {

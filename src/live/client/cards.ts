@@ -13,6 +13,7 @@ export function showRun(run: RunState): void {
     element("i", { class: `light ${run.state}` }),
     parts.filter((part) => part !== null).join(" · "),
   );
+  byId("seeds").toggleAttribute("hidden", !run.arms.some(({ seeds }) => seeds > 1));
   document.title = `${run.state} · ${run.name} · mixhead`;
 }
 

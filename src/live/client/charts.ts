@@ -1,105 +1,48 @@
 import uPlot from "uplot";
-import { count, percent } from "../../report/format.ts";
+import { count } from "../../report/format.ts";
+import { type MeanPoint, overSeeds } from "../../report/over-seeds.ts";
 import { FONT, faint, grid, ink, muted, paper } from "../../report/theme.ts";
 import type { Point, RunState } from "../messages.ts";
 import { byId, element, swatch } from "./dom.ts";
-
-/** What one chart shows of each training. */
-interface Spec {
-  title: string;
-  caption: string;
-  value(point: Point): number | undefined;
-  text(value: number): string;
-  /** At the axis; as `text` where it is left out. */
-  tick?(value: number): string;
-  /** A share, drawn from 0 to 1. */
-  whole?: boolean;
-  /** A level of the run, drawn across. */
-  level?: { name: string; value(run: RunState): number | null };
-}
-
-const specs: Spec[] = [
-  {
-    title: "k-NN accuracy",
-    caption: "Of a vote of the 20 nearest training images, on the frozen teacher's features.",
-    value: ({ knn }) => knn,
-    text: (value) => percent(value, 1),
-    tick: (value) => percent(value, 0),
-    level: { name: "untrained", value: ({ untrained }) => untrained },
-  },
-  {
-    title: "Loss",
-    caption: "Arms have targets of their own, so compare the shapes of their losses, not the heights.",
-    value: ({ loss }) => loss,
-    text: (value) => value.toFixed(2),
-  },
-  {
-    title: "Unique at 0.25",
-    caption: "Share of prototypes that are left when those within a cosine distance of 0.25 count once.",
-    value: ({ unique25 }) => unique25,
-    text: (value) => percent(value),
-    tick: (value) => percent(value, 0),
-    whole: true,
-  },
-  {
-    title: "Unique at 0.5",
-    caption: "The same at 0.5, where only prototypes that point to clearly different places count as two.",
-    value: ({ unique5 }) => unique5,
-    text: (value) => percent(value),
-    tick: (value) => percent(value, 0),
-    whole: true,
-  },
-  {
-    title: "Used prototypes",
-    caption:
-      "Share of prototypes that win at least one training image: an unused one is distinct, and useless.",
-    value: ({ used }) => used,
-    text: (value) => percent(value),
-    tick: (value) => percent(value, 0),
-    whole: true,
-  },
-  {
-    title: "Spread of the embeddings",
-    caption:
-      "1 minus the length of their mean: 0 where all lie at one point, near 1 where they fill the sphere.",
-    value: ({ spread }) => spread,
-    text: (value) => value.toFixed(2),
-    whole: true,
-  },
-  {
-    title: "Entropy of the responsibilities",
-    caption: "In nats, of the mixture's arms: 0 where each embedding belongs to one component.",
-    value: ({ entropy }) => entropy,
-    text: (value) => value.toFixed(2),
-  },
-];
+import { type Spec, specs } from "./specs.ts";
 
 /** More points than this a curve are averaged in bins. */
 const MOST_POINTS = 240;
 /** Up to so many, each is marked. */
 const MARKED = 40;
 const HEIGHT = 240;
+/** Of a plot's series: after the steps and the level come, for each arm, its mean, low and high. */
+const FIRST_ARM = 2;
 
-/** The curves of a run: one chart for each measure that has any points, a line for each training. */
+/** The curves of a run: one chart for each measure that has any points, a line for each arm, over seeds with its interval. */
 export class Charts {
   private readonly charts = new Map<Spec, Chart>();
 
+  /** @param trainings the arm of each */
   constructor(
-    private readonly arms: readonly string[],
+    private readonly trainings: readonly string[],
     private readonly colors: ReadonlyMap<string, string>,
   ) {}
 
-  show(run: RunState, trainings: readonly (readonly Point[])[]): void {
+  show(run: RunState, points: readonly (readonly Point[])[]): void {
+    const arms = [...new Set(this.trainings)];
     for (const spec of specs) {
-      const curves = trainings.map((points) => curve(points, spec));
-      if (curves.every(([x]) => x.length === 0)) {
+      const curves = arms.map((arm) => {
+        const own = points.filter((_, training) => this.trainings[training] === arm);
+        return overSeeds(
+          own.map((seed) => measured(seed, spec)),
+          MOST_POINTS,
+          (n) => run.reach[n] ?? 0,
+        );
+      });
+      if (curves.every((curve) => curve.length === 0)) {
         this.charts.get(spec)?.remove();
         this.charts.delete(spec);
         continue;
       }
       let chart = this.charts.get(spec);
       if (chart === undefined) {
-        chart = new Chart(spec, this.arms, this.colors);
+        chart = new Chart(spec, arms, this.colors);
         this.charts.set(spec, chart);
         byId("charts").replaceChildren(...specs.flatMap((one) => this.charts.get(one)?.figure ?? []));
       }
@@ -111,8 +54,6 @@ export class Charts {
     for (const chart of this.charts.values()) chart.remove();
   }
 }
-
-type Curve = [x: number[], y: number[]];
 
 class Chart {
   readonly figure: HTMLElement;
@@ -142,8 +83,15 @@ class Chart {
   }
 
   /** @param level what the dashed line across is at; null: there is none */
-  show(curves: readonly Curve[], level: number | null): void {
-    const [x = [], ...ys] = uPlot.join(curves.map(([xs, ys]) => [xs, ys]));
+  show(curves: readonly (readonly MeanPoint[])[], level: number | null): void {
+    const [x = [], ...ys] = uPlot.join(
+      curves.map((curve) => [
+        curve.map((point) => point.x),
+        curve.map(({ y }) => y),
+        curve.map(({ low }) => low ?? null),
+        curve.map(({ high }) => high ?? null),
+      ]),
+    );
     const across = Array.from(x, () => level);
     this.plot.setData([x, across, ...ys]);
     this.showLegend();
@@ -156,11 +104,8 @@ class Chart {
   }
 
   private options(): uPlot.Options {
-    const { spec } = this;
-    const names = [...new Set(this.arms)];
-    // Where curves coincide, the first one still shows around the others; seeds of an arm are thin lines.
-    const width = (arm: string) =>
-      names.length < this.arms.length ? 1.5 : 2.2 + 1.4 * (names.length - 1 - names.indexOf(arm));
+    const { spec, arms } = this;
+    const colors = arms.map((arm) => this.colors.get(arm) ?? ink);
     const axis = { font: `11px ${FONT}`, stroke: muted, ticks: { show: false } };
     return {
       width: 300,
@@ -176,9 +121,7 @@ class Chart {
       hooks: { setCursor: [() => this.showLegend()] },
       scales: {
         x: { time: false, range: (_, __, max) => [0, Math.max(1, max)] },
-        y: spec.whole
-          ? { range: [0, 1] }
-          : { range: (_, min, max) => (min === null ? [0, 1] : uPlot.rangeNum(min, max, 0.1, true)) },
+        y: spec.whole ? { range: [0, 1] } : { range: (plot) => rangeOf(plot) },
       },
       // The step axis comes second, so that its line lies over the grid's.
       axes: [
@@ -210,18 +153,27 @@ class Chart {
       series: [
         {},
         { stroke: faint, width: 1.5, dash: [5, 4], points: { show: false } },
-        ...this.arms.map((arm) => ({
-          stroke: this.colors.get(arm) ?? ink,
-          width: width(arm),
-          spanGaps: true,
-          points: {
-            show: (plot: uPlot, index: number) => marked(plot.data[index] ?? []),
-            size: 6,
-            width: 1,
-            fill: this.colors.get(arm) ?? ink,
+        ...colors.flatMap((color, arm) => [
+          {
+            stroke: color,
+            // Where curves coincide, the first one still shows around the others.
+            width: 2.2 + 1.4 * (arms.length - 1 - arm),
+            spanGaps: true,
+            points: {
+              show: (plot: uPlot, index: number) => marked(plot.data[index] ?? []),
+              size: 6,
+              width: 1,
+              fill: color,
+            },
           },
-        })),
+          ...[0, 1].map(() => ({ width: 0, points: { show: false } })),
+        ]),
       ],
+      // Between an arm's high and low, which follow its mean.
+      bands: colors.map((color, arm) => ({
+        series: [FIRST_ARM + 3 * arm + 2, FIRST_ARM + 3 * arm + 1],
+        fill: `${color}2a`,
+      })),
     };
   }
 
@@ -229,19 +181,16 @@ class Chart {
   private showLegend(): void {
     const index = this.plot.cursor.idx ?? null;
     const at = (series: uPlot.AlignedData[number]) => newestTo(series, index ?? series.length - 1);
-    const [x = [], across = [], ...ys] = this.plot.data;
-    const values = new Map<string, number[]>();
-    ys.forEach((series, training) => {
-      const arm = this.arms[training] ?? "";
-      const value = at(series);
-      if (value !== null) values.set(arm, [...(values.get(arm) ?? []), value]);
+    const [x = [], across = []] = this.plot.data;
+    const values = this.arms.flatMap((arm, place) => {
+      const value = at(this.plot.data[FIRST_ARM + 3 * place] ?? []);
+      return value === null ? [] : [[arm, value] as const];
     });
     const level = at(across);
-    const text = (numbers: number[]) => this.spec.text(numbers.reduce((a, b) => a + b, 0) / numbers.length);
     const step = index === null ? undefined : x[index];
     this.legend.replaceChildren(
-      ...[...values].map(([arm, numbers]) =>
-        swatch(arm, this.colors.get(arm) ?? ink, element("b", {}, text(numbers))),
+      ...values.map(([arm, value]) =>
+        swatch(arm, this.colors.get(arm) ?? ink, element("b", {}, this.spec.text(value))),
       ),
       ...(level === null || this.spec.level === undefined
         ? []
@@ -258,21 +207,26 @@ class Chart {
   }
 }
 
-/** The measured values of one training, averaged over bins of equally many where there are many. */
-function curve(points: readonly Point[], { value }: Spec): Curve {
-  const measured = points.flatMap((point) => {
+/** One training's curve. */
+function measured(points: readonly Point[], { value }: Spec) {
+  return points.flatMap((point) => {
     const y = value(point);
     return y === undefined ? [] : [{ x: point.step, y }];
   });
-  const bin = Math.ceil(measured.length / MOST_POINTS);
-  if (bin <= 1) return [measured.map(({ x }) => x), measured.map(({ y }) => y)];
-  const starts = Array.from({ length: Math.ceil(measured.length / bin) }, (_, index) => index * bin);
-  const mean = (of: (one: { x: number; y: number }) => number) =>
-    starts.map((start) => {
-      const part = measured.slice(start, start + bin);
-      return part.reduce((sum, one) => sum + of(one), 0) / part.length;
-    });
-  return [mean(({ x }) => x), mean(({ y }) => y)];
+}
+
+/** What holds the curves and the level; a wide interval of few seeds stretches it by half to either side at most. */
+function rangeOf({ data: [, across = [], ...series] }: uPlot): [number, number] {
+  const known = (values: uPlot.AlignedData[number]) => Array.from(values).filter((value) => value != null);
+  const of = (place: number) => series.filter((_, index) => index % 3 === place).flatMap(known);
+  const means = [...of(0), ...known(across)];
+  if (means.length === 0) return [0, 1];
+  const [low, high] = [Math.min(...means), Math.max(...means)];
+  const reach = (high - low || Math.abs(high) / 10) / 2;
+  const least = Math.max(Math.min(low, ...of(1)), low - reach);
+  const most = Math.min(Math.max(high, ...of(2)), high + reach);
+  const [from, to] = uPlot.rangeNum(least, most, 0.1, true);
+  return [from ?? least, to ?? most];
 }
 
 function newestTo(series: uPlot.AlignedData[number], index: number): number | null {
