@@ -11,7 +11,7 @@ const quiet = { quiet: true };
 async function figures(folder: string) {
   const lines = await readMetrics(`${folder}/metrics.jsonl`);
   assert.ok(lines.length > 0, folder);
-  return lines.map(({ seconds, stepSeconds, waitSeconds, ...line }) => line);
+  return lines.map(({ seconds, stepSeconds, loadSeconds, waitSeconds, ...line }) => line);
 }
 
 /** Processes that this one has started and that are there yet. */

@@ -4,7 +4,7 @@ import { join, relative } from "node:path";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
 
 /** What depends on the clock on the wall, not on the run. */
-const WALL = ["seconds", "stepSeconds", "waitSeconds"];
+const WALL = ["seconds", "stepSeconds", "loadSeconds", "waitSeconds"];
 
 /** All that a run leaves of its arms but times: metrics, last evaluation, probe, names and tensors of its checkpoints. */
 export async function leavings(run: string, arms: readonly string[]) {

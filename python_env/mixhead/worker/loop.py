@@ -1,4 +1,4 @@
-"""The training loop of one rank: draw, embed, ask the plugin, learn; and do what the plugin commands."""
+"""The training loop of one rank: augment, embed, ask the plugin, learn; and do what the plugin commands."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mixhead.worker.augment import Crop, augment
 from mixhead.worker.config import Assignment, Config, parse_assignment
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.errors import WorkerError
+from mixhead.worker.feed import Feed
 from mixhead.worker.frozen import Frozen, freeze
 from mixhead.worker.measure import measure
 from mixhead.worker.methods import ibot
@@ -44,22 +45,30 @@ def train(client: Client, rank: int) -> None:
     stopped = obey(welcome.commands, client, state, dataset, assignment)
 
     timing: dict[str, float] = {}
-    while not stopped:
-        began = time.perf_counter()
-        t = state.step
-        epoch = t * config.train.batch // len(dataset.train_images)
-        views, labels = draw(config, dataset, t, rank, state.device)
-        mask = draw_mask(config, state.student, t, rank, state.device)
-        features, h = teacher_pass(state, views[:1], mask)
-        client.send_embeddings(t, epoch, None if state.mirror is None else h, {**measured(state), **timing})
-        z = student_rows(state, views, mask)
-        learn_online(state, features, labels)
-        asked = time.perf_counter()
-        answer = client.receive_targets(t)
-        answered = time.perf_counter()
-        finish(state, h, z, answer, mask)
-        timing = {"stepSeconds": time.perf_counter() - began, "waitSeconds": answered - asked}
-        stopped = obey(answer.commands, client, state, dataset, assignment)
+    with Feed(dataset, config.train.batch, config.seed, rank) as feed:
+        while not stopped:
+            began = time.perf_counter()
+            t = state.step
+            epoch = t * config.train.batch // len(dataset.train_images)
+            images, labels = feed.of(t)
+            loaded = time.perf_counter()
+            views = draw_views(config, dataset, images.to(state.device), t, rank)
+            mask = draw_mask(config, state.student, t, rank, state.device)
+            features, h = teacher_pass(state, views[:1], mask)
+            sent = None if state.mirror is None else h
+            client.send_embeddings(t, epoch, sent, {**measured(state), **timing})
+            z = student_rows(state, views, mask)
+            learn_online(state, features, labels.to(state.device))
+            asked = time.perf_counter()
+            answer = client.receive_targets(t)
+            answered = time.perf_counter()
+            finish(state, h, z, answer, mask)
+            timing = {
+                "stepSeconds": time.perf_counter() - began,
+                "loadSeconds": loaded - began,
+                "waitSeconds": answered - asked,
+            }
+            stopped = obey(answer.commands, client, state, dataset, assignment)
 
 
 def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None, classes: int) -> State:
@@ -74,18 +83,11 @@ def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None, cl
     return state
 
 
-def draw(
-    config: Config, dataset: Dataset, step: int, rank: int, device: torch.device
-) -> tuple[list[Tensor], Tensor]:
-    """The views of step's batch, drawn with replacement, global ones first; and its labels (B,)."""
-    n = len(dataset.train_images)
-    random = generator(config.seed, "batch", step, rank)
-    positions = torch.randint(n, (config.train.batch,), generator=random).numpy()
-    images = torch.from_numpy(np.array(dataset.train_images[positions])).to(device)
-    labels = torch.from_numpy(np.array(dataset.train_labels[positions])).to(device)
-    mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
+def draw_views(config: Config, dataset: Dataset, images: Tensor, step: int, rank: int) -> list[Tensor]:
+    """A step's views, on the device of its images (B, 3, H, W): a tensor a resolution, global ones first."""
+    mean, std = (torch.tensor(of, device=images.device) for of in (dataset.mean, dataset.std))
     random = generator(config.seed, "augment", step, rank)
-    return [augment(images, crop, mean, std, random) for crop in crops(config)], labels
+    return [augment(images, crop, mean, std, random) for crop in crops(config)]
 
 
 def draw_mask(config: Config, network: Network, step: int, rank: int, device: torch.device) -> Tensor | None:

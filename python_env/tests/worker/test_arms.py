@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from mixhead.worker.data import Dataset, load
-from mixhead.worker.loop import draw, draw_mask
+from mixhead.worker.feed import fetch
+from mixhead.worker.loop import draw_mask, draw_views
 from mixhead.worker.step import State, finish, student_rows, teacher_rows
 from tests.worker.runs import Reply, clock, config, reply
 from tests.worker.test_step import PROTOTYPES, assert_same, begin, weights
@@ -31,7 +32,8 @@ def dataset(data_dir: Path) -> Dataset:
 
 def drawn(state: State, dataset: Dataset) -> list[torch.Tensor]:
     """All that a step draws: the views, the labels, and the mask where there is one."""
-    views, labels = draw(state.config, dataset, state.step, 0, state.device)
+    images, labels = fetch(dataset, state.config.train.batch, state.config.seed, state.step, rank=0)
+    views = draw_views(state.config, dataset, images, state.step, rank=0)
     mask = draw_mask(state.config, state.student, state.step, 0, state.device)
     return [*views, labels] if mask is None else [*views, labels, mask]
 
@@ -57,7 +59,8 @@ def test_the_arms_of_a_method_start_from_the_same_weights_and_see_the_same_batch
 
 def three_steps(state: State, dataset: Dataset) -> State:
     for step in range(3):
-        views, _ = draw(state.config, dataset, step, 0, state.device)
+        images, _ = fetch(dataset, state.config.train.batch, state.config.seed, step, rank=0)
+        views = draw_views(state.config, dataset, images, step, rank=0)
         mask = draw_mask(state.config, state.student, step, 0, state.device)
         h, z = teacher_rows(state, views[:1], mask), student_rows(state, views, mask)
         finish(state, h, z, reply(step, h, PROTOTYPES) if state.mirror else Reply(clock(step)), mask)

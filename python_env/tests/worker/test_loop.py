@@ -116,7 +116,7 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
     assert [header["epoch"] for header, _ in plugin.embeddings] == [0, 0, 0]
     for header, tensors in plugin.embeddings:
         # What a step found travels with the next one.
-        found = {"loss", "gradNorm", "spread", "online", "stepSeconds", "waitSeconds"}
+        found = {"loss", "gradNorm", "spread", "online", "stepSeconds", "loadSeconds", "waitSeconds"}
         assert header["scalars"].keys() == (found if header["step"] > 0 else set())
         if arm == "joint":
             assert not tensors
