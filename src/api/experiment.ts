@@ -113,7 +113,8 @@ export function openArms(
 async function train(arms: readonly ResolvedArm[], options: ExperimentOptions): Promise<ExperimentResult> {
   const run = await openArms(arms, options);
   const { signal, quiet, log } = options;
-  return resultOf(run, await carryOut(run, { signal, quiet, live: invocation().live, hooks: log && [log] }));
+  const { live, jobs } = invocation();
+  return resultOf(run, await carryOut(run, { signal, quiet, live, jobs, hooks: log && [log] }));
 }
 
 /** Two arms with one record would be one arm twice. */

@@ -13,6 +13,8 @@ export interface Invocation {
   force: boolean;
   /** Serves the live page of each run while it goes. */
   live: boolean;
+  /** Trainings at once; one for each GPU or core, where it is left out. */
+  jobs?: number | undefined;
 }
 
 let current: Invocation = { file: process.argv[1], overrides: [], force: false, live: false };

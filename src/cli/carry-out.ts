@@ -12,7 +12,7 @@ import { comparisonTable, groupsTable } from "../report/table.ts";
 import { tensorboard } from "../report/tensorboard.ts";
 import { LiveView } from "./live-view.ts";
 
-export interface CarryOutOptions extends Pick<RunOptions, "open"> {
+export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
   /** Ends at a checkpoint, as the first Ctrl-C does. */
   signal?: AbortSignal | undefined;
   /** Shows nothing and prints no table. */
@@ -30,7 +30,7 @@ export interface CarryOutOptions extends Pick<RunOptions, "open"> {
  * @throws RunError "interrupted"; the first failure where every training failed.
  */
 export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise<Summary> {
-  const { signal, quiet = false, live = false, hooks = [], open } = options;
+  const { signal, quiet = false, live = false, hooks = [], open, jobs } = options;
   const view = quiet ? null : new LiveView();
   const abort = new AbortController();
   const stop = () => abort.abort();
@@ -50,6 +50,7 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
       events: view ?? silent,
       signal: abort.signal,
       hooks: [tensorboard(), ...(view === null ? [] : [warnings((text) => view.note(text))]), ...hooks],
+      jobs,
       ...(open && { open }),
     });
   } finally {

@@ -5,6 +5,7 @@ import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openRun, seedsFrom } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
+import { JOBS } from "./jobs.ts";
 import { wholeNumber } from "./whole-number.ts";
 
 interface Options {
@@ -12,6 +13,7 @@ interface Options {
   name?: string;
   force?: boolean;
   live?: boolean;
+  jobs?: number;
 }
 
 /** `mixhead compare CONFIG CONFIG... [key=value ...]`: arms side by side, one summary. */
@@ -24,6 +26,7 @@ export function compare(program: Command): void {
     .option("--name <name>", "the run's name under runs/ (default: the arms' names)")
     .option("--force", "replace a run of this name")
     .option("--live", "serve the live page while it goes")
+    .option(...JOBS)
     .action(async (words: string[], options: Options) => {
       const files = words.filter((word) => !word.includes("="));
       const overrides = words.filter((word) => word.includes("="));
@@ -32,7 +35,7 @@ export function compare(program: Command): void {
       const arms = nameArms(files, configs);
       const name = options.name ?? [...arms.keys()].join("-");
       const run = await openRun(name, arms, seedsFrom(configs, options.seeds), options.force);
-      await carryOut(run, { live: options.live });
+      await carryOut(run, { live: options.live, jobs: options.jobs });
     });
 }
 

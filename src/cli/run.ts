@@ -4,6 +4,14 @@ import { setInvocation } from "../api/invocation.ts";
 import { allEnded } from "../api/queue.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
 import { importFile } from "../files/import-file.ts";
+import { JOBS } from "./jobs.ts";
+
+interface Options {
+  name?: string;
+  force?: boolean;
+  live?: boolean;
+  jobs?: number;
+}
 
 /** `mixhead run FILE.ts [key=value ...]`: an experiment in TypeScript. */
 export function run(program: Command): void {
@@ -15,13 +23,10 @@ export function run(program: Command): void {
     .option("--name <name>", "the run's name under runs/ (default: the file's, or what the file says)")
     .option("--force", "replace runs of the same names")
     .option("--live", "serve the live page while a run goes")
+    .option(...JOBS)
     .action(
-      async (
-        file: string,
-        overrides: string[],
-        { name, force = false, live = false }: { name?: string; force?: boolean; live?: boolean },
-      ) => {
-        setInvocation({ file, overrides, name, force, live });
+      async (file: string, overrides: string[], { name, force = false, live = false, jobs }: Options) => {
+        setInvocation({ file, overrides, name, force, live, jobs });
         process.setSourceMapsEnabled(true); // lines of errors are those of the file, not of its JavaScript
         const forgotten = new Promise<never>((_, reject) => process.once("unhandledRejection", reject));
         try {

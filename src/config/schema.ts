@@ -190,7 +190,9 @@ export const config = z.strictObject({
       steps: steps.default(5000).describe("length of every schedule"),
       stop: steps.optional().describe("where the run ends; at train.steps where it is left out"),
       batch: z.int().min(2).default(128).describe("images a step, drawn with replacement"),
-      lr: positive.default(0.003).describe("rate of AdamW; falls to 0 by a cosine; with method ibot 0.0003, swav 0.001"),
+      lr: positive
+        .default(0.003)
+        .describe("rate of AdamW; falls to 0 by a cosine; with method ibot 0.0003, swav 0.001"),
       warmup: z.int().nonnegative().default(60).describe("steps of linear warm-up of the rate"),
       weightDecay: nonNegative.default(0.04).describe("of AdamW: a number or a schedule"),
       clip: z.number().nonnegative().default(3).describe("gradient norm; 0: not clipped"),

@@ -64,10 +64,10 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
 let found: Preflight | undefined;
 
 async function trainAll(run: Run, pending: Pending[], around: Surroundings): Promise<void> {
-  const { python, signal } = around;
+  const { python, signal, jobs } = around;
   found ??= await python.preflight();
   const { cuda, devices, versions } = found;
-  const places = placesFor(run, cuda ? devices.length - 1 : 0).slice(0, pending.length);
+  const places = placesFor(run, cuda ? devices.length - 1 : 0, jobs).slice(0, pending.length);
   const [earlier] = await readSessions(run.folder);
   const threads = earlier?.threads ?? threadsFor(places.length);
   const session = await SessionLog.begin(run.folder, { threads, versions });
@@ -99,13 +99,19 @@ function openMp(threads: number): Record<string, string> {
   return { OMP_NUM_THREADS: String(threads), OMP_WAIT_POLICY: policy };
 }
 
-/** Where trainings can go on at once: what each adds to its worker's environment. A GPU each, or else a core. */
-function placesFor(run: Run, gpus: number): Record<string, string>[] {
+/**
+ * Where trainings can go on at once: what each adds to its worker's environment. A GPU each, or else a
+ * core; `jobs` of them where that is said, which share the GPUs in turn.
+ */
+function placesFor(run: Run, gpus: number, jobs?: number): Record<string, string>[] {
   if (gpus === 0 || run.jobs.every(({ config }) => config.device === "cpu")) {
-    return Array.from({ length: availableParallelism() }, () => ({}));
+    return Array.from({ length: jobs ?? availableParallelism() }, () => ({}));
   }
-  const visible = process.env.CUDA_VISIBLE_DEVICES?.split(",");
-  return Array.from({ length: gpus }, (_, gpu) => ({ CUDA_VISIBLE_DEVICES: visible?.[gpu] ?? String(gpu) }));
+  const visible = process.env.CUDA_VISIBLE_DEVICES?.split(",") ?? [];
+  return Array.from({ length: jobs ?? gpus }, (_, index) => {
+    const gpu = index % gpus;
+    return { CUDA_VISIBLE_DEVICES: visible[gpu] ?? String(gpu) };
+  });
 }
 
 function checkValues({ name }: Run, pending: Pending[]): void {

@@ -27,6 +27,8 @@ export interface RunOptions {
   signal: AbortSignal;
   /** Hear of every line that is written to a training's metrics.jsonl. */
   hooks?: readonly MetricsHook[];
+  /** Trainings at once; one for each GPU, or else for each core, where it is left out. */
+  jobs?: number | undefined;
   /** Makes what answers a training's steps; the mixture of its configuration, where it is left out. */
   open?: (job: Job) => Promise<Answerer | null>;
 }

@@ -77,6 +77,23 @@ describe("in a folder of its own", () => {
       assert.match(other.stderr, /train\.lr is 0\.003 there, 0\.1 here/);
     });
 
+    it("trains as many at once as --jobs says", async () => {
+      const command = new CommandLine(folder, [
+        "compare",
+        ...configs,
+        ...tiny,
+        "--jobs",
+        "1",
+        "--name",
+        "one",
+      ]);
+      await command.says(/step 4/);
+      assert.equal(command.workers().length, 1);
+      const { status, stderr } = await command.finished;
+      assert.equal(status, 0, stderr);
+      summary.parse(JSON.parse(await readFile(join(folder, "runs", "one", "summary.json"), "utf8")));
+    });
+
     it("ends at a checkpoint on Ctrl-C, says how to go on, and resumes to the end", async () => {
       const long = [...tiny, "train.stop=40", "train.checkpointEvery=1000"];
       const command = new CommandLine(folder, ["compare", ...configs, ...long, "--name", "demo"]);
