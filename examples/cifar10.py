@@ -33,6 +33,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--references", type=int, default=10_000, help="training images for the figures at the end"
     )
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", choices=["cpu", "cuda"], default=device)
     if "mixhead.dropin.heads" in sys.modules:
         parser.add_argument("--prototypes", choices=["joint", "online-gmm"])
         parser.add_argument("--norm", choices=["none", "batch"])
@@ -47,11 +49,11 @@ def arguments() -> argparse.Namespace:
 def batches(args: argparse.Namespace) -> Iterator[list[Tensor]]:
     """A batch a step: two global views (batch, 3, 32, 32) and two local ones (batch, 3, 16, 16)."""
     data = cifar10()
-    mean, std = torch.tensor(data.mean), torch.tensor(data.std)
+    mean, std = (torch.tensor(of, device=args.device) for of in (data.mean, data.std))
     generator = torch.Generator().manual_seed(args.seed)
     for _ in range(args.steps):
         positions = torch.randint(len(data.train_images), (args.batch,), generator=generator)
-        images = torch.from_numpy(data.train_images[positions.numpy()])
+        images = torch.from_numpy(data.train_images[positions.numpy()]).to(args.device)
         views = [augment(images, crop, mean, std, generator) for crop in CROPS]
         yield [view for same_size in views for view in same_size.chunk(2)]
 
@@ -82,13 +84,14 @@ class Progress:
     def report(self, encoder: nn.Module, head: nn.Module) -> None:
         """Prints the figures of a trained teacher."""
         mixture = "mixhead.dropin.heads" in sys.modules and not list(head.last_layer.parameters())
-        prototypes = mixhead.prototypes() if mixture else head.last_layer.weight.detach()
+        prototypes = mixhead.prototypes() if mixture else head.last_layer.weight.detach().cpu()
         data = cifar10()
         train_x = embed(encoder, data, data.train_images[: self.references])
         test_x = embed(encoder, data, data.test_images[: self.references // 2])
-        rows = [nn.functional.normalize(each, dim=1) for each in embeddings(head, train_x)]
+        rows = [nn.functional.normalize(each, dim=1).cpu() for each in embeddings(head, train_x)]
         used = len(torch.cat([(each @ prototypes.T).argmax(dim=1) for each in rows]).unique())
-        train_y, test_y = torch.from_numpy(data.train_labels), torch.from_numpy(data.test_labels)
+        labels = (torch.from_numpy(of).to(train_x.device) for of in (data.train_labels, data.test_labels))
+        train_y, test_y = labels
         found = knn_predictions(train_x, train_y[: len(train_x)], test_x, 10, [20])[20]
         right = (found == test_y[: len(test_x)]).float().mean().item()
         steps = [1000 * (end - start) for start, end in pairwise(self.times)]
@@ -105,9 +108,11 @@ class Progress:
 @torch.no_grad()
 def embed(encoder: nn.Module, data: Dataset, images: np.ndarray) -> Tensor:
     """Features (N, width) of un-augmented images (N, 3, 32, 32)."""
-    mean, std = torch.tensor(data.mean), torch.tensor(data.std)
+    device = next(encoder.parameters()).device
+    mean, std = (torch.tensor(of, device=device) for of in (data.mean, data.std))
     encoder.eval()
-    return torch.cat([encoder(normalise(block, mean, std)) for block in torch.tensor(images).split(500)])
+    blocks = torch.tensor(images).split(500)
+    return torch.cat([encoder(normalise(block.to(device), mean, std)) for block in blocks])
 
 
 @torch.no_grad()

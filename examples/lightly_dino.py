@@ -18,13 +18,14 @@ def head() -> torch.nn.Module:
     return DINOProjectionHead(*SIZES, freeze_last_layer=1, prototypes=args.prototypes, norm=args.norm)
 
 
-student_backbone, _ = build_encoder("conv-small")
-student_head = head()
-teacher_backbone, teacher_head = copy.deepcopy(student_backbone), head()
+student_backbone = build_encoder("conv-small")[0].to(args.device)
+student_head = head().to(args.device)
+teacher_backbone, teacher_head = copy.deepcopy(student_backbone), head().to(args.device)
 deactivate_requires_grad(teacher_backbone)
 deactivate_requires_grad(teacher_head)
 
 criterion = (SinkhornDINOLoss if args.loss == "sinkhorn" else DINOLoss)(output_dim=SIZES[-1])
+criterion.to(args.device)
 parameters = [*student_backbone.parameters(), *student_head.parameters()]
 optimizer = torch.optim.AdamW(parameters, lr=3e-3, weight_decay=0.04)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, args.steps + 1, pct_start=0.15)

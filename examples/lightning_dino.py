@@ -60,7 +60,8 @@ class Views(torch.utils.data.IterableDataset):
 model = DINO()
 trainer = lightning.Trainer(
     max_epochs=1,
-    accelerator="cpu",
+    accelerator="gpu" if args.device == "cuda" else "cpu",
+    devices=1,
     gradient_clip_val=3,
     logger=False,
     enable_checkpointing=False,

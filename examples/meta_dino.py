@@ -13,11 +13,12 @@ args = arguments()
 backbone, width = build_encoder("conv-small")
 sizes = {"in_dim": width, "out_dim": 1024, "hidden_dim": 256, "bottleneck_dim": 64}
 student = MultiCropWrapper(backbone, DINOHead(**sizes, prototypes=args.prototypes, norm=args.norm))
+student.to(args.device)
 teacher = copy.deepcopy(student)
 for parameter in teacher.parameters():
     parameter.requires_grad = False
 
-criterion = DINOLoss(1024, ncrops=4, teacher_temp=0.04)
+criterion = DINOLoss(1024, ncrops=4, teacher_temp=0.04).to(args.device)
 optimizer = torch.optim.AdamW(student.parameters(), lr=3e-3, weight_decay=0.04)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, args.steps + 1, pct_start=0.15)
 
