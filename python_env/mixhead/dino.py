@@ -74,7 +74,9 @@ class SinkhornDINOLoss(nn.Module):
         super().__init__()
         self.ncrops = ncrops
         self.student_temp = student_temp
-        warmup = torch.linspace(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs).tolist()
+        warmup = torch.linspace(
+            warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs, device="cpu"
+        ).tolist()
         self.teacher_temps = warmup + [teacher_temp] * (nepochs - len(warmup))
 
     def forward(self, student_output: Tensor, teacher_output: Tensor, epoch: int) -> Tensor:

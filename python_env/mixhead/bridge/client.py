@@ -258,6 +258,6 @@ class Client:
 def _float32(rows: np.ndarray | torch.Tensor) -> np.ndarray:
     """Rows as contiguous float32 in this process's memory; from a GPU through pinned memory."""
     if isinstance(rows, torch.Tensor):
-        host = torch.empty(rows.shape, dtype=torch.float32, pin_memory=rows.is_cuda)
+        host = torch.empty(rows.shape, dtype=torch.float32, device="cpu", pin_memory=rows.is_cuda)
         return host.copy_(rows.detach()).numpy()
     return np.ascontiguousarray(rows, dtype=np.float32)

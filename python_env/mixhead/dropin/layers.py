@@ -64,9 +64,9 @@ class MixturePrototypes(nn.Module):
         destination[f"{prefix}weight_g"] = torch.ones(self.components, 1)
         destination[f"{prefix}weight_v"] = prototypes.clone()
         if state is not None:
-            destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step, dtype=torch.float64)
+            destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step, dtype=torch.float64, device="cpu")
             for name, tensor in state.tensors.items():
-                destination[f"{prefix}{_STATE}{name}"] = torch.tensor(tensor)
+                destination[f"{prefix}{_STATE}{name}"] = torch.tensor(tensor, device="cpu")
 
     def _load_from_state_dict(
         self,
@@ -95,7 +95,7 @@ class MixturePrototypes(nn.Module):
             if key.startswith(prefix + _STATE)
         }
         # Rounded, since an average of two equal states may be off by a bit.
-        step = round(saved.pop("step", torch.zeros(())).item())
+        step = round(saved.pop("step", torch.zeros((), device="cpu")).item())
         tensors = {name: tensor.float().numpy() for name, tensor in saved.items()}
         if not tensors:
             prototypes = F.normalize(prototypes, dim=1)

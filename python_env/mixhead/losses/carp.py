@@ -21,7 +21,7 @@ def random_partition(components: int, block: int, generator: torch.Generator) ->
     """
     if block < 2 or components % block:
         raise ValueError(f"{components} prototypes cannot be parted into blocks of {block}")
-    return torch.randperm(components, generator=generator).view(-1, block)
+    return torch.randperm(components, generator=generator, device=generator.device).view(-1, block)
 
 
 def carp_loss(

@@ -66,7 +66,9 @@ class SinkhornDINOLoss(nn.Module):
         super().__init__()
         self.teacher_temp = teacher_temp
         self.student_temp = student_temp
-        self.warmup = torch.linspace(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs).tolist()
+        self.warmup = torch.linspace(
+            warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs, device="cpu"
+        ).tolist()
 
     def forward(
         self,

@@ -118,6 +118,18 @@ def test_double_precision_stays_double(make):
     assert make().double()(torch.randn(3, IN, dtype=torch.float64)).dtype == torch.float64
 
 
+def test_a_default_device_of_the_script_is_the_scripts_business(make):
+    student, teacher = with_teacher(make())
+    inputs = [torch.randn(8, IN) for _ in range(4)]
+    with torch.device("meta"):  # what is made without naming a device has no numbers here
+        for x in inputs:
+            teacher(x)
+            logits = student(x)
+        student.load_state_dict(student.state_dict())
+        assert mixhead.prototypes().device.type == logits.device.type == "cpu"
+    assert logits.isfinite().all() and mixture("default").save()[1].step == 4
+
+
 def test_an_overflow_that_makes_the_scaler_skip_is_no_error(make):
     student, teacher = with_teacher(make())
     optimizer = torch.optim.SGD(student.parameters(), 0.1)
