@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixhead.dropin.layers import JointPrototypes, MixturePrototypes
+from mixhead.dropin.layers import EmbeddingNorm, JointPrototypes, MixturePrototypes
 from mixhead.dropin.registry import mixture
 
 PROTOTYPES = ("joint", "online-gmm")
@@ -49,7 +49,7 @@ class DropInHead(nn.Module):
         else:
             self.last_layer = MixturePrototypes(dim, components, name)
         if norm == "batch":
-            self.norm = nn.BatchNorm1d(dim, affine=False)
+            self.norm = EmbeddingNorm(dim)
         self._marked = False
         self._join()
 

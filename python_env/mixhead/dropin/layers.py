@@ -15,6 +15,25 @@ from mixhead.dropin.registry import mixture
 _STATE = "mixture."
 
 
+class EmbeddingNorm(nn.BatchNorm1d):
+    """A batch norm without parameters, whose backward pass needs no running statistics: scripts call a head
+    once per view, and at each call DDP writes to the buffers that the last one would have kept."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, affine=False)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(N, dim) -> (N, dim)."""
+        if not self.training:
+            return super().forward(rows)
+        with torch.no_grad():
+            variance, mean = torch.var_mean(rows.float(), dim=0)
+            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+            self.running_var.lerp_(variance.to(self.running_var), self.momentum)
+            self.num_batches_tracked += 1
+        return F.batch_norm(rows, None, None, training=True, eps=self.eps)
+
+
 class JointPrototypes(nn.Module):
     """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))` with g = 1, to the last bit, but without
     its hooks, which break `copy.deepcopy` and `torch.compile`: (..., dim) -> (..., components)."""

@@ -203,6 +203,27 @@ def test_a_teacher_in_eval_mode_has_its_norm_from_the_batch(make):
     torch.testing.assert_close(teacher(x), F.normalize(teacher.norm(mlp(x)), dim=-1) @ mixhead.prototypes().T)
 
 
+def test_the_norm_keeps_the_running_statistics_of_a_batch_norm(make):
+    head, norm = make(norm="batch"), nn.BatchNorm1d(DIM, affine=False)
+    mlp = head.layers if hasattr(head, "layers") else head.mlp
+    for size in (8, 3):
+        x = torch.randn(size, IN)
+        head(x), norm(mlp(x))
+    for name, buffer in norm.named_buffers():
+        torch.testing.assert_close(head.norm.get_buffer(name), buffer)
+
+
+def test_buffers_may_change_between_the_calls_of_a_step(make):
+    student = make(norm="batch")
+    outs = []
+    for _ in range(3):
+        for buffer in student.buffers():
+            buffer.copy_(buffer.clone())  # as DDP does
+        outs.append(student(torch.randn(8, IN)))
+    torch.stack(outs).square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in student.parameters())
+
+
 def test_stats_tell_what_a_script_logs(make):
     student, teacher = with_teacher(make())
     assert math.isnan(mixhead.stats()["used"])

@@ -52,8 +52,9 @@ def test_steps_are_the_cpus(arm: str):
         take_step(cpu)
         take_step(cuda)
         assert float(cuda.measured["loss"]) == pytest.approx(float(cpu.measured["loss"]), rel=1e-3)
-    for ours, theirs in zip(cuda.teacher.parameters(), cpu.teacher.parameters(), strict=True):
-        torch.testing.assert_close(ours.cpu(), theirs, rtol=1e-2, atol=1e-4)
+    # Not the parameters: of a bias before a batch norm the gradient is rounding, which AdamW scales up.
+    rows = [teacher_rows(state, [views_of(state)[0].to(state.device)]).cpu() for state in (cpu, cuda)]
+    torch.testing.assert_close(*rows, rtol=0, atol=1e-2)
 
 
 @pytest.mark.parametrize("arm", ARMS)
