@@ -1,18 +1,21 @@
-"""The images of each step, fetched while the steps before it are taken."""
+"""The images of each step: copied where they are in memory, else decoded ahead by processes of their own."""
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+import itertools
+from collections.abc import Iterator
 from types import TracebackType
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
 
 from mixhead.worker.data import Dataset
+from mixhead.worker.data.dataset import cores, in_memory
+from mixhead.worker.errors import WorkerError
 from mixhead.worker.randomness import generator
-
-AHEAD = 2  # steps
 
 Drawn = tuple[Tensor, Tensor]
 
@@ -25,16 +28,29 @@ def fetch(dataset: Dataset, batch: int, seed: int, step: int, rank: int) -> Draw
     return torch.from_numpy(np.array(images)), torch.from_numpy(np.array(labels))
 
 
-class Feed:
-    """The batches of a rank's steps. What they are does not depend on when they are fetched.
-
-    A context manager: at its end the thread that fetches is over.
-    """
+class Batches(TorchDataset[Drawn | str]):
+    """The batches of a rank, by step; in place of one that cannot be had the sentence that says why."""
 
     def __init__(self, dataset: Dataset, batch: int, seed: int, rank: int) -> None:
         self.dataset, self.batch, self.seed, self.rank = dataset, batch, seed, rank
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="feed")
-        self._fetched: dict[int, Future[Drawn]] = {}
+
+    def __getitem__(self, step: int) -> Drawn | str:
+        try:
+            return fetch(self.dataset, self.batch, self.seed, step, self.rank)
+        except WorkerError as error:
+            return str(error)
+
+
+class Feed:
+    """The batches of a rank's steps, asked for one after the other.
+
+    What is decoded is so by processes, two steps each ahead: threads would take turns with the one that
+    keeps the GPU busy. A context manager: at its end the processes are over.
+    """
+
+    def __init__(self, dataset: Dataset, batch: int, seed: int, rank: int) -> None:
+        self._batches = Batches(dataset, batch, seed, rank)
+        self._ahead: Iterator[Drawn | str] | None = None
 
     def __enter__(self) -> Feed:
         return self
@@ -42,13 +58,17 @@ class Feed:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown(cancel_futures=True)
+        self._ahead = None
 
     def of(self, step: int) -> Drawn:
         """The batch of a step; waits for it. Raises WorkerError where an image cannot be read."""
-        for t in range(step, step + 1 + AHEAD):
-            if t not in self._fetched:
-                self._fetched[t] = self._thread.submit(
-                    fetch, self.dataset, self.batch, self.seed, t, self.rank
-                )
-        return self._fetched.pop(step).result()
+        drawn = self._batches[step] if in_memory(self._batches.dataset.train_images) else self._next(step)
+        if isinstance(drawn, str):
+            raise WorkerError(drawn)
+        return drawn
+
+    def _next(self, step: int) -> Drawn | str:
+        if self._ahead is None:
+            steps = itertools.count(step)
+            self._ahead = iter(DataLoader(self._batches, None, sampler=steps, num_workers=cores()))
+        return next(self._ahead)

@@ -1,80 +1,85 @@
-"""The feed fetches ahead, and gives what would have been fetched at its time."""
+"""A step's batch is the same whenever and by whomever it is fetched; what is decoded is decoded ahead."""
 
 from __future__ import annotations
 
-import threading
+import multiprocessing
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mixhead.worker.config import DataConfig
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.errors import WorkerError
-from mixhead.worker.feed import AHEAD, Feed
+from mixhead.worker.feed import Feed
 
-
-class Counted:
-    """Images that say when they are asked for; one position is damaged."""
-
-    def __init__(self, images: np.ndarray, damaged: int = -1) -> None:
-        self.images, self.damaged, self.asked = images, damaged, threading.Semaphore(0)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        self.asked.release()
-        if self.damaged in positions:
-            raise WorkerError(f"image {self.damaged} cannot be read")
-        return self.images[positions]
+SIZE, COUNT = 16, 30
 
 
 @pytest.fixture
-def dataset(data_dir: Path) -> Dataset:
-    return load(DataConfig("fashion-mnist"), data_dir)
+def photographs(tmp_path: Path) -> Path:
+    """Pictures of noise in two classes."""
+    random = np.random.default_rng(0)
+    for split in ("train", "val"):
+        for i in range(COUNT):
+            folder = tmp_path / split / f"class-{i % 2}"
+            folder.mkdir(parents=True, exist_ok=True)
+            picture = random.integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+            Image.fromarray(picture).save(folder / f"{i}.png")
+    return tmp_path
 
 
-def counted(dataset: Dataset, damaged: int = -1) -> Dataset:
-    return Dataset(**{**vars(dataset), "train_images": Counted(dataset.train_images, damaged)})
+def dataset(photographs: Path) -> Dataset:
+    return load(DataConfig("folder", path=str(photographs)), "unused", size=SIZE)
 
 
-def test_a_batch_is_the_same_whenever_it_is_fetched_and_holds_each_images_label(dataset: Dataset):
-    with Feed(dataset, 16, 0, 0) as feed:
-        unbroken = [feed.of(step) for step in range(6)]
-    with Feed(dataset, 16, 0, 0) as feed:
-        resumed = [feed.of(step) for step in range(3, 6)]
-    labels = {
-        image.tobytes(): label
-        for image, label in zip(dataset.train_images, dataset.train_labels, strict=True)
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No set is small enough to be kept decoded."""
+    monkeypatch.setattr("mixhead.worker.data.folder.IN_MEMORY", 0)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+
+
+def test_a_batch_holds_each_images_label_and_is_its_seeds_steps_and_ranks(photographs: Path):
+    data = dataset(photographs)
+    images = data.train_images[np.arange(COUNT)]
+    label_of = {
+        image.tobytes(): label for image, label in zip(images, data.train_labels.tolist(), strict=True)
     }
-    for (x, y), (again_x, again_y) in zip(unbroken[3:], resumed, strict=True):
-        assert np.array_equal(x, again_x) and np.array_equal(y, again_y)
-        assert [labels[image.numpy().tobytes()] for image in x] == y.tolist()
-    assert not np.array_equal(unbroken[0][0], unbroken[1][0])
-    with Feed(dataset, 16, 0, rank=1) as other:
-        assert not np.array_equal(other.of(0)[0], unbroken[0][0])
+    with Feed(data, 8, 0, 0) as feed, Feed(data, 8, 0, 0) as again:
+        first, second = feed.of(0), feed.of(1)
+        for x, y in (first, second):
+            assert [label_of[image.numpy().tobytes()] for image in x] == y.tolist()
+        assert not np.array_equal(first[0], second[0])
+        assert np.array_equal(again.of(1)[0], second[0])
+    for seed, rank in ((0, 1), (1, 0)):
+        with Feed(data, 8, seed, rank) as other:
+            assert not np.array_equal(other.of(0)[0], first[0])
 
 
-def test_the_next_steps_are_fetched_without_being_asked_for(dataset: Dataset):
-    dataset = counted(dataset)
-    with Feed(dataset, 4, 0, 0) as feed:
+def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
+    photographs: Path, request: pytest.FixtureRequest
+):
+    with Feed(dataset(photographs), 8, 0, 0) as feed:
+        kept = [feed.of(step) for step in range(6)]
+    request.getfixturevalue("large")
+    with Feed(dataset(photographs), 8, 0, 0) as feed:
+        assert not multiprocessing.active_children()
+        decoded = [feed.of(step) for step in range(2, 6)]
+        assert len(multiprocessing.active_children()) == 2
+    for (x, y), (other_x, other_y) in zip(kept[2:], decoded, strict=True):
+        assert np.array_equal(x, other_x) and np.array_equal(y, other_y)
+    until = time.monotonic() + 20
+    while multiprocessing.active_children() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not multiprocessing.active_children()
+
+
+def test_an_image_that_cannot_be_read_is_one_sentence(photographs: Path, large: None):
+    for file in (photographs / "train").glob("*/*.png"):
+        file.write_bytes(b"no")
+    with Feed(dataset(photographs), 4, 0, 0) as feed, pytest.raises(WorkerError) as raised:
         feed.of(0)
-        assert all(dataset.train_images.asked.acquire(timeout=20) for _ in range(1 + AHEAD))
-        assert not dataset.train_images.asked.acquire(timeout=0.1)
-    assert not any(thread.name.startswith("feed") for thread in threading.enumerate())
-
-
-def test_an_image_that_cannot_be_read_fails_the_step_that_needs_it(dataset: Dataset):
-    with Feed(dataset, 4, 0, 0) as feed:
-        drawn = [feed.of(step) for step in range(3)]
-    damaged = next(
-        i
-        for i, image in enumerate(dataset.train_images)
-        if any(np.array_equal(image, of) for of in drawn[2][0])
-        and not any(np.array_equal(image, of) for images, _ in drawn[:2] for of in images)
-    )
-    with Feed(counted(dataset, damaged), 4, 0, 0) as feed:
-        feed.of(0), feed.of(1)
-        with pytest.raises(WorkerError, match=f"image {damaged} cannot be read"):
-            feed.of(2)
+    assert "is not an image that can be read" in str(raised.value) and "\n" not in str(raised.value)

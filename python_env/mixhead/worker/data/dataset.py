@@ -54,6 +54,18 @@ class Selected:
         return self.images[self.positions[positions]]
 
 
+def in_memory(images: Images) -> bool:
+    """Whether indexing them is a copy, not a decoding of files."""
+    if isinstance(images, Selected):
+        return in_memory(images.images)
+    return isinstance(images, np.ndarray) or getattr(images, "small", False)
+
+
+def cores() -> int:
+    """How many this worker may use: OMP_NUM_THREADS, which the launcher sets, or all."""
+    return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+
+
 def first(dataset: Dataset, train: int | str, test: int | str) -> Dataset:
     """The first ``train`` and ``test`` images of a set; "all" leaves them as they are."""
 

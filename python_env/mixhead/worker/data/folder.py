@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
+from torch.utils.data import get_worker_info
 
 from mixhead.worker.config import DataConfig
-from mixhead.worker.data.dataset import Dataset
+from mixhead.worker.data.dataset import Dataset, cores
 from mixhead.worker.errors import WorkerError
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
@@ -29,7 +29,6 @@ class Photographs:
     def __init__(self, paths: list[str], size: int) -> None:
         self.paths = paths
         self.size = size
-        self.pool = ThreadPoolExecutor(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
         self.small = len(paths) * 3 * size * size <= IN_MEMORY
 
     def __len__(self) -> int:
@@ -43,7 +42,14 @@ class Photographs:
         return self._decode(range(len(self.paths)))
 
     def _decode(self, positions: Iterable[int]) -> np.ndarray:
-        return np.stack(list(self.pool.map(lambda i: _photograph(self.paths[i], self.size), positions)))
+        # A process that loads beside the training is one of several, and has no threads of its own.
+        run = map if get_worker_info() is not None else _threads().map
+        return np.stack(list(run(lambda i: _photograph(self.paths[i], self.size), positions)))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(cores())
 
 
 def load_folder(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
