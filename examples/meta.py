@@ -21,14 +21,26 @@ class MultiCropWrapper(nn.Module):
 class DINOLoss(nn.Module):
     """Cross-entropy of the teacher's global crops, centred and sharpened, and the student's other crops."""
 
-    def __init__(self, out_dim: int, ncrops: int, teacher_temp: float, student_temp: float = 0.1) -> None:
+    def __init__(
+        self,
+        out_dim: int,
+        ncrops: int,
+        warmup_teacher_temp: float,
+        teacher_temp: float,
+        warmup_teacher_temp_epochs: int,
+        nepochs: int,
+        student_temp: float = 0.1,
+    ) -> None:
         super().__init__()
-        self.ncrops, self.teacher_temp, self.student_temp = ncrops, teacher_temp, student_temp
+        self.ncrops, self.student_temp = ncrops, student_temp
+        warmup = torch.linspace(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs).tolist()
+        self.teacher_temps = warmup + [teacher_temp] * (nepochs - len(warmup))
         self.register_buffer("center", torch.zeros(1, out_dim))
 
-    def forward(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
+    def forward(self, student_output: Tensor, teacher_output: Tensor, epoch: int) -> Tensor:
         student = F.log_softmax(student_output / self.student_temp, dim=-1).chunk(self.ncrops)
-        teacher = F.softmax((teacher_output - self.center) / self.teacher_temp, dim=-1).detach().chunk(2)
+        temperature = self.teacher_temps[epoch]
+        teacher = F.softmax((teacher_output - self.center) / temperature, dim=-1).detach().chunk(2)
         pairs = [(t, s) for t in range(2) for s in range(self.ncrops) if s != t]
         self.center = 0.9 * self.center + 0.1 * teacher_output.detach().mean(dim=0, keepdim=True)
         return sum(-(teacher[t] * student[s]).sum(dim=-1).mean() for t, s in pairs) / len(pairs)

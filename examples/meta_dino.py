@@ -6,7 +6,7 @@ import math
 import torch
 from cifar10 import Progress, arguments, batches
 from meta import DINOLoss, MultiCropWrapper
-from mixhead.dino import DINOHead
+from mixhead.dino import DINOHead, SinkhornDINOLoss
 from mixhead.worker.encoders import build_encoder
 
 args = arguments()
@@ -18,7 +18,10 @@ teacher = copy.deepcopy(student)
 for parameter in teacher.parameters():
     parameter.requires_grad = False
 
-criterion = DINOLoss(1024, ncrops=4, teacher_temp=0.04).to(args.device)
+settings = {"out_dim": 1024, "ncrops": 4, "nepochs": args.steps // 50 + 1}
+settings |= {"warmup_teacher_temp": 0.04, "teacher_temp": 0.04, "warmup_teacher_temp_epochs": 0}
+criterion = (SinkhornDINOLoss if args.loss == "sinkhorn" else DINOLoss)(**settings)
+criterion.to(args.device)
 optimizer = torch.optim.AdamW(student.parameters(), lr=3e-3, weight_decay=0.04)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, args.steps + 1, pct_start=0.15)
 
@@ -26,11 +29,12 @@ progress = Progress(args)
 for step, crops in enumerate(batches(args)):
     teacher_output = teacher(crops[:2])  # only the 2 global crops pass through the teacher
     student_output = student(crops)
-    loss = criterion(student_output, teacher_output)
+    epoch = step // 50
+    loss = criterion(student_output, teacher_output, epoch)
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(student.parameters(), 3)
-    if step < 50:  # the last layer is kept during the first epoch
+    if epoch < 1:  # the last layer is kept during the first epoch
         for name, parameter in student.named_parameters():
             if "last_layer" in name:
                 parameter.grad = None

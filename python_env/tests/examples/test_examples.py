@@ -82,6 +82,12 @@ def test_joint_prototypes_train_in_the_manner_of_metas_scripts(data: Path) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_balances_the_targets_where_it_is_asked_to(name: str, data: Path) -> None:
+    centered, balanced = (figures(run(f"{name}.py", data, "--loss", loss)) for loss in ("center", "sinkhorn"))
+    assert centered[0].startswith("loss") and centered[0] != balanced[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_trains_with_the_prototypes_of_a_mixture(name: str, data: Path) -> None:
     output = run(f"{name}.py", data, "--prototypes", "online-gmm", "--norm", "batch")
     assert len(figures(output)) == 4
