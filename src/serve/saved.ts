@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
@@ -38,6 +38,11 @@ export async function readMixture(
   const parsed = metadata.safeParse(notes);
   if (!parsed.success) throw new UserError(`${file} is not a mixture's state: it does not say its step`);
   return { step: parsed.data.step, state: tensors };
+}
+
+/** Forgets what a server left there of this run and mixture: at once, since its next hello may be the next message. */
+export function forgetMixture(folder: string, run: string, mixture: string): void {
+  rmSync(fileOf(folder, run, mixture), { force: true });
 }
 
 /** Names come from the other side of the wire: encoded, none leaves the folder. */

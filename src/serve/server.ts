@@ -3,7 +3,7 @@ import type { Hello, Room } from "../bridge/room.ts";
 import type { Security } from "../bridge/security.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import { MixtureRoom } from "./room.ts";
-import { readMixture, saveMixture } from "./saved.ts";
+import { forgetMixture, readMixture, saveMixture } from "./saved.ts";
 import { type Settings, settingsFor } from "./settings.ts";
 
 /** Longest name of a run or mixture: both go into the name of a file. */
@@ -79,6 +79,7 @@ export class MixtureServer {
       this.bridge.drop(run, mixture, "");
       log(`${room.title} has ended after ${room.steps} steps`);
       room.dispose();
+      if (stateDir !== undefined) forgetMixture(stateDir, run, mixture);
     });
     this.rooms.set(key, room);
     const from = saved ? `, at step ${saved.step}` : "";

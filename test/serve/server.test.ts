@@ -145,6 +145,21 @@ describe("a server of mixtures", () => {
     assert.ok(back.header.type === "welcome" && back.header.step === 1);
   });
 
+  it("forgets what it kept of a run that then says goodbye", async () => {
+    const [first] = await join_("mine");
+    await step(first, 0);
+    await server.stop();
+    await start();
+    const [second, { header }] = await join_("mine");
+    assert.ok(header.type === "welcome" && header.step === 1);
+    await step(second, 1);
+    await second.send({ type: "bye", generation: second.generation, reason: "" });
+    while (server.mixtures.length > 0) await sleep(10);
+    const [, next] = await join_("mine");
+    assert.ok(next.header.type === "welcome" && next.header.step === 0);
+    assert.deepEqual(await readdir(join(folder, "state")), []);
+  });
+
   it("begins anew from prototypes alone, and refuses a state that does not fit", async () => {
     const [rank] = await join_("a");
     await step(rank, 0);
