@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixhead.dropin.layers import EmbeddingNorm, JointPrototypes, MixturePrototypes
+from mixhead.dropin.layers import EmbeddingNorm, JointPrototypes, MixturePrototypes, norm_by_batch
 from mixhead.dropin.registry import mixture
 
 PROTOTYPES = ("joint", "online-gmm")
@@ -51,7 +51,7 @@ class DropInHead(nn.Module):
         if norm == "batch":
             self.norm = EmbeddingNorm(dim)
         self._marked = False
-        self._join()
+        self._join(copied=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DropInHead:
         """A teacher is made so: another head of the same mixture."""
@@ -67,18 +67,22 @@ class DropInHead(nn.Module):
         state = dict(state)
         saved = state.pop(_PICKLED, None)
         super().__setstate__(state)
-        self._join()
+        self._join(copied=True)
         if saved is not None:
             self.last_layer.load_state_dict(saved)
 
-    def _join(self) -> None:
+    def _join(self, copied: bool) -> None:
         if isinstance(self.last_layer, MixturePrototypes):
             layer = self.last_layer
-            mixture(layer.name).join(self, layer.components, layer.dim)
+            mixture(layer.name).join(self, layer.components, layer.dim, copied)
 
     def is_teacher(self) -> bool:
-        """Whether none of its parameters requires a gradient, or it was marked as a teacher's."""
-        return self._marked or not any(parameter.requires_grad for parameter in self.parameters())
+        """Whether it has parameters, none of which requires a gradient, or was marked as a teacher's.
+
+        What has no parameters has lost them to a wrapper that shards or replicates, and tells nothing.
+        """
+        requires = [parameter.requires_grad for parameter in self.parameters()]
+        return self._marked or (bool(requires) and not any(requires))
 
     def mark_teacher(self) -> None:
         self._marked = True
@@ -87,6 +91,11 @@ class DropInHead(nn.Module):
         """The MLP's output (..., D) -> logits (..., K) of its dtype."""
         if isinstance(self.last_layer, JointPrototypes):
             return self.last_layer(F.normalize(self._normed(x), dim=-1, p=2))
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                "DataParallel calls a head in several threads at once, which one mixture cannot follow: "
+                "use DistributedDataParallel, or one GPU"
+            )
         # Half precision has no room for the squares of the L2 norm.
         rows = F.normalize(self._normed(x).to(torch.promote_types(x.dtype, torch.float32)), dim=-1, p=2)
         return self.last_layer(rows, self._prototypes(rows, x.dtype))
@@ -101,8 +110,8 @@ class DropInHead(nn.Module):
                     'norm="batch" needs at least two rows in training, and this batch has one: '
                     "use larger batches, drop the last partial one (drop_last=True), or norm=None"
                 )
-            if not self.norm.training:  # a teacher that lives in eval mode keeps no running statistics
-                return F.batch_norm(flat, None, None, training=True, eps=self.norm.eps).view_as(x)
+            if not self.norm.training:  # a teacher that lives in eval mode
+                return norm_by_batch(self.norm, flat).view_as(x)
         return self.norm(flat).view_as(x)
 
     @torch.compiler.disable

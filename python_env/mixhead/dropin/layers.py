@@ -24,14 +24,23 @@ class EmbeddingNorm(nn.BatchNorm1d):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(N, dim) -> (N, dim)."""
-        if not self.training:
-            return super().forward(rows)
-        with torch.no_grad():
-            variance, mean = torch.var_mean(rows.float(), dim=0)
-            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-            self.running_var.lerp_(variance.to(self.running_var), self.momentum)
-            self.num_batches_tracked += 1
-        return F.batch_norm(rows, None, None, training=True, eps=self.eps)
+        return norm_by_batch(self, rows) if self.training else super().forward(rows)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """A checkpoint of a head without a norm: what this one begins with leaves rows as they are."""
+        for name, buffer in self.named_buffers():
+            state_dict.setdefault(prefix + name, buffer)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def norm_by_batch(norm: nn.BatchNorm1d, rows: Tensor) -> Tensor:
+    """Rows (N, dim) by their own mean and variance, which the running statistics take up."""
+    with torch.no_grad():
+        variance, mean = torch.var_mean(rows.float(), dim=0)
+        norm.running_mean.lerp_(mean.to(norm.running_mean), norm.momentum)
+        norm.running_var.lerp_(variance.to(norm.running_var), norm.momentum)
+        norm.num_batches_tracked += 1
+    return F.batch_norm(rows, None, None, training=True, eps=norm.eps)
 
 
 class JointPrototypes(nn.Module):
@@ -50,6 +59,10 @@ class JointPrototypes(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         return F.linear(rows, self.weight)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        _take_newer_names(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
 class MixturePrototypes(nn.Module):
@@ -97,6 +110,7 @@ class MixturePrototypes(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
+        _take_newer_names(state_dict, prefix)
         weight = state_dict.get(f"{prefix}weight_v")
         if weight is None:
             missing_keys.append(f"{prefix}weight_v")
@@ -123,3 +137,11 @@ class MixturePrototypes(nn.Module):
             mixture(self.name).load(prototypes, State(step, tensors))
         except BridgeError as error:
             error_msgs.append(str(error))
+
+
+def _take_newer_names(state_dict: dict[str, Any], prefix: str) -> None:
+    """Checkpoints of `nn.utils.parametrizations.weight_norm` have names of their own for g and v."""
+    for newer, name in (("original0", "weight_g"), ("original1", "weight_v")):
+        tensor = state_dict.pop(f"{prefix}parametrizations.weight.{newer}", None)
+        if tensor is not None:
+            state_dict[prefix + name] = tensor

@@ -45,7 +45,6 @@ class Mixture:
         self.heads: weakref.WeakSet[Head] = weakref.WeakSet()
         self.components = self.dim = 0  # K and D; 0: not known yet
         self._settings = Settings.of()
-        self._by_hand = False
         self._forget()
 
     def _forget(self) -> None:
@@ -55,6 +54,7 @@ class Mixture:
         self._mirror: Mirror | None = None
         self._given: State | None = None  # what to go on from once there is a plugin
         self._calls_without_teacher = 0
+        self._by_hand = False
         self._begin(0)
 
     def _begin(self, step: int) -> None:
@@ -68,17 +68,24 @@ class Mixture:
 
     # Who takes part
 
-    def join(self, head: Head, components: int, dim: int) -> None:
-        """A new head of K and D. Where no other is left, the mixture begins anew with it."""
-        if self._connection is not None:
+    def join(self, head: Head, components: int, dim: int, copied: bool) -> None:
+        """A new head of K and D, or a copy of one. Where no other is left, the mixture begins anew."""
+        other_size = bool(self.heads) and (self.components, self.dim) != (components, dim)
+        if self._connection is not None or other_size:
             gc.collect()  # heads of a training that has ended may still hang in reference cycles
         if not self.heads:
             self.close()
             self._forget()
-        elif (self.components, self.dim) != (components, dim):
+        elif other_size:
             raise ValueError(
                 f'the heads of mixture "{self.name}" have {self.components} prototypes of dimension '
                 f'{self.dim}, this one {components} of {dim}: give it a mixture of its own, name="..."'
+            )
+        elif self._next > 0 and not copied:
+            warnings.warn(
+                f'a new head joins mixture "{self.name}", which has taken {self._next} steps, since heads of '
+                "that training are still there: for a training of its own call mixhead.attach() first",
+                stacklevel=2,
             )
         self.components, self.dim = components, dim
         self.heads.add(head)
@@ -115,7 +122,8 @@ class Mixture:
         self._attach()
         if self._sent and (self._over or not self._by_hand):
             self._next_step()
-        self._rows.append(rows.detach().reshape(-1, rows.shape[-1]).clone())
+        if len(flat := rows.detach().reshape(-1, rows.shape[-1])) or self._connection.world > 1:
+            self._rows.append(flat.clone())
 
     def _student_is_called(self) -> None:
         self._attach()
@@ -150,11 +158,14 @@ class Mixture:
             )
         if self._rows:
             self._send()
+            self._over = self._student_led
         if not self._sent:
             raise RuntimeError(f'mixture "{self.name}" has seen no teacher rows in this step')
         self._receive()
         if self._answer is None:
             return torch.full((self._sent_rows, self.components), torch.nan, device=device)
+        if self._answer.targets is None:
+            raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it was begun without')
         return torch.from_numpy(self._answer.targets).to(device)
 
     def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -257,6 +268,12 @@ class Mixture:
         if self._connection is None:
             self._given, self._mirror = state, Mirror(prototypes)
         elif not self._connection.agree(_same(self.save()[1], state)):
+            if state.step < self._next:
+                warnings.warn(
+                    f'mixture "{self.name}" goes back from step {self._next} to step {state.step}, '
+                    "where the state that is loaded was saved",
+                    stacklevel=2,
+                )
             self._connection.load(state)
             self._go_on()
 

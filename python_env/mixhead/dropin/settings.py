@@ -17,6 +17,7 @@ from mixhead.bridge import Keys
 _OF_A_MIXTURE = ("seed", "plugin", "targets", "train")
 _OF_THE_PLUGIN = ("backend", "bridge")
 _ALLOWED = ("run", *_OF_A_MIXTURE, *_OF_THE_PLUGIN)
+_OF_THE_BRIDGE = ("endpoint", "deadline", "keys")
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,8 @@ class Settings:
         endpoint = endpoint or os.environ.get("MIXHEAD_ENDPOINT") or None
         if isinstance(config, (str, os.PathLike)):
             return _from_file(endpoint, Path(config))
-        config = dict(config or {})
-        unknown = [key for key in config if key not in _ALLOWED]
-        if unknown:
-            raise ValueError(
-                f"attach: config has no {', '.join(map(repr, unknown))}; allowed: {', '.join(_ALLOWED)}"
-            )
-        bridge = dict(config.get("bridge", {}))
+        config = _section("config", {} if config is None else config, _ALLOWED)
+        bridge = _section("bridge", config.get("bridge", {}), _OF_THE_BRIDGE)
         endpoint = endpoint or bridge.pop("endpoint", None)
         deadline = bridge.get("deadline", 60.0)
         if not isinstance(deadline, (int, float)) or deadline <= 0:
@@ -59,7 +55,7 @@ class Settings:
         return Settings(
             endpoint=endpoint,
             run=str(config.get("run", "")),
-            wish=json.dumps(wish) if wish else "",
+            wish=_json(wish) if wish else "",
             arguments=tuple(arguments),
             deadline=float(deadline),
             targets="targets" in config,
@@ -69,6 +65,25 @@ class Settings:
     def run_name(self) -> str:
         """The run's name: the one that was chosen, or a new one that no other script has."""
         return self.run or f"{Path(sys.argv[0]).stem or 'python'}-{secrets.token_hex(4)}"[-40:]
+
+
+def _section(name: str, given: object, allowed: tuple[str, ...]) -> dict[str, Any]:
+    """Some of the settings, as a dict of its own."""
+    if not isinstance(given, Mapping):
+        raise ValueError(f"attach: {name} is {given!r}; allowed: a dict of {', '.join(allowed)}")
+    unknown = [key for key in given if key not in allowed]
+    if unknown:
+        raise ValueError(
+            f"attach: {name} has no {', '.join(map(repr, unknown))}; allowed: {', '.join(allowed)}"
+        )
+    return dict(given)
+
+
+def _json(wish: dict[str, Any]) -> str:
+    try:
+        return json.dumps(wish, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"attach: settings are numbers, words, lists and dicts ({error})") from error
 
 
 def _from_file(endpoint: str | None, file: Path) -> Settings:

@@ -9,10 +9,20 @@ from torch import Tensor
 
 
 class Center:
-    """DINO's centre: a moving average of the teacher's mean logits, subtracted before the softmax."""
+    """DINO's centre: a moving average of the teacher's mean logits, subtracted before the softmax.
 
-    def __init__(self, components: int, momentum: float = 0.9, device: torch.device | str = "cpu") -> None:
+    ``across_ranks``: the mean is that of all ranks, which call it together with batches of one size.
+    """
+
+    def __init__(
+        self,
+        components: int,
+        momentum: float = 0.9,
+        device: torch.device | str = "cpu",
+        across_ranks: bool = False,
+    ) -> None:
         self.momentum = momentum
+        self.across_ranks = across_ranks
         self.value = torch.zeros(components, device=device)
 
     @torch.no_grad()
@@ -20,7 +30,10 @@ class Center:
         """softmax((z - c) / temperature) of teacher logits z (N, K); then c <- m c + (1 - m) mean(z)."""
         logits = logits.float()
         probabilities = F.softmax((logits - self.value) / temperature, dim=-1)
-        self.value = self.value * self.momentum + logits.mean(dim=0) * (1 - self.momentum)
+        mean = logits.mean(dim=0)
+        if self.across_ranks and _ranks() > 1:
+            mean = _all_reduce(mean, "SUM") / _ranks()
+        self.value = self.value * self.momentum + mean * (1 - self.momentum)
         return probabilities
 
 

@@ -53,6 +53,20 @@ def test_settings_that_are_none(attach: Attach):
         mixhead.attach(config="nowhere.yaml")
 
 
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"bridge": {"deadlin": 5}}, "bridge has no 'deadlin'; allowed: endpoint, deadline, keys"),
+        ({"bridge": "x"}, "bridge is 'x'; allowed: a dict"),
+        ({"plugin": {"variance": torch.ones(())}}, "numbers, words, lists and dicts"),
+        (["plugin"], r"config is \['plugin'\]; allowed: a dict"),
+    ],
+)
+def test_settings_of_another_kind(config: object, sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        mixhead.attach(config=config)
+
+
 def test_a_second_script_on_the_same_run(endpoint: str):
     for name in ("a", "b"):
         mixhead.attach(endpoint, {"run": "mine", "bridge": {"deadline": 0.5}}, name)

@@ -11,6 +11,7 @@ from lightly.models.modules.heads import DINOProjectionHead as LightlyHead
 from torch import nn
 
 import mixhead
+from mixhead.dino import DINOHead
 from mixhead.dropin.plugin_process import PluginProcess
 from mixhead.dropin.registry import mixture
 
@@ -157,6 +158,32 @@ def test_the_last_layer_of_an_old_joint_checkpoint_is_the_start(attach: Attach, 
     torch.testing.assert_close(mixhead.prototypes(), old.last_layer.weight.detach())
     student(batch(0))
     assert mixture("default").save()[1].step == 1
+
+
+@pytest.mark.parametrize("prototypes", ["joint", "online-gmm"])
+def test_a_checkpoint_of_the_newer_weight_norm_loads_into_a_head_with_a_norm(attach: Attach, prototypes: str):
+    attach()
+    old = nn.Sequential()
+    old.mlp = DINOHead(IN, K, hidden_dim=16, bottleneck_dim=DIM).mlp
+    old.last_layer = nn.utils.parametrizations.weight_norm(nn.Linear(DIM, K, bias=False))
+    head = DINOHead(IN, K, hidden_dim=16, bottleneck_dim=DIM, prototypes=prototypes, norm="batch")
+    head.load_state_dict(old.state_dict())
+    rows = F.normalize(old.last_layer.weight.detach(), dim=1)
+    torch.testing.assert_close(F.normalize(head.last_layer.weight.detach(), dim=1), rows)
+    x = torch.randn(5, IN)
+    cosines = F.normalize(old.mlp(x), dim=-1) @ rows.T
+    got = head.eval()(x) / (1 if prototypes == "online-gmm" else head.last_layer.weight_g.squeeze(1))
+    torch.testing.assert_close(got, cosines, rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_of_an_earlier_step_warns_that_it_goes_back(attach: Attach):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    train(student, teacher, range(1))
+    saved = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    train(student, teacher, range(1, 3))
+    with pytest.warns(UserWarning, match="goes back from step 3 to step 1"):
+        teacher.load_state_dict(saved)
 
 
 def test_a_collapsed_checkpoint_regains_its_uniqueness(attach: Attach):

@@ -104,6 +104,27 @@ def test_a_script_that_runs_the_student_first_has_the_same_prototypes_for_both(h
     assert mixture("default").save()[1].step == 3
 
 
+def test_targets_before_the_student_is_called_again_end_the_step_too(echo: Callable[..., None]):
+    echo(targets={"balance": "none", "temperature": 0.1})
+    student, teacher = pair()
+    for _ in range(3):
+        crop = views(1)[0]
+        student(crop)
+        of_student = mixhead.prototypes()
+        teacher(crop)
+        assert torch.equal(mixhead.prototypes(), of_student)
+        assert mixhead.targets().shape == (5, K)
+    assert steps_taken() == 3
+
+
+def test_a_batch_without_rows_is_no_step(heads: Pair):
+    student, teacher = heads
+    for count in (5, 0, 5):
+        teacher(torch.randn(count, IN))
+        student(torch.randn(count, IN)).sum().backward()
+    assert steps_taken() == 2
+
+
 def test_steps_can_be_ended_by_hand_where_calls_alternate(heads: Pair):
     student, teacher = heads
     mixhead.step()
