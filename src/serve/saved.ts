@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
@@ -45,7 +46,15 @@ export function forgetMixture(folder: string, run: string, mixture: string): voi
   rmSync(fileOf(folder, run, mixture), { force: true });
 }
 
-/** Names come from the other side of the wire: encoded, none leaves the folder. */
+/** A file's name has at most 255 bytes, that of the temporary file that becomes this one too. */
+const MAX_PART = 100;
+
 function fileOf(folder: string, run: string, mixture: string): string {
-  return join(folder, `${encodeURIComponent(run)}@${encodeURIComponent(mixture)}.safetensors`);
+  return join(folder, `${part(run)}@${part(mixture)}.safetensors`);
+}
+
+/** Names come from the other side of the wire: encoded, none leaves the folder, and hashed, none is too long for it. */
+function part(name: string): string {
+  const encoded = encodeURIComponent(name);
+  return encoded.length <= MAX_PART ? encoded : createHash("sha256").update(name).digest("hex");
 }

@@ -2,11 +2,12 @@ import { RejectError } from "../bridge/errors.ts";
 import type { Hello, Room } from "../bridge/room.ts";
 import type { Security } from "../bridge/security.ts";
 import { BridgeServer } from "../bridge/server.ts";
+import { RunError, sentence } from "../errors.ts";
 import { MixtureRoom } from "./room.ts";
 import { forgetMixture, readMixture, saveMixture } from "./saved.ts";
 import { type Settings, settingsFor } from "./settings.ts";
 
-/** Longest name of a run or mixture: both go into the name of a file. */
+/** Longest name of a run or mixture: none is as long as the hash that stands for one in the name of a file. */
 const MAX_NAME = 60;
 
 export interface MixtureServerOptions {
@@ -52,16 +53,22 @@ export class MixtureServer {
     return [...this.rooms.values()];
   }
 
-  /** Lets the steps under way end, says goodbye to everybody, and keeps the mixtures. */
+  /**
+   * Lets the steps under way end, says goodbye to everybody, and keeps the mixtures.
+   *
+   * @throws RunError that names those that could not be kept, once all the others are.
+   */
   async stop(): Promise<void> {
     this.stopping = true;
     await Promise.all(this.mixtures.map((room) => room.idle()));
     await this.bridge.close("the server was stopped");
+    const lost: string[] = [];
     for (const room of this.mixtures) {
-      await this.keep(room);
-      room.dispose();
+      await this.keep(room).catch((error) => lost.push(`${room.title} is not kept: ${sentence(error)}`));
     }
+    for (const room of this.mixtures) room.dispose();
     this.rooms.clear();
+    if (lost.length > 0) throw new RunError("internal", lost.join("; "));
   }
 
   private async open(hello: Hello): Promise<Room> {

@@ -82,6 +82,25 @@ describe("mixhead serve", () => {
     );
   });
 
+  it("ends with 1 and a sentence where it cannot keep a mixture", async () => {
+    await writeFile(join(folder, "kept"), "no folder");
+    const child = start("--json", "--state", "kept", "backend=wasm");
+    const { endpoint } = JSON.parse(await firstLine(child.stdout));
+    const rank = new RawRank(endpoint, "one");
+    await rank.hello({ run: "r", components: 16, dim: 2 });
+    await rank.receive();
+    await rank.embeddings(0, [[1, 0]]);
+    await rank.receive();
+    child.kill("SIGTERM");
+    const [[status], said] = await Promise.all([once(child, "exit"), text(child.stderr)]);
+    rank.close();
+    assert.equal(status, 1);
+    assert.match(
+      said,
+      /^mixhead: run "r" is not kept: cannot write kept\/r@default\.safetensors: a part of/m,
+    );
+  });
+
   it("ends where its owner's end of the pipe is closed, and keeps nothing", async () => {
     const child = start("--owned", "--json", "backend=wasm");
     await firstLine(child.stdout);

@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { subscribe } from "node:diagnostics_channel";
-import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openBackend } from "../../src/backend/backend.ts";
 import type { Message } from "../../src/bridge/codec.ts";
+import { RunError } from "../../src/errors.ts";
 import { openKeys } from "../../src/serve/keys.ts";
 import { MixtureServer } from "../../src/serve/server.ts";
 import { Status } from "../../src/serve/status.ts";
@@ -113,6 +114,34 @@ describe("a server of mixtures", () => {
     assert.ok(header.type === "welcome" && header.step === 3);
     const answer = await step(again, 3);
     assert.deepEqual(answer.tensors.rows, expected.tensors.rows);
+  });
+
+  it("keeps a mixture whose name is too long for a file's, and goes on with it", async () => {
+    const name = "é".repeat(60);
+    const [rank] = await join_(name, name);
+    await step(rank, 0);
+    await server.stop();
+    await start();
+    const [, { header }] = await join_(name, name);
+    assert.ok(header.type === "welcome" && header.step === 1);
+  });
+
+  it("keeps the mixtures after one that cannot be kept, and names that one", async () => {
+    const state = join(folder, "state");
+    for (const run of ["a", "b"]) {
+      const [rank] = await join_(run);
+      await step(rank, 0);
+    }
+    await mkdir(join(state, "a@default.safetensors"), { recursive: true });
+    await assert.rejects(server.stop(), (error) => {
+      assert.ok(error instanceof RunError);
+      assert.match(
+        error.message,
+        /^run "a" is not kept: cannot write .*a@default\.safetensors: it is a folder$/,
+      );
+      return true;
+    });
+    assert.ok((await readdir(state)).includes("b@default.safetensors"));
   });
 
   it("answers a step that is under way before it says goodbye", async () => {
