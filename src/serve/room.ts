@@ -3,12 +3,21 @@ import { BatchError, RejectError } from "../bridge/errors.ts";
 import type { Answer, Batch, Hello, Room, Rows, Welcome } from "../bridge/room.ts";
 import { Mixture } from "../experiment/mixture.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
+import { firstDifference } from "./difference.ts";
 import { Measures } from "./measures.ts";
 import type { SavedMixture } from "./saved.ts";
-import type { MixtureSettings } from "./settings.ts";
+import { asksForSettings, type MixtureSettings } from "./settings.ts";
 
 /** The state that is nothing but a start: another head's prototypes (K x D), to begin anew from. */
 const START = "prototypes";
+
+/** What a room asks of its server. */
+export interface Host {
+  /** @throws RejectError or UserError where no mixture is what a hello asks for. */
+  settingsFor(hello: Hello): MixtureSettings;
+  /** Told when the last rank has said goodbye. */
+  ended(): void;
+}
 
 /** The mixture behind the drop-in heads of one run: takes a step on every batch of teacher rows. */
 export class MixtureRoom implements Room {
@@ -28,8 +37,7 @@ export class MixtureRoom implements Room {
     private taken: number,
     /** The hash of the rows that it started from; "" where the plugin made its own. */
     private readonly start: string,
-    /** Told when the last rank has said goodbye. */
-    private readonly ended: () => void,
+    private readonly host: Host,
   ) {
     this.components = settings.components;
     this.dim = settings.dim;
@@ -37,16 +45,12 @@ export class MixtureRoom implements Room {
   }
 
   /** @throws UserError, RejectError where the settings, the start or the saved state do not fit. */
-  static async open(
-    hello: Hello,
-    settings: MixtureSettings,
-    saved: SavedMixture | undefined,
-    ended: () => void,
-  ): Promise<MixtureRoom> {
+  static async open(hello: Hello, saved: SavedMixture | undefined, host: Host): Promise<MixtureRoom> {
+    const settings = host.settingsFor(hello);
     const mixture = await openMixture(settings, saved ? undefined : hello.prototypes);
     if (saved) mixture.load(saved.state);
     const { run, mixture: name, start } = hello;
-    return new MixtureRoom(run, name, settings, mixture, saved?.step ?? 0, saved ? "" : start, ended);
+    return new MixtureRoom(run, name, settings, mixture, saved?.step ?? 0, saved ? "" : start, host);
   }
 
   /** What people call it. */
@@ -63,7 +67,9 @@ export class MixtureRoom implements Room {
     return this.latest;
   }
 
-  async welcome({ rank, start }: Hello): Promise<Welcome> {
+  async welcome(hello: Hello): Promise<Welcome> {
+    const { rank, start } = hello;
+    this.holdToSettings(hello);
     if (start !== "" && start !== this.start && !this.ranks.has(rank)) {
       throw new RejectError(
         "state",
@@ -133,12 +139,25 @@ export class MixtureRoom implements Room {
 
   left(rank: number): void {
     this.ranks.delete(rank);
-    if (this.ranks.size === 0) this.ended();
+    if (this.ranks.size === 0) this.host.ended();
   }
 
   dispose(): void {
     this.measures.stop();
     this.mixture.dispose();
+  }
+
+  /** What a later hello asks for would change nothing any more: it has to be what the mixture has. */
+  private holdToSettings(hello: Hello): void {
+    if (!asksForSettings(hello)) return;
+    const { components, dim } = this;
+    const asked = this.host.settingsFor({ ...hello, components, dim });
+    const difference = firstDifference(this.settings, asked);
+    if (difference === undefined) return;
+    throw new RejectError(
+      "state",
+      `run "${this.run}" began with other settings (${difference}): ask for the same, or give this run another name`,
+    );
   }
 
   private startRows({ shape, data }: NamedTensors[string]): Rows {

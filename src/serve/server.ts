@@ -78,15 +78,17 @@ export class MixtureServer {
     if (run.length > MAX_NAME || mixture.length > MAX_NAME) {
       throw new RejectError("unknown", `the name of a run or mixture has at most ${MAX_NAME} characters`);
     }
-    const settings = settingsFor(hello, this.options.settings);
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
-    const room = await MixtureRoom.open(hello, settings, saved, () => {
-      this.rooms.delete(key);
-      this.bridge.drop(run, mixture, "");
-      log(`${room.title} has ended after ${room.steps} steps`);
-      room.dispose();
-      if (stateDir !== undefined) forgetMixture(stateDir, run, mixture);
+    const room = await MixtureRoom.open(hello, saved, {
+      settingsFor: (each) => settingsFor(each, this.options.settings),
+      ended: () => {
+        this.rooms.delete(key);
+        this.bridge.drop(run, mixture, "");
+        log(`${room.title} has ended after ${room.steps} steps`);
+        room.dispose();
+        if (stateDir !== undefined) forgetMixture(stateDir, run, mixture);
+      },
     });
     this.rooms.set(key, room);
     const from = saved ? `, at step ${saved.step}` : "";

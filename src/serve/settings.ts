@@ -13,7 +13,7 @@ export interface Settings {
   source: string;
 }
 
-/** The mixture that a run's first hello and the server's settings describe together. */
+/** The mixture that a hello of its run and the server's settings describe together. */
 export interface MixtureSettings {
   config: Config;
   /** K. */
@@ -56,7 +56,7 @@ export async function readSettings(
 }
 
 /**
- * The mixture for a first hello: the server's settings, over them what the hello asks for, and K and D of
+ * The mixture for a hello: the server's settings, over them what the hello asks for, and K and D of
  * whoever says them. @throws RejectError or UserError where the two do not go together.
  */
 export function settingsFor(hello: Hello, { given, source }: Settings): MixtureSettings {
@@ -74,6 +74,11 @@ export function settingsFor(hello: Hello, { given, source }: Settings): MixtureS
   const size = components === undefined ? [] : [`plugin.components=${components}`];
   const config = resolveConfig(merged(given, wish), size, source);
   return { config, components: config.plugin.components, dim, targets: wish.targets !== undefined };
+}
+
+/** Whether a hello asks for anything; one that does not is content with whatever is there. */
+export function asksForSettings(hello: Hello): boolean {
+  return Object.keys(parseWish(hello)).length > 0;
 }
 
 /** The one number that all who say one say. */

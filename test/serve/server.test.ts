@@ -55,6 +55,15 @@ describe("a server of mixtures", () => {
     return [rank, await rank.receive()];
   }
 
+  /** Joins a run whose rank was lost, as soon as the server has heard of that. */
+  async function comeBack(run: string, config = ""): Promise<Message> {
+    for (;;) {
+      const [, answer] = await join_(run, "default", config);
+      if (answer.header.type !== "reject" || answer.header.code !== "busy") return answer;
+      await sleep(50);
+    }
+  }
+
   async function step(rank: RawRank, step: number): Promise<Message> {
     await rank.embeddings(step, rows(step));
     return rank.receive();
@@ -166,12 +175,32 @@ describe("a server of mixtures", () => {
     while (server.mixtures.length > 1) await sleep(10);
     const [, fresh] = await join_("leaving");
     assert.ok(fresh.header.type === "welcome" && fresh.header.step === 0);
-    let back: Message;
-    do {
-      await sleep(50);
-      [, back] = await join_("lost");
-    } while (back.header.type === "reject" && back.header.code === "busy");
-    assert.ok(back.header.type === "welcome" && back.header.step === 1);
+    const { header } = await comeBack("lost");
+    assert.ok(header.type === "welcome" && header.step === 1);
+  });
+
+  it("lets a lost run come back with the settings it began with, and no others", async () => {
+    const config = (variance: number) => JSON.stringify({ plugin: { variance }, train: { steps: 9 } });
+    const [lost] = await join_("lost", "default", config(0.5));
+    await step(lost, 0);
+    lost.close();
+    const rejects = async (config: string, pattern: RegExp) => {
+      const { header } = await comeBack("lost", config);
+      assert.ok(header.type === "reject");
+      assert.match(header.message, pattern);
+    };
+    await rejects(
+      config(0.1),
+      /^run "lost" began with other settings \(plugin\.variance is 0\.5 there, 0\.1 here\): ask for the same/,
+    );
+    await rejects('{"train":{"steps":9}}', /\(plugin\.variance is 0\.5 there, 0\.02 here\)/);
+    await rejects('{"targets":{}}', /\(targets are left out there, asked for here\)/);
+    await rejects('{"plugin":{"cutoff":7}}', /^settings: plugin\.cutoff is 7; allowed: /);
+    for (const same of ["", "{}", config(0.5)]) {
+      const { header } = await comeBack("lost", same);
+      assert.ok(header.type === "welcome" && header.step === 1);
+      ranks.pop()?.close();
+    }
   });
 
   it("forgets what it kept of a run that then says goodbye", async () => {
