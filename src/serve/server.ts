@@ -3,6 +3,7 @@ import type { Hello, Room } from "../bridge/room.ts";
 import type { Security } from "../bridge/security.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import { RunError, sentence } from "../errors.ts";
+import { isOwned } from "./owner.ts";
 import { MixtureRoom } from "./room.ts";
 import { forgetMixture, readMixture, saveMixture } from "./saved.ts";
 import { type Settings, settingsFor } from "./settings.ts";
@@ -81,7 +82,7 @@ export class MixtureServer {
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
     const room = await MixtureRoom.open(hello, saved, {
-      settingsFor: (each) => settingsFor(each, this.options.settings),
+      settingsFor: (each) => settingsFor(each, this.options.settings, isOwned()),
       ended: () => {
         this.rooms.delete(key);
         this.bridge.drop(run, mixture, "");

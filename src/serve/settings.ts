@@ -5,6 +5,7 @@ import type { Hello } from "../bridge/room.ts";
 import { applyOverrides, parseYaml, resolveConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
+import { isBuiltIn } from "../plugins/registry.ts";
 
 /** What a configuration says before its defaults are filled in: only what it says binds a hello. */
 export interface Settings {
@@ -57,9 +58,12 @@ export async function readSettings(
 
 /**
  * The mixture for a hello: the server's settings, over them what the hello asks for, and K and D of
- * whoever says them. @throws RejectError or UserError where the two do not go together.
+ * whoever says them. A plugin in a file of the user's is taken from the server's settings, and from a hello
+ * only where that is `owners`: of the script that the server belongs to.
+ *
+ * @throws RejectError or UserError where the two do not go together.
  */
-export function settingsFor(hello: Hello, { given, source }: Settings): MixtureSettings {
+export function settingsFor(hello: Hello, { given, source }: Settings, owners = false): MixtureSettings {
   const wish = parseWish(hello);
   const ours = sizes.parse(given);
   const theirs = sizes.parse(wish);
@@ -73,7 +77,17 @@ export function settingsFor(hello: Hello, { given, source }: Settings): MixtureS
     throw new RejectError("shape", `run "${hello.run}" does not say its embeddings' dimension`);
   const size = components === undefined ? [] : [`plugin.components=${components}`];
   const config = resolveConfig(merged(given, wish), size, source);
+  if (!owners) checkKind(hello, config, resolveConfig(given, [], source));
   return { config, components: config.plugin.components, dim, targets: wish.targets !== undefined };
+}
+
+/** A server that scripts share runs no file that one of them names: whoever reaches it could run anything. */
+function checkKind({ run }: Hello, { plugin: { kind } }: Config, ours: Config): void {
+  if (isBuiltIn(kind) || kind === ours.plugin.kind) return;
+  throw new RejectError(
+    "unknown",
+    `run "${run}" asks for a plugin of its own: a server that scripts share has to be started with it (plugin.kind=${kind})`,
+  );
 }
 
 /** Whether a hello asks for anything; one that does not is content with whatever is there. */

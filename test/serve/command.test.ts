@@ -101,9 +101,14 @@ describe("mixhead serve", () => {
     );
   });
 
-  it("ends where its owner's end of the pipe is closed, and keeps nothing", async () => {
+  it("runs its owner's plugin; ends where its owner's end of the pipe is closed, and keeps nothing", async () => {
     const child = start("--owned", "--json", "backend=wasm");
-    await firstLine(child.stdout);
+    const { endpoint } = JSON.parse(await firstLine(child.stdout));
+    const rank = new RawRank(endpoint, "one");
+    const kind = join(root, "test/serve/slow.ts");
+    await rank.hello({ run: "r", components: 16, dim: 2, config: JSON.stringify({ plugin: { kind } }) });
+    assert.equal((await rank.receive()).header.type, "welcome");
+    rank.close();
     child.stdin.end();
     const [status] = await once(child, "exit");
     assert.equal(status, 0);

@@ -42,8 +42,8 @@ describe("a server of mixtures", () => {
     await rm(folder, { recursive: true });
   });
 
-  async function start(): Promise<void> {
-    const settings = { given: {}, source: "settings" };
+  async function start(given: Record<string, unknown> = {}): Promise<void> {
+    const settings = { given, source: "settings" };
     const stateDir = join(folder, "state");
     server = await MixtureServer.start({ settings, endpoint: "auto", deadline: 5, stateDir, log: () => {} });
   }
@@ -155,7 +155,9 @@ describe("a server of mixtures", () => {
 
   it("answers a step that is under way before it says goodbye", async () => {
     const slow = fileURLToPath(new URL("slow.ts", import.meta.url));
-    const [rank] = await join_("a", "default", JSON.stringify({ plugin: { kind: slow } }));
+    await server.stop();
+    await start({ plugin: { kind: slow } });
+    const [rank] = await join_("a");
     const begun = new Promise((resolve) => subscribe("slow step", resolve));
     await rank.embeddings(0, rows(0));
     await begun;
@@ -163,6 +165,18 @@ describe("a server of mixtures", () => {
     assert.equal((await rank.receive()).header.type, "targets");
     assert.equal((await rank.receive()).header.type, "bye");
     assert.deepEqual(await readdir(join(folder, "state")), ["a@default.safetensors"]);
+  });
+
+  it("imports no file that a hello names", async () => {
+    const file = join(folder, "evil.ts");
+    await writeFile(file, "process.env.MIXHEAD_TEST_EVIL = 'imported';\n");
+    const [, { header }] = await join_("a", "default", JSON.stringify({ plugin: { kind: file } }));
+    assert.ok(header.type === "reject");
+    assert.match(
+      header.message,
+      /^run "a" asks for a plugin of its own: a server that scripts share has to be started/,
+    );
+    assert.equal(process.env.MIXHEAD_TEST_EVIL, undefined);
   });
 
   it("forgets a run that says goodbye, and keeps one that is lost", async () => {

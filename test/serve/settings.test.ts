@@ -70,6 +70,18 @@ describe("the settings of a served mixture", () => {
     rejects('{"plugin":{"varience":1}}', /varience/);
   });
 
+  it("takes a plugin in a file from the server's own configuration, or from the script that owns the server", () => {
+    const asking = hello({ config: '{"plugin":{"kind":"/tmp/mine.ts"}}' });
+    assert.throws(() => settingsFor(asking, nothing), /started with it \(plugin\.kind=\/tmp\/mine\.ts\)/);
+    const given = { plugin: { kind: "/tmp/mine.ts" } };
+    for (const { config } of [
+      settingsFor(asking, nothing, true),
+      settingsFor(asking, { given, source: "file" }),
+      settingsFor(hello(), { given, source: "file" }),
+    ])
+      assert.equal(config.plugin.kind, "/tmp/mine.ts");
+  });
+
   it("reads a file and overrides, and refuses both in a sentence at once", async () => {
     const folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
     const file = join(folder, "serve.yaml");
