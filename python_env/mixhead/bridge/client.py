@@ -182,7 +182,7 @@ class Client:
 
     def _send(self, header: Header, tensors: Tensors | None = None, step: int | None = None) -> None:
         if self._is_lost():
-            raise PeerLost(self._says("is gone: its process ended or the connection broke", step))
+            raise PeerLost(self._says(f"is gone: {self._why_gone()}", step))
         self._link.send(encode({"generation": self._generation, **header}, tensors))
 
     def _signal(self, kind: str) -> None:
@@ -194,6 +194,14 @@ class Client:
         if not self._ended:
             self._link.watch()
         return self._ended or (self._welcomed and self._link.drops > self._drops)
+
+    def _why_gone(self) -> str:
+        """A goodbye may have come while nobody waited for anything."""
+        while not self._ended and (frames := self._link.receive(0)) is not None:
+            header, _ = decode(frames)
+            if header["type"] == "bye" and header["generation"] == self._generation:
+                return _left(header)
+        return "its process ended or the connection broke"
 
     def _receive(self, kind: str, step: int | None, patience: float | None = None) -> tuple[Header, Tensors]:
         """Waits for a message of one kind. Pings ask the plugin whether the wait still has a reason."""
@@ -232,7 +240,7 @@ class Client:
             )
         elif got == "bye":
             self._ended = True
-            raise PeerLost(self._waited(kind, step, f"it left: {header['reason'] or 'a regular end'}"))
+            raise PeerLost(self._waited(kind, step, _left(header)))
         return got == kind and (step is None or header.get("step") == step)
 
     def _welcome(self, message: tuple[Header, Tensors]) -> Welcome:
@@ -253,6 +261,10 @@ class Client:
         at = "" if step is None else f" of step {step}"
         awaited = f"waited for {kind}{at} from the plugin at {self.endpoint}"
         return f'run "{self.run}", rank {self.rank}: {awaited}: {why}'
+
+
+def _left(bye: Header) -> str:
+    return f"it left: {bye['reason'] or 'a regular end'}"
 
 
 def _float32(rows: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ How it works with the real one is tested from TypeScript, in test/bridge/python.
 
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,6 +159,15 @@ def test_a_lost_plugin_is_noticed_and_stays_lost(plugin: Plugin, client: Client)
         client.send_embeddings(1, 0, None, {})
     client.close()
     client.close()
+
+
+def test_a_goodbye_that_came_while_nobody_waited_is_the_reason(plugin: Plugin, client: Client) -> None:
+    plugin.send({"type": "bye", "generation": client._generation, "reason": "the server was stopped"})
+    plugin.socket.close(1000)
+    while not client._is_lost():
+        time.sleep(0.01)
+    with pytest.raises(PeerLost, match=r"step 1: the plugin .* it left: the server was stopped"):
+        client.send_embeddings(1, 0, None, {})
 
 
 def _use_in_fork(client: Client, answers: "multiprocessing.Queue[str]") -> None:
