@@ -30,7 +30,10 @@ export class World {
   private readonly ranks = new Map<number, Rank>();
   /** The parts of the next step that have come. */
   private parts = new Map<number, Part>();
+  /** A step has all its parts: it will have its answer, whatever happens meanwhile. */
   private taking = false;
+  /** The room is at work on it; before that it may still measure what a command gave. */
+  private working = false;
   private next = 0;
   /** Why no step can be taken until every rank has left. */
   private broken: string | undefined;
@@ -97,6 +100,7 @@ export class World {
     const parts = numbers.flatMap((number) => this.parts.get(number) ?? []);
     const good = parts.flatMap((part) => (part instanceof BatchError ? [] : part));
     const counts = good.map((part) => part.rows?.n ?? 0);
+    this.working = true;
     try {
       if (good.length < parts.length) {
         this.blame(numbers, parts);
@@ -127,7 +131,7 @@ export class World {
       );
     } finally {
       this.parts = new Map();
-      this.taking = false;
+      this.taking = this.working = false;
     }
   }
 
@@ -189,9 +193,9 @@ export class World {
     });
   }
 
-  /** A rank asks whether its wait has a reason: it has, as long as other ranks are what the step waits for. */
+  /** A rank asks whether its wait has a reason: it has, as long as the room is not at work on the step. */
   ping(rank: Rank): void {
-    if (this.parts.has(rank.hello.rank) && this.taking) return;
+    if (this.parts.has(rank.hello.rank) && this.working) return;
     rank.send(encode({ type: "pong", generation: rank.generation }));
   }
 

@@ -12,6 +12,8 @@ export class EchoRoom implements Room {
   /** Replaces the answer to a step. */
   onStep: ((batch: Batch) => Promise<Answer>) | undefined;
   onWelcome: ((hello: Hello) => void) | undefined;
+  /** What taking a result waits for. */
+  onResult: (() => Promise<void>) | undefined;
 
   constructor(
     readonly dim = 2,
@@ -45,7 +47,8 @@ export class EchoRoom implements Room {
     return { scalars, commands: [], targets: { n: rows.n, k: rows.d, data: rows.data.slice() } };
   }
 
-  result(result: RankResult): void {
+  async result(result: RankResult): Promise<void> {
+    await this.onResult?.();
     this.results.push(result);
   }
 

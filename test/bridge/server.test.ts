@@ -324,6 +324,23 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.equal((await zero.receive()).header.type, "targets");
     });
 
+    it("answers a ping while it still takes what a command gave", async () => {
+      let finish = () => {};
+      room.onResult = () =>
+        new Promise((resolve) => {
+          finish = resolve;
+        });
+      const one = await joined();
+      const { generation } = one;
+      const result = { type: "result", generation, command: "evaluate", step: 0 } as const;
+      await one.send({ ...result, scalars: {}, text: {} });
+      await one.embeddings(0, [[1, 2]]);
+      await one.send({ type: "ping", generation });
+      assert.equal((await one.receive()).header.type, "pong");
+      finish();
+      assert.equal((await one.receive()).header.type, "targets");
+    });
+
     it("says goodbye to every rank when it closes or drops a room", async () => {
       const one = await joined();
       server.drop("test", "default", "enough");
