@@ -17,6 +17,11 @@ import { trainingScalars } from "./training-clock.ts";
 /** Steps between two training lines in metrics.jsonl. */
 const LOG_EVERY = 10;
 
+/** Seconds that a worker may take to load torch, its data and its encoder, where bridge.deadline is less. */
+const START_SECONDS = 180;
+/** A step may take so many times as long as the longest one before it, where bridge.deadline is less. */
+const SLOWER = 10;
+
 /** How a training ended: at its last step, or where it was asked to stop. */
 export interface ArmOutcome {
   steps: number;
@@ -78,6 +83,11 @@ export class Arm implements Room {
   private dismissed = false;
   private resumedSeconds: number;
   private started = 0;
+  /** Results of commands that are still to come. */
+  private owed = 0;
+  private answered = 0;
+  private longestStep = 0;
+  private patience: NodeJS.Timeout | undefined;
   private readonly job: Job;
   private readonly answerer: Answerer | null;
   private readonly resumed: Checkpoint | null;
@@ -97,6 +107,12 @@ export class Arm implements Room {
     this.done = new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
     });
+    this.done.catch(() => {}).finally(() => clearTimeout(this.patience)); // awaited by whoever trains it
+  }
+
+  /** Its worker's process is there, and has to say hello. */
+  launched(): void {
+    this.expect([], Math.max(START_SECONDS, this.job.config.bridge.deadline));
   }
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
@@ -129,6 +145,8 @@ export class Arm implements Room {
   async welcome(): Promise<Welcome> {
     this.started = performance.now();
     this.options.events.began();
+    const commands: Command[] = this.steps === 0 ? ["evaluate"] : [];
+    this.expect(commands, Math.max(START_SECONDS, this.job.config.bridge.deadline));
     return {
       step: this.steps,
       config: JSON.stringify({
@@ -137,20 +155,25 @@ export class Arm implements Room {
         checkpointDir: this.checkpoints,
         resume: this.resumed?.path ?? null,
       }),
-      commands: this.steps === 0 ? ["evaluate"] : [],
+      commands,
       ...(this.answerer && { prototypes: await this.answerer.prototypes() }),
     };
   }
 
   async step(batch: Batch): Promise<Answer> {
+    clearTimeout(this.patience);
+    if (this.answered > 0) this.longestStep = Math.max(this.longestStep, performance.now() - this.answered);
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
     const [measured = {}] = batch.scalars;
     const { rows, targets, scalars, clock: own } = await this.answer(batch, clock);
     this.steps = batch.step + 1;
     await this.noteTraining(measured, scalars);
+    const commands = this.commandsAfter(this.steps);
+    this.answered = commands.length === 0 ? performance.now() : 0;
+    this.expect(commands);
     return {
       scalars: { ...this.scalarsAt(clock), ...own },
-      commands: this.commandsAfter(this.steps),
+      commands,
       ...(rows && { rows }),
       ...(targets && { targets }),
     };
@@ -177,6 +200,8 @@ export class Arm implements Room {
 
   /** What cannot be taken ends the training: nobody reads what a rank is told after its last step. */
   async result(result: RankResult): Promise<void> {
+    this.owed--;
+    this.expect([]);
     try {
       await this.take(result);
     } catch (error) {
@@ -212,6 +237,25 @@ export class Arm implements Room {
 
   left(_rank: number, reason: string): void {
     if (reason !== "") this.fail(new RunError("worker-failed", reason));
+  }
+
+  /**
+   * Waits for the worker: for the results of commands as long as they take, for anything else until a
+   * deadline. A worker that hangs keeps its connection, so nothing else would notice.
+   */
+  private expect(commands: readonly Command[], seconds = this.stepSeconds): void {
+    this.owed += commands.length;
+    clearTimeout(this.patience);
+    if (this.owed > 0) return;
+    this.patience = setTimeout(() => {
+      const awaited = this.started === 0 ? "its hello" : `its part of step ${this.steps}`;
+      const why = `the worker hangs: ${awaited} did not come within ${Math.round(seconds)} s`;
+      this.fail(new RunError("deadline", `${why} (bridge.deadline allows for longer)`));
+    }, 1000 * seconds);
+  }
+
+  private get stepSeconds(): number {
+    return Math.max(this.job.config.bridge.deadline, (SLOWER * this.longestStep) / 1000);
   }
 
   private get lastStep(): number {

@@ -89,6 +89,7 @@ export async function trainOne(
       env,
       log: join(job.folder, "worker.log"),
     });
+    arm.launched();
     void worker.exited.then(({ error }) => arm.exited(error));
     const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
     await worker.exited;

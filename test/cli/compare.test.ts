@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
@@ -128,6 +128,21 @@ describe("in a folder of its own", () => {
       assert.equal(status, 1);
       assert.match(stderr, /mixhead: decoupled: .*SIGKILL/);
       assert.doesNotMatch(stderr, /\n\s+at /);
+      assert.equal(leftRunning(), "");
+    });
+
+    it("ends with one sentence when a worker hangs, which keeps its connection", async () => {
+      // Blocks the worker's main thread when it is told to.
+      const hang = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(1e6))";
+      await writeFile(join(folder, "sitecustomize.py"), hang);
+      const settings = [...tiny, "train.steps=100000", "train.stop=100000", "bridge.deadline=2"];
+      const args = ["train", configs[1] ?? "", ...settings, "train.evaluateEvery=100000", "--name", "hung"];
+      const command = new CommandLine(folder, args, { PYTHONPATH: folder });
+      await command.says(/step [1-9]/);
+      for (const pid of command.workers()) process.kill(pid, "SIGUSR1");
+      const { status, stderr } = await command.finished;
+      assert.equal(status, 1);
+      assert.match(stderr, /mixhead: decoupled: the worker hangs: its part of step \d+ did not come within/);
       assert.equal(leftRunning(), "");
     });
 
