@@ -41,7 +41,8 @@ export function fit(program: Command): void {
         },
         Presets.rect,
       );
-      bar.start(Math.ceil(embeddings.rows / config.fit.batch) * config.fit.epochs, 0);
+      const steps = Math.ceil(embeddings.rows / config.fit.batch) * config.fit.epochs;
+      bar.start(steps, 0);
       try {
         const last = await fitPlugin({
           fit: config.fit,
@@ -53,13 +54,14 @@ export function fit(program: Command): void {
         });
         bar.stop();
         process.stdout.write(`${describe(last)}\n${options.out}/mixture.safetensors\n`);
+        if (last.step < steps) {
+          throw new RunError("interrupted", `ended early; ${options.out} holds the mixture so far`);
+        }
       } finally {
         bar.stop();
         process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
         plugin.dispose();
       }
-      if (abort.signal.aborted)
-        throw new RunError("interrupted", `ended early; ${options.out} holds the mixture so far`);
     });
 }
 

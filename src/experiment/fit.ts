@@ -1,5 +1,6 @@
 import { appendFile, mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as yieldToEvents } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Config } from "../config/schema.ts";
 import type { Rows } from "../files/rows.ts";
@@ -54,6 +55,8 @@ export async function fitPlugin({
     const clock: Clock = { step, steps, epoch: Math.floor(step / perEpoch) };
     const beta = await fitStep(plugin, batchOf(embeddings, at * fit.batch, fit.batch), clock, wins);
     progress(step + 1, steps);
+    // Numbers come from a tensor without a turn of the event loop: no signal would ever arrive.
+    await yieldToEvents();
     const end = step + 1 === steps || signal.aborted;
     if (!end && (step + 1) % fit.measureEvery !== 0) continue;
     const unique = await uniqueness({
