@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { setImmediate as yieldToEvents } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Config } from "../config/schema.ts";
+import { fileError } from "../files/errors.ts";
 import type { Rows } from "../files/rows.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
 import { uniqueness } from "../metrics/uniqueness.ts";
@@ -46,8 +47,12 @@ export async function fitPlugin({
   const perEpoch = Math.ceil(embeddings.rows / fit.batch);
   const steps = perEpoch * fit.epochs;
   const log = join(out, "metrics.jsonl");
-  await mkdir(out, { recursive: true });
-  await writeFile(log, "");
+  try {
+    await mkdir(out, { recursive: true });
+    await writeFile(log, "");
+  } catch (error) {
+    throw fileError("write", log, error);
+  }
   const wins = new Int32Array(plugin.components);
   for (let step = 0; ; step++) {
     const at = step % perEpoch;

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeNpy } from "../../src/files/npy.ts";
@@ -52,5 +52,13 @@ describe("mixhead fit", function () {
     assert.match(stdout, /^3 steps/);
     assert.doesNotMatch(stderr, /ended early/);
     assert.equal(status, 0, stderr);
+  });
+
+  it("answers a folder that cannot be one with a sentence and exit status 2", async () => {
+    await writeFile(join(folder, "out"), "a file");
+    const { status, stderr } = await fitted();
+    assert.match(stderr, /^mixhead: cannot write out\/metrics\.jsonl: a part of its path is not a folder$/m);
+    assert.equal(status, 2);
+    assert.equal(await readFile(join(folder, "out"), "utf8"), "a file");
   });
 });
