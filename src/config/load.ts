@@ -61,27 +61,27 @@ export function parseYaml(text: string, source: string): unknown {
 
 /** `settings` with overrides such as `train.lr=0.001` laid over them. @throws UserError where one is no override. */
 export function applyOverrides(settings: unknown, overrides: readonly string[]): unknown {
-  const result: unknown = structuredClone(settings);
+  let result = settings;
   for (const override of overrides) {
     const split = override.indexOf("=");
     const keys = override.slice(0, split).split(".");
     if (split < 1 || keys.includes("")) {
       throw new UserError(`"${override}" is not an override; write key.sub=value, such as train.lr=0.001`);
     }
-    setAt(result, keys, parseYaml(override.slice(split + 1), `"${override}"`));
+    const value = parseYaml(override.slice(split + 1), `"${override}"`);
+    if (isSettings(result)) result = withAt(result, keys, value);
   }
   return result;
 }
 
-function setAt(target: unknown, keys: string[], value: unknown): void {
-  const [key, ...rest] = keys;
-  if (!isSettings(target) || key === undefined) return;
-  if (rest.length === 0) {
-    target[key] = value;
-    return;
-  }
-  if (!isSettings(target[key])) target[key] = {};
-  setAt(target[key], rest, value);
+/**
+ * `settings` with `value` at `keys`, through groups that are made where there are none. Of entries,
+ * `__proto__` becomes a key like any other; assigned to, it is what every object inherits from.
+ */
+function withAt(settings: unknown, [key, ...rest]: string[], value: unknown): unknown {
+  if (key === undefined) return value;
+  const group = new Map(isSettings(settings) ? Object.entries(settings) : []);
+  return Object.fromEntries(group.set(key, withAt(group.get(key), rest, value)));
 }
 
 function isSettings(value: unknown): value is Settings {

@@ -48,6 +48,14 @@ describe("configuration", () => {
     assert.equal(complaint({}, ["plugn.x=1"]), "my.yaml: plugn is not a setting; the nearest is plugin");
   });
 
+  it("takes what every object inherits for a wrong key like any other, and leaves it as it is", () => {
+    for (const name of ["__proto__", "plugin.__proto__", "constructor.prototype", "train.constructor"]) {
+      const wrong = name.replace(".prototype", "");
+      assert.ok(complaint({}, [`${name}.polluted=1`]).startsWith(`my.yaml: ${wrong} is not a setting`), name);
+      assert.ok(!("polluted" in {}), name);
+    }
+  });
+
   const wrong: [string, RegExp][] = [
     ["method=dyno", /method is "dyno"; allowed: dino, ibot, carp, swav, msn, pmsn$/],
     ["train.lr=-1", /train.lr is -1; allowed: a number above 0$/],
