@@ -70,8 +70,11 @@ function checkpointName(step: number): string {
   return `step-${String(step).padStart(7, "0")}`;
 }
 
+/** Oldest first: by number, since from step 10,000,000 on names are longer and as text come before shorter ones. */
 async function checkpointNames(folder: string): Promise<string[]> {
-  return (await readdir(folder)).filter((name) => /^step-\d+$/.test(name)).sort();
+  const stepOf = (name: string) => Number(name.slice("step-".length));
+  const names = (await readdir(folder)).filter((name) => /^step-\d+$/.test(name));
+  return names.sort((a, b) => stepOf(a) - stepOf(b));
 }
 
 async function readJson(path: string): Promise<unknown> {

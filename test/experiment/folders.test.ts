@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
@@ -118,6 +118,12 @@ describe("in a folder of its own", () => {
       assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 10);
       await rm("checkpoints/step-0000010", { recursive: true });
       assert.equal(await latestCheckpoint("checkpoints"), null);
+    });
+
+    it("is the newest from step 10,000,000 on too, where its name is longer", async () => {
+      for (const step of [9_999_998, 9_999_999, 10_000_000]) await commit(step);
+      assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 10_000_000);
+      assert.deepEqual((await readdir("checkpoints")).sort(), ["step-10000000", "step-9999999"]);
     });
 
     it("is not there where its making was interrupted", async () => {
