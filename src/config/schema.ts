@@ -8,6 +8,9 @@ import { z } from "zod";
 const fraction = z.number().min(0).max(1);
 const positive = z.number().positive();
 const steps = z.int().positive();
+/** What float32 can square, divide by and add up; further out the mixture's numbers are not finite. */
+const [LEAST, MOST] = [1e-9, 1e9];
+const variance = z.number().min(LEAST).max(MOST);
 
 /** A schedule over steps, in YAML: a number, or one of the named shapes; they nest. */
 export type ScheduleConfig =
@@ -96,8 +99,13 @@ export const plugin = z.strictObject({
     .enum(["shared", "spherical", "diagonal"])
     .default("shared")
     .describe("one given variance, or estimated ones"),
-  variance: positive.default(0.02).describe("covariance shared: tau at beta = 1"),
-  floor: z.number().nonnegative().default(1e-6).describe("covariance spherical, diagonal: least variance"),
+  variance: variance.default(0.02).describe("covariance shared: tau at beta = 1"),
+  floor: z
+    .number()
+    .nonnegative()
+    .max(MOST)
+    .default(1e-6)
+    .describe("covariance spherical, diagonal: least variance"),
   weights: z.enum(["uniform", "estimated"]).default("uniform").describe("pi"),
   weightRate: fraction.default(0.05).describe("weights estimated: rho"),
   forgetting: z
@@ -118,16 +126,16 @@ export const plugin = z.strictObject({
         .enum(["directions", "data"])
         .default("directions")
         .describe("random directions, or rows of the first batches"),
-      count: positive.default(1).describe("pseudo-samples that a component starts with"),
+      count: positive.max(MOST).default(1).describe("pseudo-samples that a component starts with"),
       variance: z
-        .union([z.literal("1/D"), positive], { error: '"1/D" or a number above 0' })
+        .union([z.literal("1/D"), variance], { error: '"1/D" or a number from 1e-9 to 1e9' })
         .default("1/D")
         .describe("covariance spherical, diagonal: where the variances start"),
     })
     .prefault({}),
   prior: z
     .strictObject({
-      strength: nonNegative
+      strength: schedule("a number from 0 to 1e9", (strength) => strength >= 0 && strength <= MOST)
         .default(10)
         .describe("a, in pseudo-samples: the pull of every mean toward its start; 0: none"),
     })
