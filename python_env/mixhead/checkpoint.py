@@ -11,6 +11,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,8 @@ PATCHES = re.compile(r"ibot|patch|last_layer2")
 # What torch.load says of an object that it does not load.
 REFUSED = re.compile(r"(?:GLOBAL|class|instantiate) ([\w.]+)")
 LISTED = 20
+# Dictionaries and lists in one another; those of checkpoints are fewer than ten deep.
+DEEPEST = 100
 
 
 class CheckpointError(Exception):
@@ -143,18 +146,35 @@ def read_torch(path: Path) -> dict[str, Entry]:
             ) from error
         raise CheckpointError(f"{path} is not a PyTorch checkpoint, or a damaged one") from error
     return {
-        name: Entry(tuple(tensor.shape), tensor.is_floating_point(), lambda tensor=tensor: tensor)
-        for name, tensor in flatten("", content)
+        name: Entry(tuple(tensor.shape), tensor.is_floating_point(), partial(stored, path, name, tensor))
+        for name, tensor in flatten(path, "", content)
     }
 
 
-def flatten(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
+def flatten(path: Path, name: str, value: object, depth: int = 0) -> Iterator[tuple[str, Tensor]]:
     if isinstance(value, Tensor):
-        yield name, value.detach()
+        if not value.is_nested:  # it has no shape
+            yield name, value.detach()
     elif isinstance(value, Mapping | list):
+        if depth > DEEPEST:
+            raise CheckpointError(
+                f"{path} holds a dictionary or list that contains itself, or is more than {DEEPEST} deep"
+            )
         items = value.items() if isinstance(value, Mapping) else enumerate(value)
         for key, item in items:
-            yield from flatten(f"{name}.{key}" if name else str(key), item)
+            yield from flatten(path, f"{name}.{key}" if name else str(key), item, depth + 1)
+
+
+def stored(path: Path, name: str, tensor: Tensor) -> Tensor:
+    """The tensor, where the file has each of its numbers: a small file can ask for any amount of memory."""
+    what = f"{path}: {name}" if name else f"{path}: its tensor"
+    if tensor.layout is not torch.strided:
+        raise CheckpointError(f"{what} is sparse; save it with to_dense()")
+    if tensor.is_meta:
+        raise CheckpointError(f"{what} is on the meta device: it has a shape and no numbers")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise CheckpointError(f"{what} repeats numbers, as expand does; save it with contiguous()")
+    return tensor
 
 
 def main(arguments: list[str] | None = None) -> int:

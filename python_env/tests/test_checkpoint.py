@@ -184,6 +184,48 @@ def test_a_damaged_file_is_one_sentence_and_exit_2(
     assert not (tmp_path / "out.npy").exists()
 
 
+def contains_itself() -> list:
+    content: list = [rows()]
+    content.append(content)
+    return content
+
+
+ODD = [
+    (contains_itself(), "a dictionary or list that contains itself"),
+    (torch.eye(3).to_sparse(), "is sparse; save it with to_dense()"),
+    (torch.empty(K, D, device="meta"), "is on the meta device"),
+    (torch.ones(1, 1).expand(10**6, 10**6), "repeats numbers, as expand does"),
+]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(("content", "words"), ODD, ids=["cyclic", "sparse", "meta", "expanded"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_what_holds_no_matrix_of_numbers_is_one_sentence_and_exit_2(
+    tmp_path: Path, content: object, words: str, zipped: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(tmp_path, content, _use_new_zipfile_serialization=zipped)
+    assert main([str(path), "--out", str(tmp_path / "out.npy")]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and words in message and str(path) in message
+    assert not (tmp_path / "out.npy").exists()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_odd_tensors_beside_the_last_layer_are_passed_over(tmp_path: Path) -> None:
+    content = {
+        "adjacency": torch.eye(3).to_sparse(),
+        "words": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        "last_layer.weight": rows(),
+    }
+    assert torch.equal(read_prototypes(saved(tmp_path, content)).rows, rows())
+
+
+def test_a_view_is_read_as_it_looks(tmp_path: Path) -> None:
+    for view in (rows().t(), rows()[1:4, 1:3]):
+        assert torch.equal(read_prototypes(saved(tmp_path, view)).rows, view)
+
+
 def test_the_command_writes_the_rows_and_says_which_it_took(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
