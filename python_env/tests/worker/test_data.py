@@ -73,6 +73,7 @@ def test_the_long_tail_of_the_whole_set_has_12406_images():
         (lambda folder: (folder / "train_lables.json").write_text("[1,"), "is not whole"),
         (lambda folder: (folder / "train_lables.json").unlink(), "`npm start` fetches it"),
         (lambda folder: (folder / "train.npy").write_bytes(b"no"), r"train\.npy is damaged"),
+        (lambda folder: (folder / "train.npy").write_bytes(b""), r"train\.npy is damaged"),
         (lambda folder: np.save(folder / "train.npy", np.zeros(3)), "is not what it should be"),
     ],
 )
@@ -142,6 +143,50 @@ def test_inaturalist_is_split_by_its_lists(photographs: Path):
     assert dataset.counts() == ([6, 6], [2, 2])
     red = dataset.test_images[np.flatnonzero(dataset.test_labels == 1)]
     assert red[:, 0].min() > 190
+
+
+def broken_png(path: Path) -> None:
+    """Its second chunk of pixels has no name: a SyntaxError in Pillow."""
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
+    Image.fromarray(noise).save(path, "PNG")
+    first, second, rest = path.read_bytes().split(b"IDAT", 2)
+    path.write_bytes(first + b"IDAT" + second + bytes(4) + rest)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "most"),
+    [
+        (broken_png, 1 << 20),
+        (lambda path: path.write_bytes(b"P6 8 x"), 1 << 20),
+        (lambda path: path.write_bytes(b"no"), 1 << 20),
+        (lambda path: None, 1000),
+    ],
+)
+def test_a_picture_that_cannot_be_decoded_is_one_sentence(
+    break_it, most: int, photographs: Path, monkeypatch
+):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+    break_it(photographs / "val" / "red" / "1.jpg")
+    dataset = load(DataConfig("folder", path=str(photographs)), "unused", size=24)
+    with pytest.raises(WorkerError, match=r"\d\.jpg is not an image that can be read: \w"):
+        dataset.test_images[np.arange(4)]
+
+
+def test_a_file_in_place_of_a_folder_of_photographs_is_one_sentence(photographs: Path):
+    (photographs / "val").rename(photographs / "other")
+    (photographs / "val").write_text("no")
+    with pytest.raises(WorkerError, match=r"data\.path: .*val"):
+        load(DataConfig("folder", path=str(photographs)), "unused")
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_an_inaturalist_list_without_images_is_one_sentence(split: str, tmp_path: Path):
+    one = {"images": [{"id": 0, "file_name": "0.jpg"}], "annotations": [{"image_id": 0, "category_id": 0}]}
+    for name in ("train", "val"):
+        listed = {"images": [], "annotations": []} if name == split else one
+        (tmp_path / f"{name}2018.json").write_text(json.dumps(listed))
+    with pytest.raises(WorkerError, match=rf"{split}2018\.json lists no images"):
+        load(DataConfig("inat2018", path=str(tmp_path)), "unused")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def load_folder(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dat
     root = _root(config, "with train/CLASS/image and val/CLASS/image in it")
     try:
         train, test = ImageFolder(root / "train"), ImageFolder(root / "val")
-    except FileNotFoundError as error:
+    except OSError as error:
         raise WorkerError(f"data.path: {str(error).splitlines()[0]}") from error
     if train.classes != test.classes:
         raise WorkerError(f"data.path: {root / 'train'} and {root / 'val'} do not hold the same classes")
@@ -78,11 +78,14 @@ def _inat_split(root: Path, name: str) -> list[tuple[str, int]]:
     try:
         raw = json.loads((root / name).read_text())
         category = {item["image_id"]: item["category_id"] for item in raw["annotations"]}
-        return [(str(root / item["file_name"]), category[item["id"]]) for item in raw["images"]]
+        listed = [(str(root / item["file_name"]), category[item["id"]]) for item in raw["images"]]
     except FileNotFoundError as error:
         raise WorkerError(f"data.path: {root / name} is missing; iNaturalist's site has it") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorkerError(f"data.path: {root / name} is not a list of iNaturalist's images") from error
+    if not listed:
+        raise WorkerError(f"data.path: {root / name} lists no images")
+    return listed
 
 
 def _root(config: DataConfig, layout: str) -> Path:
@@ -118,6 +121,6 @@ def _photograph(path: str, size: int) -> np.ndarray:
 
     try:
         image = default_loader(path)
-    except OSError as error:
+    except Exception as error:  # Pillow's decoders raise whatever they stumble on
         raise WorkerError(f"{path} is not an image that can be read: {error}") from error
     return pil_to_tensor(center_crop(resize(image, size, antialias=True), size)).numpy()
