@@ -60,7 +60,7 @@ class Prototypes:
 
 
 def read_prototypes(path: Path, key: str | None = None) -> Prototypes:
-    """The rows of the last layer (or of `key`), as they are in the file: not normalised, not checked."""
+    """The rows of the last layer (or of `key`), as `in_float32` has them: not normalised, not checked."""
     entries = read_safetensors(path) if path.suffix == ".safetensors" else read_torch(path)
     names = candidates(entries) if key is None else [resolve(path, entries, key)]
     if not names:
@@ -68,7 +68,18 @@ def read_prototypes(path: Path, key: str | None = None) -> Prototypes:
             f"{path} has no last layer of a known name; --key chooses one of its 2-D tensors: "
             f"{listing(entries)}"
         )
-    return Prototypes(names[0], entries[names[0]].read().float().contiguous(), names[1:])
+    return Prototypes(names[0], in_float32(entries[names[0]].read()), names[1:])
+
+
+def in_float32(rows: Tensor) -> Tensor:
+    """Of rows only the direction counts: one that float32 cannot hold comes divided by its largest entry."""
+    converted = rows.float().contiguous()
+    if rows.dtype == torch.float64:
+        largest = torch.linalg.vector_norm(rows, torch.inf, 1)
+        limits = torch.finfo(torch.float32)
+        beyond = ((largest > limits.max) | (largest < limits.tiny)) & (largest > 0) & largest.isfinite()
+        converted[beyond] = (rows[beyond] / largest[beyond, None]).float()
+    return converted
 
 
 def candidates(entries: Mapping[str, Entry]) -> list[str]:

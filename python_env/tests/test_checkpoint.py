@@ -125,6 +125,22 @@ def test_a_bare_tensor_and_half_precision_become_float32(tmp_path: Path) -> None
         assert torch.equal(found.rows, rows().to(dtype).float())
 
 
+def test_float64_rows_beyond_float32_keep_their_direction(tmp_path: Path) -> None:
+    scales = torch.tensor([1, 1e100, 1e308, 1e-60, 1e-40, 1e-305], dtype=torch.float64)[:, None]
+    content = rows().double() / rows().double().abs().amax(1, keepdim=True) * scales
+    found = read_prototypes(saved(tmp_path, content)).rows
+    assert torch.equal(found[0], content[0].float()), "what float32 can hold stays as it is"
+    cosines = torch.cosine_similarity(found.double(), content / scales)
+    assert torch.allclose(cosines, torch.ones(K, dtype=torch.float64), atol=1e-12)
+
+
+def test_float64_rows_that_are_bad_stay_so(tmp_path: Path) -> None:
+    content = torch.tensor([[torch.inf, 1e100], [torch.nan, 1e100], [0, 0]], dtype=torch.float64)
+    found = read_prototypes(saved(tmp_path, content)).rows
+    assert not found[:2].isfinite().all(1).any()
+    assert torch.equal(found[2], torch.zeros(2))
+
+
 def test_the_key_decides_in_full_or_by_its_end(tmp_path: Path) -> None:
     path = saved(
         tmp_path, {"a": {"odd.weight": rows(1)}, "b": {"last_layer.weight": rows(2)}, "n": torch.ones(3)}

@@ -24,7 +24,8 @@ const magic = Buffer.from("\x93NUMPY", "latin1");
 
 /**
  * Reads a .npy file (versions 1 to 3) of little-endian float16, float32, float64, uint8, int32 or
- * int64 in C order, converted to float32. Anything else is a UserError that names the file.
+ * int64 in C order, converted to float32; rows of a matrix, as `readNumbers` tells. Anything else is a
+ * UserError that names the file.
  */
 export async function readNpy(path: string): Promise<FileArray> {
   let file: FileHandle | undefined;
@@ -37,7 +38,8 @@ export async function readNpy(path: string): Promise<FileArray> {
     if (size < expected) {
       throw new UserError(`${path} is truncated: its header promises ${expected} bytes, it has ${size}`);
     }
-    return { shape, format, data: await readNumbers(file, offset, format, sizeOf(shape)) };
+    const width = shape.length === 2 ? shape[1] : undefined;
+    return { shape, format, data: await readNumbers(file, offset, format, sizeOf(shape), width) };
   } catch (error) {
     throw fileError("read", path, error);
   } finally {

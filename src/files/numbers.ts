@@ -40,23 +40,50 @@ const CHUNK_BYTES = 1 << 24;
 /**
  * Reads `count` numbers from a position of an open file into float32, a chunk at a time, so that
  * files above Node's 2 GiB limit of one read work. The caller has checked that the file is long enough.
+ *
+ * Of rows only the direction counts: where they are `width` numbers each, one of float64 that float32
+ * cannot hold comes divided by its largest entry. A row that is not finite or all zero stays so.
  */
 export async function readNumbers(
   file: FileHandle,
   position: number,
   format: Format,
   count: number,
+  width?: number,
 ): Promise<Float32Array<ArrayBuffer>> {
   const { bytes, read } = formats[format];
   const data = new Float32Array(count);
-  const chunk = Buffer.alloc(Math.min(CHUNK_BYTES, count * bytes));
+  const rowBytes = format === "float64" ? (width ?? 0) * bytes : 0;
+  const wholeRows = rowBytes > 0 ? Math.ceil(CHUNK_BYTES / rowBytes) * rowBytes : CHUNK_BYTES;
+  const chunk = Buffer.alloc(Math.min(wholeRows, count * bytes));
   const view = new DataView(chunk.buffer, chunk.byteOffset, chunk.length);
   for (let done = 0; done < count; ) {
     const wanted = Math.min(chunk.length, (count - done) * bytes);
     await readExactly(file, chunk.subarray(0, wanted), position + done * bytes);
+    const from = done;
     for (let at = 0; at < wanted; at += bytes) data[done++] = read(view, at);
+    if (rowBytes > 0) bringIntoReach(data.subarray(from, done), view, rowBytes / bytes);
   }
   return data;
+}
+
+/** The largest float32. */
+const LARGEST = (2 - 2 ** -23) * 2 ** 127;
+/** The least float32 of full precision: a row below it would lose digits, or vanish. */
+const LEAST_NORMAL = 2 ** -126;
+
+/** Divides each row of float64 that float32 cannot hold by its largest entry, from `view` into `data`. */
+function bringIntoReach(data: Float32Array, view: DataView, width: number): void {
+  for (let start = 0; start < data.length; start += width) {
+    let largest = 0;
+    for (let at = start; at < start + width; at++) {
+      largest = Math.max(largest, Math.abs(view.getFloat64(at * 8, true)));
+    }
+    const overflows = largest > LARGEST && largest < Infinity;
+    const vanishes = largest < LEAST_NORMAL && largest > 0;
+    if (!overflows && !vanishes) continue;
+    for (let at = start; at < start + width; at++) data[at] = view.getFloat64(at * 8, true) / largest;
+  }
 }
 
 /** Fills `target` from a position of a file; a file that ends before is a RangeError. */

@@ -146,6 +146,21 @@ describe("files", function () {
     );
   });
 
+  it("keeps the direction of float64 rows that float32 cannot hold, and the bits of others", async () => {
+    const rows = (await readUnitRows(at("far.npy"))).data;
+    for (let at = 0; at < rows.length; at += 3) {
+      const [x = 0, y, z = 0] = rows.subarray(at, at + 3);
+      assert.ok(Math.abs(x - 0.6) < 1e-7 && y === 0 && Math.abs(z + 0.8) < 1e-7, `row ${at / 3}`);
+    }
+    assert.deepEqual([...(await readNpy(at("far.npy"))).data.subarray(0, 3)], [0.75, 0, -1]);
+    const { data } = await readNpy(at("many.npy"));
+    const changed = [699_049, 699_050, 699_051].flatMap((row) => [...data.subarray(3 * row, 3 * row + 3)]);
+    assert.deepEqual(changed, [1, 1, 1, 0, 1, 0, 1, 1, 1]);
+    await refuses(readUnitRows(at("infinite.npy")), /row 1 is not finite/);
+    await refuses(readUnitRows(at("nan.npy")), /row 1 is not finite/);
+    await refuses(readUnitRows(at("zero.npy")), /row 1 is all zero/);
+  });
+
   it("normalises input rows and says which row cannot be", async () => {
     await writeNpy(at("rows.npy"), [3, 2], new Float32Array([3, 4, 0, -1e30, 1e-30, 0]));
     const { rows, dim, data } = await readUnitRows(at("rows.npy"));

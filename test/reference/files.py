@@ -24,6 +24,14 @@ def write(folder: Path) -> None:
     np.save(folder / "big-endian.npy", values.astype(">f4"))
     np.save(folder / "record.npy", np.zeros(3, dtype=[("a", "<f4"), ("b", "<i4")]))
     special = [6e-8, -6.1e-5, 65504, float("inf"), float("-inf"), float("nan")]
+    scales = np.array([1, 1e200, 1e308, 1e-60, 1e-40, 1e-305])
+    np.save(folder / "far.npy", np.array([0.75, 0, -1]) * scales[:, None])
+    # As many as take two reads, whose border is within a row that float32 cannot hold.
+    many = np.ones((700_000, 3))
+    many[699_050] = [0, 1e200, 0]
+    np.save(folder / "many.npy", many)
+    for name, row in {"infinite": [np.inf, 1e200], "nan": [1e-60, np.nan], "zero": [0, 0]}.items():
+        np.save(folder / f"{name}.npy", np.array([[1e200, 1], row]))
     np.save(folder / "half.npy", np.array(special, dtype="f2"))
     tensors = {
         "F64": torch.tensor(VALUES, dtype=torch.float64),
