@@ -1,40 +1,59 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { z } from "zod";
 import { sentence, UserError } from "../errors.ts";
-import type { PrototypePlugin, StepResult } from "./plugin.ts";
+import type { NamedTensors, PrototypePlugin } from "./plugin.ts";
 
 /** What rounding may add to a sum that should be 1. */
 const TOLERANCE = 1e-3;
 
 /**
  * A plugin of the user's held to its contract: where it throws, or gives numbers that are not finite
- * or of another shape, its step ends with one sentence and nothing of it reaches the encoder. `who`
- * is how sentences call it.
+ * or of another shape, it ends with one sentence, and nothing of it reaches the encoder or a file.
+ * `who` is how sentences call it.
  */
 export function checked(plugin: PrototypePlugin, who: string): PrototypePlugin {
   const { name, components, dim } = plugin;
+  const prototypes = (where: string) => {
+    try {
+      return plugin.prototypes();
+    } catch (error) {
+      throw failure(`${where}: prototypes`, error);
+    }
+  };
   return {
     name,
     components,
     dim,
     step: async (h, clock) => {
       const where = `${who}, step ${clock.step}`;
-      let result: StepResult;
-      try {
-        result = await plugin.step(h, clock);
-      } catch (error) {
-        throw new UserError(`${where}: it failed: ${sentence(error)}`, { cause: error });
-      }
+      const result = await asked(() => plugin.step(h, clock), where);
       await checkStep(result, h.shape[0], components, where);
-      await checkPrototypes(plugin.prototypes(), components, dim, where);
+      await checkPrototypes(prototypes(where), components, dim, where);
       return result;
     },
-    prototypes: () => plugin.prototypes(),
-    parameters: () => plugin.parameters(),
-    state: () => plugin.state(),
+    prototypes: () => prototypes(who),
+    parameters: () => tensors(() => plugin.parameters(), `${who}: parameters`),
+    state: () => tensors(() => plugin.state(), `${who}: state`),
     load: (state) => plugin.load(state),
-    dispose: () => plugin.dispose(),
+    // Nobody needs it any more, so its failure is no reason to end what goes on without it.
+    dispose: () => {
+      asked(async () => plugin.dispose(), `${who}: dispose`).catch((error: unknown) =>
+        process.emitWarning(sentence(error)),
+      );
+    },
   };
+}
+
+async function asked<T>(ask: () => Promise<T>, where: string): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw failure(where, error);
+  }
+}
+
+function failure(where: string, error: unknown): UserError {
+  return new UserError(`${where}: it failed: ${sentence(error)}`, { cause: error });
 }
 
 const stepResult = z.object(
@@ -43,22 +62,48 @@ const stepResult = z.object(
     touched: z.union([z.literal("all"), z.instanceof(Int32Array)], {
       error: 'the text "all" or an Int32Array is needed',
     }),
-    scalars: z.record(
-      z.string(),
-      z.custom<number>((value) => typeof value === "number", { error: "a number is needed" }),
-      { error: "an object of numbers is needed" },
-    ),
+    scalars: z.record(z.string(), z.number({ error: "a finite number is needed" }), {
+      error: "an object of numbers is needed",
+    }),
   },
   { error: "the result must be {responsibilities, touched, scalars}" },
 );
 
+const namedTensors = z.record(
+  z.string(),
+  z
+    .object(
+      {
+        shape: z.array(z.int().nonnegative(), { error: "an array of sizes is needed" }),
+        data: z.instanceof(Float32Array, { error: "a Float32Array is needed" }),
+      },
+      { error: "{shape, data} is needed" },
+    )
+    .superRefine(({ shape, data }, context) => {
+      const size = shape.reduce((product, length) => product * length, 1);
+      if (data.length !== size)
+        context.addIssue(`${data.length} numbers where ${shape.join(" x ") || 1} is needed`);
+      if (!data.every(Number.isFinite)) context.addIssue("finite numbers are needed");
+    }),
+  { error: "an object of {shape, data} is needed" },
+);
+
+/** What is written down as it stands: the reader of a file could no longer tell whose mistake it was. */
+async function tensors(ask: () => Promise<NamedTensors>, where: string): Promise<NamedTensors> {
+  const given = await asked(ask, where);
+  parse(namedTensors, given, where);
+  return given;
+}
+
+function parse<T>(shape: z.ZodType<T>, given: unknown, where: string): T {
+  const { data, error } = shape.safeParse(given);
+  if (error === undefined) return data;
+  const [issue] = error.issues;
+  throw new UserError(`${where}: ${[...(issue?.path ?? []), issue?.message].join(": ")}`);
+}
+
 async function checkStep(result: unknown, n: number, k: number, where: string): Promise<void> {
-  const parsed = stepResult.safeParse(result);
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues;
-    throw new UserError(`${where}: ${[...(issue?.path ?? []), issue?.message].join(": ")}`);
-  }
-  const { responsibilities, touched } = parsed.data;
+  const { responsibilities, touched } = parse(stepResult, result, where);
   checkShape(responsibilities, [n, k], `${where}: responsibilities`);
   if (touched !== "all" && touched.some((index) => index < 0 || index >= k)) {
     throw new UserError(`${where}: touched: an index is not below ${k}`);
@@ -66,6 +111,10 @@ async function checkStep(result: unknown, n: number, k: number, where: string): 
   await checkOnes(
     tf.tidy(() => tf.sum(responsibilities, 1)),
     `${where}: responsibilities: a row must sum to 1, and those of row`,
+  );
+  await checkShares(
+    tf.tidy(() => tf.min(responsibilities, 1)),
+    `${where}: responsibilities`,
   );
 }
 
@@ -86,9 +135,22 @@ function checkShape(tensor: unknown, shape: number[], what: string): asserts ten
 
 /** Not finite is not 1 either: one look at the sums finds both. */
 async function checkOnes(sums: tf.Tensor, what: string): Promise<void> {
-  const values = await sums.data<"float32">();
-  sums.dispose();
+  const values = await numbers(sums);
   const row = values.findIndex((value) => !(Math.abs(value - 1) < TOLERANCE));
   if (row === -1) return;
   throw new UserError(`${what} ${row} sum to ${values[row]}`);
+}
+
+/** In a row that sums to 1, none is above 1 where none is below 0. */
+async function checkShares(least: tf.Tensor, what: string): Promise<void> {
+  const values = await numbers(least);
+  const row = values.findIndex((value) => !(value > -TOLERANCE));
+  if (row === -1) return;
+  throw new UserError(`${what}: from 0 to 1 is needed, and row ${row} has ${values[row]}`);
+}
+
+async function numbers(tensor: tf.Tensor): Promise<Float32Array> {
+  const values = await tensor.data<"float32">();
+  tensor.dispose();
+  return values;
 }

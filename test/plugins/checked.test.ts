@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import * as tf from "@tensorflow/tfjs-core";
 import { openBackend } from "../../src/backend/backend.ts";
 import { UserError } from "../../src/errors.ts";
@@ -22,6 +23,10 @@ function broken(mistake: Partial<Record<keyof PrototypePlugin | "result", unknow
 
 const ones = (...shape: [number, number]) => tf.fill(shape, 1 / (shape[1] ?? 1));
 const holed = () => tf.mul(ones(N, K), tf.tensor2d([[1], [Number.NaN], [1]]));
+
+const lost = () => {
+  throw new Error("lost");
+};
 
 const mistakes: [string, () => PrototypePlugin, RegExp][] = [
   [
@@ -52,6 +57,11 @@ const mistakes: [string, () => PrototypePlugin, RegExp][] = [
     /row 0 sum to 2/,
   ],
   [
+    "responsibilities that are below 0 and above 1",
+    () => broken({ result: { responsibilities: tf.tile(tf.tensor2d([[2, -1, 0, 0]]), [N, 1]) } }),
+    /responsibilities: from 0 to 1 is needed, and row 0 has -1/,
+  ],
+  [
     "touched as a list",
     () => broken({ result: { touched: [1] } }),
     /touched: the text "all" or an Int32Array/,
@@ -64,7 +74,12 @@ const mistakes: [string, () => PrototypePlugin, RegExp][] = [
   [
     "scalars that are no numbers",
     () => broken({ result: { scalars: { beta: "1" } } }),
-    /scalars: beta: a number/,
+    /scalars: beta: a finite number/,
+  ],
+  [
+    "scalars that are not finite",
+    () => broken({ result: { scalars: { beta: Number.NaN } } }),
+    /scalars: beta: a finite number/,
   ],
   [
     "prototypes of another shape",
@@ -76,6 +91,7 @@ const mistakes: [string, () => PrototypePlugin, RegExp][] = [
     () => broken({ prototypes: () => ones(K, D) }),
     /of unit length/,
   ],
+  ["prototypes that throw", () => broken({ prototypes: lost }), /prototypes: it failed: lost/],
   ["prototypes that are not finite", () => broken({ prototypes: () => tf.fill([K, D], Number.NaN) }), /NaN/],
 ];
 
@@ -102,6 +118,54 @@ describe("a user's plugin", () => {
         assert.match(error.message, /^mine\.ts, step 12: /);
         return true;
       });
+    });
+  }
+
+  const notSaved: [string, unknown, RegExp][] = [
+    ["a plain array", { means: { shape: [2], data: [1, 2] } }, /means: data: a Float32Array is needed/],
+    [
+      "data that does not fill its shape",
+      { means: { shape: [2, 2], data: Float32Array.of(1) } },
+      /means: 1 numbers where 2 x 2 is needed/,
+    ],
+    [
+      "data that is not finite",
+      { means: { shape: [1], data: Float32Array.of(Number.NaN) } },
+      /means: finite numbers are needed/,
+    ],
+    ["nothing", undefined, /an object of \{shape, data\} is needed/],
+  ];
+  for (const method of ["state", "parameters"] as const) {
+    for (const [what, given, words] of notSaved) {
+      it(`writes no ${method} with ${what} to a file, and is named`, async () => {
+        const held = checked(broken({ [method]: async () => given }), "mine.ts");
+        await assert.rejects(held[method](), (error) => {
+          assert.ok(error instanceof UserError, String(error));
+          assert.match(error.message, words);
+          assert.ok(error.message.startsWith(`mine.ts: ${method}: `), error.message);
+          return true;
+        });
+      });
+    }
+  }
+
+  it("is named where its state or its prototypes throw outside of a step", async () => {
+    const held = checked(broken({ state: lost, prototypes: lost }), "mine.ts");
+    await assert.rejects(held.state(), { name: "UserError", message: "mine.ts: state: it failed: lost" });
+    assert.throws(() => held.prototypes(), {
+      name: "UserError",
+      message: "mine.ts: prototypes: it failed: lost",
+    });
+  });
+
+  for (const [how, dispose] of [
+    ["throws", lost],
+    ["rejects", async () => lost()],
+  ] as const) {
+    it(`ends nothing where its dispose ${how}: a warning names it`, async () => {
+      const warned = once(process, "warning");
+      checked(broken({ dispose }), "mine.ts").dispose();
+      assert.match(String(await warned), /mine\.ts: dispose: it failed: lost/);
     });
   }
 });
