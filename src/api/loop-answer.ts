@@ -46,7 +46,10 @@ export async function takeAnswer(
   const wanted = await arrayOf(targets);
   checkShape("targets", wanted.shape, [n, k]);
   checkFinite("targets", wanted.data, k);
-  const answer = { targets: { n, k, data: wanted.data }, scalars, clock: definedIn(clock) };
+  const own = definedIn(clock);
+  checkNumbers("scalars", scalars);
+  checkNumbers("clock", own);
+  const answer = { targets: { n, k, data: wanted.data }, scalars, clock: own };
   if (rows === undefined) return answer;
   const indices = rows instanceof tf.Tensor ? undefined : rows.indices?.slice();
   const changed = await arrayOf(rows);
@@ -82,6 +85,13 @@ function checkShape(what: string, found: number[], needed: number[]): void {
 function checkFinite(what: string, data: Float32Array, width: number): void {
   const at = data.findIndex((value) => !Number.isFinite(value));
   if (at !== -1) throw new UserError(`${what}: row ${Math.floor(at / width)} is not finite`);
+}
+
+function checkNumbers(what: string, values: Record<string, number>): void {
+  for (const [name, value] of Object.entries(values)) {
+    if (!Number.isFinite(value))
+      throw new UserError(`${what}: ${name} is ${value}; a finite number is needed`);
+  }
 }
 
 function checkUnit(data: Float32Array, d: number): void {

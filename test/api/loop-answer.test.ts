@@ -45,6 +45,16 @@ describe("the answer of a loop", () => {
       /targets: row 1 is not finite/,
     ],
     [
+      "scalars that are not finite",
+      { targets, scalars: { mine: Number.POSITIVE_INFINITY } },
+      /scalars: mine is Infinity; a finite number is needed/,
+    ],
+    [
+      "a clock that is not finite",
+      { targets, clock: { lr: Number.NaN } },
+      /clock: lr is NaN; a finite number is needed/,
+    ],
+    [
       "too few prototypes",
       { targets, rows: { d: D, data: Float32Array.of(1, 0) } },
       /rows: 1 x 2 where 3 x 2/,
