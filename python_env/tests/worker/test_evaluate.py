@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +150,38 @@ def test_bad_features_are_one_sentence(features, change: dict, sentence: str, ca
 
 def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "text.npz").write_text("no")
-    for name in ("text.npz", "absent.npz"):
+    (tmp_path / "empty.npz").write_bytes(b"")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name in ("text.npz", "empty.npz", "array.npy", "absent.npz"):
         assert main([str(tmp_path / name)]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def overwritten(raw: bytes, offset: int, damage: bytes) -> bytes:
+    return raw[:offset] + damage + raw[offset + len(damage) :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda raw: overwritten(raw, 200, bytes(range(64))),
+        lambda raw: overwritten(raw, raw.index(b"PK\1\2") + 10, b"\x63"),  # the method of compression
+        lambda raw: raw[: len(raw) // 2],
+    ],
+)
+def test_a_damaged_file_is_one_sentence(features, damage, capsys: pytest.CaptureFixture[str]):
+    path, arrays = features
+    np.savez_compressed(path, **arrays)
+    path.write_bytes(damage(path.read_bytes()))
+    assert main([str(path)]) == 2
+    assert capsys.readouterr().err == f"{path} is not an .npz file that can be read\n"
+
+
+def test_members_that_are_no_arrays_are_one_sentence(features, capsys):
+    path, _ = features
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("train_x", "train_y", "test_x", "test_y"):
+            file.writestr(name, "no")
+    assert main([str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "train_x must be floats" in error and len(error.splitlines()) == 1
