@@ -92,6 +92,12 @@ def test_a_balanced_set_has_no_groups():
     assert groups([100, 50]) is not None
 
 
+def test_a_class_without_images_neither_makes_a_tail_nor_is_in_one():
+    assert groups([20, 20, 0, 20, 20]) is None
+    assert groups([0, 9, 1, 0, 3]) == {"head": [1], "medium": [4], "tail": [2]}
+    assert groups([500, 0, 20, 19], "inat2018") == {"head": [0], "medium": [2], "tail": [3]}
+
+
 @pytest.fixture
 def features(tmp_path: Path) -> tuple[Path, dict[str, np.ndarray]]:
     train_x, train_y, test_x, test_y = (tensor.numpy() for tensor in digits())
@@ -122,6 +128,17 @@ def test_evaluate_groups_a_long_tail(features, capsys: pytest.CaptureFixture[str
     tail = np.isin(arrays["test_y"], [7, 8, 9])
     expected = np.average(result["perClass"]["knn"][7:], weights=np.bincount(arrays["test_y"][tail])[7:])
     assert result["groups"]["tail"]["knn"] == pytest.approx(expected)
+
+
+def test_evaluate_finds_no_tail_in_a_hole_in_the_labels(features, capsys: pytest.CaptureFixture[str]):
+    path, arrays = features
+    kept = np.concatenate([np.flatnonzero(arrays["train_y"] == c)[:20] for c in (0, 1, 3, 4)])
+    tested = np.isin(arrays["test_y"], [0, 1, 3, 4])
+    train = {"train_x": arrays["train_x"][kept], "train_y": arrays["train_y"][kept]}
+    np.savez(path, **train, test_x=arrays["test_x"][tested], test_y=arrays["test_y"][tested])
+    assert main([str(path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert "groups" not in result and result["perClass"]["knn"][2] is None
 
 
 @pytest.mark.parametrize(
