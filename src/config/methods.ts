@@ -43,8 +43,12 @@ export function methodProblem({
   prototypes,
   targets,
   train,
+  views,
 }: Config): string | null {
   const { components } = plugin;
+  if (views.global + views.local < 2) {
+    return "a view learns from the other views of its image: views.global + views.local is 1; allowed: 2 and more";
+  }
   const block = carpBlock(components);
   if (method === "ibot" && NO_PATCHES.includes(encoder.name)) {
     return `method ibot hides patches, so encoder.name must be a vision transformer such as vit-tiny-32; ${encoder.name} has no patches`;

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readFile, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { configYaml, parseYaml, resolveConfig } from "../config/load.ts";
@@ -8,9 +8,12 @@ import { methodProblem } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
+import { checkKind } from "../plugins/registry.ts";
+import { parseSchedule } from "../schedules/schedule.ts";
 import { runsDir } from "../setup/paths.ts";
 import { checkFree } from "./lock.ts";
 import { readMetrics } from "./metrics-log.ts";
+import { trainingScalars } from "./training-clock.ts";
 import { missingValues, type Values } from "./values.ts";
 
 /** One training: an arm with one seed. */
@@ -61,7 +64,7 @@ export async function openRun(
   checkName(name);
   for (const [arm, config] of arms) checkArm(arm, config, values.get(arm));
   const folder = join(runsDir(), name);
-  if (force) await removeRun(folder);
+  if (force) await replaceRun(folder);
   const run = describeRun(name, folder, arms, seeds, values);
   if (existsSync(folder)) {
     const old = await readRun(name);
@@ -72,7 +75,7 @@ export async function openRun(
         `runs/${name} exists with another configuration (${difference}): give another --name, or --force to replace it`,
       );
     }
-    await removeRun(folder);
+    await replaceRun(folder);
   }
   for (const job of run.jobs) await mkdir(join(job.folder, "checkpoints"), { recursive: true });
   const settings = { seeds, arms: Object.fromEntries(arms) };
@@ -148,6 +151,14 @@ function checkArm(arm: string, config: Config, values: Values | undefined): void
   if (missing !== undefined) {
     throw new UserError(`${arm}: ${missing} is a function, which only an experiment file can give`);
   }
+  try {
+    if (config.prototypes === "decoupled") checkKind(config.plugin.kind);
+    const { annealing, prior } = config.plugin;
+    for (const schedule of [annealing, prior.strength]) parseSchedule(schedule, values?.schedules);
+    trainingScalars(config, values?.schedules);
+  } catch (error) {
+    throw error instanceof UserError ? new UserError(`${arm}: ${error.message}`, { cause: error }) : error;
+  }
 }
 
 async function hasMeasurements({ jobs }: Run): Promise<boolean> {
@@ -155,14 +166,20 @@ async function hasMeasurements({ jobs }: Run): Promise<boolean> {
   return lines.flat().length > 0;
 }
 
-/** Only a folder that is a run is removed, and none that is being trained. */
-async function removeRun(folder: string): Promise<void> {
+/**
+ * Puts a run aside, as runs/.replaced/NAME, until the next one of its name is: what replaces it may fail. Only
+ * a folder that is a run, and none that is being trained.
+ */
+async function replaceRun(folder: string): Promise<void> {
   if (!existsSync(folder)) return;
   await checkFree(folder);
   if (!existsSync(join(folder, "config.yaml"))) {
-    throw new UserError(`${folder} is not a run (it has no config.yaml), so --force does not remove it`);
+    throw new UserError(`${folder} is not a run (it has no config.yaml), so --force does not replace it`);
   }
-  await rm(folder, { recursive: true });
+  const aside = join(dirname(folder), ".replaced", basename(folder));
+  await rm(aside, { recursive: true, force: true });
+  await mkdir(dirname(aside), { recursive: true });
+  await rename(folder, aside);
 }
 
 function firstDifference(old: Run, next: Run): string | null {

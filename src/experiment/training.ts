@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { PythonControl, Worker, WorkerExit } from "../bridge/launch.ts";
 import type { BridgeServer } from "../bridge/server.ts";
 import { takesTargets } from "../config/methods.ts";
@@ -12,6 +13,10 @@ import type { MetricsLine } from "./metrics-log.ts";
 import { Mixture } from "./mixture.ts";
 import type { Job } from "./run-folder.ts";
 import type { SessionLog } from "./sessions.ts";
+
+/** The worker's status where its settings, its data or its checkpoint are wrong. */
+const BAD_INPUT = 2;
+const PARTING_MS = 3000;
 
 /** What happens during a run, for whoever watches. */
 export interface RunEvents {
@@ -96,8 +101,7 @@ export async function trainOne(
     events.ended(job, outcome);
     return outcome;
   } catch (error) {
-    const exit = await worker?.stop();
-    const failure = reasonOf(error, exit);
+    const failure = reasonOf(error, worker && (await endOf(worker)));
     await noteFailure(job, sentence(failure));
     events.ended(job, failure);
     return labelled(job.label, failure);
@@ -107,11 +111,18 @@ export async function trainOne(
   }
 }
 
+/** A worker that has said goodbye ends by itself in a moment, with a status of its own. */
+async function endOf(worker: Worker): Promise<WorkerExit> {
+  await Promise.race([worker.exited, sleep(PARTING_MS, undefined, { ref: false })]);
+  return worker.stop();
+}
+
 /** A worker that is lost has ended, mostly: how it did says more than that it is not there. */
-function reasonOf(error: unknown, exit: WorkerExit | undefined): Error {
+function reasonOf(error: unknown, exit: WorkerExit | undefined | null): Error {
   const failure = error instanceof Error ? error : new RunError("internal", String(error));
+  if (exit?.code === BAD_INPUT) return new UserError(failure.message, { cause: failure });
   const lost = failure instanceof RunError && failure.code === "peer-lost";
-  if (!lost || exit === undefined || exit.error === "" || exit.signal === "SIGTERM") return failure;
+  if (!lost || !exit || exit.error === "" || exit.signal === "SIGTERM") return failure;
   return new RunError("worker-failed", exit.error, { cause: failure });
 }
 

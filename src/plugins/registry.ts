@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { z } from "zod";
 import type { PluginConfig } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
@@ -43,8 +44,25 @@ const kinds: Record<string, (options: OnlineGmmOptions) => PrototypePlugin> = {
   sinkhorn: clustering,
 };
 
+const FILES = /\.(ts|mts|js|mjs)$/;
+
 /** Before the name of a factory that stands in an experiment file. */
 export const CUSTOM = "custom:";
+
+/**
+ * Whether a plugin can be asked for by this kind, before anything is made: one of our own, a file that is
+ * there, or a function, which may be.
+ *
+ * @throws UserError where it cannot.
+ */
+export function checkKind(kind: string): void {
+  if (isBuiltIn(kind) || kind.startsWith(CUSTOM)) return;
+  if (!FILES.test(kind)) {
+    const names = Object.keys(kinds).join(", ");
+    throw new UserError(`plugin.kind is "${kind}"; allowed: ${names}, or a path to a .ts, .js or .mjs file`);
+  }
+  if (!existsSync(kind)) throw new UserError(`plugin.kind: cannot read ${kind}: no such file`);
+}
 
 /** Whether a kind is one of our own, not a plugin of the user's. */
 export function isBuiltIn(kind: string): boolean {
@@ -81,10 +99,7 @@ async function factoryOf(kind: string, given: PluginFactory | undefined): Promis
     if (given !== undefined) return given;
     throw new UserError(`the plugin "${kind}" is a function, which only an experiment file can give`);
   }
-  if (!/\.(ts|mts|js|mjs)$/.test(kind)) {
-    const names = Object.keys(kinds).join(", ");
-    throw new UserError(`plugin.kind is "${kind}"; allowed: ${names}, or a path to a .ts, .js or .mjs file`);
-  }
+  checkKind(kind);
   return (await importFile(kind)).default;
 }
 

@@ -131,6 +131,23 @@ describe("in a folder of its own", () => {
       assert.equal(leftRunning(), "");
     });
 
+    it("ends with what Python says where a worker fails in a way that nobody thought of", async () => {
+      const fail = `import signal
+def fail(*_): raise SyntaxError("broken PNG file")
+signal.signal(signal.SIGUSR1, fail)
+`;
+      await writeFile(join(folder, "sitecustomize.py"), fail);
+      const args = ["train", configs[1] ?? "", ...tiny, "train.stop=40", "--name", "failed"];
+      const command = new CommandLine(folder, args, { PYTHONPATH: folder });
+      await command.says(/step [1-9]/);
+      for (const pid of command.workers()) process.kill(pid, "SIGUSR1");
+      const { status, stderr } = await command.finished;
+      assert.equal(status, 1);
+      assert.match(stderr, /mixhead: decoupled: .*SyntaxError: broken PNG file/);
+      const page = await readFile(join(folder, "runs", "failed", "report.html"), "utf8");
+      assert.match(page, /broken PNG file/);
+    });
+
     it("ends with one sentence when a worker hangs, which keeps its connection", async () => {
       // Blocks the worker's main thread when it is told to.
       const hang = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(1e6))";
@@ -146,16 +163,32 @@ describe("in a folder of its own", () => {
       assert.equal(leftRunning(), "");
     });
 
+    it("loses nothing to --force where what replaces a run fails at once", async () => {
+      const args = ["train", configs[1] ?? "", ...tiny, "--name", "kept"];
+      assert.equal((await mixhead(folder, ...args)).status, 0);
+      const failed = await mixhead(folder, ...args, "encoder.name=conv-smal", "--force");
+      assert.equal(failed.status, 2);
+      assert.ok(existsSync(join(folder, "runs", ".replaced", "kept", "summary.json")));
+    });
+
     const mistakes: [string, string[], RegExp][] = [
       ["a wrong key", ["train.stp=3"], /train\.stp is not a setting; the nearest is train\.stop/],
       ["a wrong value", ["train.lr=-1"], /train\.lr is -1; allowed: a number above 0/],
       ["an encoder that is not there", [...tiny, "encoder.name=resnet18_32"], /resnet18-32/],
       ["a device that is not there", [...tiny, "device=cuda"], /CUDA/],
+      [
+        "a plugin that is not there",
+        ["plugin.kind=online-gm"],
+        /decoupled: plugin\.kind is "online-gm"; allowed/,
+      ],
+      ["a plugin's file that is not there", ["plugin.kind=mine.ts"], /cannot read mine\.ts: no such file/],
+      ["a schedule from 0", ["train.weightDecay={exponential: {from: 0, to: 1}}"], /exponential/],
+      ["a view with no other", ["views.global=1", "views.local=0"], /views\.global \+ views\.local is 1/],
     ];
     for (const [what, overrides, expected] of mistakes) {
       it(`says ${what} in one sentence`, async () => {
         const done = await mixhead(folder, "train", configs[1] ?? "", ...overrides, "--name", "wrong");
-        assert.ok(done.status === 2 || done.status === 1);
+        assert.equal(done.status, 2);
         assert.match(done.stderr, expected);
         assert.doesNotMatch(done.stderr, /Traceback|\n\s+at /);
       });

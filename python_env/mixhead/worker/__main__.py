@@ -11,7 +11,7 @@ import torch
 
 from mixhead.bridge.client import Client
 from mixhead.bridge.errors import BridgeError
-from mixhead.worker.errors import WorkerError
+from mixhead.worker.errors import BadInput, WorkerError
 from mixhead.worker.loop import train
 
 
@@ -53,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (WorkerError, BridgeError) as error:
         print(error, file=sys.stderr)
         client.close(str(error))
-        return 1
+        return 2 if isinstance(error, BadInput) else 1
     except torch.cuda.OutOfMemoryError as error:
         sentence = f"the GPU's memory is full: {str(error).splitlines()[0]}"
         print(sentence, file=sys.stderr)

@@ -15,7 +15,7 @@ from mixhead.worker import checkpoint
 from mixhead.worker.augment import Crop, augment
 from mixhead.worker.config import Assignment, Config, parse_assignment
 from mixhead.worker.data import Dataset, load
-from mixhead.worker.errors import WorkerError
+from mixhead.worker.errors import BadInput, WorkerError
 from mixhead.worker.feed import Feed
 from mixhead.worker.frozen import Frozen, freeze
 from mixhead.worker.measure import measure
@@ -38,10 +38,13 @@ from mixhead.worker.step import (
 def train(client: Client, rank: int) -> None:
     """Connects and trains until the plugin says stop. Raises WorkerError or one of the bridge's errors."""
     welcome = client.connect()
-    assignment = parse_assignment(welcome.config)
-    config = assignment.config
-    dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
-    state = prepare(assignment, welcome.step, welcome.prototypes, len(dataset.class_names))
+    try:
+        assignment = parse_assignment(welcome.config)
+        config = assignment.config
+        dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
+        state = prepare(assignment, welcome.step, welcome.prototypes, len(dataset.class_names))
+    except WorkerError as error:
+        raise BadInput(str(error)) from error
     stopped = obey(welcome.commands, client, state, dataset, assignment)
 
     timing: dict[str, float] = {}
