@@ -53,6 +53,10 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
       jobs,
       ...(open && { open }),
     });
+  } catch (error) {
+    // What there is to see of trainings that failed; where nothing was evaluated, the sentence is all.
+    if (!abort.signal.aborted) await writeReport(run).catch(() => {});
+    throw error;
   } finally {
     view?.close();
     await page?.close();

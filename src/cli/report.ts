@@ -4,7 +4,7 @@ import { openBackend } from "../backend/backend.ts";
 import { UserError } from "../errors.ts";
 import { type Run, readRun } from "../experiment/run-folder.ts";
 import { reportData } from "../experiment/run-report.ts";
-import { hasEnded, summarise, writeSummary } from "../experiment/summary.ts";
+import { hasEnded, readTrainings, summarise, writeSummary } from "../experiment/summary.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { heroPicture } from "../report/hero.ts";
 import { reportHtml } from "../report/html.ts";
@@ -33,9 +33,9 @@ export function report(program: Command): void {
       const runs = await Promise.all([...new Set(names)].map((name) => readRun(name)));
       await openBackend("auto");
       const data = await reportData(runs);
-      for (const run of runs) await renewSummary(run);
       const page = out ?? placeOf(runs);
       await writeAtomic(page, [await reportHtml(data)]);
+      for (const run of runs) await renewSummary(run);
       process.stdout.write(`${relative("", page)}\n`);
       if (picture === undefined) return;
       const svg = await heroPicture(data);
@@ -52,7 +52,8 @@ function placeOf(runs: readonly Run[]): string {
   return join(dirname(first.folder), `report-${runs.map(({ name }) => name).join("-")}.html`);
 }
 
-/** What summary.json says is of a run that has ended. */
+/** What summary.json says is of a run that has ended, and of those of its trainings that have not failed. */
 async function renewSummary(run: Run): Promise<void> {
-  if (await hasEnded(run)) await writeSummary(run, await summarise(run));
+  const sound = await readTrainings(run);
+  if (sound.length > 0 && (await hasEnded(run))) await writeSummary(run, await summarise(run));
 }

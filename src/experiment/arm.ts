@@ -1,4 +1,3 @@
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { BatchError, RejectError } from "../bridge/errors.ts";
 import type { Command } from "../bridge/protocol.ts";
@@ -6,7 +5,7 @@ import type { Answer, Batch, RankResult, Room, Rows, Welcome } from "../bridge/r
 import { RunError, sentence, UserError } from "../errors.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
-import { type Checkpoint, commitCheckpoint } from "./checkpoint.ts";
+import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
 import { measure, readEvaluation, saveEvaluation } from "./evaluation.ts";
 import type { MetricsHook } from "./hooks.ts";
 import { type MetricsLine, MetricsLog, metricsLine } from "./metrics-log.ts";
@@ -117,7 +116,7 @@ export class Arm implements Room {
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
   async prepare(): Promise<void> {
-    await mkdir(this.checkpoints, { recursive: true });
+    await sweepCheckpoints(this.checkpoints);
     await this.log.cutTo(this.resumed?.clock.metricsBytes ?? 0);
     await forgetProbe(this.job.folder);
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
@@ -215,7 +214,8 @@ export class Arm implements Room {
       case "evaluate":
         return this.noteEvaluation(result);
       case "probe":
-        return saveProbe(this.job.folder, readProbe(result));
+        await saveProbe(this.job.folder, readProbe(result));
+        return this.write({ step: result.step, seconds: this.seconds });
       case "checkpoint":
         return this.takeCheckpoint(result);
       case "stop":
@@ -298,7 +298,12 @@ export class Arm implements Room {
 
   private async write(line: MetricsLine): Promise<void> {
     await this.log.append(line);
-    for (const hook of this.options.hooks) hook(this.job, line);
+    try {
+      for (const hook of this.options.hooks) hook(this.job, line);
+    } catch (error) {
+      const why = `what listens to the metrics failed at step ${line.step}: ${sentence(error)}`;
+      throw new RunError("internal", why, { cause: error });
+    }
   }
 
   private async takeCheckpoint(result: RankResult): Promise<void> {

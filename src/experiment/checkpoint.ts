@@ -48,12 +48,17 @@ export async function commitCheckpoint(
   return path;
 }
 
-/** The newest whole checkpoint of an arm, or null. Leftovers of an interrupted one are removed. */
-export async function latestCheckpoint(folder: string): Promise<Checkpoint | null> {
+/** Removes what an interrupted checkpoint has left. Only for whoever trains there: it may be under way. */
+export async function sweepCheckpoints(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true });
   for (const name of await readdir(folder)) {
     if (name.startsWith("incoming")) await rm(join(folder, name), { recursive: true, force: true });
   }
+}
+
+/** The newest whole checkpoint of an arm, or null. */
+export async function latestCheckpoint(folder: string): Promise<Checkpoint | null> {
+  await mkdir(folder, { recursive: true });
   const newest = (await checkpointNames(folder)).at(-1);
   if (newest === undefined) return null;
   const path = join(folder, newest);

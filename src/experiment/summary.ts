@@ -172,10 +172,13 @@ function summariseArm(trainings: Measured[]): ArmSummary {
 async function measurementsOf(run: Run, failures: readonly Failure[]): Promise<Measured[]> {
   const all = await Promise.all(
     run.jobs.map(async ({ arm, seed, folder }): Promise<Measured | null> => {
-      const lines = evaluationsOf(await readMetrics(join(folder, "metrics.jsonl")));
+      const all = await readMetrics(join(folder, "metrics.jsonl"));
+      const lines = evaluationsOf(all);
       const [first, last] = [lines[0], lines.at(-1)];
       if (first === undefined || last === undefined) return null;
-      const { knn, unique, used, perplexity, step: steps, seconds } = last;
+      const { knn, unique, used, perplexity, step: steps } = last;
+      // The linear probe comes after the last evaluation, and has a line of its own.
+      const seconds = all.reduce((most, line) => Math.max(most, line.seconds ?? 0), 0);
       const failed = failures.some((each) => each.arm === arm && each.seed === seed);
       const found = await loadFigures(folder);
       const probed = found === null ? {} : probedOf(found);

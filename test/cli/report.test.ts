@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
+import { noteFailure } from "../../src/experiment/failure.ts";
 import { Workplace } from "../api/support.ts";
 import { leaveRun } from "../experiment/leave-run.ts";
 import { mixhead } from "./command.ts";
@@ -24,6 +25,15 @@ describe("mixhead report", () => {
     await leaveRun("a", { arms: ["joint"], reached: () => 50 });
     const { status, stdout } = await mixhead(process.cwd(), "report", "a");
     assert.deepEqual([status, stdout], [0, "runs/a/report.html\n"]);
+    assert.ok(!existsSync("runs/a/summary.json"));
+  });
+
+  it("draws a run of which every training failed, and sums nothing up", async () => {
+    const { jobs } = await leaveRun("a", { arms: ["joint"], reached: () => 50 });
+    for (const job of jobs) await noteFailure(job, "it went wrong");
+    const { status, stdout } = await mixhead(process.cwd(), "report", "a");
+    assert.deepEqual([status, stdout], [0, "runs/a/report.html\n"]);
+    assert.match(await readFile("runs/a/report.html", "utf8"), /it went wrong/);
     assert.ok(!existsSync("runs/a/summary.json"));
   });
 

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
-import { commitCheckpoint, latestCheckpoint } from "../../src/experiment/checkpoint.ts";
+import { commitCheckpoint, latestCheckpoint, sweepCheckpoints } from "../../src/experiment/checkpoint.ts";
 import { lockRun } from "../../src/experiment/lock.ts";
 import { evaluationsOf, MetricsLog, readMetrics } from "../../src/experiment/metrics-log.ts";
 import { openRun, readRun } from "../../src/experiment/run-folder.ts";
@@ -131,6 +132,9 @@ describe("in a folder of its own", () => {
       await mkdir("checkpoints/incoming-10");
       await writeFile("checkpoints/incoming-10/clock.json", JSON.stringify(clock(10)));
       assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 5);
+      assert.ok(existsSync("checkpoints/incoming-10"), "another process may be making it");
+      await sweepCheckpoints("checkpoints");
+      assert.deepEqual(await readdir("checkpoints"), ["step-0000005"]);
     });
 
     it("that is damaged is named, not skipped", async () => {
