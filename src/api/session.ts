@@ -4,6 +4,7 @@ import type { Rows } from "../bridge/room.ts";
 import { carryOut } from "../cli/carry-out.ts";
 import { takesTargets } from "../config/methods.ts";
 import { RunError, UserError } from "../errors.ts";
+import type { StepAnswer } from "../experiment/arm.ts";
 import { Mixture } from "../experiment/mixture.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import type { Summary } from "../experiment/summary.ts";
@@ -155,10 +156,11 @@ export class Session {
       for (;;) {
         const asked = await Promise.race([this.loop.next(), training.then(() => null)]);
         if (asked === null) break;
-        under = { asked, step: new SessionStep(asked.rows, asked.clock) };
-        yield under.step;
-        await this.answer(under.asked, under.step);
+        const step = new SessionStep(asked.rows, asked.clock);
+        under = { asked, step };
+        yield step;
         under = undefined;
+        await this.answer(asked, step);
       }
       ended = true;
     } finally {
@@ -186,31 +188,36 @@ export class Session {
     });
   }
 
+  /** What does not fit is refused, so that the run's record says of its end what the loop is told. */
   private async answer(asked: Asked, step: SessionStep): Promise<void> {
-    const { clock, answered } = step;
+    try {
+      asked.answer(await this.taken(asked, step));
+    } catch (error) {
+      asked.refuse(error instanceof Error ? error : new RunError("internal", String(error)));
+      throw error;
+    } finally {
+      step.dispose();
+    }
+  }
+
+  private async taken({ rows }: Asked, { clock, answered }: SessionStep): Promise<StepAnswer> {
     if (answered === undefined) {
       throw new UserError(
         `step ${clock.step} was not answered: call step.answer({ targets, ... }) in the body of the loop`,
       );
     }
     try {
-      asked.answer(await takeAnswer(answered, asked.rows.n, this.loop.current));
+      return await takeAnswer(answered, rows.n, this.loop.current);
     } catch (error) {
       throw error instanceof UserError ? new UserError(`step ${clock.step}: ${error.message}`) : error;
-    } finally {
-      step.dispose();
     }
   }
 
   /** The body was left: a step that is answered is the last one, one that is not is not taken. */
   private async leave(asked: Asked, step: SessionStep): Promise<void> {
-    try {
-      if (step.answered !== undefined) return await this.answer(asked, step);
-      throw new UserError("no answer");
-    } catch {
-      asked.refuse(new UserError(`the loop was left before step ${step.clock.step} was answered`));
-    } finally {
-      step.dispose();
-    }
+    // What ended the loop is what counts to its caller.
+    if (step.answered !== undefined) return this.answer(asked, step).catch(() => {});
+    asked.refuse(new UserError(`the loop was left before step ${step.clock.step} was answered`));
+    step.dispose();
   }
 }

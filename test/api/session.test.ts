@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { carryOut } from "../../src/cli/carry-out.ts";
+import { readFailures } from "../../src/experiment/failure.ts";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { readRun } from "../../src/experiment/run-folder.ts";
 import { experiment, openSession, tf, tiny, UserError, Workplace } from "./support.ts";
@@ -108,6 +109,29 @@ describe("a loop over the steps of a session", function () {
     );
     assert.deepEqual(children(), before);
   });
+
+  for (const [what, leaves] of [
+    ["goes on", false],
+    ["is left", true],
+  ] as const) {
+    it(`writes down of a wrong answer what is wrong with it, where the loop ${what}`, async () => {
+      const session = await openSession(tiny, { name: "wrong", ...quiet });
+      const reason = "step 1: targets: row 0 is not finite";
+      const loop = async () => {
+        for await (const step of session.steps()) {
+          const { targets, ...answer } = await session.mixture.step(step);
+          if (step.clock.step === 1) targets.data.fill(Number.NaN);
+          step.answer({ ...answer, targets });
+          if (leaves && step.clock.step === 1) break;
+        }
+      };
+      if (leaves) await loop();
+      else await assert.rejects(loop(), { name: "UserError", message: reason });
+      await assert.rejects(session.result(), { message: `loop: ${reason}` });
+      assert.deepEqual(await readFailures(await readRun("wrong")), [{ arm: "loop", seed: 0, error: reason }]);
+      assert.deepEqual(children(), before);
+    });
+  }
 
   it("is refused for an arm that sends no embeddings", async () => {
     await assert.rejects(
