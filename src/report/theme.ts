@@ -26,7 +26,17 @@ export function armColors(names: readonly string[]): Map<string, string> {
   const ends = names.map((name) => name.slice(name.lastIndexOf("/") + 1));
   const known = ends.map((end, at) => (ends.indexOf(end) === at ? ofArm[end] : undefined));
   let next = 0;
-  return new Map(names.map((name, at) => [name, known[at] ?? others[next++ % others.length] ?? ink]));
+  return new Map(names.map((name, at) => [name, known[at] ?? otherColor(next++)]));
+}
+
+/** Beyond their number the colours come again, each time darker, and the darkest lighter: so all stay legible. */
+function otherColor(at: number): string {
+  const color = others[at % others.length] ?? ink;
+  const kept = 2 / (2 + Math.floor(at / others.length));
+  const from = color === ink ? 255 : 0;
+  const channels = color.match(/\w\w/g) ?? [];
+  const shades = channels.map((hex) => Math.round(from + kept * (Number.parseInt(hex, 16) - from)));
+  return `#${shades.map((shade) => shade.toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** Of every Vega-Lite chart. */

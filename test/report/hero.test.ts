@@ -24,4 +24,31 @@ describe("the colours of arms", () => {
     assert.equal(many.get("joint"), armColors(["joint", "x"]).get("joint"));
     assert.equal(new Set(many.values()).size, 6);
   });
+
+  it("tell 19 arms apart, and are of 30 arms still different and legible on paper", () => {
+    const colors = [...armColors(Array.from({ length: 30 }, (_, arm) => `arm ${arm}`)).values()];
+    assert.equal(new Set(colors).size, 30);
+    for (const color of colors) {
+      assert.match(color, /^#[0-9a-f]{6}$/);
+      assert.ok(contrast(color) > 2.2, `${color} has a contrast of ${contrast(color)}`);
+    }
+    const usual = armColors(["decoupled", "joint", "frozen"]).values();
+    const shown = [...usual, ...colors.slice(0, 16)].map(channels);
+    for (const [at, one] of shown.entries()) {
+      for (const other of shown.slice(0, at)) {
+        const apart = Math.hypot(...one.map((value, channel) => value - (other[channel] ?? 0)));
+        assert.ok(apart > 20, `${one} and ${other}`);
+      }
+    }
+  });
+
+  const channels = (color: string) => [1, 3, 5].map((at) => Number.parseInt(color.slice(at, at + 2), 16));
+  /** Of a colour on white, as WCAG has it. */
+  function contrast(color: string): number {
+    const [r = 0, g = 0, b = 0] = channels(color).map((value) => {
+      const share = value / 255;
+      return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 1.05 / (0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05);
+  }
 });
