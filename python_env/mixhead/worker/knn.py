@@ -27,7 +27,7 @@ def knn_predictions(
     The k nearest by cosine vote with weight exp(cosine / temperature), as in DINO's evaluation; k is cut
     to the number of references. A k keeps its name when it is cut.
     """
-    train_x, test_x = F.normalize(train_x.float(), dim=1), F.normalize(test_x.float(), dim=1)
+    train_x, test_x = _directions(train_x.float()), _directions(test_x.float())
     most = min(max(neighbours), len(train_x))
     found: dict[int, list[Tensor]] = {k: [] for k in neighbours}
     for block in test_x.split(max(1, SIMILARITIES // len(train_x))):
@@ -39,3 +39,10 @@ def knn_predictions(
             votes.scatter_add_(1, labels[:, :k], weights[:, :k])
             found[k].append(votes.argmax(dim=1))
     return {k: torch.cat(parts) for k, parts in found.items()}
+
+
+def _directions(x: Tensor) -> Tensor:
+    """Rows of length 1. Where float32 might not hold the squares, they are divided by their largest first."""
+    largest = torch.linalg.vector_norm(x, torch.inf, dim=1, keepdim=True)
+    usual = (largest == 0) | ((largest >= 1e-12) & (largest <= 1e12))
+    return F.normalize(x / torch.where(usual, 1.0, largest), dim=1)

@@ -32,8 +32,10 @@ def linear_probe(train_x: Tensor, train_y: Tensor, test_x: Tensor, classes: int)
     All RATES are trained side by side on nine tenths of the training set; the one that classifies the
     held-out tenth best is trained again on all of it, until the gradient vanishes.
     """
-    mean, std = train_x.float().mean(dim=0), train_x.float().std(dim=0, correction=0).clamp_min(1e-6)
-    train_x, test_x = (_with_one((x.float() - mean) / std) for x in (train_x, test_x))
+    scale = _scale(train_x.float())
+    train_x, test_x = train_x.float() / scale, test_x.float() / scale
+    mean, std = train_x.mean(dim=0), train_x.std(dim=0, correction=0).clamp_min(1e-6)
+    train_x, test_x = (_with_one((x - mean) / std) for x in (train_x, test_x))
 
     order = torch.randperm(len(train_x), generator=torch.Generator().manual_seed(0)).to(train_x.device)
     held = max(1, round(HELD_OUT * len(train_x)))
@@ -44,6 +46,16 @@ def linear_probe(train_x: Tensor, train_y: Tensor, test_x: Tensor, classes: int)
     best = int(accuracy.argmax())
     solved, stable = _descend(train_x, train_y, classes, stable[best : best + 1], MOST_STEPS)
     return Probe(_classify(test_x, solved)[0], stable.item())
+
+
+def _scale(x: Tensor) -> Tensor:
+    """What to divide each column by before it is standardised: 1, so that usual ones keep their bits.
+
+    Its largest entry where float32 might not hold the squares, or the least deviation might be too coarse.
+    """
+    largest = torch.linalg.vector_norm(x, torch.inf, dim=0)
+    usual = (largest == 0) | ((largest >= 1e-3) & (largest <= 1e12))
+    return torch.where(usual, 1.0, largest)
 
 
 def _descend(x: Tensor, y: Tensor, classes: int, rates: Tensor, steps: int) -> tuple[Tensor, Tensor]:

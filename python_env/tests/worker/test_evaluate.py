@@ -77,6 +77,25 @@ def test_the_scale_of_the_features_does_not_matter():
     assert (probes[0].predictions == probes[1].predictions).float().mean() > 0.99
 
 
+@pytest.mark.parametrize("scale", [1e-36, 1e-25, 1e-12, 1e-7, 1e-5, 1e13, 1e25, 1e36])
+def test_extreme_features_are_classified_as_usual_ones(scale: float):
+    train_x, train_y, test_x, _ = digits()
+    usual, extreme = (knn_predictions(train_x * s, train_y, test_x * s, 10)[20] for s in (1, scale))
+    assert (usual == extreme).float().mean() > 0.99
+    usual, extreme = (linear_probe(train_x * s, train_y, test_x * s, 10) for s in (1, scale))
+    assert (usual.predictions == extreme.predictions).float().mean() > 0.99
+
+
+def test_one_extreme_row_or_column_leaves_the_others_as_they_are():
+    train_x, train_y, test_x, _ = digits()
+    rows, columns = torch.ones(897, 1), torch.ones(64)
+    rows[::2], columns[::3], columns[1::3] = 1e25, 1e25, 1e-25
+    usual, extreme = (knn_predictions(train_x, train_y, test_x * s, 10)[20] for s in (1, rows))
+    assert torch.equal(usual[1::2], extreme[1::2]) and (usual == extreme).float().mean() > 0.99
+    usual, extreme = (linear_probe(train_x * s, train_y, test_x * s, 10) for s in (1, columns))
+    assert (usual.predictions == extreme.predictions).float().mean() > 0.99
+
+
 def test_groups_of_ten_classes_are_three_four_three_by_count():
     counts = [50, 5000, 83, 2997, 139, 1796, 232, 1077, 387, 645]
     assert groups(counts) == {"head": [1, 3, 5], "medium": [7, 9, 8, 6], "tail": [4, 2, 0]}
