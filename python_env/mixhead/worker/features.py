@@ -108,8 +108,9 @@ def _labelled(path: Path, part: str, x: np.ndarray, y: np.ndarray) -> Labelled:
         raise WorkerError(
             f"{path}: row {wrong[0]} of {part}_y is {y[wrong[0]]}; labels are whole numbers from 0"
         )
-    features = x.astype(np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite, which is said below
+        features = x.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1) | ~features.any(axis=1))
     if len(bad):
-        raise WorkerError(f"{path}: row {bad[0]} of {part}_x is all zero or not finite")
+        raise WorkerError(f"{path}: row {bad[0]} of {part}_x is all zero or not finite in float32")
     return Labelled(torch.from_numpy(features), torch.from_numpy(y.astype(np.int64)))

@@ -174,8 +174,10 @@ def test_evaluate_finds_no_tail_in_a_hole_in_the_labels(features, capsys: pytest
         ({"train_x": np.ones((900, 64), int)}, "train_x must be floats"),
         ({"test_x": np.where(np.arange(897)[:, None] == 5, np.nan, 1.0) * np.ones(64)}, "row 5 of test_x"),
         ({"test_x": np.where(np.arange(897)[:, None] == 6, 0.0, 1.0) * np.ones(64)}, "row 6 of test_x"),
+        ({"test_x": np.full((897, 64), 1e39)}, "row 0 of test_x is all zero or not finite in float32"),
     ],
 )
+@pytest.mark.filterwarnings("error")  # would be another line
 def test_bad_features_are_one_sentence(features, change: dict, sentence: str, capsys):
     path, arrays = features
     np.savez(path, **{key: value for key, value in {**arrays, **change}.items() if value is not None})
