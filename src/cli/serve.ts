@@ -57,6 +57,7 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
     settings,
     endpoint: options.endpoint ?? bridge.endpoint,
     deadline: bridge.deadline,
+    owned: options.owned === true,
     ...(options.keys !== undefined && { security: await openKeys(options.keys) }),
     ...(stateDir !== undefined && { stateDir }),
     log: options.owned ? () => {} : log,

@@ -75,8 +75,8 @@ function checkpointName(step: number): string {
   return `step-${String(step).padStart(7, "0")}`;
 }
 
-/** Oldest first: by number, since from step 10,000,000 on names are longer and as text come before shorter ones. */
-async function checkpointNames(folder: string): Promise<string[]> {
+/** The names of a training's checkpoints, oldest first: by number, since from step 10,000,000 on names are longer and as text come before shorter ones. */
+export async function checkpointNames(folder: string): Promise<string[]> {
   const stepOf = (name: string) => Number(name.slice("step-".length));
   const names = (await readdir(folder)).filter((name) => /^step-\d+$/.test(name));
   return names.sort((a, b) => stepOf(a) - stepOf(b));

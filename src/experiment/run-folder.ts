@@ -3,6 +3,7 @@ import { mkdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
+import { differenceAt } from "../config/difference.ts";
 import { configYaml, parseYaml, resolveConfig } from "../config/load.ts";
 import { methodProblem } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
@@ -185,23 +186,4 @@ async function replaceRun(folder: string): Promise<void> {
 function firstDifference(old: Run, next: Run): string | null {
   if (!isDeepStrictEqual(old.seeds, next.seeds)) return `seeds ${old.seeds} there, ${next.seeds} here`;
   return differenceAt("arms", Object.fromEntries(old.arms), Object.fromEntries(next.arms));
-}
-
-function differenceAt(path: string, old: unknown, next: unknown): string | null {
-  if (isDeepStrictEqual(old, next)) return null;
-  const a = asGroup(old);
-  const b = asGroup(next);
-  if (a === null || b === null)
-    return `${path} is ${JSON.stringify(old)} there, ${JSON.stringify(next)} here`;
-  for (const key of new Set([...a.keys(), ...b.keys()])) {
-    const found = differenceAt(`${path}.${key}`, a.get(key), b.get(key));
-    if (found !== null) return found;
-  }
-  return null;
-}
-
-function asGroup(value: unknown): Map<string, unknown> | null {
-  return typeof value === "object" && value !== null && !Array.isArray(value)
-    ? new Map(Object.entries(value))
-    : null;
 }

@@ -1,10 +1,10 @@
 import { existsSync, statSync } from "node:fs";
-import { readdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { resolveConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { runsDir } from "../setup/paths.ts";
+import { checkpointNames } from "./checkpoint.ts";
 import { type Job, type Run, readRun } from "./run-folder.ts";
 
 /** A trained encoder, and what it was trained with. */
@@ -76,11 +76,7 @@ function chooseJob(run: Run, { arm, seed }: Choice): Job {
 
 async function newestCheckpoint(job: Job): Promise<string> {
   const folder = join(job.folder, "checkpoints");
-  const names = existsSync(folder) ? await readdir(folder) : [];
-  const newest = names
-    .filter((name) => /^step-\d+$/.test(name))
-    .sort()
-    .at(-1);
+  const newest = existsSync(folder) ? (await checkpointNames(folder)).at(-1) : undefined;
   if (newest === undefined) throw new UserError(`${job.label} has no checkpoint yet: ${folder} is empty`);
   return join(folder, newest);
 }

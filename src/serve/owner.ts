@@ -1,19 +1,11 @@
 /** How often it is checked whether the owner's process is still this one's parent. */
 const CHECK_MS = 1000;
 
-let owned = false;
-
-/** Whether this process belongs to the one that started it, and so may run what that names. */
-export function isOwned(): boolean {
-  return owned;
-}
-
 /**
  * Settles when the process that started this one has ended, however it ended: its end of standard
  * input closes with it, or, where a fork of it still holds that open, this process has another parent.
  */
 export async function ownerEnded(): Promise<void> {
-  owned = true;
   const owner = process.ppid;
   let check: NodeJS.Timeout | undefined;
   await new Promise<void>((resolve) => {

@@ -153,7 +153,7 @@ export class MixtureRoom implements Room {
     const { components, dim } = this;
     const asked = this.host.settingsFor({ ...hello, components, dim });
     const difference = firstDifference(this.settings, asked);
-    if (difference === undefined) return;
+    if (difference === null) return;
     throw new RejectError(
       "state",
       `run "${this.run}" began with other settings (${difference}): ask for the same, or give this run another name`,

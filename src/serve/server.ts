@@ -3,7 +3,6 @@ import type { Hello, Room } from "../bridge/room.ts";
 import type { Security } from "../bridge/security.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import { RunError, sentence } from "../errors.ts";
-import { isOwned } from "./owner.ts";
 import { MixtureRoom } from "./room.ts";
 import { forgetMixture, readMixture, saveMixture } from "./saved.ts";
 import { type Settings, settingsFor } from "./settings.ts";
@@ -20,6 +19,8 @@ export interface MixtureServerOptions {
   deadline: number;
   /** Where mixtures are kept from one server to the next; none are where it is left out. */
   stateDir?: string;
+  /** Whether it belongs to the one script that started it, and so may run what that names. */
+  owned?: boolean;
   /** Told what happens, a sentence each. */
   log(line: string): void;
 }
@@ -82,7 +83,7 @@ export class MixtureServer {
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
     const room = await MixtureRoom.open(hello, saved, {
-      settingsFor: (each) => settingsFor(each, this.options.settings, isOwned()),
+      settingsFor: (each) => settingsFor(each, this.options.settings, this.options.owned),
       ended: () => {
         this.rooms.delete(key);
         this.bridge.drop(run, mixture, "");
