@@ -8,8 +8,6 @@ export async function openBrowser(): Promise<Browser> {
     executablePath: await chromium.executablePath(),
     // Its own arguments are for cloud functions; these are what a container without a GPU needs.
     args: ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
-    // Without a locale it names its language "en-US@posix", which its own Intl refuses.
-    env: { ...process.env, LC_ALL: "en_US.UTF-8" },
     headless: true,
   });
 }

@@ -35,6 +35,9 @@ dl div:first-child dd.more { font-size: 14px; font-weight: normal; letter-spacin
 }
 `;
 
+/** uPlot asks Intl for the browser's language, which without a locale is "en-US@posix": Intl refuses that. */
+const language = `Object.defineProperty(navigator, "language", { value: "en-US" });`;
+
 /** The live page: everything else comes through its modules and their stream of events. */
 export function pageHtml(name: string): string {
   return `<!doctype html>
@@ -46,6 +49,7 @@ export function pageHtml(name: string): string {
 <link rel="icon" href="data:,">
 <link rel="stylesheet" href="/uplot.css">
 <style>${style}${liveStyle}</style>
+<script>${language}</script>
 <script type="importmap">{ "imports": { "uplot": "/uplot.js" } }</script>
 <script type="module" src="/src/live/client/main.ts"></script>
 </head>

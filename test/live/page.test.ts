@@ -30,8 +30,10 @@ describe("the live page", () => {
     await invented.remove();
   });
 
-  async function open(width: number): Promise<void> {
+  /** @param script runs in the page before any of its own */
+  async function open(width: number, script = ""): Promise<void> {
     page = await browser.newPage({ viewport: { width, height: 900 } });
+    await page.addInitScript(script);
     complaints = [];
     strangers = [];
     page.on("console", (message) => {
@@ -98,6 +100,37 @@ describe("the live page", () => {
       assert.deepEqual(strangers, []);
     });
   }
+
+  it("draws in a browser whose language is no language tag, as it is without a locale", async () => {
+    await open(1280, `Object.defineProperty(Navigator.prototype, "language", { get: () => "en-US@posix" })`);
+    await invented.train(1, 0, 500);
+    await shows("step 500 of 2,000");
+    assert.ok((await inked("Loss", decoupled)) > 50);
+    assert.deepEqual(complaints, []);
+  });
+
+  it("leaves room for the label of the last step", async () => {
+    await open(1300);
+    await invented.train(1, 0, 1500);
+    await shows("step 1,500 of 2,000");
+    const cut = await page
+      .locator("canvas")
+      .first()
+      .evaluate((canvas) => {
+        if (!(canvas instanceof HTMLCanvasElement)) throw new Error("no canvas");
+        const edge = canvas.getContext("2d")?.getImageData(canvas.width - 2, 0, 2, canvas.height).data ?? [];
+        return edge.some((value) => value !== 0);
+      });
+    assert.equal(cut, false);
+  });
+
+  it("counts a difference that rounds to nothing as no loss", async () => {
+    await open(390);
+    const evaluation = { spread: 0.8, unique: {}, used: 0.5, perplexity: 9, seconds: 5 };
+    await invented.write(1, JSON.stringify({ ...evaluation, step: 0, knn: 0.3 }));
+    await invented.write(1, JSON.stringify({ ...evaluation, step: 250, knn: 0.29999 }));
+    await shows("+0.0 points over the untrained encoder");
+  });
 
   it("survives a cut of the metrics, as a resumed run cuts them, and a damaged line", async () => {
     await open(1280);

@@ -90,6 +90,6 @@ function shareText(share: number | null, digits?: number): string {
 
 function gain(knn: number | null, untrained: number | null): string | null {
   if (knn === null || untrained === null) return null;
-  const points = 100 * (knn - untrained);
+  const points = Number((100 * (knn - untrained)).toFixed(1));
   return `${points < 0 ? "−" : "+"}${Math.abs(points).toFixed(1)} points over the untrained encoder`;
 }

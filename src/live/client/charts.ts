@@ -11,6 +11,8 @@ const MOST_POINTS = 240;
 /** Up to so many, each is marked. */
 const MARKED = 40;
 const HEIGHT = 240;
+/** Half a label of the last step lies beyond the plot: so much is left for it. */
+const BESIDE = 30;
 /** Of a plot's series: after the steps and the level come, for each arm, its mean, low and high. */
 const FIRST_ARM = 2;
 
@@ -111,7 +113,7 @@ class Chart {
       width: 300,
       height: HEIGHT,
       legend: { show: false },
-      padding: [10, 12, 0, 0],
+      padding: [10, BESIDE, 0, 0],
       cursor: {
         y: false,
         drag: { x: false, y: false },
