@@ -16,7 +16,7 @@ import { trainingScalars } from "./training-clock.ts";
 /** Steps between two training lines in metrics.jsonl. */
 const LOG_EVERY = 10;
 
-/** Seconds that a worker may take to load torch, its data and its encoder, where bridge.deadline is less. */
+/** Seconds that a worker may take to load torch, data and encoder, and for its first step, where bridge.deadline is less. */
 const START_SECONDS = 180;
 /** A step may take so many times as long as the longest one before it, where bridge.deadline is less. */
 const SLOWER = 10;
@@ -111,7 +111,7 @@ export class Arm implements Room {
 
   /** Its worker's process is there, and has to say hello. */
   launched(): void {
-    this.expect([], Math.max(START_SECONDS, this.job.config.bridge.deadline));
+    this.expect([]);
   }
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
@@ -145,7 +145,7 @@ export class Arm implements Room {
     this.started = performance.now();
     this.options.events.began();
     const commands: Command[] = this.steps === 0 ? ["evaluate"] : [];
-    this.expect(commands, Math.max(START_SECONDS, this.job.config.bridge.deadline));
+    this.expect(commands);
     return {
       step: this.steps,
       config: JSON.stringify({
@@ -243,19 +243,17 @@ export class Arm implements Room {
    * Waits for the worker: for the results of commands as long as they take, for anything else until a
    * deadline. A worker that hangs keeps its connection, so nothing else would notice.
    */
-  private expect(commands: readonly Command[], seconds = this.stepSeconds): void {
+  private expect(commands: readonly Command[]): void {
     this.owed += commands.length;
     clearTimeout(this.patience);
     if (this.owed > 0) return;
+    const known = this.longestStep > 0 ? (SLOWER * this.longestStep) / 1000 : START_SECONDS;
+    const seconds = Math.max(known, this.job.config.bridge.deadline);
     this.patience = setTimeout(() => {
       const awaited = this.started === 0 ? "its hello" : `its part of step ${this.steps}`;
       const why = `the worker hangs: ${awaited} did not come within ${Math.round(seconds)} s`;
       this.fail(new RunError("deadline", `${why} (bridge.deadline allows for longer)`));
     }, 1000 * seconds);
-  }
-
-  private get stepSeconds(): number {
-    return Math.max(this.job.config.bridge.deadline, (SLOWER * this.longestStep) / 1000);
   }
 
   private get lastStep(): number {
