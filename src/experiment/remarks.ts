@@ -7,6 +7,7 @@ import { checkFree } from "./lock.ts";
 import { evaluationsOf, type MetricsLine, readMetrics } from "./metrics-log.ts";
 import type { Job, Run } from "./run-folder.ts";
 import { lastStep } from "./training.ts";
+import { missingValues } from "./values.ts";
 
 /** What to know before one reads the figures of a run, the gravest first; `called` names its arms. */
 export async function remarksOf(run: Run, called: (arm: string) => string): Promise<Remark[]> {
@@ -39,6 +40,12 @@ export async function remarksOf(run: Run, called: (arm: string) => string): Prom
   }
   const levels: Remark["level"][] = ["failure", "warning", "note"];
   return remarks.sort((a, b) => levels.indexOf(a.level) - levels.indexOf(b.level));
+}
+
+/** How a run goes on: functions are in no record, so only the file that holds them can give them again. */
+export function wayOn({ name, jobs }: Run): string {
+  const needsFile = jobs.some(({ config }) => missingValues(config, undefined).length > 0);
+  return needsFile ? "run the experiment file again" : `npx mixhead resume ${name}`;
 }
 
 /** What keeps runs from being compared: settings of the data in which they differ. */
@@ -78,7 +85,7 @@ function progress({ run, job, lines, underWay, furthest }: Progress): string | n
   const evaluated = evaluationsOf(lines).at(-1)?.step;
   const last = lastStep(job);
   if (evaluated !== undefined && evaluated >= last) return null;
-  const goesOn = underWay ? "It is under way." : `npx mixhead resume ${run.name} goes on.`;
+  const goesOn = underWay ? "It is under way." : `Go on with: ${wayOn(run)}.`;
   if (evaluated === undefined) return `Not drawn, since it has no evaluation yet. ${goesOn}`;
   const reached = `its evaluation at step ${count(evaluated)} of ${count(last)}`;
   if (evaluated < furthest) return `Not drawn, since ${reached} is behind another seed's. ${goesOn}`;

@@ -36,6 +36,8 @@ export interface RunState {
   name: string;
   state: State;
   secondsLeft: number | null;
+  /** How it goes on where it stopped: a command, or what to do. */
+  wayOn: string;
   /** k-NN accuracy of the untrained encoder. */
   untrained: number | null;
   arms: ArmState[];

@@ -1,5 +1,6 @@
 import { diagnoseArm } from "../experiment/diagnostics.ts";
 import { evaluationsOf, type MetricsLine } from "../experiment/metrics-log.ts";
+import { wayOn } from "../experiment/remarks.ts";
 import type { Job, Run } from "../experiment/run-folder.ts";
 import { mean } from "../experiment/statistics.ts";
 import { reachOf } from "../metrics/student.ts";
@@ -39,6 +40,7 @@ export function runState(
     name: run.name,
     state: together(states, began !== null),
     secondsLeft: secondsLeft(trainings, states),
+    wayOn: wayOn(run),
     untrained: started.length === 0 ? null : mean(started),
     arms,
     trainings: trainings.map(({ job }) => job.arm),

@@ -86,13 +86,24 @@ describe("the report of what runs have left", () => {
     const stopped = await reportData([run]);
     assert.deepEqual(Object.keys(stopped.figures.arms), ["joint"]);
     assert.deepEqual(said(stopped.remarks), [
-      "joint note: Drawn to its evaluation at step 50 of 100. npx mixhead resume a goes on.",
-      "decoupled note: Not drawn, since it has no evaluation yet. npx mixhead resume a goes on.",
+      "joint note: Drawn to its evaluation at step 50 of 100. Go on with: npx mixhead resume a.",
+      "decoupled note: Not drawn, since it has no evaluation yet. Go on with: npx mixhead resume a.",
     ]);
     const end = await lockRun(run.folder);
     assert.match((await reportData([run])).remarks[0]?.text ?? "", /of 100\. It is under way\.$/);
     await end();
     await reportHtml(stopped);
+  });
+
+  it("names the experiment file as what a run with functions goes on with, which no command has", async () => {
+    const run = await leaveRun("a", { arms: ["decoupled"], reached: () => 60 });
+    const jobs = run.jobs.map(({ config, ...job }) => ({
+      ...job,
+      config: { ...config, plugin: { ...config.plugin, kind: "custom:mine" } },
+    }));
+    assert.deepEqual(said((await reportData([{ ...run, jobs }])).remarks), [
+      "decoupled note: Drawn to its evaluation at step 50 of 100. Go on with: run the experiment file again.",
+    ]);
   });
 
   it("takes no mean over different steps: a seed that is behind the others is left out, and said to be", async () => {
@@ -110,7 +121,7 @@ describe("the report of what runs have left", () => {
     assert.deepEqual(figures.arms.decoupled?.seeds, [0, 1, 2]);
     assert.deepEqual(figures.differences?.[0]?.seeds, [0, 1]);
     assert.deepEqual(said(remarks), [
-      "joint note: Seed 2: Not drawn, since its evaluation at step 50 of 100 is behind another seed's. npx mixhead resume a goes on.",
+      "joint note: Seed 2: Not drawn, since its evaluation at step 50 of 100 is behind another seed's. Go on with: npx mixhead resume a.",
     ]);
   });
 

@@ -15,17 +15,17 @@ interface Files {
 }
 
 /** Trainings of the arms "a" and "b", a seed each, with what their files hold. */
-function stateOf(files: Files[], session: number | null = began) {
+function stateOf(files: Files[], session: number | null = began, settings = config) {
   const arms = ["a", "b"].slice(0, files.length);
   const trainings: Training[] = files.map(({ lines, changed, failure = null }, index) => {
     const arm = arms[index] ?? "";
-    return { job: { arm, seed: 0, label: arm, config, folder: arm }, lines, changed, failure };
+    return { job: { arm, seed: 0, label: arm, config: settings, folder: arm }, lines, changed, failure };
   });
   const run: Run = {
     name: "r",
     folder: "runs/r",
     seeds: [0],
-    arms: new Map(arms.map((arm) => [arm, config])),
+    arms: new Map(arms.map((arm) => [arm, settings])),
     jobs: trainings.map(({ job }) => job),
   };
   return runState(run, trainings, { began: session, unreadable: 0 });
@@ -57,6 +57,12 @@ describe("the state of a run", () => {
   it("is stopped as soon as nobody trains it", () => {
     assert.equal(stateOf([{ lines: [training(100)], changed: after }], null).state, "stopped");
     assert.equal(stateOf([waiting], null).state, "waiting");
+  });
+
+  it("goes on by a command, but with functions in its settings by its experiment file alone", () => {
+    assert.equal(stateOf([waiting], null).wayOn, "npx mixhead resume r");
+    const own = resolveConfig({ train: { weightDecay: { custom: "mine" } } });
+    assert.equal(stateOf([waiting], null, own).wayOn, "run the experiment file again");
   });
 
   it("says which arm failed and why; the others go on", () => {
