@@ -36,17 +36,20 @@ export function evaluate(program: Command): void {
 
 async function carryOut(of: string, overrides: string[], options: Options): Promise<void> {
   const { label, args } = of.endsWith(".npz")
-    ? featuresCall(of, overrides)
+    ? featuresCall(of, overrides, options)
     : await encoderCall(of, overrides, options);
   const result = probeFigures.parse(await askPython("mixhead.worker.evaluate", [...args, "--json"]));
   process.stdout.write(`${options.json ? JSON.stringify(result) : `${label}\n\n${tables(result)}`}\n`);
 }
 
-function featuresCall(file: string, overrides: readonly string[]) {
-  if (overrides.length > 0)
-    throw new UserError(
-      `${file} holds features, for which there is nothing to set: leave out ${overrides[0]}`,
-    );
+function featuresCall(file: string, overrides: readonly string[], { arm, seed }: Options) {
+  const [needless] = [
+    ...overrides,
+    ...(arm === undefined ? [] : ["--arm"]),
+    ...(seed === undefined ? [] : ["--seed"]),
+  ];
+  if (needless !== undefined)
+    throw new UserError(`${file} holds features, for which there is nothing to set: leave out ${needless}`);
   return { label: file, args: [file] };
 }
 

@@ -67,6 +67,17 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
       assert.match(stdout, /\n +k-NN +linear\nclass 0 +\d+\.\d % +\d+\.\d %\nclass 1 /);
     });
 
+    for (const needless of [["--arm", "x"], ["--seed", "1"], ["data.test=100"]]) {
+      it(`refuses ${needless[0]} for saved features, which would change nothing`, async () => {
+        const { status, stderr } = await mixhead(folder, "evaluate", "f.npz", ...needless);
+        assert.equal(status, 2);
+        assert.equal(
+          stderr,
+          `mixhead: f.npz holds features, for which there is nothing to set: leave out ${needless[0]}\n`,
+        );
+      });
+    }
+
     it("says in one sentence what is wrong with saved features", async () => {
       saveFeatures("y + 0.5");
       const bad = await mixhead(folder, "evaluate", "f.npz", "--json");
