@@ -40,8 +40,9 @@ export class Mixture {
     const targets = config.targets && createTargets(config.targets, values?.schedules);
     const plugin = await createPlugin(config.plugin, { dim, seed, start, ...values });
     if (isBuiltIn(kind)) return new Mixture(plugin, targets);
-    await checkPrototypes(plugin.prototypes(), components, dim, kind);
-    return new Mixture(checked(plugin, kind), targets);
+    const held = checked(plugin, kind);
+    await checkPrototypes(held.prototypes(), components, dim, kind);
+    return new Mixture(held, targets);
   }
 
   /** One step on a batch, whose rows are brought to unit length; everything changes or, where it throws, nothing. */

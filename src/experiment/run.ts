@@ -10,10 +10,11 @@ import { pythonPath } from "../setup/python.ts";
 import type { Arm } from "./arm.ts";
 import { latestCheckpoint } from "./checkpoint.ts";
 import { lockRun } from "./lock.ts";
+import { wayOn } from "./remarks.ts";
 import type { Run } from "./run-folder.ts";
 import { readSessions, SessionLog } from "./sessions.ts";
 import { lastStep, type Pending, type RunOptions, type Surroundings, trainOne } from "./training.ts";
-import { hasFunctions, missingValues } from "./values.ts";
+import { missingValues } from "./values.ts";
 
 /**
  * Trains what is still to be trained of a run: each job's worker in Python, its mixture here, side by
@@ -78,10 +79,7 @@ async function trainAll(run: Run, pending: Pending[], around: Surroundings): Pro
   const failures = outcomes.filter((outcome) => outcome instanceof Error);
   const stopped = outcomes.some((outcome) => !(outcome instanceof Error) && !outcome.complete);
   if (stopped || outcomes.length < pending.length) {
-    const resume = run.jobs.some(({ values }) => hasFunctions(values))
-      ? "run the experiment file again"
-      : `npx mixhead resume ${run.name}`;
-    throw new RunError("interrupted", `stopped at a checkpoint; go on with: ${resume}`);
+    throw new RunError("interrupted", `stopped at a checkpoint; go on with: ${wayOn(run)}`);
   }
   if (failures[0] !== undefined && failures.length === run.jobs.length) throw failures[0];
 }

@@ -42,6 +42,8 @@ export async function findTrained(
     const checkpoint = await newestCheckpoint(job);
     return trained(name, job, checkpoint, overrides);
   }
+  const [chosen] = Object.entries(choice).flatMap(([option, value]) => (value === undefined ? [] : [option]));
+  if (chosen !== undefined) throw new UserError(`${of} is no run, of which --${chosen} could choose a part`);
   if (!existsSync(of)) throw new UserError(`${of} is neither a run under runs/ nor a checkpoint nor a file`);
   const owner = statSync(of).isDirectory() ? await ownerOf(resolve(of)) : null;
   if (owner !== null) return trained(owner.run.name, owner.job, of, overrides);

@@ -8,11 +8,6 @@ export interface Values {
   factory: PluginFactory | undefined;
 }
 
-/** Whether there is any. */
-export function hasFunctions(values: Values | undefined): boolean {
-  return values !== undefined && (values.schedules.size > 0 || values.factory !== undefined);
-}
-
 /** The settings that name a function which `values` does not have, such as "plugin.annealing". */
 export function missingValues(config: Config, values: Values | undefined): string[] {
   const missing = named(config).flatMap(([path, text]) => (values?.schedules.has(text) ? [] : [path]));

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { RejectError } from "../bridge/errors.ts";
 import type { Hello } from "../bridge/room.ts";
 import { applyOverrides, parseYaml, resolveConfig } from "../config/load.ts";
+import { overlay } from "../config/overlay.ts";
 import type { Config } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
 import { isBuiltIn } from "../plugins/registry.ts";
@@ -65,6 +66,7 @@ export async function readSettings(
  */
 export function settingsFor(hello: Hello, { given, source }: Settings, owners = false): MixtureSettings {
   const wish = parseWish(hello);
+  resolveConfig(overlay(given, wish), [], source); // what is wrong in the wish is said before its sizes are read
   const ours = sizes.parse(given);
   const theirs = sizes.parse(wish);
   const components = agreed("prototypes", hello, [
@@ -76,7 +78,7 @@ export function settingsFor(hello: Hello, { given, source }: Settings, owners = 
   if (dim === undefined)
     throw new RejectError("shape", `run "${hello.run}" does not say its embeddings' dimension`);
   const size = components === undefined ? [] : [`plugin.components=${components}`];
-  const config = resolveConfig(merged(given, wish), size, source);
+  const config = resolveConfig(overlay(given, wish), size, source);
   if (!owners) checkKind(hello, config, resolveConfig(given, [], source));
   return { config, components: config.plugin.components, dim, targets: wish.targets !== undefined };
 }
@@ -125,14 +127,4 @@ async function readYaml(file: string): Promise<unknown> {
     if (error instanceof UserError) throw error;
     throw new UserError(`${file}: cannot be read: ${sentence(error)}`, { cause: error });
   }
-}
-
-/** `over` laid over `under`, group by group. */
-function merged(under: Record<string, unknown>, over: Record<string, unknown>): Record<string, unknown> {
-  const result = { ...under };
-  for (const [key, value] of Object.entries(over)) {
-    const [a, b] = [group.safeParse(under[key]), group.safeParse(value)];
-    result[key] = a.success && b.success ? merged(a.data, b.data) : value;
-  }
-  return result;
 }

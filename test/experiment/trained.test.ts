@@ -68,6 +68,10 @@ describe("in a folder of its own", () => {
       const found = await findTrained("weights.pth", ["encoder.name=resnet18-32"]);
       assert.deepEqual([found.path, found.config.encoder.name], ["weights.pth", "resnet18-32"]);
       await assert.rejects(findTrained("weights.pth", []), /add encoder\.name=NAME/);
+      await assert.rejects(
+        findTrained("weights.pth", ["encoder.name=resnet18-32"], { arm: "joint" }),
+        /weights\.pth is no run, of which --arm could choose a part/,
+      );
     });
 
     it("says in one sentence what is not clear or not there", async () => {

@@ -68,6 +68,14 @@ describe("the settings of a served mixture", () => {
     rejects('{"bridge":{}}', /not a mixture's: .*bridge.*; allowed: seed, plugin, targets, train\.steps/);
     rejects('{"plugin":{"variance":-1}}', /plugin\.variance is -1/);
     rejects('{"plugin":{"varience":1}}', /varience/);
+    rejects('{"plugin":{"components":"many"}}', /plugin\.components is "many"/);
+  });
+
+  it("takes the schedule that a hello asks for in place of the server's", () => {
+    const given = { plugin: { annealing: { cosine: { from: 0.2, to: 1 } } } };
+    const linear = { linear: { from: 0.5, to: 1 } };
+    const asking = hello({ config: JSON.stringify({ plugin: { annealing: linear } }) });
+    assert.deepEqual(settingsFor(asking, { given, source: "file" }).config.plugin.annealing, linear);
   });
 
   it("takes a plugin in a file from the server's own configuration, or from the script that owns the server", () => {
