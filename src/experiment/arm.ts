@@ -9,17 +9,13 @@ import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoin
 import { measure, readEvaluation, saveEvaluation } from "./evaluation.ts";
 import type { MetricsHook } from "./hooks.ts";
 import { type MetricsLine, MetricsLog, metricsLine } from "./metrics-log.ts";
+import { Patience } from "./patience.ts";
 import { forgetProbe, readProbe, saveProbe } from "./probe.ts";
 import type { Job } from "./run-folder.ts";
 import { trainingScalars } from "./training-clock.ts";
 
 /** Steps between two training lines in metrics.jsonl. */
 const LOG_EVERY = 10;
-
-/** Seconds that a worker may take to load torch, data and encoder, and for its first step, where bridge.deadline is less. */
-const START_SECONDS = 180;
-/** A step may take so many times as long as the longest one before it, where bridge.deadline is less. */
-const SLOWER = 10;
 
 /** How a training ended: at its last step, or where it was asked to stop. */
 export interface ArmOutcome {
@@ -82,11 +78,7 @@ export class Arm implements Room {
   private dismissed = false;
   private resumedSeconds: number;
   private started = 0;
-  /** Results of commands that are still to come. */
-  private owed = 0;
-  private answered = 0;
-  private longestStep = 0;
-  private patience: NodeJS.Timeout | undefined;
+  private readonly patience: Patience;
   private readonly job: Job;
   private readonly answerer: Answerer | null;
   private readonly resumed: Checkpoint | null;
@@ -106,12 +98,13 @@ export class Arm implements Room {
     this.done = new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
     });
-    this.done.catch(() => {}).finally(() => clearTimeout(this.patience)); // awaited by whoever trains it
+    this.patience = new Patience(job.config.bridge.deadline, (error) => this.fail(error));
+    this.done.catch(() => {}).finally(() => this.patience.end()); // awaited by whoever trains it
   }
 
   /** Its worker's process is there, and has to say hello. */
   launched(): void {
-    this.expect([]);
+    this.patience.expect("its hello");
   }
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
@@ -145,7 +138,7 @@ export class Arm implements Room {
     this.started = performance.now();
     this.options.events.began();
     const commands: Command[] = this.steps === 0 ? ["evaluate"] : [];
-    this.expect(commands);
+    this.patience.expect(this.part, commands);
     return {
       step: this.steps,
       config: JSON.stringify({
@@ -160,16 +153,14 @@ export class Arm implements Room {
   }
 
   async step(batch: Batch): Promise<Answer> {
-    clearTimeout(this.patience);
-    if (this.answered > 0) this.longestStep = Math.max(this.longestStep, performance.now() - this.answered);
+    this.patience.came();
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
     const [measured = {}] = batch.scalars;
     const { rows, targets, scalars, clock: own } = await this.answer(batch, clock);
     this.steps = batch.step + 1;
     await this.noteTraining(measured, scalars);
     const commands = this.commandsAfter(this.steps);
-    this.answered = commands.length === 0 ? performance.now() : 0;
-    this.expect(commands);
+    this.patience.expect(this.part, commands);
     return {
       scalars: { ...this.scalarsAt(clock), ...own },
       commands,
@@ -199,10 +190,9 @@ export class Arm implements Room {
 
   /** What cannot be taken ends the training: nobody reads what a rank is told after its last step. */
   async result(result: RankResult): Promise<void> {
-    this.owed--;
-    this.expect([]);
     try {
       await this.take(result);
+      this.patience.result(this.part); // what taking it took is not the worker's silence
     } catch (error) {
       this.fail(error instanceof Error ? error : new RunError("internal", String(error)));
       throw error;
@@ -239,21 +229,9 @@ export class Arm implements Room {
     if (reason !== "") this.fail(new RunError("worker-failed", reason));
   }
 
-  /**
-   * Waits for the worker: for the results of commands as long as they take, for anything else until a
-   * deadline. A worker that hangs keeps its connection, so nothing else would notice.
-   */
-  private expect(commands: readonly Command[]): void {
-    this.owed += commands.length;
-    clearTimeout(this.patience);
-    if (this.owed > 0) return;
-    const known = this.longestStep > 0 ? (SLOWER * this.longestStep) / 1000 : START_SECONDS;
-    const seconds = Math.max(known, this.job.config.bridge.deadline);
-    this.patience = setTimeout(() => {
-      const awaited = this.started === 0 ? "its hello" : `its part of step ${this.steps}`;
-      const why = `the worker hangs: ${awaited} did not come within ${Math.round(seconds)} s`;
-      this.fail(new RunError("deadline", `${why} (bridge.deadline allows for longer)`));
-    }, 1000 * seconds);
+  /** What the worker sends next, commands apart. */
+  private get part(): string {
+    return `its part of step ${this.steps}`;
   }
 
   private get lastStep(): number {
