@@ -204,8 +204,7 @@ export class Arm implements Room {
       case "evaluate":
         return this.noteEvaluation(result);
       case "probe":
-        await saveProbe(this.job.folder, readProbe(result));
-        return this.write({ step: result.step, seconds: this.seconds });
+        return saveProbe(this.job.folder, readProbe(result));
       case "checkpoint":
         return this.takeCheckpoint(result);
       case "stop":

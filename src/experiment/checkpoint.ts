@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -69,6 +70,13 @@ export async function latestCheckpoint(folder: string): Promise<Checkpoint | nul
     );
   const { tensors } = await readSafetensors(join(path, "mixture.safetensors"));
   return { path, clock: parsed.data, mixture: tensors };
+}
+
+/** Seconds of training up to the newest checkpoint; 0 where there is none. */
+export async function secondsAtCheckpoint(folder: string): Promise<number> {
+  const newest = existsSync(folder) ? (await checkpointNames(folder)).at(-1) : undefined;
+  if (newest === undefined) return 0;
+  return clockFile.safeParse(await readJson(join(folder, newest, "clock.json"))).data?.seconds ?? 0;
 }
 
 function checkpointName(step: number): string {

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
+import { secondsAtCheckpoint } from "./checkpoint.ts";
 import { type Failure, readFailures } from "./failure.ts";
 import { type EvaluationLine, evaluationsOf, readMetrics } from "./metrics-log.ts";
 import { loadFigures } from "./probe.ts";
@@ -172,13 +173,12 @@ function summariseArm(trainings: Measured[]): ArmSummary {
 async function measurementsOf(run: Run, failures: readonly Failure[]): Promise<Measured[]> {
   const all = await Promise.all(
     run.jobs.map(async ({ arm, seed, folder }): Promise<Measured | null> => {
-      const all = await readMetrics(join(folder, "metrics.jsonl"));
-      const lines = evaluationsOf(all);
+      const lines = evaluationsOf(await readMetrics(join(folder, "metrics.jsonl")));
       const [first, last] = [lines[0], lines.at(-1)];
       if (first === undefined || last === undefined) return null;
       const { knn, unique, used, perplexity, step: steps } = last;
-      // The linear probe comes after the last evaluation, and has a line of its own.
-      const seconds = all.reduce((most, line) => Math.max(most, line.seconds ?? 0), 0);
+      // The linear probe comes between the last evaluation and the last checkpoint.
+      const seconds = Math.max(last.seconds, await secondsAtCheckpoint(join(folder, "checkpoints")));
       const failed = failures.some((each) => each.arm === arm && each.seed === seed);
       const found = await loadFigures(folder);
       const probed = found === null ? {} : probedOf(found);

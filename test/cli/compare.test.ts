@@ -153,7 +153,8 @@ signal.signal(signal.SIGUSR1, fail)
       const hang = "import signal, time; signal.signal(signal.SIGUSR1, lambda *_: time.sleep(1e6))";
       await writeFile(join(folder, "sitecustomize.py"), hang);
       const settings = [...tiny, "train.steps=100000", "train.stop=100000", "bridge.deadline=2"];
-      const args = ["train", configs[1] ?? "", ...settings, "train.evaluateEvery=100000", "--name", "hung"];
+      const seldom = ["train.evaluateEvery=100000", "train.checkpointEvery=100000"]; // a command takes what it takes
+      const args = ["train", configs[1] ?? "", ...settings, ...seldom, "--name", "hung"];
       const command = new CommandLine(folder, args, { PYTHONPATH: folder });
       await command.says(/step [1-9]/);
       for (const pid of command.workers()) process.kill(pid, "SIGUSR1");

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { noteFailure } from "../../src/experiment/failure.ts";
@@ -49,7 +49,9 @@ describe("the summary of a run", () => {
       const rest = { unique: { "0.5": 0.8 }, used: 0.5, perplexity: 10 };
       await log.append({ step: 0, knn: 0.3, ...rest, seconds: 1 });
       await log.append({ step: 9, knn: KNN[arm]?.[seed - 5], ...rest, seconds: 3 });
-      await log.append({ step: 9, seconds: 4 }); // of the linear probe
+      const checkpoint = join(folder, "checkpoints", "step-0000009"); // after the linear probe
+      await mkdir(checkpoint, { recursive: true });
+      await writeFile(join(checkpoint, "clock.json"), '{"step":9,"seconds":4,"metricsBytes":0}');
     }
   });
   afterEach(() => place.leave());
