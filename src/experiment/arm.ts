@@ -11,7 +11,7 @@ import type { MetricsHook } from "./hooks.ts";
 import { type MetricsLine, MetricsLog, metricsLine } from "./metrics-log.ts";
 import { Patience } from "./patience.ts";
 import { forgetProbe, readProbe, saveProbe } from "./probe.ts";
-import type { Job } from "./run-folder.ts";
+import { type Job, lastStep } from "./run-folder.ts";
 import { trainingScalars } from "./training-clock.ts";
 
 /** Steps between two training lines in metrics.jsonl. */
@@ -208,7 +208,7 @@ export class Arm implements Room {
       case "checkpoint":
         return this.takeCheckpoint(result);
       case "stop":
-        this.settle.resolve({ steps: result.step, complete: result.step >= this.lastStep });
+        this.settle.resolve({ steps: result.step, complete: result.step >= lastStep(this.job) });
     }
   }
 
@@ -233,17 +233,13 @@ export class Arm implements Room {
     return `its part of step ${this.steps}`;
   }
 
-  private get lastStep(): number {
-    return this.job.config.train.stop ?? this.job.config.train.steps;
-  }
-
   private get seconds(): number {
     return this.resumedSeconds + (performance.now() - this.started) / 1000;
   }
 
   private commandsAfter(steps: number): Command[] {
     const { evaluateEvery, checkpointEvery } = this.job.config.train;
-    const end = steps >= this.lastStep;
+    const end = steps >= lastStep(this.job);
     const commands: Command[] = [];
     if (end || steps % evaluateEvery === 0) commands.push("evaluate");
     if (end) commands.push("probe");

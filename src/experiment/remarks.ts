@@ -5,8 +5,7 @@ import { diagnoseArm } from "./diagnostics.ts";
 import { readFailures } from "./failure.ts";
 import { checkFree } from "./lock.ts";
 import { evaluationsOf, type MetricsLine, readMetrics } from "./metrics-log.ts";
-import type { Job, Run } from "./run-folder.ts";
-import { lastStep } from "./training.ts";
+import { type Job, lastStep, type Run } from "./run-folder.ts";
 import { missingValues } from "./values.ts";
 
 /** What to know before one reads the figures of a run, the gravest first; `called` names its arms. */

@@ -30,6 +30,11 @@ export interface Job {
   folder: string;
 }
 
+/** The steps that a training takes. */
+export function lastStep({ config }: Pick<Job, "config">): number {
+  return config.train.stop ?? config.train.steps;
+}
+
 /** A run: arms side by side over the same seeds, in `runs/NAME/`. */
 export interface Run {
   name: string;

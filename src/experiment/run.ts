@@ -11,9 +11,9 @@ import type { Arm } from "./arm.ts";
 import { latestCheckpoint } from "./checkpoint.ts";
 import { lockRun } from "./lock.ts";
 import { wayOn } from "./remarks.ts";
-import type { Run } from "./run-folder.ts";
+import { lastStep, type Run } from "./run-folder.ts";
 import { readSessions, SessionLog } from "./sessions.ts";
-import { lastStep, type Pending, type RunOptions, type Surroundings, trainOne } from "./training.ts";
+import { type Pending, type RunOptions, type Surroundings, trainOne } from "./training.ts";
 import { missingValues } from "./values.ts";
 
 /**

@@ -6,7 +6,7 @@ import { type Failure, readFailures } from "./failure.ts";
 import { type EvaluationLine, evaluationsOf, readMetrics } from "./metrics-log.ts";
 import { loadFigures } from "./probe.ts";
 import { complete, meanProbed, type Probed, probedOf } from "./probe-summary.ts";
-import type { Run } from "./run-folder.ts";
+import { lastStep, type Run } from "./run-folder.ts";
 import { readSessions } from "./sessions.ts";
 import { interval, mean, type PairedTest, pairedTest } from "./statistics.ts";
 
@@ -126,8 +126,10 @@ export async function hasEnded(run: Run): Promise<boolean> {
   const measured = await measurementsOf(run, failures);
   return run.jobs.every(({ arm, seed, config }) => {
     const own = measured.find((each) => each.arm === arm && each.seed === seed);
-    const last = config.train.stop ?? config.train.steps;
-    return (own?.steps ?? 0) >= last || failures.some((each) => each.arm === arm && each.seed === seed);
+    return (
+      (own?.steps ?? 0) >= lastStep({ config }) ||
+      failures.some((each) => each.arm === arm && each.seed === seed)
+    );
   });
 }
 

@@ -11,7 +11,7 @@ import { forgetFailure, noteFailure } from "./failure.ts";
 import type { MetricsHook } from "./hooks.ts";
 import type { MetricsLine } from "./metrics-log.ts";
 import { Mixture } from "./mixture.ts";
-import type { Job } from "./run-folder.ts";
+import { type Job, lastStep } from "./run-folder.ts";
 import type { SessionLog } from "./sessions.ts";
 
 /** The worker's status where its settings, its data or its checkpoint are wrong. */
@@ -139,8 +139,4 @@ async function openMixture({ config, values }: Job): Promise<Mixture | null> {
   const { dim } = config.head;
   const targets = takesTargets(config) ? config.targets : null;
   return Mixture.open({ plugin, targets }, { dim, seed: config.seed, values });
-}
-
-export function lastStep({ config }: Job): number {
-  return config.train.stop ?? config.train.steps;
 }

@@ -1,7 +1,7 @@
 import { diagnoseArm } from "../experiment/diagnostics.ts";
 import { evaluationsOf, type MetricsLine } from "../experiment/metrics-log.ts";
 import { wayOn } from "../experiment/remarks.ts";
-import type { Job, Run } from "../experiment/run-folder.ts";
+import { type Job, lastStep, type Run } from "../experiment/run-folder.ts";
 import { mean } from "../experiment/statistics.ts";
 import { reachOf } from "../metrics/student.ts";
 import type { ArmState, Figures, Point, RunState, State } from "./messages.ts";
@@ -147,10 +147,6 @@ function secondsAStep(lines: readonly MetricsLine[]): number | null {
   }
   const took = lines.slice(-PACE_LINES).flatMap(({ stepSeconds }) => numeric(stepSeconds) ?? []);
   return took.length === 0 ? null : mean(took);
-}
-
-function lastStep({ config }: Job): number {
-  return config.train.stop ?? config.train.steps;
 }
 
 function numeric(value: unknown): number | undefined {

@@ -79,15 +79,18 @@ describe("the settings of a served mixture", () => {
   });
 
   it("takes a plugin in a file from the server's own configuration, or from the script that owns the server", () => {
-    const asking = hello({ config: '{"plugin":{"kind":"/tmp/mine.ts"}}' });
-    assert.throws(() => settingsFor(asking, nothing), /started with it \(plugin\.kind=\/tmp\/mine\.ts\)/);
-    const given = { plugin: { kind: "/tmp/mine.ts" } };
+    const asking = hello({ config: '{"plugin":{"kind":"/elsewhere/mine.ts"}}' });
+    assert.throws(
+      () => settingsFor(asking, nothing),
+      /started with it \(plugin\.kind=\/elsewhere\/mine\.ts\)/,
+    );
+    const given = { plugin: { kind: "/elsewhere/mine.ts" } };
     for (const { config } of [
       settingsFor(asking, nothing, true),
       settingsFor(asking, { given, source: "file" }),
       settingsFor(hello(), { given, source: "file" }),
     ])
-      assert.equal(config.plugin.kind, "/tmp/mine.ts");
+      assert.equal(config.plugin.kind, "/elsewhere/mine.ts");
   });
 
   it("reads a file and overrides, and refuses both in a sentence at once", async () => {

@@ -30,6 +30,14 @@ class State:
     def start(self) -> np.ndarray | None:
         return self.tensors["prototypes"] if self.tensors.keys() == {"prototypes"} else None
 
+    def is_nearly(self, other: State) -> bool:
+        """Equal but for rounding, as an average of two equal states is."""
+        return (self.step, self.tensors.keys()) == (other.step, other.tensors.keys()) and all(
+            tensor.shape == other.tensors[name].shape
+            and np.allclose(tensor, other.tensors[name], rtol=1e-5, atol=1e-6)
+            for name, tensor in self.tensors.items()
+        )
+
 
 #: How long a run may be held by somebody who has left: a killed rank is noticed within six seconds.
 _PATIENCE = 8.0

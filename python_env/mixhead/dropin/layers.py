@@ -93,7 +93,7 @@ class MixturePrototypes(nn.Module):
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
         prototypes, state = mixture(self.name).save()
-        destination[f"{prefix}weight_g"] = torch.ones(self.components, 1)
+        destination[f"{prefix}weight_g"] = torch.ones(self.components, 1, device="cpu")
         destination[f"{prefix}weight_v"] = prototypes.clone()
         if state is not None:
             destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step, dtype=torch.float64, device="cpu")

@@ -9,7 +9,6 @@ import warnings
 import weakref
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,8 +156,7 @@ class Mixture:
                 f'mixture "{self.name}" was not asked for targets: mixhead.attach(config={{"targets": {{}}}})'
             )
         if self._rows:
-            self._send()
-            self._over = self._student_led
+            self._send_early()
         if not self._sent:
             raise RuntimeError(f'mixture "{self.name}" has seen no teacher rows in this step')
         self._receive()
@@ -180,6 +178,11 @@ class Mixture:
         self._rows, self._sent_rows = [], len(rows)
         self._sent = self._waiting = True
         self._saved = None
+
+    def _send_early(self) -> None:
+        """Sends before the call that would have: where the student leads, its next call begins a step."""
+        self._send()
+        self._over = self._student_led
 
     def _receive(self) -> None:
         """Waits for the answer to the step that was sent. Rows that the plugin refuses change nothing."""
@@ -249,8 +252,7 @@ class Mixture:
         try:
             self._attach()
             if self._rows and self._connection.world == 1:
-                self._send()
-                self._over = self._student_led
+                self._send_early()
             self._receive()
             self._saved = self._saved or self._connection.save()
         except BridgeError as error:
@@ -267,7 +269,10 @@ class Mixture:
         """Goes on from a saved state, or begins anew from prototypes (K, D) alone."""
         if self._connection is None:
             self._given, self._mirror = state, Mirror(prototypes)
-        elif not self._connection.agree(_same(self.save()[1], state)):
+            return
+        # A teacher that is given its student's state, or an average of the two, changes nothing.
+        saved = self.save()[1]
+        if not self._connection.agree(saved is not None and saved.is_nearly(state)):
             if state.step < self._next:
                 warnings.warn(
                     f'mixture "{self.name}" goes back from step {self._next} to step {state.step}, '
@@ -281,19 +286,6 @@ class Mixture:
         """Says goodbye to the plugin. Harmless when repeated."""
         if self._connection is not None:
             self._connection.close()
-
-
-def _same(one: State | None, other: State) -> bool:
-    """Whether loading changes nothing: a teacher that is given its student's state, an average of the two."""
-    return (
-        one is not None
-        and (one.step, one.tensors.keys()) == (other.step, other.tensors.keys())
-        and all(
-            tensor.shape == other.tensors[name].shape
-            and np.allclose(tensor, other.tensors[name], rtol=1e-5, atol=1e-6)
-            for name, tensor in one.tensors.items()
-        )
-    )
 
 
 def _in_backward() -> bool:
