@@ -1,0 +1,233 @@
+"""Tensors by handle, programs by hash, and what runs one on the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixhead.executor.kernels import KERNELS_VERSION
+from mixhead.executor.literals import Literals
+from mixhead.executor.modes import plain_torch
+from mixhead.executor.program import DTYPES, Program, Spec, hash_of, read_program
+from mixhead.executor.replay import Replay, failure
+from mixhead.executor.run import NONE, ExecutorError, Run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave."""
+
+    values: list[np.ndarray]  # of the handles that it reads
+    metrics: Tensor | None  # (M,) float32
+    prototypes: Tensor | None  # (K, D) float32; None: as before
+    targets: Tensor | None  # (N, K) float32
+
+
+@dataclass
+class _Loaded:
+    program: Program
+    literals: Literals
+    replay: Replay
+
+
+class Executor:
+    """The tensors of one connection on a device, and the programs that run on them.
+
+    memory: bytes that the tensors with a handle may take together; by default what the device has.
+    """
+
+    version = KERNELS_VERSION
+
+    def __init__(self, device: str | torch.device = "cpu", memory: int | None = None) -> None:
+        self.device = _device(device)
+        self.memory = memory if memory is not None else _memory_of(self.device)
+        self.prototypes: Tensor | None = None  # (K, D) float32, of the last run that named some
+        self._tensors: dict[int, Tensor] = {}
+        self._programs: dict[str, _Loaded] = {}
+        self._announced: Tensor | None = None
+
+    @property
+    def name(self) -> str:
+        """The device, for people: "cpu", "cuda:0 NVIDIA H100"."""
+        if self.device.type != "cuda":
+            return str(self.device)
+        return f"{self.device} {torch.cuda.get_device_name(self.device)}"
+
+    @property
+    def held(self) -> int:
+        """Bytes of the tensors that have a handle."""
+        return sum(tensor.nbytes for tensor in self._tensors.values())
+
+    @property
+    def handles(self) -> frozenset[int]:
+        return frozenset(self._tensors)
+
+    def bind(self, handle: int, tensor: Tensor) -> None:
+        """Gives a tensor a handle. It is copied: the caller may change its own afterwards."""
+        self._tensors[handle] = self._copied(tensor, tensor.dtype)
+
+    def announce(self, rows: Tensor) -> None:
+        """The rows (N, D) that the next run with `rows` is about. They are copied."""
+        self._announced = self._copied(rows, torch.float32)
+
+    def _copied(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        with plain_torch(self.device):
+            return tensor.detach().to(self.device, dtype, copy=True).contiguous()
+
+    def tensor(self, handle: int) -> Tensor:
+        """The tensor of a handle: nobody writes to it. Raises ExecutorError where there is none."""
+        return _of(handle, self._tensors)
+
+    def read(self, handles: Sequence[int]) -> list[np.ndarray]:
+        """The values of tensors. Raises ExecutorError where there is no such handle."""
+        return [_values(self.tensor(handle)) for handle in handles]
+
+    def run(self, run: Run) -> Outcome:
+        """Uploads, runs, reads and frees, in this order.
+
+        Raises ExecutorError; then the handles are as they were.
+        """
+        try:
+            if run.forget:
+                self._programs.clear()
+            if run.definition is not None:
+                self._load(run.program, run.definition)
+            with plain_torch(self.device):
+                return self._run(run)
+        except Exception as error:
+            raise failure(error) from error
+
+    def _run(self, run: Run) -> Outcome:
+        loaded = self._program(run)
+        self._check_memory(run, loaded)
+        new = {handle: self._upload(array) for handle, array in run.uploads.items()}
+        if run.rows != NONE:
+            new[run.rows] = self._rows()
+        if loaded is not None:
+            self._compute(run, loaded, new)
+        after = {**self._tensors, **new}
+        outcome = Outcome(
+            [_values(_of(handle, after)) for handle in run.reads],
+            _shaped(run.metrics, after, "metrics", 1),
+            _shaped(run.prototypes, after, "prototypes", 2),
+            _shaped(run.targets, after, "targets", 2),
+        )
+        for handle in run.free:
+            if after.pop(handle, None) is None:
+                raise ExecutorError("handle", f"there is no tensor {handle} to free")
+        self._tensors = after
+        if run.rows != NONE:
+            self._announced = None
+        if outcome.prototypes is not None:
+            self.prototypes = outcome.prototypes
+        return outcome
+
+    def _compute(self, run: Run, loaded: _Loaded, new: dict[int, Tensor]) -> None:
+        """Runs the program and gives its outputs their handles in `new`."""
+        program = loaded.program
+        inputs = [_of(handle, new, self._tensors) for handle in run.inputs]
+        for index, (tensor, spec) in enumerate(zip(inputs, program.inputs, strict=True)):
+            if (got := Spec.of(tensor)) != spec:
+                raise ExecutorError("shape", f"input {index} is {got}; the program declares {spec}")
+        vectors = loaded.literals.pack(run.literals, self.device)
+        outputs = loaded.replay([*inputs, *loaded.literals.split(vectors)])
+        new.update((run.base + index, _owned(tensor)) for index, tensor in enumerate(outputs))
+
+    def _load(self, name: str, definition: bytes) -> None:
+        if name != hash_of(definition):
+            raise ExecutorError("program", f'the definition of program "{name}" has another hash')
+        program = read_program(definition)
+        literals = Literals(program.literals)
+        self._programs[name] = _Loaded(program, literals, Replay(program, self.device))
+
+    def _program(self, run: Run) -> _Loaded | None:
+        if run.program == "":
+            return None
+        loaded = self._programs.get(run.program)
+        if loaded is None:
+            raise ExecutorError("program", f'no definition of program "{run.program}" has come')
+        if len(run.inputs) != len(loaded.program.inputs):
+            raise ExecutorError(
+                "program", f"the program has {len(loaded.program.inputs)} inputs, not {len(run.inputs)}"
+            )
+        return loaded
+
+    def _check_memory(self, run: Run, loaded: _Loaded | None) -> None:
+        """What will have a handle once the run is over is known before it begins, by what is declared."""
+        new = {handle: array.nbytes for handle, array in run.uploads.items()}
+        if run.rows != NONE:
+            new[run.rows] = self._rows().nbytes
+        if loaded is not None:
+            program = loaded.program
+            new |= {run.base + i: program.specs[slot].nbytes for i, slot in enumerate(program.outputs)}
+        if taken := self._tensors.keys() & new.keys():
+            raise ExecutorError("handle", f"there is a tensor {min(taken)} already")
+        sizes = {handle: tensor.nbytes for handle, tensor in self._tensors.items()} | new
+        after = sum(sizes.values()) - sum(sizes.get(handle, 0) for handle in set(run.free))
+        if after > self.memory:
+            raise ExecutorError(
+                "memory",
+                f"the tensors on {self.device} would take {_megabytes(after)}; "
+                f"{_megabytes(self.memory)} are allowed",
+            )
+
+    def _upload(self, array: np.ndarray) -> Tensor:
+        if (dtype := DTYPES.get(str(array.dtype))) is None:
+            raise ExecutorError("program", f"an upload is {array.dtype}: float32, int32 and bool are allowed")
+        return torch.from_numpy(array).to(self.device, dtype)
+
+    def _rows(self) -> Tensor:
+        if self._announced is None:
+            raise ExecutorError("handle", "the run names rows, but this rank has announced none")
+        return self._announced
+
+
+def _device(device: str | torch.device) -> torch.device:
+    device = torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _memory_of(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _of(handle: int, *places: Mapping[int, Tensor]) -> Tensor:
+    for tensors in places:
+        if handle in tensors:
+            return tensors[handle]
+    raise ExecutorError("handle", f"there is no tensor {handle}")
+
+
+def _shaped(handle: int, tensors: Mapping[int, Tensor], what: str, rank: int) -> Tensor | None:
+    if handle == NONE:
+        return None
+    tensor = _of(handle, tensors)
+    if tensor.dtype != torch.float32 or tensor.ndim != rank:
+        raise ExecutorError("shape", f"the {what} are {Spec.of(tensor)}, not float32 of {rank} dimensions")
+    return tensor
+
+
+def _owned(tensor: Tensor) -> Tensor:
+    """Contiguous, in memory of its own: what is large is free when its handle is."""
+    tensor = tensor.contiguous()
+    if tensor.untyped_storage().nbytes() == tensor.nbytes:
+        return tensor
+    return tensor.clone()
+
+
+def _values(tensor: Tensor) -> np.ndarray:
+    """A tensor's values in this process's memory, which may be the tensor's own."""
+    return tensor.cpu().numpy()
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 2**20:,.1f} MB"

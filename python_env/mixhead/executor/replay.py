@@ -1,0 +1,106 @@
+"""The plain loop over a program's instructions. It gives the same bits every time on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from mixhead.executor.program import Instruction, Program, Spec
+from mixhead.executor.run import ExecutorError
+
+
+@dataclass(frozen=True)
+class Step:
+    """An instruction, ready to be called."""
+
+    at: int
+    name: str
+    call: Callable[..., Tensor | tuple[Tensor, ...]]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    specs: tuple[Spec, ...]
+    last: tuple[int, ...]  # slots that nobody uses afterwards
+
+
+class Replay:
+    """A program's loop. Slots are dropped at their last use, so that their memory is used again."""
+
+    def __init__(self, program: Program, device: torch.device) -> None:
+        self.program = program
+        self._slots = len(program.specs)
+        self._steps = _steps(program, device)
+        self._checked = False  # whether a whole run gave what was declared
+
+    def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs, from the tensors of the inputs and literals.
+
+        Raises ExecutorError with the instruction that failed, or gave something else than it declared.
+        """
+        slots: list[Tensor | None] = [*tensors, *[None] * (self._slots - len(tensors))]
+        del tensors
+        for step in self._steps:
+            try:
+                made = step.call(*[slots[slot] for slot in step.inputs])
+            except Exception as error:
+                raise failure(error, step) from error
+            if not self._checked:
+                _check(made, step)
+            if isinstance(made, Tensor):
+                slots[step.outputs[0]] = made
+            else:
+                for slot, tensor in zip(step.outputs, made, strict=True):
+                    slots[slot] = tensor
+            del made
+            for slot in step.last:
+                slots[slot] = None
+        self._checked = True
+        return [slots[slot] for slot in self.program.outputs]
+
+
+def _steps(program: Program, device: torch.device) -> list[Step]:
+    last_use = {slot: index for index, each in enumerate(program.code) for slot in each.inputs}
+    kept = set(program.outputs)
+    steps = []
+    for index, each in enumerate(program.code):
+        outputs = tuple(range(each.first, each.first + len(each.outputs)))
+        done = [slot for slot in dict.fromkeys(each.inputs) if last_use[slot] == index]
+        unused = [slot for slot in outputs if slot not in last_use]
+        last = tuple(slot for slot in (*done, *unused) if slot not in kept)
+        steps.append(
+            Step(each.at, each.kernel.name, _call(each, device), each.inputs, outputs, each.outputs, last)
+        )
+    return steps
+
+
+def _call(each: Instruction, device: torch.device) -> Callable[..., Tensor | tuple[Tensor, ...]]:
+    keywords = {**each.attributes, **({"device": device} if each.kernel.wants_device else {})}
+    return partial(each.kernel.function, **keywords) if keywords else each.kernel.function
+
+
+def _check(made: Tensor | tuple[Tensor, ...], step: Step) -> None:
+    got = tuple(map(Spec.of, [made] if isinstance(made, Tensor) else made))
+    if got != step.specs:
+        declared, came = (", ".join(map(str, specs)) or "nothing" for specs in (step.specs, got))
+        raise ExecutorError("shape", f"{step.name} was declared to give {declared}; it gave {came}", step.at)
+
+
+def failure(error: Exception, step: Step | None = None) -> ExecutorError:
+    """What a kernel raised, as one sentence."""
+    if isinstance(error, ExecutorError):
+        return error
+    at, name = (-1, "the run") if step is None else (step.at, step.name)
+    sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if is_out_of_memory(error):
+        return ExecutorError("memory", f"{name} found no memory: {sentence}", at)
+    return ExecutorError("failed", f"{name} failed: {sentence}", at)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """The allocator of the CPU raises a RuntimeError like any other."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
