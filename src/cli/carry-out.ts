@@ -4,6 +4,7 @@ import { carryOutRun } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import { writeReport } from "../experiment/run-report.ts";
 import { type Summary, summarise, writeSummary } from "../experiment/summary.ts";
+import { Trace } from "../experiment/trace.ts";
 import type { RunEvents, RunOptions } from "../experiment/training.ts";
 import { warnings } from "../experiment/warn.ts";
 import { type Live, serveLive } from "../live/server.ts";
@@ -20,6 +21,8 @@ export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
   /** Serves the live page while it goes, and says where. */
   live?: boolean | undefined;
   hooks?: readonly MetricsHook[] | undefined;
+  /** A file that is to hold a Chrome trace of both sides of every training. */
+  trace?: string | undefined;
 }
 
 /**
@@ -31,6 +34,7 @@ export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
  */
 export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise<Summary> {
   const { signal, quiet = false, live = false, hooks = [], open, jobs } = options;
+  const trace = options.trace === undefined ? undefined : await Trace.begin(options.trace);
   const view = quiet ? null : new LiveView();
   const abort = new AbortController();
   const stop = () => abort.abort();
@@ -51,6 +55,7 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
       signal: abort.signal,
       hooks: [tensorboard(), ...(view === null ? [] : [warnings((text) => view.note(text))]), ...hooks],
       jobs,
+      trace,
       ...(open && { open }),
     });
   } catch (error) {
@@ -60,6 +65,7 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
   } finally {
     view?.close();
     await page?.close();
+    await trace?.end();
     process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
     signal?.removeEventListener("abort", stop);
   }

@@ -13,6 +13,7 @@ interface Options {
   name?: string;
   force?: boolean;
   live?: boolean;
+  trace?: string;
   jobs?: number;
 }
 
@@ -26,6 +27,7 @@ export function compare(program: Command): void {
     .option("--name <name>", "the run's name under runs/ (default: the arms' names)")
     .option("--force", "replace a run of this name")
     .option("--live", "serve the live page while it goes")
+    .option("--trace <file>", "write a Chrome trace of both sides (chrome://tracing, ui.perfetto.dev)")
     .option(...JOBS)
     .action(async (words: string[], options: Options) => {
       const files = words.filter((word) => !word.includes("="));
@@ -35,7 +37,7 @@ export function compare(program: Command): void {
       const arms = nameArms(files, configs);
       const name = options.name ?? [...arms.keys()].join("-");
       const run = await openRun(name, arms, seedsFrom(configs, options.seeds), options.force);
-      await carryOut(run, { live: options.live, jobs: options.jobs });
+      await carryOut(run, { live: options.live, jobs: options.jobs, trace: options.trace });
     });
 }
 

@@ -8,6 +8,7 @@ interface Options {
   name?: string;
   force?: boolean;
   live?: boolean;
+  trace?: string;
 }
 
 /** `mixhead train CONFIG [key=value ...]`: one run of one arm. */
@@ -20,10 +21,11 @@ export function train(program: Command): void {
     .option("--name <name>", "the run's name under runs/ (default: the file's name)")
     .option("--force", "replace a run of this name")
     .option("--live", "serve the live page while it goes")
+    .option("--trace <file>", "write a Chrome trace of both sides (chrome://tracing, ui.perfetto.dev)")
     .action(async (file: string, overrides: string[], options: Options) => {
       const config = await loadConfig(file, overrides);
       const name = options.name ?? basename(file).replace(/\.ya?ml$/, "");
       const run = await openRun(name, new Map([[config.prototypes, config]]), [config.seed], options.force);
-      await carryOut(run, { live: options.live });
+      await carryOut(run, { live: options.live, trace: options.trace });
     });
 }

@@ -12,6 +12,7 @@ import { type MetricsLine, MetricsLog, metricsLine } from "./metrics-log.ts";
 import { Patience } from "./patience.ts";
 import { forgetProbe, readProbe, saveProbe } from "./probe.ts";
 import { type Job, lastStep } from "./run-folder.ts";
+import type { Spans } from "./trace.ts";
 import { trainingScalars } from "./training-clock.ts";
 
 /** Steps between two training lines in metrics.jsonl. */
@@ -57,6 +58,8 @@ export interface ArmOptions {
   events: ArmEvents;
   /** Hear of every line that is written to metrics.jsonl. */
   hooks: readonly MetricsHook[];
+  /** Times what Node does in a step. */
+  spans: Spans;
 }
 
 /**
@@ -152,7 +155,11 @@ export class Arm implements Room {
     };
   }
 
-  async step(batch: Batch): Promise<Answer> {
+  step(batch: Batch): Promise<Answer> {
+    return this.options.spans.time("answer", batch.step, () => this.advance(batch));
+  }
+
+  private async advance(batch: Batch): Promise<Answer> {
     this.patience.came();
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
     const [measured = {}] = batch.scalars;
@@ -174,7 +181,8 @@ export class Arm implements Room {
     if (this.answerer === null) return { scalars: {} };
     if (rows === undefined) throw new BatchError("shape", "this arm's mixture needs embeddings");
     try {
-      const answer = await this.answerer.step(rows, clock);
+      const { answerer } = this;
+      const answer = await this.options.spans.time("queue", clock.step, () => answerer.step(rows, clock));
       const taken = Object.keys(answer.scalars).find((name) => Object.hasOwn(metricsLine.shape, name));
       if (taken === undefined) return answer;
       throw new UserError(

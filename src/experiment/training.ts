@@ -13,6 +13,7 @@ import type { MetricsLine } from "./metrics-log.ts";
 import { Mixture } from "./mixture.ts";
 import { type Job, lastStep } from "./run-folder.ts";
 import type { SessionLog } from "./sessions.ts";
+import { type Trace, untraced } from "./trace.ts";
 
 /** The worker's status where its settings, its data or its checkpoint are wrong. */
 const BAD_INPUT = 2;
@@ -36,6 +37,8 @@ export interface RunOptions {
   jobs?: number | undefined;
   /** Makes what answers a training's steps; the mixture of its configuration, where it is left out. */
   open?: (job: Job) => Promise<Answerer | null>;
+  /** Notes what both sides of every training do, and when. */
+  trace?: Trace | undefined;
 }
 
 /** A training that has not reached its last step, and where it goes on. */
@@ -58,7 +61,7 @@ export async function trainOne(
   session: SessionLog,
   around: Surroundings,
 ): Promise<ArmOutcome | Error> {
-  const { arms, server, python, events, signal, hooks = [], open = openMixture } = around;
+  const { arms, server, python, events, signal, hooks = [], open = openMixture, trace } = around;
   let answerer: Answerer | null = null;
   let worker: Worker | null = null;
   try {
@@ -70,6 +73,7 @@ export async function trainOne(
       dataDir: dataDir(),
       resumed: checkpoint,
       hooks,
+      spans: trace?.spans(job) ?? untraced,
       events: {
         began: () => session.tick(),
         progress: (steps, line) => {
@@ -91,7 +95,7 @@ export async function trainOne(
       rank: 0,
       world: 1,
       deadline: job.config.bridge.deadline,
-      env,
+      env: { ...env, ...trace?.workerEnv(job) },
       log: join(job.folder, "worker.log"),
     });
     arm.launched();

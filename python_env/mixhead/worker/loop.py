@@ -23,6 +23,7 @@ from mixhead.worker.methods import ibot
 from mixhead.worker.network import Network, PatchNetwork
 from mixhead.worker.probe import probe
 from mixhead.worker.randomness import generator
+from mixhead.worker.spans import Spans
 from mixhead.worker.step import (
     State,
     choose_device,
@@ -48,29 +49,29 @@ def train(client: Client, rank: int) -> None:
     stopped = obey(welcome.commands, client, state, dataset, assignment)
 
     timing: dict[str, float] = {}
-    with Feed(dataset, config.train.batch, config.seed, rank) as feed:
+    with Feed(dataset, config.train.batch, config.seed, rank) as feed, Spans(state.device) as span:
         while not stopped:
-            began = time.perf_counter()
             t = state.step
             epoch = t * config.train.batch // len(dataset.train_images)
-            images, labels = feed.of(t)
-            loaded = time.perf_counter()
-            views = draw_views(config, dataset, images.to(state.device), t, rank)
-            mask = draw_mask(config, state.student, t, rank, state.device)
-            features, h = teacher_pass(state, views[:1], mask)
-            sent = None if state.mirror is None else h
-            client.send_embeddings(t, epoch, sent, {**measured(state), **timing})
-            z = student_rows(state, views, mask)
-            learn_online(state, features, labels.to(state.device))
-            asked = time.perf_counter()
-            answer = client.receive_targets(t)
-            answered = time.perf_counter()
-            finish(state, h, z, answer, mask)
-            timing = {
-                "stepSeconds": time.perf_counter() - began,
-                "loadSeconds": loaded - began,
-                "waitSeconds": answered - asked,
-            }
+            with span("step", t):
+                with span("load"):
+                    images, labels = feed.of(t)
+                with span("augment"):
+                    views = draw_views(config, dataset, images.to(state.device), t, rank)
+                    mask = draw_mask(config, state.student, t, rank, state.device)
+                with span("teacher"):
+                    features, h = teacher_pass(state, views[:1], mask)
+                with span("announce"):
+                    sent = None if state.mirror is None else h
+                    client.send_embeddings(t, epoch, sent, {**measured(state), **timing})
+                with span("student"):
+                    z = student_rows(state, views, mask)
+                    learn_online(state, features, labels.to(state.device))
+                with span("wait"):
+                    answer = client.receive_targets(t)
+                with span("loss"):
+                    finish(state, h, z, answer, mask)
+            timing = {f"{part}Seconds": span.seconds[part] for part in ("step", "load", "wait")}
             stopped = obey(answer.commands, client, state, dataset, assignment)
 
 

@@ -13,6 +13,7 @@ from mixhead.worker.frozen import Labelled
 from mixhead.worker.knn import knn_predictions
 from mixhead.worker.linear import linear_probe
 from mixhead.worker.randomness import generator
+from mixhead.worker.spans import Spans
 from mixhead.worker.step import State, choose_device, finish, start, student_rows, teacher_rows
 from tests.worker.runs import Reply, clock, config, reply, start_rows
 from tests.worker.test_loop import run
@@ -118,3 +119,24 @@ def test_a_run_evaluates_and_goes_on_from_its_checkpoint(
     again = start_plugin(tmp_path, "again", data_dir, {4: ["stop"]}, step=3, resume=path, **options)
     assert run(again) == 0
     assert [header["step"] for header, _ in again.embeddings] == [3, 4]
+
+
+def test_a_trace_shows_the_devices_own_time_on_the_hosts_clock(tmp_path: Path):
+    a = torch.randn(4096, 4096, device="cuda")
+    _ = a @ a
+    torch.cuda.synchronize()
+    with Spans(a.device, str(tmp_path / "trace.jsonl")) as span, span("step", 0):
+        with span("queued"):
+            for _ in range(20):
+                a = (a @ a).tanh()
+        with span("awaited"):
+            torch.cuda.synchronize()
+    events = [json.loads(line) for line in (tmp_path / "trace.jsonl").read_text().splitlines()]
+    lanes = {event["tid"]: event["args"]["name"] for event in events if event["ph"] == "M"}
+    assert list(lanes.values()) == ["host", "device, stream 1"]
+    spans = {(event["name"], lanes[event["tid"]]): event for event in events if event["ph"] == "X"}
+    queued, worked = spans["queued", "host"], spans["queued", "device, stream 1"]
+    awaited = spans["awaited", "host"]
+    assert worked["dur"] > queued["dur"], "launching returns before the work is done"
+    assert worked["ts"] > queued["ts"] - 200
+    assert abs(worked["ts"] + worked["dur"] - (awaited["ts"] + awaited["dur"])) < 1000  # microseconds
