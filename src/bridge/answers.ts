@@ -1,22 +1,59 @@
+import type { Run } from "../backend/torch/program.ts";
 import { sentence } from "../errors.ts";
+import type { NamedTensors } from "../plugins/plugin.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
 import { RejectError } from "./errors.ts";
 import { PROTOCOL_VERSION, type RejectCode } from "./protocol.ts";
 import type { Answer, Welcome } from "./room.ts";
+import { runInfo, runTensors } from "./runs.ts";
 import { targetTensors } from "./sparse.ts";
 
-export function encodeWelcome(generation: string, welcome: Welcome): Frames {
+/** A welcome as it travels; `run` is the welcome's as this rank gets it. */
+export function encodeWelcome(generation: string, welcome: Welcome, run: Run | undefined): Frames {
   const { step, config, commands, prototypes } = welcome;
-  const header = { type: "welcome", version: PROTOCOL_VERSION, generation, step, config, commands } as const;
-  if (!prototypes) return encode(header);
-  const { n, d, data } = prototypes;
-  return encode(header, { prototypes: { dtype: "float32", shape: [n, d], data } });
+  const tensors: Tensors = run ? runTensors(run) : {};
+  if (prototypes) {
+    const { n, d, data } = prototypes;
+    tensors.prototypes = { dtype: "float32", shape: [n, d], data };
+  }
+  const head = { type: "welcome", version: PROTOCOL_VERSION, generation } as const;
+  return encode({ ...head, step, config, commands, run: run ? runInfo(run) : null }, tensors);
+}
+
+/** An answer as it travels; `tensors` and `run` are the answer's as this rank gets them. */
+export function encodeTargets(
+  generation: string,
+  step: number,
+  { scalars, commands }: Answer,
+  tensors: Tensors | undefined,
+  run: Run | undefined,
+): Frames {
+  const head = { type: "targets", generation, step, scalars, commands } as const;
+  if (!run) return encode({ ...head, run: null }, tensors);
+  return encode({ ...head, run: runInfo(run) }, { ...tensors, ...runTensors(run) });
 }
 
 /** A rejection as it travels; `otherwise` is the code of what is not a RejectError. */
 export function encodeReject(error: unknown, otherwise: RejectCode): Frames {
   const code = error instanceof RejectError ? error.code : otherwise;
   return encode({ type: "reject", code, message: sentence(error) });
+}
+
+/** A room's state as it travels. */
+export function stateTensors(state: NamedTensors): Tensors {
+  return Object.fromEntries(
+    Object.entries(state).map(([name, tensor]) => [name, { dtype: "float32", ...tensor }] as const),
+  );
+}
+
+/** A state that a rank kept. Throws RejectError where it is none. */
+export function readState(tensors: Tensors): NamedTensors {
+  const state: NamedTensors = {};
+  for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
+    if (dtype !== "float32") throw new RejectError("state", `"${name}" of a state is float32, not ${dtype}`);
+    state[name] = { shape, data };
+  }
+  return state;
 }
 
 /**

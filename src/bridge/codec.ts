@@ -8,7 +8,8 @@ import { type Dtype, FRAME_BYTES, type Header, messageSchema, PROTOCOL_VERSION }
 export type Tensor =
   | { dtype: "float32"; shape: number[]; data: Float32Array }
   | { dtype: "int32"; shape: number[]; data: Int32Array }
-  | { dtype: "uint8"; shape: number[]; data: Uint8Array };
+  | { dtype: "uint8"; shape: number[]; data: Uint8Array }
+  | { dtype: "bool"; shape: number[]; data: Uint8Array }; // bytes of 0 and 1
 
 /** Tensors by name, in the order in which they travel. */
 export type Tensors = Record<string, Tensor>;
@@ -23,7 +24,14 @@ export interface Message {
   tensors: Tensors;
 }
 
-const ITEM_BYTES: Record<Dtype, number> = { float32: 4, float16: 2, bfloat16: 2, int32: 4, uint8: 1 };
+const ITEM_BYTES: Record<Dtype, number> = {
+  float32: 4,
+  float16: 2,
+  bfloat16: 2,
+  int32: 4,
+  uint8: 1,
+  bool: 1,
+};
 const MAX_HEADER_BYTES = FRAME_BYTES;
 const MAX_TENSOR_BYTES = 2 ** 31;
 
@@ -125,6 +133,7 @@ function toTensor(dtype: Dtype, shape: number[], bytes: Uint8Array): Tensor {
     case "int32":
       return { dtype, shape, data: new Int32Array(buffer, byteOffset, length) };
     case "uint8":
+    case "bool":
       return { dtype, shape, data: new Uint8Array(buffer, byteOffset, length) };
   }
 }

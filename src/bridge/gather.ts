@@ -1,17 +1,42 @@
-import type { Tensors } from "./codec.ts";
+import type { Tensor, Tensors } from "./codec.ts";
 import { BatchError, WireError } from "./errors.ts";
+import type { Header } from "./protocol.ts";
 import type { Batch, Rows } from "./room.ts";
 
-/** What one rank brought to a step: its rows and scalars, or what is wrong with them. */
-export type Part = { epoch: number; scalars: Record<string, number>; rows?: Rows } | BatchError;
+/** What one rank brought to a step. */
+export interface Sent {
+  epoch: number;
+  scalars: Record<string, number>;
+  rows?: Rows;
+  /** How many rows stay on its device; 0: none. */
+  announced: number;
+  metrics?: Float32Array;
+}
+
+/** What one rank brought, or what is wrong with it. */
+export type Part = Sent | BatchError;
+
+type Embeddings = Extract<Header, { type: "embeddings" }>;
+
+/** A rank's part of a step, checked. Throws BatchError. */
+export function readPart({ epoch, scalars, announced }: Embeddings, tensors: Tensors, dim: number): Sent {
+  const { h, metrics, ...others } = tensors;
+  if (Object.keys(others).length > 0) throw new BatchError("shape", 'embeddings carry "h" and "metrics"');
+  if (h && announced > 0) throw new BatchError("shape", "rows are sent or announced, not both");
+  const part: Sent = { epoch, scalars, announced };
+  if (h) part.rows = rowsOf(h, dim);
+  if (metrics) part.metrics = vectorOf(metrics);
+  return part;
+}
+
+function vectorOf({ dtype, shape, data }: Tensor): Float32Array {
+  if (dtype === "float32" && shape.length === 1) return data;
+  throw new BatchError(dtype === "float32" ? "shape" : "dtype", "metrics are a vector of float32");
+}
 
 /** A rank's rows as they came, checked: N x D of the right D, every row finite and not all zero. */
-export function rowsOf(tensors: Tensors, dim: number): Rows | undefined {
-  const [entry, ...more] = Object.entries(tensors);
-  if (!entry) return undefined;
-  const [name, h] = entry;
+function rowsOf(h: Tensor, dim: number): Rows {
   const [n = 0, d = 0] = h.shape;
-  if (name !== "h" || more.length > 0) throw new BatchError("shape", 'embeddings carry one tensor, "h"');
   if (h.dtype !== "float32")
     throw new BatchError("dtype", `embeddings are float32, float16 or bfloat16, not ${h.dtype}`);
   if (h.shape.length !== 2 || d === 0 || (dim > 0 && d !== dim)) {
@@ -46,29 +71,88 @@ export function asBatchError(error: unknown): BatchError {
 }
 
 /** The ranks' parts, in rank order, as one batch. Throws BatchError where they do not go together. */
-export function merge(step: number, parts: Exclude<Part, BatchError>[]): Batch {
-  const scalars = parts.map((part) => part.scalars);
-  const epoch = parts[0]?.epoch ?? 0;
+export function merge(step: number, parts: Sent[]): Batch {
+  const batch: Batch = { step, epoch: parts[0]?.epoch ?? 0, scalars: parts.map((part) => part.scalars) };
+  const metrics = parts[0]?.metrics;
+  if (metrics) {
+    batch.metrics = metrics;
+    const drifted = [...parts.keys()].filter((i) => !sameBits(parts[i]?.metrics, metrics));
+    if (drifted.length > 0) batch.drifted = drifted;
+  }
+  const n = parts[0]?.announced ?? 0;
+  if (parts.some((part) => part.announced !== n)) {
+    const counts = parts.map((part) => part.announced).join(", ");
+    throw new BatchError(
+      "shape",
+      `the ranks announce ${counts} rows, but each has to hold those of all ranks`,
+    );
+  }
+  if (n > 0) return { ...batch, announced: { n } };
+  const rows = mergeRows(parts);
+  return rows ? { ...batch, rows } : batch;
+}
+
+/** Whether both ranks measured the same bits; one that sent nothing differs from nobody. */
+function sameBits(one: Float32Array | undefined, other: Float32Array): boolean {
+  if (!one) return true;
+  const [a, b] = [one, other].map(({ buffer, byteOffset, byteLength }) =>
+    Buffer.from(buffer, byteOffset, byteLength),
+  );
+  return a !== undefined && b !== undefined && a.equals(b);
+}
+
+function mergeRows(parts: Sent[]): Rows | undefined {
   const rows = parts.flatMap((part) => part.rows ?? []);
-  if (rows.length === 0) return { step, epoch, scalars };
+  if (rows.length === 0) return undefined;
   const d = rows[0]?.d ?? 0;
   const n = rows.reduce((sum, each) => sum + each.n, 0);
   if (rows.length < parts.length) throw new BatchError("shape", "some ranks sent rows and others none");
   if (rows.some((each) => each.d !== d)) throw new BatchError("shape", "the ranks' rows differ in D");
   if (n === 0) throw new BatchError("shape", "there are no rows in this step");
   const [only] = rows;
-  if (rows.length === 1 && only) return { step, epoch, scalars, rows: only };
+  if (rows.length === 1 && only) return only;
   const data = new Float32Array(n * d);
   let at = 0;
   for (const each of rows) {
     data.set(each.data, at);
     at += each.data.length;
   }
-  return { step, epoch, scalars, rows: { data, n, d } };
+  return { data, n, d };
+}
+
+/**
+ * What a room threw at a batch, as each part is told it: the part of the row that is to blame hears of its own
+ * row, the others keep what they sent. Rows that were announced are everybody's.
+ */
+export function spread({ code, message, row }: BatchError, parts: Part[]): Part[] {
+  const counts = parts.map((part) => (part instanceof BatchError ? 0 : (part.rows?.n ?? 0)));
+  const announced = parts.some((part) => !(part instanceof BatchError) && part.announced > 0);
+  const place = locate(row, counts);
+  return parts.map((part, i) => {
+    if (!place) return new BatchError(code, message, announced ? row : -1);
+    return i === place.part ? new BatchError(code, message, place.row) : part;
+  });
+}
+
+/**
+ * The error of each rank, by its number: its own, or the first of the others', with its code. A batch that is
+ * refused is not the loss of a rank, after which nothing goes on.
+ */
+export function blame(numbers: number[], parts: Part[]): Map<number, BatchError> {
+  const first = parts.findIndex((part) => part instanceof BatchError);
+  const cause = parts[first];
+  if (!(cause instanceof BatchError)) return new Map();
+  const others = new BatchError(cause.code, `rank ${numbers[first]}: ${cause.message}`);
+  return new Map(
+    numbers.map((number, i) => {
+      const own = parts[i];
+      return [number, own instanceof BatchError ? own : others];
+    }),
+  );
 }
 
 /** Which part a row of the merged batch came from, and where it is there. */
-export function locate(row: number, counts: number[]): { part: number; row: number } | undefined {
+function locate(row: number, counts: number[]): { part: number; row: number } | undefined {
   let start = 0;
   for (const [part, count] of counts.entries()) {
     if (row >= start && row < start + count) return { part, row: row - start };

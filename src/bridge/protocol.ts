@@ -6,7 +6,7 @@ import { z } from "zod";
  * in the header's `tensors`. python_env/mixhead/bridge/protocol.py mirrors this file, and
  * test/golden/ holds messages that both sides must read and write alike.
  */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** A 64 MB tensor took 178 ms as one frame and 55 ms in frames of 1 MiB. */
 export const FRAME_BYTES = 1 << 20;
@@ -16,7 +16,7 @@ const size = z.int().positive();
 
 export const tensorInfo = z.strictObject({
   name: z.string(),
-  dtype: z.enum(["float32", "float16", "bfloat16", "int32", "uint8"]),
+  dtype: z.enum(["float32", "float16", "bfloat16", "int32", "uint8", "bool"]),
   shape: z.array(count),
   frames: count,
 });
@@ -27,6 +27,30 @@ const scalars = z.record(
   z.custom<number>((value) => typeof value === "number", { error: "a number" }),
 );
 const tensors = z.array(tensorInfo);
+
+/** Names a tensor on a rank's device; -1: none. */
+const handle = z.int().min(-1);
+const handles = z.array(count);
+
+/**
+ * One run of a program by a rank's executor; src/backend/torch/program.ts says what each field means. Its
+ * tensors are "definition" (uint8), where the program is new to this connection, and "upload.HANDLE".
+ */
+export const runInfo = z.strictObject({
+  seq: size,
+  program: z.string().regex(/^([0-9a-f]{16})?$/, "16 hex digits"),
+  inputs: handles,
+  base: count,
+  free: handles,
+  reads: handles,
+  literals: z.instanceof(Uint8Array), // float64, little-endian: exact for float32 and int32, -0 and NaN too
+  rows: handle,
+  metrics: handle,
+  prototypes: handle,
+  targets: handle,
+  forget: z.boolean(),
+});
+const run = runInfo.nullable();
 
 /** What the plugin asks of a rank after a step (targets) or before the first one (welcome). */
 export const commandName = z.enum(["evaluate", "probe", "checkpoint", "stop"]);
@@ -49,6 +73,16 @@ export const errorCode = z.enum([
   "peer", // another rank of this run was lost
 ]);
 
+/** Why a rank could not carry out a run. */
+export const failureCode = z.enum([
+  "kernel", // not on the executor's list
+  "program", // malformed, of another version, or of a hash that nobody defined
+  "shape", // something else came out than was declared
+  "handle", // there is no such tensor, or there is one already
+  "memory",
+  "failed", // a kernel raised
+]);
+
 export const messages = {
   /** rank: I am here. `generation` is drawn anew at every start of a rank, so that stale messages can be told. */
   hello: z.strictObject({
@@ -63,6 +97,8 @@ export const messages = {
     generation: z.string(),
     start: z.string(), // hash of the starting rows that the rank holds, "" where it holds none
     config: z.string(), // what it asks of the mixture, as JSON; "": whatever the plugin has
+    executor: count, // version of the kernels that it can run; 0: it can run none
+    device: z.string(), // where it runs them: "cpu", "cuda:0 NVIDIA H100"; "" without an executor
     tensors, // "prototypes" (K, D): starting rows, where the rank holds them
   }),
   /** plugin: the run's configuration as JSON, and the prototypes to start from. */
@@ -73,7 +109,8 @@ export const messages = {
     step: count, // the next step that is expected
     config: z.string(),
     commands: z.array(commandName),
-    tensors, // "prototypes" (K, D), where the plugin holds them
+    run, // makes the start, where the mixture is on the rank's device
+    tensors, // "prototypes" (K, D), where the plugin holds them; the run's
   }),
   reject: z.strictObject({
     type: z.literal("reject"),
@@ -81,14 +118,18 @@ export const messages = {
     message: z.string(),
     tensors,
   }),
-  /** rank: the teacher's rows of this step; no tensor where the rank only wants the clock (joint arms). */
+  /**
+   * rank: the teacher's rows of this step, or how many of them stay on its device; neither where it only
+   * wants the clock (joint arms).
+   */
   embeddings: z.strictObject({
     type: z.literal("embeddings"),
     generation: z.string(),
     step: count,
     epoch: count,
     scalars, // what the rank measured in the step before, such as loss
-    tensors, // "h" (N, D) float32, float16 or bfloat16
+    announced: count, // N rows that stay on the rank's device: those of all ranks; 0: none
+    tensors, // "h" (N, D) float32, float16 or bfloat16; "metrics" (M,) float32, of the run before
   }),
   /** plugin: the answer to a step. The same request again gets the same bytes. */
   targets: z.strictObject({
@@ -97,8 +138,33 @@ export const messages = {
     step: count,
     scalars,
     commands: z.array(commandName), // carried out in order after the optimizer's step, each answered by a result
+    run, // the step, where the mixture is on the rank's device
     tensors, // "rows" (R, D) with "indices" (R,) int32, or "rows" (K, D) alone for all; "targets" (N, K), or
-    // sparse "targets.offsets" (N + 1,) int32, "targets.columns" (nnz,) int32, "targets.values" (nnz,)
+    // sparse "targets.offsets" (N + 1,) int32, "targets.columns" (nnz,) int32, "targets.values" (nnz,); the run's
+  }),
+  /** plugin: carry this out now, in the middle of a step or outside of one. */
+  execute: z.strictObject({
+    type: z.literal("execute"),
+    generation: z.string(),
+    run: runInfo,
+    tensors, // the run's
+  }),
+  /** rank: what a run read, if it read anything. */
+  values: z.strictObject({
+    type: z.literal("values"),
+    generation: z.string(),
+    seq: size,
+    tensors, // "0", "1", ... in the order of the run's `reads`
+  }),
+  /** rank: a run changed nothing, and why. */
+  failed: z.strictObject({
+    type: z.literal("failed"),
+    generation: z.string(),
+    seq: size,
+    at: z.int().min(-1), // the instruction that is to blame; -1: none is
+    code: failureCode,
+    message: z.string(),
+    tensors,
   }),
   /** plugin: this batch changed nothing, and why. */
   error: z.strictObject({
@@ -151,6 +217,9 @@ export const messageSchema = z.discriminatedUnion("type", [
   messages.reject,
   messages.embeddings,
   messages.targets,
+  messages.execute,
+  messages.values,
+  messages.failed,
   messages.error,
   messages.state,
   messages.load,
@@ -165,5 +234,7 @@ export type MessageType = Header["type"];
 export type Command = z.infer<typeof commandName>;
 export type RejectCode = z.infer<typeof rejectCode>;
 export type ErrorCode = z.infer<typeof errorCode>;
+export type FailureCode = z.infer<typeof failureCode>;
+export type RunInfo = z.infer<typeof runInfo>;
 export type TensorInfo = z.infer<typeof tensorInfo>;
 export type Dtype = TensorInfo["dtype"];

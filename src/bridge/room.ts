@@ -1,6 +1,7 @@
+import type { Run } from "../backend/torch/program.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Tensor } from "./codec.ts";
-import type { Command } from "./protocol.ts";
+import type { Command, FailureCode } from "./protocol.ts";
 
 /** Rows of a matrix, row-major: `data` holds n * d numbers. */
 export interface Rows {
@@ -22,6 +23,9 @@ export interface Hello {
   start: string;
   /** What it asks of the mixture, as JSON; "": whatever the room has. */
   config: string;
+  /** The version of the kernels that the rank can run (KERNELS_VERSION), and where; 0 and "": it runs none. */
+  executor: number;
+  device: string;
   prototypes?: Rows;
 }
 
@@ -32,6 +36,8 @@ export interface Welcome {
   config: string;
   commands: Command[];
   prototypes?: Rows;
+  /** Makes the start on the device. The other ranks of the world get it too. */
+  run?: Run;
 }
 
 /** One step: the rows of all ranks in rank order, or none where the ranks only want the clock. */
@@ -40,8 +46,14 @@ export interface Batch {
   epoch: number;
   /** Finite rows, none all zero. They may lie on a received message: read, never write. */
   rows?: Rows;
+  /** Instead of `rows`: so many lie on every rank's device, those of all ranks in rank order, unchecked. */
+  announced?: { n: number };
   /** What each rank measured in the step before, in rank order. */
   scalars: Record<string, number>[];
+  /** Rank 0's metrics: the vector that the last run named which has been carried out. */
+  metrics?: Float32Array;
+  /** Ranks whose metrics are other bits than rank 0's: their devices have come apart. */
+  drifted?: number[];
 }
 
 /**
@@ -57,6 +69,8 @@ export interface Answer {
   rows?: { indices?: Int32Array; data: Float32Array; d: number };
   /** A target row for each row of the batch, n x k. */
   targets?: { n: number; k: number; data: Float32Array };
+  /** Carried out by every rank as it takes the answer. */
+  run?: Run;
 }
 
 /** What a command gave in one rank. */
@@ -68,6 +82,15 @@ export interface RankResult {
   scalars: Record<string, number>;
   text: Record<string, string>;
   tensors: Record<string, Tensor>;
+}
+
+/** A run that changed nothing on a rank, and why. */
+export interface RunFailure {
+  seq: number;
+  /** The index of the instruction that is to blame; -1: none is. */
+  at: number;
+  code: FailureCode;
+  message: string;
 }
 
 /**
@@ -95,4 +118,18 @@ export interface Room {
   lost(rank: number, why: string): void;
   /** A rank said goodbye; an empty reason is a regular end. */
   left(rank: number, reason: string): void;
+  /**
+   * A world forms: its ranks' devices are empty. `send` has all of them carry out a run now, in the middle of
+   * a step or outside of one; a rank that joins later gets the runs that it has missed before its welcome.
+   * What an earlier `attach` gave reaches nobody any more.
+   */
+  attach?(send: (run: Run) => void): void;
+  /** What a run read, in the order of its `reads`. Called at once: a step under way may wait for it. */
+  values?(seq: number, tensors: Tensor[]): void;
+  /**
+   * A rank could not carry out a run. Called at once. If the run came with the answer to a step, a rank alone
+   * in its world may send this step again; with others, the world has come apart. Gives the sentence for the
+   * ranks that wait; the rank's own where it gives none.
+   */
+  failed?(rank: number, failure: RunFailure): string | undefined;
 }

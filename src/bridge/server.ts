@@ -145,6 +145,12 @@ export class BridgeServer {
       case "result":
         world.result(peer, header, read);
         break;
+      case "values":
+        world.values(peer, header, read);
+        break;
+      case "failed":
+        world.failed(peer, header);
+        break;
       case "ping":
         world.ping(peer);
         break;
@@ -159,8 +165,8 @@ export class BridgeServer {
     const key = id(routing);
     const known = this.peers.get(key);
     if (this.joining.has(key)) return; // its welcome is on the way
-    if (known?.welcome && known.generation === generation) {
-      known.send(known.welcome);
+    if (known?.generation === generation) {
+      if (known.welcome) known.send(known.welcome.frames);
       return;
     }
     this.joining.add(key);
@@ -241,9 +247,9 @@ function roomKey({ run, mixture }: { run: string; mixture: string }): string {
 }
 
 function toHello(header: HelloHeader, tensors: Tensors): Hello {
-  const { run, mixture, rank, world, components, dim, start, config } = header;
+  const { run, mixture, rank, world, components, dim, start, config, executor, device } = header;
   const { prototypes } = tensors;
-  const hello = { run, mixture, rank, world, components, dim, start, config };
+  const hello = { run, mixture, rank, world, components, dim, start, config, executor, device };
   if (!prototypes) return hello;
   const [n = 0, d = 0] = prototypes.shape;
   if (prototypes.dtype !== "float32" || prototypes.shape.length !== 2) {

@@ -1,21 +1,28 @@
 import { sentence } from "../errors.ts";
 import { admit } from "./admission.ts";
-import { answerTensors, encodeWelcome } from "./answers.ts";
+import {
+  answerTensors,
+  encodeReject,
+  encodeTargets,
+  encodeWelcome,
+  readState,
+  stateTensors,
+} from "./answers.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
 import { BatchError, RejectError } from "./errors.ts";
-import { asBatchError, locate, merge, type Part, rowsOf } from "./gather.ts";
+import { asBatchError, blame, merge, type Part, readPart, spread } from "./gather.ts";
+import { tell } from "./hooks.ts";
 import type { ErrorCode, Header } from "./protocol.ts";
 import type { Hello, Room } from "./room.ts";
+import { type Runner, Runs } from "./runs.ts";
 
 /** One rank while its connection lasts. */
-export interface Rank {
+export interface Rank extends Runner {
   readonly hello: Hello;
-  readonly generation: string;
-  send(frames: Frames): void;
-  /** The bytes that it was welcomed with, for a repeated hello. */
-  welcome?: Frames;
-  /** Its last answer, for a repeated request. */
-  answer?: { step: number; frames: Frames };
+  /** The bytes that it was welcomed with, for a repeated hello, and the run in them. */
+  welcome?: { frames: Frames; run: number | undefined };
+  /** Its last answer, for a repeated request, and the run in it. */
+  answer?: { step: number; frames: Frames; run: number | undefined };
   /** Commands that it was given and has sent no result of: until then it may be away for long. */
   owes: number;
 }
@@ -39,19 +46,23 @@ export class World {
   private broken: string | undefined;
   private timer: NodeJS.Timeout | undefined;
   private turn: Promise<void> = Promise.resolve();
+  private runs: Runs<Rank>;
 
   /** `deadline`: milliseconds that a step waits for ranks that have not sent their part. */
   constructor(
     private readonly room: Room,
     private size: number,
     private readonly deadline: number,
-  ) {}
+  ) {
+    this.runs = new Runs(size, {});
+  }
 
   /** Lets a rank in and welcomes it. Throws RejectError, or what the room throws, where it stays outside. */
   async join(rank: Rank): Promise<void> {
     if (this.ranks.size === 0) this.size = rank.hello.world;
     const present = [...this.ranks.values()].map((each) => each.hello);
     admit(rank.hello, { room: this.room, size: this.size, present, broken: this.broken });
+    if (present.length === 0) this.runs = new Runs(this.size, this.room);
     this.ranks.set(rank.hello.rank, rank);
     try {
       await this.inTurn(() => this.welcome(rank));
@@ -62,11 +73,15 @@ export class World {
   }
 
   private async welcome(rank: Rank): Promise<void> {
+    this.runs.begin(rank);
     const welcome = await this.room.welcome(rank.hello);
+    this.runs.catchUp(rank);
     this.next = welcome.step;
     rank.owes = welcome.commands.length;
-    rank.welcome = encodeWelcome(rank.generation, welcome);
-    rank.send(rank.welcome);
+    if (welcome.run) this.runs.send(welcome.run, rank);
+    const run = welcome.run && this.runs.as(rank, welcome.run);
+    rank.welcome = { frames: encodeWelcome(rank.generation, welcome, run), run: run?.seq };
+    rank.send(rank.welcome.frames);
   }
 
   /** A rank's part of a step; the step is taken when the last one has come. */
@@ -78,17 +93,17 @@ export class World {
     else if (!this.parts.has(rank.hello.rank)) this.add(rank, header, read); // else its answer is on the way
   }
 
-  private add(rank: Rank, { step, epoch, scalars }: Of<"embeddings">, read: () => Tensors): void {
+  private add(rank: Rank, header: Of<"embeddings">, read: () => Tensors): void {
+    delete rank.welcome; // it may be large, and nobody asks for it any more
     try {
-      const rows = rowsOf(read(), this.room.dim);
-      this.parts.set(rank.hello.rank, { epoch, scalars, ...(rows && { rows }) });
+      this.parts.set(rank.hello.rank, readPart(header, read(), this.room.dim));
     } catch (error) {
       this.parts.set(rank.hello.rank, asBatchError(error));
     }
     if (this.parts.size === this.size) {
       clearTimeout(this.timer);
       this.taking = true;
-      void this.inTurn(() => this.take(step));
+      void this.inTurn(() => this.take(header.step));
     } else if (this.parts.size === 1) {
       this.timer = setTimeout(() => this.overdue(), this.deadline);
     }
@@ -103,51 +118,36 @@ export class World {
     this.working = true;
     try {
       if (good.length < parts.length) {
-        this.blame(numbers, parts);
+        this.tellErrors(numbers, parts);
         return;
       }
       const answer = await this.room.step(merge(step, good));
       const tensors = answerTensors(answer, counts);
-      const { scalars, commands } = answer;
       this.next = step + 1;
       for (const [i, number] of numbers.entries()) {
         const rank = this.ranks.get(number);
         if (!rank) continue;
-        const header = { type: "targets", generation: rank.generation, step, scalars, commands } as const;
-        rank.owes += commands.length;
-        rank.answer = { step, frames: encode(header, tensors[i]) };
+        const run = answer.run && this.runs.as(rank, answer.run);
+        rank.owes += answer.commands.length;
+        rank.answer = {
+          step,
+          frames: encodeTargets(rank.generation, step, answer, tensors[i], run),
+          run: run?.seq,
+        };
         rank.send(rank.answer.frames);
       }
     } catch (error) {
-      const { code, message, row } = asBatchError(error);
-      const place = locate(row, counts);
-      const everybodys = new BatchError(code, message);
-      this.blame(
-        numbers,
-        parts.map((part, i) => {
-          if (!place) return everybodys;
-          return i === place.part ? new BatchError(code, message, place.row) : part;
-        }),
-      );
+      this.tellErrors(numbers, spread(asBatchError(error), parts));
     } finally {
       this.parts = new Map();
       this.taking = this.working = false;
     }
   }
 
-  /**
-   * Tells each rank its own error, and those that have none the first of the others', with its code: a
-   * batch that is refused is not the loss of a rank, after which nothing goes on.
-   */
-  private blame(numbers: number[], parts: Part[]): void {
-    const first = parts.findIndex((part) => part instanceof BatchError);
-    const cause = parts[first];
-    for (const [i, number] of numbers.entries()) {
+  private tellErrors(numbers: number[], parts: Part[]): void {
+    for (const [number, { code, message, row }] of blame(numbers, parts)) {
       const rank = this.ranks.get(number);
-      const own = parts[i];
-      if (!rank || !(cause instanceof BatchError)) continue;
-      if (own instanceof BatchError) this.fail(rank, own.code, own.message, own.row);
-      else this.fail(rank, cause.code, `rank ${numbers[first]}: ${cause.message}`);
+      if (rank) this.fail(rank, code, message, row);
     }
   }
 
@@ -155,10 +155,8 @@ export class World {
   state(rank: Rank): void {
     void this.inTurn(async () => {
       try {
-        const state = Object.entries(await this.room.state());
-        const tensors = state.map(([name, tensor]) => [name, { dtype: "float32", ...tensor }] as const);
         const header = { type: "state", generation: rank.generation, step: this.next } as const;
-        rank.send(encode(header, Object.fromEntries(tensors)));
+        rank.send(encode(header, stateTensors(await this.room.state())));
       } catch (error) {
         this.fail(rank, "plugin", sentence(error));
       }
@@ -168,12 +166,7 @@ export class World {
   /** Goes on from a rank's state and welcomes it anew. Throws RejectError, or what the room throws. */
   load(rank: Rank, step: number, read: () => Tensors): Promise<void> {
     return this.inTurn(async () => {
-      const state = Object.entries(read()).map(([name, { dtype, shape, data }]) => {
-        if (dtype !== "float32")
-          throw new RejectError("state", `"${name}" of a state is float32, not ${dtype}`);
-        return [name, { shape, data }] as const;
-      });
-      await this.room.load(step, Object.fromEntries(state));
+      await this.room.load(step, readState(read()));
       for (const each of this.ranks.values()) delete each.answer;
       await this.welcome(rank);
       this.abandon("order", `rank ${rank.hello.rank} loaded a state: step ${this.next} is next`);
@@ -193,6 +186,29 @@ export class World {
     });
   }
 
+  values(rank: Rank, { seq }: Of<"values">, read: () => Tensors): void {
+    this.runs.values(rank, seq, read);
+  }
+
+  /** A rank could not carry out a run: after the room hears of it the rank, if it waits for the run's answer. */
+  failed(rank: Rank, { seq, at, code, message }: Of<"failed">): void {
+    const why = this.runs.failed(rank, { seq, at, code, message });
+    if (rank.welcome?.run === seq) rank.send(encodeReject(new RejectError("state", why), "state"));
+    else if (rank.answer?.run === seq && !this.broken) this.takeBack(rank, rank.answer.step, why);
+  }
+
+  /** The answer to a step was not carried out. A rank alone may ask again; several no longer hold the same. */
+  private takeBack(rank: Rank, step: number, why: string): void {
+    if (this.size > 1) {
+      this.break([rank.hello.rank], why);
+      return;
+    }
+    delete rank.answer;
+    rank.owes = 0;
+    this.next = step;
+    this.fail(rank, "plugin", why);
+  }
+
   /** A rank asks whether its wait has a reason: it has, as long as the room is not at work on the step. */
   ping(rank: Rank): void {
     if (this.parts.has(rank.hello.rank) && this.working) return;
@@ -207,7 +223,7 @@ export class World {
       this.broken ??= `rank ${number} left${reason && `: ${reason}`}`;
       this.abandon("peer", this.broken);
     }
-    this.tell(() => this.room.left(number, reason));
+    tell(() => this.room.left(number, reason));
   }
 
   /** A rank is gone without a word: the others hear of it at once. */
@@ -221,16 +237,7 @@ export class World {
     if (!this.taking) this.parts = new Map();
     if (this.ranks.size > 0) this.broken ??= `rank ${lost.join(" and ")}: ${why}`;
     for (const other of this.ranks.values()) this.fail(other, "peer", this.broken ?? why);
-    for (const number of lost) this.tell(() => this.room.lost(number, why));
-  }
-
-  /** Nothing waits for what a room does about a rank that went, so nothing can be told of its failure. */
-  private tell(hook: () => void): void {
-    try {
-      hook();
-    } catch (error) {
-      process.emitWarning(sentence(error));
-    }
+    for (const number of lost) tell(() => this.room.lost(number, why));
   }
 
   /** Ends a step that some ranks wait in; one that is being taken gets its answer. */
@@ -259,6 +266,7 @@ export class World {
   private remove(rank: Rank): void {
     if (this.ranks.get(rank.hello.rank) !== rank) return;
     this.ranks.delete(rank.hello.rank);
+    this.runs.remove(rank);
     if (this.ranks.size > 0) return;
     this.broken = undefined;
     this.dispose();

@@ -20,7 +20,7 @@ export class EchoRoom implements Room {
     readonly components = dim,
   ) {}
 
-  welcome(hello: Hello): Welcome {
+  welcome(hello: Hello): Welcome | Promise<Welcome> {
     this.onWelcome?.(hello);
     return {
       step: this.next,

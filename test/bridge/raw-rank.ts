@@ -8,7 +8,7 @@ import {
   type Tensors,
 } from "../../src/bridge/codec.ts";
 
-const HELLO = { type: "hello", version: 1, run: "test", mixture: "default", rank: 0, world: 1 } as const;
+const HELLO = { type: "hello", version: 2, run: "test", mixture: "default", rank: 0, world: 1 } as const;
 
 /** A rank that says whatever a test wants, right or wrong. */
 export class RawRank {
@@ -31,14 +31,23 @@ export class RawRank {
 
   hello(more: Partial<Extract<Outgoing, { type: "hello" }>> = {}): Promise<void> {
     const { generation } = this;
-    return this.send({ ...HELLO, components: 0, dim: 0, generation, start: "", config: "", ...more });
+    const rest = { components: 0, dim: 0, generation, start: "", config: "", executor: 0, device: "" };
+    return this.send({ ...HELLO, ...rest, ...more });
   }
 
   embeddings(step: number, rows: number[][], more: Partial<Extract<Outgoing, { type: "embeddings" }>> = {}) {
     const { generation } = this;
     const data = Float32Array.from(rows.flat());
     const shape = [rows.length, rows[0]?.length ?? 0];
-    const header = { type: "embeddings", generation, step, epoch: 0, scalars: {}, ...more } as const;
+    const header = {
+      type: "embeddings",
+      generation,
+      step,
+      epoch: 0,
+      scalars: {},
+      announced: 0,
+      ...more,
+    } as const;
     return this.send(header, { h: { dtype: "float32", shape, data } });
   }
 

@@ -262,9 +262,9 @@ describe("a server of mixtures", () => {
     let answer: Message;
     do {
       await sleep(50);
-      const header = { type: "hello", version: 1, run: "a", mixture: "default", rank: 0, world: 1 } as const;
+      const header = { type: "hello", version: 2, run: "a", mixture: "default", rank: 0, world: 1 } as const;
       await other.send(
-        { ...header, components: K, dim: D, generation: "other", start: "hash", config: "" },
+        { ...header, components: K, dim: D, generation: "other", start: "hash", config: "", executor: 0, device: "" },
         { prototypes: { dtype: "float32", shape: [K, D], data } },
       );
       answer = await other.receive();

@@ -16,6 +16,8 @@ const hello = (more: Partial<Hello> = {}): Hello => ({
   dim: 8,
   start: "",
   config: "",
+  executor: 0,
+  device: "",
   ...more,
 });
 const nothing: Settings = { given: {}, source: "settings" };

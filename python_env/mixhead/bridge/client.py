@@ -2,21 +2,22 @@
 
 import hashlib
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
-from mixhead.bridge.codec import Tensors, decode, encode
-from mixhead.bridge.errors import BatchError, DeadlinePassed, PeerLost, Rejected
-from mixhead.bridge.link import Keys, Link
-from mixhead.bridge.protocol import PROTOCOL_VERSION, Header
+from mixhead.bridge.codec import Tensors
+from mixhead.bridge.conversation import Conversation, Message
+from mixhead.bridge.errors import DeadlinePassed, PeerLost
+from mixhead.bridge.link import Keys
+from mixhead.bridge.protocol import PROTOCOL_VERSION
 from mixhead.bridge.targets import Targets, read_targets
+from mixhead.executor import Executor
 
 _HELLO_AGAIN = 2.0  # seconds
 
@@ -28,7 +29,7 @@ class Welcome:
     step: int  # the next step that it expects
     config: str  # the run's configuration as JSON
     commands: list[str]  # to carry out before the first step
-    prototypes: np.ndarray | None  # (K, D) float32
+    prototypes: np.ndarray | torch.Tensor | None  # (K, D) float32; a tensor where they are on the device
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -49,12 +50,14 @@ def _in_own_process(method: _Method) -> _Method:
     return checked  # type: ignore[return-value]
 
 
-class Client:
+class Client(Conversation):
     """A rank's connection to the plugin. Not for two threads at once.
 
     components, dim: K and D as the rank knows them; 0: whatever the plugin has.
     deadline: seconds that any wait may take without a sign of life.
     config: what this rank asks of the mixture, as JSON; "": whatever the plugin has.
+    executor: what carries out the plugin's programs, where the mixture may lie on this rank's device. It
+        begins with nothing, and is this client's alone.
     """
 
     def __init__(
@@ -69,15 +72,13 @@ class Client:
         deadline: float = 60.0,
         config: str = "",
         keys: Keys | None = None,
+        executor: Executor | None = None,
     ) -> None:
-        self.endpoint, self.run, self.mixture, self.rank, self.world = endpoint, run, mixture, rank, world
-        self.components, self.dim, self.deadline = components, dim, deadline
+        super().__init__(endpoint, run, rank, deadline, keys, executor)
+        self.mixture, self.world = mixture, world
+        self.components, self.dim = components, dim
         self.config = config
-        self._generation = secrets.token_hex(8)
         self._pid = os.getpid()
-        self._link = Link(keys)
-        self._welcomed = self._ended = False
-        self._drops = 0  # of the link, by the time of the welcome
         self._sent = 0  # rows of the step that is asked for
 
     @_in_own_process
@@ -99,13 +100,17 @@ class Client:
             "generation": self._generation,
             "start": "" if start is None else hashlib.sha256(tensors["prototypes"].tobytes()).hexdigest(),
             "config": self.config,
+            **self._device.described,
         }
         self._link.connect(self.endpoint)
-        until = time.monotonic() + self.deadline
+        until, drops = time.monotonic() + self.deadline, 0
         while (left := until - time.monotonic()) > 0:
             if not self._link.up:
                 self._link.wait_until_up(left)
                 continue
+            if self._link.drops != drops:  # another plugin, perhaps, whose runs begin with nothing
+                self._device.begin()
+                drops = self._link.drops
             self._send(hello, tensors)
             try:
                 return self._welcome(self._receive("welcome", None, min(_HELLO_AGAIN, left)))
@@ -118,14 +123,25 @@ class Client:
 
     @_in_own_process
     def send_embeddings(
-        self, step: int, epoch: int, rows: np.ndarray | torch.Tensor | None, scalars: Mapping[str, float]
+        self,
+        step: int,
+        epoch: int,
+        rows: np.ndarray | torch.Tensor | None,
+        scalars: Mapping[str, float],
+        announced: int = 0,
     ) -> None:
-        """Asks for a step. `rows`: (N, D), copied before this returns; None: only the clock is wanted."""
-        tensors = {} if rows is None else {"h": _float32(rows)}
+        """Asks for a step. `rows`: (N, D), copied before this returns; None: only the clock is wanted.
+
+        announced: N where the rows stay on the executor's device, with those of all ranks among them.
+        """
+        tensors = self._device.take_metrics()
+        if announced:
+            self._device.announce(rows, announced)
+        elif rows is not None:
+            tensors["h"] = _float32(rows)
         self._sent = 0 if rows is None else len(rows)
-        self._send(
-            {"type": "embeddings", "step": step, "epoch": epoch, "scalars": dict(scalars)}, tensors, step
-        )
+        header = {"type": "embeddings", "step": step, "epoch": epoch, "announced": announced}
+        self._send({**header, "scalars": dict(scalars)}, tensors, step)
 
     @_in_own_process
     def receive_targets(self, step: int) -> Targets:
@@ -133,8 +149,30 @@ class Client:
 
         Raises BatchError, PeerLost, DeadlinePassed.
         """
-        header, tensors = self._receive("targets", step)
-        return read_targets(header, tensors, self._sent, self.components, self.dim)
+        header, tensors, outcome = self._receive("targets", step)
+        made = self._device.targets(outcome)
+        answer = read_targets(header, tensors, self._sent, self.components, self.dim, made)
+        return answer if outcome is None else replace(answer, prototypes=self._device.prototypes)
+
+    @_in_own_process
+    def poll(self) -> None:
+        """Carries out what has arrived, without waiting for anything: the runs of a step begin early."""
+        while (frames := self._link.arrived()) is not None:
+            message = self._open(frames)
+            if message is not None and message.header["type"] != "ping":
+                self._inbox.append(message)
+
+    @_in_own_process
+    def serve(self) -> str:
+        """Carries out runs until the plugin says goodbye, and gives its reason. Raises PeerLost."""
+        while True:
+            frames = self._link.receive(self.deadline)
+            if frames is None and self._is_lost():
+                raise PeerLost(self._waited("a goodbye", None, "its process ended or the connection broke"))
+            message = None if frames is None else self._open(frames)
+            if message is not None and self._is_own(message.header) and message.header["type"] == "bye":
+                self._ended = True
+                return message.header["reason"]
 
     @_in_own_process
     def send_result(
@@ -155,7 +193,7 @@ class Client:
     def request_state(self) -> tuple[int, Tensors]:
         """The mixture's whole state, and the steps that it has taken."""
         self._send({"type": "state", "step": 0})
-        header, tensors = self._receive("state", None)
+        header, tensors, _ = self._receive("state", None)
         return header["step"], tensors
 
     @_in_own_process
@@ -165,13 +203,17 @@ class Client:
         return self._welcome(self._receive("welcome", step))
 
     def close(self, reason: str = "") -> None:
-        """Says goodbye and frees the socket. An empty reason is a regular end. Harmless when repeated."""
+        """Says goodbye, frees the socket and what the executor holds. Harmless when repeated.
+
+        An empty reason is a regular end.
+        """
         if os.getpid() != self._pid:
             return
         deliver = self._welcomed and not self._is_lost()
         if deliver:
             self._send({"type": "bye", "reason": reason})
         self._ended = True
+        self._device.begin()
         self._link.close(deliver=deliver)
 
     def __enter__(self) -> "Client":
@@ -180,91 +222,15 @@ class Client:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.close("" if kind is None else f"{kind.__name__}: {error}")
 
-    def _send(self, header: Header, tensors: Tensors | None = None, step: int | None = None) -> None:
-        if self._is_lost():
-            raise PeerLost(self._says(f"is gone: {self._why_gone()}", step))
-        self._link.send(encode({"generation": self._generation, **header}, tensors))
-
-    def _signal(self, kind: str) -> None:
-        """A ping or pong; where the plugin is gone, the wait that it belongs to finds out."""
-        self._link.send(encode({"type": kind, "generation": self._generation}))
-
-    def _is_lost(self) -> bool:
-        """Before the welcome a connection that breaks is mended, after it that is the end."""
-        if not self._ended:
-            self._link.watch()
-        return self._ended or (self._welcomed and self._link.drops > self._drops)
-
-    def _why_gone(self) -> str:
-        """A goodbye may have come while nobody waited for anything."""
-        while not self._ended and (frames := self._link.receive(0)) is not None:
-            header, _ = decode(frames)
-            if header["type"] == "bye" and header["generation"] == self._generation:
-                return _left(header)
-        return "its process ended or the connection broke"
-
-    def _receive(self, kind: str, step: int | None, patience: float | None = None) -> tuple[Header, Tensors]:
-        """Waits for a message of one kind. Pings ask the plugin whether the wait still has a reason."""
-        patience = patience or self.deadline
-        now = time.monotonic()
-        until, ping = now + patience, now + patience / 4
-        while now < until:
-            if now >= ping and kind == "targets":
-                self._signal("ping")
-                ping = now + patience / 4
-            frames = self._link.receive((min(until, ping) if kind == "targets" else until) - now)
-            now = time.monotonic()
-            if frames is None:
-                if not self._link.up or self._is_lost():
-                    raise PeerLost(self._waited(kind, step, "its process ended or the connection broke"))
-                continue
-            header, tensors = decode(frames)
-            if header["type"] == "pong":
-                until = now + patience
-            elif self._is_answer(header, kind, step):
-                return header, tensors
-        raise DeadlinePassed(self._waited(kind, step, f"no sign of life for {patience:g} s"))
-
-    def _is_answer(self, header: Header, kind: str, step: int | None) -> bool:
-        """Whether this is what was waited for. What ends the wait is raised; what is stale is dropped."""
-        got = header["type"]
-        if got == "reject":
-            raise Rejected(header["code"], self._says(f"does not let it in: {header['message']}", step))
-        if header["generation"] != self._generation:
-            return False
-        if got == "ping":
-            self._signal("pong")
-        elif got == "error":
-            raise BatchError(
-                header["code"], header["row"], self._says(f"refused: {header['message']}", header["step"])
-            )
-        elif got == "bye":
-            self._ended = True
-            raise PeerLost(self._waited(kind, step, _left(header)))
-        return got == kind and (step is None or header.get("step") == step)
-
-    def _welcome(self, message: tuple[Header, Tensors]) -> Welcome:
-        header, tensors = message
-        prototypes = tensors.get("prototypes")
+    def _welcome(self, message: Message) -> Welcome:
+        header, tensors, _ = message
+        prototypes = tensors.get("prototypes", self._device.prototypes)
         if prototypes is not None:
             self.components, self.dim = prototypes.shape
         self._link.watch()
         self._welcomed = True
         self._drops = self._link.drops - (not self._link.up)
         return Welcome(header["step"], header["config"], header["commands"], prototypes)
-
-    def _says(self, what: str, step: int | None) -> str:
-        at = "" if step is None else f", step {step}"
-        return f'run "{self.run}", rank {self.rank}{at}: the plugin at {self.endpoint} {what}'
-
-    def _waited(self, kind: str, step: int | None, why: str) -> str:
-        at = "" if step is None else f" of step {step}"
-        awaited = f"waited for {kind}{at} from the plugin at {self.endpoint}"
-        return f'run "{self.run}", rank {self.rank}: {awaited}: {why}'
-
-
-def _left(bye: Header) -> str:
-    return f"it left: {bye['reason'] or 'a regular end'}"
 
 
 def _float32(rows: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -10,7 +10,14 @@ import numpy as np
 from mixhead.bridge.errors import ProtocolError
 from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, Header, check
 
-_NUMPY = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "int32": "<i4", "uint8": "|u1"}
+_NUMPY = {
+    "float32": "<f4",
+    "float16": "<f2",
+    "bfloat16": "<u2",
+    "int32": "<i4",
+    "uint8": "|u1",
+    "bool": "|b1",
+}
 _DTYPES = {np.dtype(code): name for name, code in _NUMPY.items() if name != "bfloat16"}
 _EXACT = 2**53
 
@@ -26,7 +33,7 @@ def encode(
         array = np.ascontiguousarray(tensor)
         if array.dtype not in _DTYPES:
             raise ProtocolError(
-                f'tensor "{name}" is {array.dtype}; float32, float16, int32 and uint8 can travel'
+                f'tensor "{name}" is {array.dtype}; float32, float16, int32, uint8 and bool can travel'
             )
         data = memoryview(array.reshape(-1).view(np.uint8))
         parts = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
@@ -81,6 +88,8 @@ def _tensor(kind: str, info: Header, parts: list[memoryview]) -> np.ndarray:
     for part in parts:
         data[at : at + len(part)] = part
         at += len(part)
+    if info["dtype"] == "bool" and data.size and data.max() > 1:
+        raise ProtocolError(f'tensor "{info["name"]}" of {kind} is bool, but holds {data.max()}')
     array = data.view(dtype).reshape(shape)
     if info["dtype"] == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)

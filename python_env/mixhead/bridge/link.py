@@ -71,11 +71,16 @@ class Link:
 
         What had arrived before a connection broke comes first.
         """
-        ready = dict(self._poller.poll(seconds * 1000 + 1))
-        if self._socket in ready or self._socket.poll(0):
-            return [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
-        self.watch()
-        return None
+        self._poller.poll(seconds * 1000 + 1)
+        if (frames := self.arrived()) is None:
+            self.watch()
+        return frames
+
+    def arrived(self) -> list[Any] | None:
+        """A message's frames, if one is there already."""
+        if not self._socket.poll(0):
+            return None
+        return [frame.buffer for frame in self._socket.recv_multipart(copy=False)]
 
     def close(self, *, deliver: bool) -> None:
         """Frees the socket; `deliver`: after what is queued has left, or a second has passed."""

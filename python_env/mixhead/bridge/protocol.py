@@ -4,18 +4,20 @@ A message is `[header, frame, frame, ...]`: a msgpack header, then tensors as ra
 frames of at most FRAME_BYTES each. test/golden/ holds messages that both sides read and write alike.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
 from mixhead.bridge.errors import ProtocolError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 FRAME_BYTES = 1 << 20
 
 COMMANDS = ("evaluate", "probe", "checkpoint", "stop")
 REJECT_CODES = ("version", "shape", "rank", "busy", "unknown", "state")
 ERROR_CODES = ("order", "shape", "dtype", "row", "plugin", "peer")
-DTYPES = ("float32", "float16", "bfloat16", "int32", "uint8")
+FAILURE_CODES = ("kernel", "program", "shape", "handle", "memory", "failed")
+DTYPES = ("float32", "float16", "bfloat16", "int32", "uint8", "bool")
 
 Header = dict[str, Any]
 Check = Callable[[Any], bool]
@@ -31,6 +33,22 @@ def _is_count(value: Any) -> bool:
 
 def _is_size(value: Any) -> bool:
     return _is_integer(value) and value > 0
+
+
+def _is_handle(value: Any) -> bool:
+    return _is_integer(value) and value >= -1
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("([0-9a-f]{16})?", value) is not None
+
+
+def _is_float64s(value: Any) -> bool:
+    return isinstance(value, bytes) and len(value) % 8 == 0
 
 
 def _is_text(value: Any) -> bool:
@@ -49,6 +67,10 @@ def _list_of(check: Check) -> Check:
     return lambda value: isinstance(value, list) and all(check(item) for item in value)
 
 
+def _or_none(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
 def _map_of(check: Check) -> Check:
     return lambda value: isinstance(value, dict) and all(_is_text(k) and check(v) for k, v in value.items())
 
@@ -63,6 +85,23 @@ def _object(fields: dict[str, Check]) -> Check:
 
 _tensor = _object(
     {"name": _is_text, "dtype": _one_of(DTYPES), "shape": _list_of(_is_count), "frames": _is_count}
+)
+#: One run of a program; mixhead/executor/run.py says what each field means.
+_run = _object(
+    {
+        "seq": _is_size,
+        "program": _is_hash,
+        "inputs": _list_of(_is_count),
+        "base": _is_count,
+        "free": _list_of(_is_count),
+        "reads": _list_of(_is_count),
+        "literals": _is_float64s,
+        "rows": _is_handle,
+        "metrics": _is_handle,
+        "prototypes": _is_handle,
+        "targets": _is_handle,
+        "forget": _is_flag,
+    }
 )
 _commands = _list_of(_one_of(COMMANDS))
 _scalars = _map_of(_is_number)
@@ -80,6 +119,8 @@ FIELDS: dict[str, dict[str, Check]] = {
         "generation": _is_text,
         "start": _is_text,
         "config": _is_text,
+        "executor": _is_count,
+        "device": _is_text,
     },
     "welcome": {
         "version": _is_integer,
@@ -87,10 +128,32 @@ FIELDS: dict[str, dict[str, Check]] = {
         "step": _is_count,
         "config": _is_text,
         "commands": _commands,
+        "run": _or_none(_run),
     },
     "reject": {"code": _one_of(REJECT_CODES), "message": _is_text},
-    "embeddings": {"generation": _is_text, "step": _is_count, "epoch": _is_count, "scalars": _scalars},
-    "targets": {"generation": _is_text, "step": _is_count, "scalars": _scalars, "commands": _commands},
+    "embeddings": {
+        "generation": _is_text,
+        "step": _is_count,
+        "epoch": _is_count,
+        "scalars": _scalars,
+        "announced": _is_count,
+    },
+    "targets": {
+        "generation": _is_text,
+        "step": _is_count,
+        "scalars": _scalars,
+        "commands": _commands,
+        "run": _or_none(_run),
+    },
+    "execute": {"generation": _is_text, "run": _run},
+    "values": {"generation": _is_text, "seq": _is_size},
+    "failed": {
+        "generation": _is_text,
+        "seq": _is_size,
+        "at": _is_handle,
+        "code": _one_of(FAILURE_CODES),
+        "message": _is_text,
+    },
     "error": {
         "generation": _is_text,
         "step": _is_count,

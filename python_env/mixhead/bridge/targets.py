@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from mixhead.bridge.codec import Tensors
 from mixhead.bridge.errors import ProtocolError
@@ -18,11 +19,18 @@ class Targets:
     commands: list[str]  # to carry out after the optimizer's step, each answered by `send_result`
     rows: np.ndarray | None  # (R, D) float32: prototypes that changed
     indices: np.ndarray | None  # (R,) int32: which they are; None: `rows` are all of them
-    targets: np.ndarray | None  # (N, K) float32: a distribution for each row that was sent
+    targets: np.ndarray | Tensor | None  # (N, K) float32: a distribution for each row that was sent
+    prototypes: Tensor | None = (
+        None  # (K, D): all of them, where they are on the device; nobody writes to them
+    )
 
 
-def read_targets(header: Header, tensors: Tensors, count: int, components: int, dim: int) -> Targets:
+def read_targets(
+    header: Header, tensors: Tensors, count: int, components: int, dim: int, made: Tensor | None = None
+) -> Targets:
     """The answer to `count` rows. K and D are checked where they are known, that is, not 0.
+
+    made: the target rows that a run has made on the device, in place of any that were sent.
 
     Raises ProtocolError where the tensors do not go together.
     """
@@ -37,7 +45,14 @@ def read_targets(header: Header, tensors: Tensors, count: int, components: int, 
         )
     if targets is not None:
         _require(_is_matrix(targets, count, components), "targets", targets)
-    return Targets(header["step"], header["scalars"], header["commands"], rows, indices, targets)
+    if made is not None:
+        _require(
+            made.shape[0] == count and made.shape[1] in (components, components or made.shape[1]),
+            "targets",
+            made,
+        )
+    scalars, commands = header["scalars"], header["commands"]
+    return Targets(header["step"], scalars, commands, rows, indices, targets if made is None else made)
 
 
 def _dense(tensors: Tensors, components: int) -> np.ndarray:
@@ -66,6 +81,6 @@ def _are_indices(array: np.ndarray, count: int) -> bool:
     return len(array) == 0 or (array.min() >= 0 and (count == 0 or array.max() < count))
 
 
-def _require(holds: bool, what: str, array: np.ndarray) -> None:
+def _require(holds: bool, what: str, array: np.ndarray | Tensor) -> None:
     if not holds:
         raise ProtocolError(f"the plugin sent {what} that do not fit: {array.dtype} {list(array.shape)}")

@@ -16,6 +16,7 @@ from mixhead.executor.modes import plain_torch
 from mixhead.executor.program import DTYPES, Program, Spec, hash_of, read_program
 from mixhead.executor.replay import Replay, failure
 from mixhead.executor.run import NONE, ExecutorError, Run
+from mixhead.executor.stream import HostCopy, stream_of
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Outcome:
     """What a run gave."""
 
     values: list[np.ndarray]  # of the handles that it reads
-    metrics: Tensor | None  # (M,) float32
+    metrics: HostCopy | None  # (M,) float32
     prototypes: Tensor | None  # (K, D) float32; None: as before
     targets: Tensor | None  # (N, K) float32
 
@@ -46,6 +47,11 @@ class Executor:
     def __init__(self, device: str | torch.device = "cpu", memory: int | None = None) -> None:
         self.device = _device(device)
         self.memory = memory if memory is not None else _memory_of(self.device)
+        self._stream = stream_of(self.device)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything: a new connection begins with nothing."""
         self.prototypes: Tensor | None = None  # (K, D) float32, of the last run that named some
         self._tensors: dict[int, Tensor] = {}
         self._programs: dict[str, _Loaded] = {}
@@ -69,15 +75,24 @@ class Executor:
 
     def bind(self, handle: int, tensor: Tensor) -> None:
         """Gives a tensor a handle. It is copied: the caller may change its own afterwards."""
-        self._tensors[handle] = self._copied(tensor, tensor.dtype)
+        self._tensors[handle] = self._taken(tensor, tensor.dtype)
 
     def announce(self, rows: Tensor) -> None:
         """The rows (N, D) that the next run with `rows` is about. They are copied."""
-        self._announced = self._copied(rows, torch.float32)
+        self._announced = self._taken(rows, torch.float32)
 
-    def _copied(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    def ready(self, *tensors: Tensor) -> None:
+        """Call this before the current stream uses the prototypes, or other tensors that a run gave: it has
+        the stream wait for the runs so far. This process waits for nothing."""
+        prototypes = [] if self.prototypes is None else [self.prototypes]
+        self._stream.hand_back(*prototypes, *tensors)
+
+    def _taken(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """A copy for the runs, made on the current stream."""
         with plain_torch(self.device):
-            return tensor.detach().to(self.device, dtype, copy=True).contiguous()
+            copy = tensor.detach().to(self.device, dtype, copy=True).contiguous()
+        self._stream.hand_over(copy)
+        return copy
 
     def tensor(self, handle: int) -> Tensor:
         """The tensor of a handle: nobody writes to it. Raises ExecutorError where there is none."""
@@ -97,7 +112,7 @@ class Executor:
                 self._programs.clear()
             if run.definition is not None:
                 self._load(run.program, run.definition)
-            with plain_torch(self.device):
+            with plain_torch(self.device), self._stream.launching():
                 return self._run(run)
         except Exception as error:
             raise failure(error) from error
@@ -111,9 +126,10 @@ class Executor:
         if loaded is not None:
             self._compute(run, loaded, new)
         after = {**self._tensors, **new}
+        metrics = _shaped(run.metrics, after, "metrics", 1)
         outcome = Outcome(
             [_values(_of(handle, after)) for handle in run.reads],
-            _shaped(run.metrics, after, "metrics", 1),
+            None if metrics is None else self._stream.copy_to_host(metrics),
             _shaped(run.prototypes, after, "prototypes", 2),
             _shaped(run.targets, after, "targets", 2),
         )

@@ -13,43 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import zmq
 
 from mixhead.bridge import Client, DeadlinePassed, PeerLost
-from mixhead.bridge.codec import decode, encode
 from mixhead.bridge.errors import ProtocolError
-
-
-class Plugin:
-    """The other end of a connection, which says what a test wants."""
-
-    def __init__(self, context: zmq.Context) -> None:
-        self.socket = context.socket(zmq.ROUTER)
-        self.socket.bind("tcp://127.0.0.1:*")
-        self.endpoint = self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
-
-    def receive(self) -> tuple[dict, dict]:
-        assert self.socket.poll(10_000)
-        self.peer, *frames = self.socket.recv_multipart()
-        return decode(frames)
-
-    def send(self, header: dict, **tensors: np.ndarray) -> None:
-        self.socket.send_multipart([self.peer, *encode(header, tensors)])
-
-    def welcome(self) -> None:
-        """Lets a client in that says hello."""
-        generation = self.receive()[0]["generation"]
-        header = {"type": "welcome", "version": 1, "generation": generation, "step": 0}
-        self.send({**header, "config": "{}", "commands": []}, prototypes=np.eye(3, 2, dtype=np.float32))
-
-
-@pytest.fixture
-def plugin() -> Iterator[Plugin]:
-    context = zmq.Context()
-    plugin = Plugin(context)
-    yield plugin
-    plugin.socket.close(0)
-    context.term()
+from tests.bridge.plugin import Plugin
 
 
 @pytest.fixture
@@ -104,7 +71,7 @@ def test_rows_may_be_changed_as_soon_as_they_are_sent(plugin: Plugin, client: Cl
 
 
 def test_what_belongs_to_another_generation_or_step_is_passed_over(plugin: Plugin, client: Client) -> None:
-    answer = {"type": "targets", "generation": client._generation, "scalars": {}, "commands": []}
+    answer = {"type": "targets", "generation": client._generation, "scalars": {}, "commands": [], "run": None}
     plugin.send({**answer, "generation": "another", "step": 1})
     plugin.send({**answer, "step": 0, "commands": ["stop"]})
     plugin.send({**answer, "step": 1, "commands": ["evaluate"]})
@@ -143,10 +110,7 @@ def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions
     plugin: Plugin, client: Client, tensors: dict[str, np.ndarray]
 ) -> None:
     client.send_embeddings(0, 0, np.ones((1, 2), np.float32), {})
-    plugin.send(
-        {"type": "targets", "generation": client._generation, "step": 0, "scalars": {}, "commands": []},
-        **tensors,
-    )
+    plugin.targets(0, **tensors)
     with pytest.raises(ProtocolError, match="the plugin sent"):
         client.receive_targets(0)
 

@@ -77,12 +77,13 @@ def test_rows_that_do_not_lie_in_one_piece_are_written_in_order() -> None:
         (message(bytes(8), frames=2), "1 of 2"),
         (message(bytes(8), bytes(8)), "describes 1 frames, 2 came"),
         (message(bytes(8), dtype="float64"), "tensors of a ping"),
+        (message(b"\1\2", dtype="bool"), "is bool, but holds 2"),
         ([b"\xc1"], "not msgpack"),
         ([], "not msgpack"),
         ([msgpack.packb([1])], "not one of mixhead's"),
         ([msgpack.packb({**PING, "tensors": [], "more": 1})], "unknown fields: more"),
         ([msgpack.packb({"type": "ping", "tensors": []})], "no generation"),
-        ([msgpack.packb({"type": "welcome", "version": 2})], "version 2 .* this side 1"),
+        ([msgpack.packb({"type": "welcome", "version": 1})], "version 1 .* this side 2"),
     ],
 )
 def test_what_is_not_a_message_is_refused_with_its_reason(frames: list[bytes], why: str) -> None:

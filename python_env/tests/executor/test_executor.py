@@ -85,7 +85,7 @@ def test_prototypes_stay_until_a_run_names_others_and_targets_do_not(executor: E
     executor.bind(1, torch.ones(3, 2))
     outcome = executor.run(Run(seq=1, prototypes=1, targets=1, metrics=7, free=(1, 7)))
     assert executor.prototypes is outcome.prototypes is outcome.targets
-    assert outcome.metrics.tolist() == [1, 2]
+    assert outcome.metrics.wait().tolist() == [1, 2]
     later = executor.run(Run(seq=2))
     assert (later.prototypes, later.targets, later.metrics) == (None, None, None)
     assert executor.prototypes.shape == (3, 2)

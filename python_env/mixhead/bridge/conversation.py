@@ -1,0 +1,140 @@
+"""What a client says to the plugin and hears from it: waits, deadlines, and runs on the way."""
+
+import secrets
+import time
+from collections import deque
+from typing import Any, NamedTuple
+
+from mixhead.bridge.codec import Tensors, decode, encode
+from mixhead.bridge.device import Device
+from mixhead.bridge.errors import BatchError, DeadlinePassed, PeerLost, Rejected
+from mixhead.bridge.link import Keys, Link
+from mixhead.bridge.protocol import Header
+from mixhead.executor import Executor, Outcome
+
+
+class Message(NamedTuple):
+    """A message of the plugin's, and what the run in it gave."""
+
+    header: Header
+    tensors: Tensors
+    outcome: Outcome | None = None
+
+
+class Conversation:
+    """A rank's messages to the plugin and back. Whatever it waits for, it carries out the runs that come."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        run: str,
+        rank: int,
+        deadline: float,
+        keys: Keys | None,
+        executor: Executor | None,
+    ) -> None:
+        self.endpoint, self.run, self.rank, self.deadline = endpoint, run, rank, deadline
+        self._generation = secrets.token_hex(8)
+        self._link = Link(keys)
+        self._device = Device(executor, self._send)
+        self._inbox: deque[Message] = deque()  # what came before anybody waited for it
+        self._welcomed = self._ended = False
+        self._drops = 0  # of the link, by the time of the welcome
+
+    def _send(self, header: Header, tensors: Tensors | None = None, step: int | None = None) -> None:
+        if self._is_lost():
+            raise PeerLost(self._says(f"is gone: {self._why_gone()}", step))
+        self._link.send(encode({"generation": self._generation, **header}, tensors))
+
+    def _signal(self, kind: str) -> None:
+        """A ping or pong; where the plugin is gone, the wait that it belongs to finds out."""
+        self._link.send(encode({"type": kind, "generation": self._generation}))
+
+    def _is_lost(self) -> bool:
+        """Before the welcome a connection that breaks is mended, after it that is the end."""
+        if not self._ended:
+            self._link.watch()
+        return self._ended or (self._welcomed and self._link.drops > self._drops)
+
+    def _why_gone(self) -> str:
+        """A goodbye may have come while nobody waited for anything."""
+        headers = [message.header for message in self._inbox]
+        while not self._ended and (frames := self._link.receive(0)) is not None:
+            headers.append(decode(frames)[0])
+        for header in headers:
+            if header["type"] == "bye" and self._is_own(header):
+                return _left(header)
+        return "its process ended or the connection broke"
+
+    def _receive(self, kind: str, step: int | None, patience: float | None = None) -> Message:
+        """Waits for a message of one kind. Pings ask the plugin whether the wait still has a reason."""
+        patience = patience or self.deadline
+        now = time.monotonic()
+        until, ping = now + patience, now + patience / 4
+        while now < until:
+            if self._inbox:
+                if self._is_answer(message := self._inbox.popleft(), kind, step):
+                    return message
+                continue
+            if now >= ping and kind == "targets":
+                self._signal("ping")
+                ping = now + patience / 4
+            frames = self._link.receive((min(until, ping) if kind == "targets" else until) - now)
+            now = time.monotonic()
+            if frames is None:
+                if not self._link.up or self._is_lost():
+                    raise PeerLost(self._waited(kind, step, "its process ended or the connection broke"))
+                continue
+            message = self._open(frames)
+            if message is None or message.header["type"] == "pong":
+                now = time.monotonic()
+                until = now + patience
+            elif self._is_answer(message, kind, step):
+                return message
+        raise DeadlinePassed(self._waited(kind, step, f"no sign of life for {patience:g} s"))
+
+    def _open(self, frames: list[Any]) -> Message | None:
+        """A message, its run carried out. None where there is nothing else to it, or the run failed: then the
+        plugin, which has heard of that, says what comes of it."""
+        header, tensors = decode(frames)
+        if not self._is_own(header) or header.get("run") is None:
+            return Message(header, tensors)
+        outcome = self._device.carry_out(header, tensors)
+        if outcome is None or header["type"] == "execute":
+            return None
+        return Message(header, tensors, outcome)
+
+    def _is_own(self, header: Header) -> bool:
+        """Whether it is meant for this client, and not for one that had its place before."""
+        return header.get("generation") == self._generation
+
+    def _is_answer(self, message: Message, kind: str, step: int | None) -> bool:
+        """Whether this is what was waited for. What ends the wait is raised; what is stale is dropped."""
+        header, got = message.header, message.header["type"]
+        if got == "reject":
+            raise Rejected(header["code"], self._says(f"does not let it in: {header['message']}", step))
+        if not self._is_own(header):
+            return False
+        if got == "ping":
+            self._signal("pong")
+        elif got == "error":
+            raise BatchError(
+                header["code"], header["row"], self._says(f"refused: {header['message']}", header["step"])
+            )
+        elif got == "bye":
+            self._ended = True
+            raise PeerLost(self._waited(kind, step, _left(header)))
+        return got == kind and (step is None or header.get("step") == step)
+
+    def _says(self, what: str, step: int | None) -> str:
+        at = "" if step is None else f", step {step}"
+        return f'run "{self.run}", rank {self.rank}{at}: the plugin at {self.endpoint} {what}'
+
+    def _waited(self, kind: str, step: int | None, why: str) -> str:
+        at = "" if step is None else f" of step {step}"
+        awaited = f"waited for {kind}{at} from the plugin at {self.endpoint}"
+        return f'run "{self.run}", rank {self.rank}: {awaited}: {why}'
+
+
+def _left(bye: Header) -> str:
+    return f"it left: {bye['reason'] or 'a regular end'}"

@@ -1,0 +1,115 @@
+"""What a client does about runs: carries them out, answers, and remembers what they gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mixhead.bridge.codec import Tensors
+from mixhead.bridge.errors import ProtocolError
+from mixhead.bridge.protocol import Header
+from mixhead.executor import Executor, ExecutorError, Outcome, Run
+from mixhead.executor.stream import HostCopy
+
+Reply = Callable[[Header, Tensors], None]
+_UPLOAD = "upload."
+
+
+class Device:
+    """The executor of a client, or none. `reply` sends a message to the plugin."""
+
+    def __init__(self, executor: Executor | None, reply: Reply) -> None:
+        self.executor = executor
+        self._reply = reply
+        self.begin()
+
+    def begin(self) -> None:
+        """Begins with nothing, as a new connection does."""
+        self._seq = 0  # of the last run that has come
+        self._outcome: Outcome | None = None  # what it gave
+        self._metrics: HostCopy | None = None  # not sent yet
+        if self.executor is not None:
+            self.executor.clear()
+
+    @property
+    def described(self) -> Header:
+        """What a hello says of it."""
+        if self.executor is None:
+            return {"executor": 0, "device": ""}
+        return {"executor": self.executor.version, "device": self.executor.name}
+
+    @property
+    def prototypes(self) -> Tensor | None:
+        """(K, D), of the last run that named some, for use on the current stream."""
+        return None if self.executor is None else self._ready(self.executor.prototypes)
+
+    def targets(self, outcome: Outcome | None) -> Tensor | None:
+        """(N, K), of that run, for use on the current stream."""
+        return None if outcome is None else self._ready(outcome.targets)
+
+    def _ready(self, tensor: Tensor | None) -> Tensor | None:
+        if tensor is not None:
+            self.executor.ready(tensor)
+        return tensor
+
+    def announce(self, rows: np.ndarray | Tensor | None, count: int) -> None:
+        """Keeps the rows (N, D) of a step for its run. Raises ValueError where that cannot be."""
+        if self.executor is None:
+            raise ValueError("rows can only be announced by a client that has an executor")
+        shape = None if rows is None else tuple(rows.shape)
+        if shape is None or len(shape) != 2 or shape[0] != count:
+            raise ValueError(f"{count} rows are announced, but they are of shape {shape}")
+        self.executor.announce(torch.as_tensor(rows))
+
+    def take_metrics(self) -> Tensors:
+        """What travels with the next embeddings."""
+        metrics, self._metrics = self._metrics, None
+        return {} if metrics is None else {"metrics": metrics.wait()}
+
+    def carry_out(self, header: Header, tensors: Tensors) -> Outcome | None:
+        """Carries out the run of a message, once, and answers. None where it failed."""
+        run = read_run(header["run"], tensors)
+        if run.seq <= self._seq:  # the same message again
+            return self._outcome
+        self._seq = run.seq
+        self._outcome = self._run(run)
+        if self._outcome is None:
+            return None
+        if self._outcome.metrics is not None:
+            self._metrics = self._outcome.metrics
+        if run.reads:
+            values = {str(index): value for index, value in enumerate(self._outcome.values)}
+            self._reply({"type": "values", "seq": run.seq}, values)
+        return self._outcome
+
+    def _run(self, run: Run) -> Outcome | None:
+        try:
+            if self.executor is None:
+                raise ExecutorError("program", "this rank has no executor")
+            return self.executor.run(run)
+        except ExecutorError as error:
+            failure = {"at": error.at, "code": error.code, "message": error.message}
+            self._reply({"type": "failed", "seq": run.seq, **failure}, {})
+            return None
+
+
+def read_run(fields: Header, tensors: Tensors) -> Run:
+    """A run as it travels. Raises ProtocolError where a tensor's name is none of a run's."""
+    uploads = {}
+    for name, tensor in tensors.items():
+        if not name.startswith(_UPLOAD):
+            continue
+        handle = name.removeprefix(_UPLOAD)
+        if not handle.isascii() or not handle.isdecimal():
+            raise ProtocolError(f'the plugin sent a tensor "{name:.40}", which names no handle')
+        uploads[int(handle)] = tensor
+    definition = tensors.get("definition")
+    lists = {name: tuple(fields[name]) for name in ("inputs", "free", "reads")}
+    return Run(
+        **{**fields, **lists, "literals": np.frombuffer(fields["literals"], "<f8")},
+        definition=None if definition is None else definition.tobytes(),
+        uploads=uploads,
+    )

@@ -1,0 +1,107 @@
+import type { Run } from "../backend/torch/program.ts";
+import { sentence } from "../errors.ts";
+import { encode, type Frames, type Tensors } from "./codec.ts";
+import { tell } from "./hooks.ts";
+import type { RunInfo } from "./protocol.ts";
+import type { Room, RunFailure } from "./room.ts";
+
+/** A rank that runs are sent to. */
+export interface Runner {
+  readonly hello: { rank: number };
+  readonly generation: string;
+  send(frames: Frames): void;
+}
+
+/**
+ * The runs of one world. Each goes to every rank, once and in order, so that all hold the same tensors; a
+ * rank that joins later gets those that it has missed. Values are read from one rank.
+ */
+export class Runs<R extends Runner> {
+  /** Runs so far, while ranks are missing. */
+  private missed: Run[] = [];
+  /** The ranks that have had every run, in rank order. */
+  private current: R[] = [];
+
+  /** `size`: how many ranks the world has. */
+  constructor(
+    private readonly size: number,
+    private readonly room: Pick<Room, "attach" | "values" | "failed">,
+  ) {
+    room.attach?.((run) => this.send(run));
+  }
+
+  /** A rank is about to be welcomed. The first one gets runs from here on: its welcome may wait for what they read. */
+  begin(rank: R): void {
+    if (this.current.length === 0) this.catchUp(rank);
+  }
+
+  /** A rank is let in: sends what it has missed, of which nobody waits for values any more. */
+  catchUp(rank: R): void {
+    if (this.current.includes(rank)) return;
+    this.current = [...this.current, rank].sort((a, b) => a.hello.rank - b.hello.rank);
+    for (const run of this.missed) execute(rank, { ...run, reads: [] });
+    if (this.current.length === this.size) this.missed = [];
+  }
+
+  /** Sends a run to every rank but `except`, which gets it with another message. */
+  send(run: Run, except?: R): void {
+    if (this.current.length < this.size) this.missed.push(run);
+    for (const rank of this.current) if (rank !== except) execute(rank, this.as(rank, run));
+  }
+
+  /** The run as a rank gets it: one rank alone is asked for values. */
+  as(rank: R, run: Run): Run {
+    return this.isReader(rank) ? run : { ...run, reads: [] };
+  }
+
+  /** What a run read. The room hears of it at once, whatever it is at work on. */
+  values(rank: R, seq: number, read: () => Tensors): void {
+    if (!this.isReader(rank)) return;
+    try {
+      this.room.values?.(seq, Object.values(read()));
+    } catch (error) {
+      this.failed(rank, { seq, at: -1, code: "failed", message: sentence(error) });
+    }
+  }
+
+  /** A rank could not carry out a run. The room hears of it at once, and gives the sentence for those who wait. */
+  failed(rank: R, failure: RunFailure): string {
+    let why: string | undefined;
+    tell(() => {
+      why = this.room.failed?.(rank.hello.rank, failure);
+    });
+    return why ?? failure.message;
+  }
+
+  remove(rank: R): void {
+    this.current = this.current.filter((each) => each !== rank);
+  }
+
+  /** Values are read from rank 0, or from the first that is there. */
+  private isReader(rank: R): boolean {
+    return this.current[0] === rank;
+  }
+}
+
+function execute(rank: Runner, run: Run): void {
+  const { generation } = rank;
+  rank.send(encode({ type: "execute", generation, run: runInfo(run) }, runTensors(run)));
+}
+
+/** A run as headers carry it. */
+export function runInfo(run: Run): RunInfo {
+  const { definition: _, uploads: __, literals, ...info } = run;
+  return { ...info, literals: float64Bytes(literals) };
+}
+
+/** The tensors that travel with a run. */
+export function runTensors({ definition, uploads }: Run): Tensors {
+  const tensors: Tensors = {};
+  if (definition) tensors.definition = { dtype: "uint8", shape: [definition.length], data: definition };
+  for (const [handle, upload] of uploads) tensors[`upload.${handle}`] = upload;
+  return tensors;
+}
+
+function float64Bytes(values: readonly number[]): RunInfo["literals"] {
+  return new Uint8Array(Float64Array.from(values).buffer);
+}
