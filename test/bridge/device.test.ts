@@ -31,7 +31,7 @@ class DeviceRoom extends EchoRoom {
 
   override async welcome(hello: Hello): Promise<Welcome> {
     if (hello.executor === this.refused) throw new RejectError("version", "another version");
-    const welcome = super.welcome(hello);
+    const welcome = await super.welcome(hello);
     const { start } = this;
     this.start = undefined;
     return start ? { ...welcome, run: start } : welcome;

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mixhead.bridge import BridgeError, Client, Keys
+from mixhead.executor import Executor
 
 torch.set_num_threads(1)
 
@@ -17,6 +18,8 @@ def summary(array):
     """A small array whole, any array by its hash."""
     if array is None:
         return None
+    if isinstance(array, torch.Tensor):
+        array = array.numpy()
     whole = array.tolist() if array.size <= 64 else None
     return {"shape": list(array.shape), "hash": hashlib.sha256(array.tobytes()).hexdigest(), "data": whole}
 
@@ -40,21 +43,22 @@ class Peer:
     def __init__(self):
         self.client = None
 
-    def open(self, keys=None, **options):
-        self.client = Client(**options, keys=Keys(**keys) if keys else None)
+    def open(self, keys=None, device=None, **options):
+        executor = None if device is None else Executor(device)
+        self.client = Client(**options, keys=Keys(**keys) if keys else None, executor=executor)
 
     def connect(self, start=None):
         welcome = self.client.connect(None if start is None else np.array(start, np.float32))
         return {**welcome.__dict__, "prototypes": summary(welcome.prototypes)}
 
-    def send(self, step, rows_=None, epoch=0, scalars=None):
+    def send(self, step, rows_=None, epoch=0, scalars=None, announced=0):
         h = rows(rows_)
-        self.client.send_embeddings(step, epoch, h, scalars or {})
+        self.client.send_embeddings(step, epoch, h, scalars or {}, announced)
         return summary(h.numpy() if isinstance(h, torch.Tensor) else h)
 
     def receive(self, step):
         answer = self.client.receive_targets(step)
-        arrays = {name: summary(getattr(answer, name)) for name in ("rows", "indices", "targets")}
+        arrays = {name: summary(getattr(answer, name)) for name in ("rows", "indices", "targets", "prototypes")}
         return {**answer.__dict__, **arrays}
 
     def step(self, step, rows_=None, **more):
@@ -73,6 +77,9 @@ class Peer:
         arrays = {name: np.array(value, np.float32) for name, value in state.items()}
         welcome = self.client.load_state(step, arrays)
         return {"step": welcome.step}
+
+    def serve(self):
+        return self.client.serve()
 
     def loop(self, steps, n, d):
         """Seconds of each round trip."""
