@@ -25,6 +25,7 @@ export type RunErrorCode =
   | "peer-lost"
   | "deadline"
   | "worker-failed"
+  | "device-failed"
   | "protocol"
   | "bad-batch"
   | "interrupted"

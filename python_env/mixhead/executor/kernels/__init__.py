@@ -11,13 +11,21 @@ It writes to none of its inputs, and may give a view of one. An optional input t
 
 from __future__ import annotations
 
-from mixhead.executor.kernels import arithmetic, basic
+from mixhead.executor.kernels import (
+    arithmetic,
+    creation,
+    elementwise,
+    indexing,
+    products,
+    reductions,
+    shaping,
+)
 from mixhead.executor.kernels.kernel import Function, Kernel
 
 #: Counts the changes of the list, or of what a kernel on it does. src/backend/torch/ has the same number.
 KERNELS_VERSION = 1
 
-_MODULES = (arithmetic, basic)
+_MODULES = (arithmetic, creation, elementwise, indexing, products, reductions, shaping)
 
 
 def _assembled() -> dict[str, Kernel]:

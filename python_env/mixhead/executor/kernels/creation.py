@@ -1,0 +1,29 @@
+"""Tensors out of a few numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mixhead.executor.kernels.numbers import stored
+
+_DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
+
+
+def fill(value: Tensor, *, shape: list[int]) -> Tensor:
+    """One number everywhere: a view of it."""
+    return value.expand(shape)
+
+
+def sequence(*, start: float, step: float, count: int, dtype: str, device: torch.device) -> Tensor:
+    """start, start + step, ..., computed in float64."""
+    steps = torch.arange(count, dtype=torch.float64, device=device)
+    return stored(start + step * steps, _DTYPES[dtype])
+
+
+def diagonal(x: Tensor) -> Tensor:
+    """x on the diagonal of a tensor of twice its rank."""
+    return torch.diag(x.flatten()).view([*x.shape, *x.shape])
+
+
+KERNELS = {"Fill": fill, "Range": sequence, "Diag": diagonal}

@@ -1,0 +1,160 @@
+"""Elements by their places. What is out of range is gathered as 0, and scattered nowhere.
+
+A device of CUDA cannot refuse an index without making the host wait, and would not survive a bad one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def gather(x: Tensor, indices: Tensor, *, axis: int, batchDims: int) -> Tensor:
+    """Slices of x along `axis`. The first `batchDims` axes of both go together."""
+    size = x.shape[axis]
+    places, outside = _within(indices, size)
+    batch, outer = x.shape[:batchDims], x.shape[batchDims:axis]
+    inner, chosen = x.shape[axis + 1 :], indices.shape[batchDims:]
+    shape = [*batch, *outer, *chosen, *inner]
+    if size == 0 or math.prod(shape) == 0:
+        return x.new_zeros(shape)
+    if batchDims == 0:
+        rows = x.index_select(axis, places.flatten())
+        mask = None if outside is None else outside.flatten().view([-1] + [1] * len(inner))
+    else:
+        sides = [math.prod(batch), math.prod(outer), size, math.prod(inner)]
+        count = math.prod(chosen)
+        wide = places.reshape(sides[0], 1, count, 1).expand(sides[0], sides[1], count, sides[3])
+        rows = x.reshape(sides).gather(2, wide)
+        mask = None if outside is None else outside.reshape(sides[0], 1, count, 1)
+    if mask is not None:
+        rows = rows.masked_fill(mask, 0)
+    return rows.reshape(shape)
+
+
+def gather_nd(params: Tensor, indices: Tensor) -> Tensor:
+    """Slices of params, each named by a row of indices (..., depth)."""
+    depth = indices.shape[-1]
+    rows = params.reshape(math.prod(params.shape[:depth]), *params.shape[depth:])
+    places = _flat(indices.reshape(-1, depth), params.shape[:depth])
+    slices = gather(rows, places, axis=0, batchDims=0)
+    return slices.reshape([*indices.shape[:-1], *params.shape[depth:]])
+
+
+def scatter_nd(indices: Tensor, updates: Tensor, *, shape: list[int]) -> Tensor:
+    """Zeros, and the sum of the updates in each place."""
+    places, slices, rest = _scattered(indices, updates, shape)
+    count = math.prod(shape[: len(shape) - len(rest)])
+    return sum_into(places, slices, count).reshape(shape)
+
+
+def segment_sum(x: Tensor, segmentIds: Tensor, *, numSegments: int) -> Tensor:
+    rest = x.shape[segmentIds.ndim :]
+    slices = x.reshape(segmentIds.numel(), *rest)
+    return sum_into(segmentIds.flatten().to(torch.int64), slices, numSegments)
+
+
+def sum_into(places: Tensor, slices: Tensor, count: int) -> Tensor:
+    """`count` slices, each the sum of those with its place (M, int64), always added in the same order."""
+    rest = slices.shape[1:]
+    total = slices.new_zeros(count + 1, *rest)  # the last one takes what is outside
+    places = torch.where((places >= 0) & (places < count), places, count)
+    if slices.dtype is torch.bool:
+        return sum_into(places, slices.to(torch.int32), count).ne(0)
+    if slices.device.type == "cpu":
+        total.index_add_(0, places, slices)
+    else:
+        total.index_put_((places,), slices, accumulate=True)
+    return total[:count]
+
+
+def scatter_update(tensor: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
+    """`tensor` with updates in some places; of several for one place the last."""
+    places, slices, rest = _scattered(indices, updates, list(tensor.shape))
+    rows = tensor.reshape(math.prod(tensor.shape[: tensor.ndim - len(rest)]), *rest)
+    return _replace(rows, places, slices).reshape(tensor.shape)
+
+
+def sparse_to_dense(indices: Tensor, values: Tensor, otherwise: Tensor, *, shape: list[int]) -> Tensor:
+    """`otherwise` everywhere but in the places that have a value."""
+    rows = otherwise.expand(math.prod(shape))
+    places = _flat(indices.reshape(-1, len(shape)), shape)
+    return _replace(rows, places, values.expand(len(places))).reshape(shape)
+
+
+def _replace(rows: Tensor, places: Tensor, slices: Tensor) -> Tensor:
+    count = len(rows)
+    inside = (places >= 0) & (places < count)
+    if rows.device.type == "cpu":  # index_copy_ goes through the places in their order there
+        if not bool(inside.all()):
+            places, slices = places[inside], slices[inside]
+        return rows.clone(memory_format=torch.contiguous_format).index_copy_(0, places, slices)
+    last = torch.full([count + 1], -1, device=rows.device)
+    order = torch.arange(len(places), device=rows.device)
+    last = last.scatter_reduce(0, torch.where(inside, places, count), order, "amax")[:count]
+    if len(places) == 0:
+        return rows.clone()
+    mask = (last < 0).view([-1] + [1] * (rows.ndim - 1))
+    return torch.where(mask, rows, slices[last.clamp(min=0)])
+
+
+def one_hot(indices: Tensor, on: Tensor, off: Tensor, *, depth: int) -> Tensor:
+    places = torch.arange(depth, dtype=torch.int32, device=indices.device)
+    return torch.where(indices.unsqueeze(-1) == places, on, off)
+
+
+def top_k(x: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
+    """The largest of the last axis and their places, largest first; the first one of equals."""
+    if k == 1 and x.dtype is not torch.bool:
+        values, places = torch.max(x, -1, keepdim=True)
+    else:
+        values, places = torch.sort(x, dim=-1, descending=True, stable=True)
+    return values[..., :k], places[..., :k].to(torch.int32)
+
+
+def search_sorted(sorted_rows: Tensor, values: Tensor, *, side: str) -> Tensor:
+    """Where each value would go in its row, which ascends."""
+    return torch.searchsorted(
+        sorted_rows.contiguous(), values.contiguous(), right=side == "right", out_int32=True
+    )
+
+
+def _within(indices: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
+    """Indices that exist, and which were others; None where the host knows that there were none."""
+    outside = (indices < 0) | (indices >= size)
+    if indices.device.type == "cpu" and not bool(outside.any()):
+        return indices.to(torch.int64), None
+    return indices.clamp(0, max(size - 1, 0)).to(torch.int64), outside
+
+
+def _flat(rows: Tensor, shape: list[int] | torch.Size) -> Tensor:
+    """(M, depth) indices into `shape` as (M) places, -1 where there is none. int64."""
+    rows = rows.to(torch.int64)
+    sizes = torch.tensor(list(shape), dtype=torch.int64, device=rows.device)
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    outside = ((rows < 0) | (rows >= sizes)).any(-1)
+    places = (rows * torch.tensor(steps, dtype=torch.int64, device=rows.device)).sum(-1)
+    return places.masked_fill(outside, -1)
+
+
+def _scattered(indices: Tensor, updates: Tensor, shape: list[int]) -> tuple[Tensor, Tensor, list[int]]:
+    """The places (M), the slices (M, ...) for them, and the shape of a slice."""
+    depth = indices.shape[-1] if indices.ndim > 1 else 1
+    rest = shape[depth:]
+    places = _flat(indices.reshape(-1, depth), shape[:depth])
+    return places, updates.reshape([len(places), *rest]), rest
+
+
+KERNELS = {
+    "GatherV2": gather,
+    "GatherNd": gather_nd,
+    "ScatterNd": scatter_nd,
+    "TensorScatterUpdate": scatter_update,
+    "SparseToDense": sparse_to_dense,
+    "UnsortedSegmentSum": segment_sum,
+    "OneHot": one_hot,
+    "TopK": top_k,
+    "SearchSorted": search_sorted,
+}

@@ -1,0 +1,78 @@
+"""Numbers as JavaScript has them: all are float64, and a typed array cuts them down as they are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+_WRAP = 2.0**32
+
+
+def stored(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`x` as a typed array of `dtype` holds it."""
+    if x.dtype is dtype:
+        return x
+    if dtype is torch.int32:
+        return as_int32(x)
+    return x.ne(0) if dtype is torch.bool else x.to(dtype)
+
+
+def as_int32(x: Tensor) -> Tensor:
+    """The fraction is cut off; what is beyond 32 bits wraps around; what is not finite is 0."""
+    if not x.is_floating_point():
+        return x.to(torch.int32)
+    wrapped = torch.fmod(x.double(), _WRAP).nan_to_num_(nan=0.0)
+    return wrapped.to(torch.int64).to(torch.int32)
+
+
+def one(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of torch's as a kernel, which needs a signature."""
+
+    def kernel(x: Tensor) -> Tensor:
+        return function(x)
+
+    return kernel
+
+
+def two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same, of two tensors, which broadcast."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        return function(a, b)
+
+    return kernel
+
+
+def of_each(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A kernel of one tensor: float32 directly, other types through float64. The type stays."""
+
+    def kernel(x: Tensor) -> Tensor:
+        if x.dtype is torch.float32:
+            return function(x)
+        return stored(function(x.double()), x.dtype)
+
+    return kernel
+
+
+def of_pairs(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same, of two tensors of one type, which broadcast."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        if a.dtype is torch.float32:
+            return function(a, b)
+        return stored(function(a.double(), b.double()), a.dtype)
+
+    return kernel
+
+
+def of_integers(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A kernel that wraps around in int32 as torch does it; of bool as of 0 and 1."""
+
+    def kernel(a: Tensor, b: Tensor) -> Tensor:
+        if a.dtype is torch.bool:
+            return function(a.to(torch.int32), b.to(torch.int32)).ne(0)
+        return function(a, b)
+
+    return kernel

@@ -1,0 +1,241 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { UserError } from "../../errors.ts";
+import { asDtype, copyOf, Datum, type Dtype, type Operand, operandOf, sizeOf } from "./datum.ts";
+import { Device, type DeviceOptions, type Purposes } from "./device.ts";
+import { registerKernels } from "./kernels/index.ts";
+import { type Attributes, type Link, MAX_LITERAL, type Run, type Spec } from "./program.ts";
+import { inBrackets, type Site, siteOf } from "./sites.ts";
+
+/** What a run means to the rank that executes it. */
+export interface Purpose {
+  /** What `announce` gave: the rows that the rank holds. */
+  rows?: tf.TensorInfo;
+  /** A float32 vector whose values ride with the rank's next message. */
+  metrics?: tf.TensorInfo;
+  /** (K, D): the prototypes from now on. */
+  prototypes?: tf.TensorInfo;
+  /** (N, K): the targets of this step. */
+  targets?: tf.TensorInfo;
+}
+
+/**
+ * A tfjs backend whose kernels PyTorch executes elsewhere; an instance for each device. Kernels queue, with shapes
+ * and types inferred here, and nothing waits but `data()`. `flush` makes one program of what has queued.
+ */
+export class TorchBackend extends tf.KernelBackend {
+  private readonly device: Device;
+  private readonly moved = new WeakMap<tf.DataId, Datum>();
+  private count = 0;
+
+  /** `link` carries the runs that nobody else carries: those that `data()` asks for. */
+  constructor(link: Link, options: DeviceOptions = {}) {
+    super();
+    this.device = new Device(link, options);
+    registerKernels((backend) => {
+      if (backend instanceof TorchBackend) return backend;
+      throw new TypeError("the kernels of backend torch need a TorchBackend");
+    });
+  }
+
+  override write(values: tf.BackendValues, shape: number[], dtype: tf.DataType): tf.DataId {
+    return this.give(this.written(values, shape, asDtype(dtype, "tensor"))).dataId;
+  }
+
+  override move(
+    id: tf.DataId,
+    values: tf.BackendValues,
+    shape: number[],
+    dtype: tf.DataType,
+    refs: number,
+  ): void {
+    const { dataId: datum } = this.written(values, shape, asDtype(dtype, "tensor"));
+    datum.id = id;
+    datum.refs = refs;
+    this.count += 1;
+    this.moved.set(id, datum);
+  }
+
+  override read(id: tf.DataId): Promise<tf.BackendValues> {
+    const datum = this.find(id);
+    if (datum === undefined)
+      return Promise.reject(new UserError("this tensor is on no device, or disposed of"));
+    if (datum.values !== undefined) return Promise.resolve(copyOf(datum.values, datum.dtype));
+    return this.device.read(datum);
+  }
+
+  override readSync(): tf.BackendValues {
+    throw new UserError(
+      "the values of this tensor are on the device, and nothing here waits for it: write `await x.data()` or `await x.array()` instead of `x.dataSync()` or `x.arraySync()`",
+    );
+  }
+
+  override disposeData(id: tf.DataId, force = false): boolean {
+    const datum = this.find(id);
+    if (datum === undefined || datum.refs === 0) return true;
+    datum.refs = force ? 0 : datum.refs - 1;
+    if (datum.refs > 0) return false;
+    this.count -= 1;
+    this.device.release(datum);
+    return true;
+  }
+
+  override incRef(id: tf.DataId): void {
+    const datum = this.find(id);
+    if (datum !== undefined) datum.refs += 1;
+  }
+
+  override refCount(id: tf.DataId): number {
+    return this.find(id)?.refs ?? 0;
+  }
+
+  override numDataIds(): number {
+    return this.count;
+  }
+
+  /** `numBytesOnDevice`: of what the runs so far have left there. */
+  override memory(): { unreliable: boolean; numBytesOnDevice: number } {
+    return { unreliable: false, numBytesOnDevice: this.device.bytes };
+  }
+
+  override floatPrecision(): 16 | 32 {
+    return 32;
+  }
+
+  override timerAvailable(): boolean {
+    return true;
+  }
+
+  /** Milliseconds until the device has done what `work` queued. */
+  override async time(work: () => void): Promise<tf.BackendTimingInfo> {
+    const start = performance.now();
+    work();
+    const [end] = this.op("Fill", [this.constant([0], [])], { shape: [1] }, [["float32", [1]]], undefined);
+    if (end !== undefined) await this.device.read(end.dataId);
+    return { kernelMs: performance.now() - start };
+  }
+
+  /** Frees all that the device holds. tfjs's `engine().reset()` calls it, and may take the backend up again. */
+  override dispose(): void {
+    this.count = 0;
+    this.device.reset();
+  }
+
+  // What makes it one end of a wire.
+
+  /** A tensor of rows that the rank holds. The next `flush` has to name it as its `rows`. */
+  announce(shape: [number, number]): tf.Tensor2D {
+    const datum = new Datum("float32", shape, sizeOf(shape));
+    this.device.expect(datum);
+    const tensor = tf.engine().makeTensorFromTensorInfo(this.give(operandOf(datum)), this);
+    if (!isMatrix(tensor)) throw new TypeError("rows are a matrix");
+    return tensor;
+  }
+
+  /**
+   * One run of all that waits, reads included; null where there is nothing to do. The caller sends it.
+   *
+   * @throws the error of a device that is gone; UserError where a tensor of `purpose` is elsewhere.
+   */
+  flush(purpose: Purpose = {}): Run | null {
+    const purposes: Purposes = {};
+    for (const name of ["rows", "metrics", "prototypes", "targets"] as const) {
+      const tensor = purpose[name];
+      if (tensor !== undefined) purposes[name] = this.operand(tensor, name, undefined);
+    }
+    return this.device.flush(purposes);
+  }
+
+  /** The values that a run read, "0", "1", ... in the order of its reads. */
+  values(seq: number, tensors: Readonly<Record<string, { data: tf.TypedArray }>>): void {
+    this.device.values(seq, tensors);
+  }
+
+  /** A run failed. `at`: the instruction's index, -1 where none is to blame; `code` and `message` are the executor's. */
+  failed(seq: number, at: number, code: string, message: string): void {
+    this.device.failed(seq, at, code, message);
+  }
+
+  /** The device is gone: those who wait, and those who ask later, are told `error`. */
+  lost(error: Error): void {
+    this.device.lost(error);
+  }
+
+  // What kernels are made of.
+
+  /** A tensor of tfjs's as kernels take it. Throws UserError where it is disposed of, or on another device. */
+  operand({ dataId, shape, dtype }: tf.TensorInfo, kernel: string, site: Site | undefined): Operand {
+    const known = tf.engine().state.tensorInfo.get(dataId);
+    if (known === undefined) {
+      throw new UserError(`${kernel}: a tensor that was disposed of is used again${inBrackets(site)}`);
+    }
+    if (known.backend !== this && known.backend instanceof TorchBackend) {
+      throw new UserError(
+        `${kernel}: a tensor of another device is used${inBrackets(site)}; take \`await x.data()\` there, and make a tensor of it here`,
+      );
+    }
+    if (known.backend !== this) tf.engine().moveData(this, dataId);
+    const datum = this.find(dataId);
+    if (datum === undefined) throw new Error(`${kernel}: an input has no data`);
+    return { dataId: datum, shape, dtype: asDtype(dtype, kernel) };
+  }
+
+  /** Queues a kernel. Throws UserError where more is queued, or would be held, than is allowed. */
+  op(
+    kernel: string,
+    inputs: readonly Operand[],
+    attributes: Attributes,
+    specs: readonly Spec[],
+    site: Site | undefined,
+  ): Operand[] {
+    return this.device.op(kernel, inputs, attributes, specs, site);
+  }
+
+  /** A small tensor of known numbers; it travels with every run that uses it. */
+  constant(values: ArrayLike<number>, shape: number[], dtype: Dtype = "float32"): Operand {
+    const datum = new Datum(dtype, shape, sizeOf(shape));
+    datum.values = copyOf(values, dtype);
+    datum.literal = true;
+    return operandOf(datum);
+  }
+
+  /** What a kernel gives to tfjs: one more tensor on its data. */
+  give({ dataId: datum, shape, dtype }: Operand): tf.TensorInfo {
+    if (datum.refs === 0) this.count += 1;
+    datum.refs += 1;
+    return { dataId: datum.id, shape, dtype };
+  }
+
+  /** What JavaScript wrote: a literal where it is small, a Fill where it is all the same, else an upload. */
+  private written(values: tf.BackendValues, shape: number[], dtype: Dtype): Operand {
+    const size = sizeOf(shape);
+    const copy = copyOf(values, dtype);
+    if (copy.length !== size) throw new Error(`${copy.length} numbers do not fill [${shape.join(", ")}]`);
+    // MessagePack writes -0 as 0, so one that is written goes as raw bytes.
+    if (size <= MAX_LITERAL && !copy.some((value) => Object.is(value, -0))) {
+      return this.constant(copy, shape, dtype);
+    }
+    const [first = 0] = copy;
+    if (!Object.is(first, -0) && copy.every((value) => Object.is(value, first))) {
+      const site = siteOf(this.write);
+      const [filled] = this.op(
+        "Fill",
+        [this.constant([first], [], dtype)],
+        { shape },
+        [[dtype, shape]],
+        site,
+      );
+      if (filled !== undefined) return filled;
+    }
+    const datum = new Datum(dtype, shape, size);
+    datum.values = copy;
+    return operandOf(datum);
+  }
+
+  private find(id: tf.DataId): Datum | undefined {
+    return id instanceof Datum ? id : this.moved.get(id);
+  }
+}
+
+function isMatrix(tensor: tf.Tensor): tensor is tf.Tensor2D {
+  return tensor.rank === 2;
+}

@@ -1,0 +1,29 @@
+import { binary } from "./binary.ts";
+import { creation } from "./creation.ts";
+import { elementwise } from "./elementwise.ts";
+import { indexing } from "./indexing.ts";
+import { type KernelTable, register, type Target } from "./kernel.ts";
+import { products } from "./products.ts";
+import { reductions } from "./reductions.ts";
+import { shaping } from "./shaping.ts";
+import { unsupported } from "./unsupported.ts";
+
+/** What backend torch computes, by tfjs's names. */
+export const kernels: KernelTable = {
+  ...elementwise,
+  ...binary,
+  ...reductions,
+  ...products,
+  ...creation,
+  ...shaping,
+  ...indexing,
+};
+
+let registered = false;
+
+/** Tells tfjs of the kernels, once. */
+export function registerKernels(targetOf: (backend: object) => Target): void {
+  if (registered) return;
+  registered = true;
+  register("torch", { ...kernels, ...unsupported(kernels) }, targetOf);
+}

@@ -1,0 +1,161 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { UserError } from "../../../errors.ts";
+import type { Dtype, Operand } from "../datum.ts";
+import type { Attributes, Spec } from "../program.ts";
+import { inBrackets, type Site, siteOf } from "../sites.ts";
+
+/** Infers what a kernel gives, and queues it as one instruction or a few. */
+export type Kernel = (call: Call) => Operand | Operand[];
+
+/** Kernels by tfjs's names. */
+export type KernelTable = Record<string, Kernel>;
+
+/** What kernels ask of the backend. */
+export interface Target {
+  operand(tensor: tf.TensorInfo, kernel: string, site: Site): Operand;
+  op(
+    kernel: string,
+    inputs: readonly Operand[],
+    attributes: Attributes,
+    outputs: readonly Spec[],
+    site: Site,
+  ): Operand[];
+  constant(values: ArrayLike<number>, shape: number[], dtype: Dtype): Operand;
+  give(operand: Operand): tf.TensorInfo;
+}
+
+/** One call of a kernel by tfjs: its inputs and attributes, and what it may do about them. */
+export class Call {
+  constructor(
+    readonly kernel: string,
+    private readonly backend: Target,
+    private readonly inputs: tf.NamedTensorInfoMap,
+    private readonly attrs: tf.NamedAttrMap,
+    private readonly site: Site,
+  ) {}
+
+  tensor(name: string): Operand {
+    const input = this.inputs[name];
+    if (input === undefined) throw new TypeError(`${this.kernel} has no input ${name}`);
+    return this.backend.operand(input, this.kernel, this.site);
+  }
+
+  optional(name: string): Operand | undefined {
+    return this.inputs[name] ? this.tensor(name) : undefined;
+  }
+
+  /** Of a kernel whose inputs are a list. */
+  tensors(): Operand[] {
+    return Object.keys(this.inputs).map((name) => this.tensor(name));
+  }
+
+  /** Queues one instruction with one output; under this kernel's own name where no other is given. */
+  op(
+    inputs: readonly Operand[],
+    attributes: Attributes,
+    dtype: Dtype,
+    shape: number[],
+    kernel = this.kernel,
+  ): Operand {
+    const [output] = this.backend.op(kernel, inputs, attributes, [[dtype, shape]], this.site);
+    if (output === undefined) throw new TypeError(`${kernel} gave nothing`);
+    return output;
+  }
+
+  /** Queues one instruction with several outputs. */
+  ops(inputs: readonly Operand[], attributes: Attributes, outputs: [Dtype, number[]][]): Operand[] {
+    return this.backend.op(this.kernel, inputs, attributes, outputs, this.site);
+  }
+
+  /** Numbers that JavaScript knows. */
+  constant(values: ArrayLike<number>, shape: number[], dtype: Dtype): Operand {
+    return this.backend.constant(values, shape, dtype);
+  }
+
+  /** `x` as another type. What JavaScript knows is cast here, as a typed array does it. */
+  cast(x: Operand, dtype: Dtype): Operand {
+    if (x.dtype === dtype) return x;
+    const { literal, values } = x.dataId;
+    if (!literal || values === undefined) return this.op([x], { dtype }, dtype, x.shape, "Cast");
+    const numbers = dtype === "bool" ? Array.from(values, (value) => (value === 0 ? 0 : 1)) : values;
+    return this.constant(numbers, x.shape, dtype);
+  }
+
+  has(name: string): boolean {
+    return this.attrs[name] !== undefined && this.attrs[name] !== null;
+  }
+
+  value(name: string): unknown {
+    return this.attrs[name];
+  }
+
+  number(name: string): number {
+    const value = this.attrs[name];
+    if (typeof value === "number") return value;
+    throw this.misfit(name, "a number");
+  }
+
+  flag(name: string): boolean {
+    return this.attrs[name] === true;
+  }
+
+  text(name: string): string {
+    const value = this.attrs[name];
+    if (typeof value === "string") return value;
+    throw this.misfit(name, "text");
+  }
+
+  /** A list of numbers; a number alone is a list of one. */
+  numbers(name: string): number[] {
+    const value: unknown = this.attrs[name];
+    if (typeof value === "number") return [value];
+    if (Array.isArray(value) && value.every((each) => typeof each === "number")) return value;
+    throw this.misfit(name, "a list of numbers");
+  }
+
+  /** A list of pairs, such as paddings. */
+  pairs(name: string): [number, number][] {
+    const value: unknown = this.attrs[name];
+    if (!Array.isArray(value)) throw this.misfit(name, "a list of pairs");
+    return value.map((pair: unknown) => {
+      if (!Array.isArray(pair) || pair.length !== 2) throw this.misfit(name, "a list of pairs");
+      return [Number(pair[0]), Number(pair[1])];
+    });
+  }
+
+  /** The axes that an attribute names, ascending; all of them where it names none. */
+  axes(name: string, shape: readonly number[]): number[] {
+    if (!this.has(name)) return shape.map((_, axis) => axis);
+    const axes = tf.util.parseAxisParam(this.numbers(name), [...shape]);
+    return [...new Set(axes)].sort((a, b) => a - b);
+  }
+
+  axis(name: string, shape: readonly number[]): number {
+    return this.axes(name, shape)[0] ?? 0;
+  }
+
+  /** A mistake of the program's, with the line that made it. */
+  error(sentence: string): UserError {
+    return new UserError(`${sentence}${inBrackets(this.site)}`);
+  }
+
+  private misfit(name: string, what: string): Error {
+    return this.error(`${this.kernel}: ${name} is not ${what}`);
+  }
+}
+
+/** Registers kernels with tfjs. `targetOf` gives what tfjs hands over as a backend of that name. */
+export function register(
+  backendName: string,
+  kernels: KernelTable,
+  targetOf: (backend: object) => Target,
+): void {
+  for (const [kernelName, kernel] of Object.entries(kernels)) {
+    const kernelFunc: tf.KernelFunc = ({ inputs, backend, attrs }) => {
+      const target = targetOf(backend);
+      const given = kernel(new Call(kernelName, target, inputs, attrs ?? {}, siteOf(kernelFunc)));
+      return Array.isArray(given) ? given.map((each) => target.give(each)) : target.give(given);
+    };
+    tf.registerKernel({ kernelName, backendName, kernelFunc });
+  }
+}

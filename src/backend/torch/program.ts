@@ -1,0 +1,97 @@
+import { createHash } from "node:crypto";
+import type { TypedArray } from "@tensorflow/tfjs-core";
+import type { Dtype } from "./datum.ts";
+
+/** Counts the changes of the kernel table. python_env/mixhead/executor/kernels has the same number. */
+export const KERNELS_VERSION = 1;
+
+/** The largest tensor, in numbers, that travels with every run instead of being uploaded once. */
+export const MAX_LITERAL = 64;
+
+/** After so many programs both sides forget all of them, so that neither grows without end. */
+export const MAX_PROGRAMS = 256;
+
+/** The handle that names no tensor. */
+export const NONE = -1;
+
+/** What is written from JavaScript: `data` is of the type that `dtype` says, bool as bytes of 0 and 1. */
+export type Upload =
+  | { dtype: "float32"; shape: number[]; data: Float32Array }
+  | { dtype: "int32"; shape: number[]; data: Int32Array }
+  | { dtype: "bool"; shape: number[]; data: Uint8Array };
+
+/**
+ * One run of a program by the executor. It uploads, computes, reads, and then frees; where one of these fails,
+ * nothing has changed there. Handles name tensors on the device.
+ */
+export interface Run {
+  /** Counts up from 1. */
+  seq: number;
+  /** The first 16 hex digits of the definition's SHA-256; "": nothing to compute. */
+  program: string;
+  /** Handles, in the order of the definition. */
+  inputs: number[];
+  /** The program's outputs get the handles base, base + 1, ... */
+  base: number;
+  /** Handles to forget when everything else is done. */
+  free: number[];
+  /** Handles whose values are sent back, in this order. */
+  reads: number[];
+  /** The values of all literals, one after another. */
+  literals: number[];
+  /** The handle of the rows that the rank announced; -1: none. */
+  rows: number;
+  /** A float32 vector whose values travel with the rank's next embeddings; -1: none. */
+  metrics: number;
+  /** (K, D), what the rank takes as its prototypes from now on; -1: what it has. */
+  prototypes: number;
+  /** (N, K), the targets of this step; -1: none. */
+  targets: number;
+  /** Every definition before this run is forgotten. */
+  forget: boolean;
+  /** The program's definition, where this connection has not seen it. */
+  definition?: Uint8Array;
+  /** Tensors that JavaScript wrote, by handle. */
+  uploads: Map<number, Upload>;
+}
+
+/** Carries a run to the executor, now. What comes back is told to `TorchBackend.values` or `failed`. */
+export interface Link {
+  send(run: Run): void;
+}
+
+/** A type and a shape, as definitions have them. */
+export type Spec = [Dtype, number[]];
+
+/** Attributes of an instruction: JSON, in the order in which the kernel wrote them. */
+export type Attributes = Record<string, Json>;
+export type Json = string | number | boolean | null | Json[];
+
+/** Kernel, slots of its inputs, attributes, outputs. */
+export type Code = [string, number[], Attributes, Spec[]];
+
+/** A program: instructions over slots, which are the inputs, then the literals, then what each instruction gives. */
+export interface Definition {
+  inputs: Spec[];
+  literals: Spec[];
+  code: Code[];
+  outputs: number[];
+}
+
+/** A definition as it travels. The same program always gives the same text. */
+export function textOf({ inputs, literals, code, outputs }: Definition): string {
+  return JSON.stringify({ version: KERNELS_VERSION, inputs, literals, code, outputs });
+}
+
+/** A program's name: the same for the same text, whatever the literals' values. */
+export function hashOf(text: string): string {
+  return createHash("sha256").update(text).digest("hex").slice(0, 16);
+}
+
+/** A tensor of JavaScript's as it travels. */
+export function asUpload(dtype: Dtype, shape: number[], values: TypedArray): Upload {
+  if (dtype === "float32" && values instanceof Float32Array) return { dtype, shape, data: values };
+  if (dtype === "int32" && values instanceof Int32Array) return { dtype, shape, data: values };
+  if (dtype === "bool" && values instanceof Uint8Array) return { dtype, shape, data: values };
+  throw new TypeError(`${values.constructor.name} holds no ${dtype}`);
+}

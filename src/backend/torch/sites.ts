@@ -1,0 +1,41 @@
+import { relative, sep } from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** Where in the program an operation was queued. V8 keeps the frames; the text is made when somebody asks. */
+export interface Site {
+  stack?: string;
+}
+
+/** tfjs's own frames lie between a kernel and the line that called it; a gradient has the most of them. */
+const FRAMES = 64;
+const OWN = fileURLToPath(new URL(".", import.meta.url));
+
+/** The caller's place, below `entry`, which is the function that tfjs calls. */
+export function siteOf(entry: (...args: never[]) => unknown): Site {
+  const site: Site = {};
+  const before = Error.stackTraceLimit;
+  Error.stackTraceLimit = FRAMES;
+  Error.captureStackTrace(site, entry);
+  Error.stackTraceLimit = before;
+  return site;
+}
+
+/** "plugin.ts:12:5", the first frame that is neither tfjs's nor the backend's; "" where there is none. */
+export function lineOf(site: Site | undefined): string {
+  for (const frame of site?.stack?.split("\n").slice(1) ?? []) {
+    const place = /\(?((?:file:\/\/)?\/[^()]*|[A-Za-z]:\\[^()]*):(\d+):(\d+)\)?$/.exec(frame.trim());
+    if (place === null) continue;
+    const [, file = "", line, column] = place;
+    const path = file.startsWith("file:") ? fileURLToPath(file.replace(/\?.*$/, "")) : file;
+    if (path.includes(`${sep}node_modules${sep}`) || path.startsWith(OWN)) continue;
+    const near = relative(process.cwd(), path);
+    return `${near.startsWith("..") ? path : near}:${line}:${column}`;
+  }
+  return "";
+}
+
+/** " (plugin.ts:12:5)", to end a sentence with; "" where the place is not known. */
+export function inBrackets(site: Site | undefined): string {
+  const line = lineOf(site);
+  return line && ` (${line})`;
+}
