@@ -114,6 +114,17 @@ class PrototypeMirror:
         else:
             self.rows.index_copy_(0, indices.to(self.rows.device, torch.long), rows)
 
+    def take(self, rows: Tensor) -> None:
+        """Has ``rows`` (K, dim), which nobody writes to, as its prototypes from now on, without a copy.
+
+        Not for a mirror that is also ``update``d. Raises ValueError where the shape does not fit.
+        """
+        if rows.shape != self.rows.shape:
+            raise ValueError(
+                f"prototype rows are {tuple(rows.shape)} where {tuple(self.rows.shape)} was expected"
+            )
+        self.rows = rows
+
     def __call__(self, rows: Tensor) -> Tensor:
         """Cosines of unit rows (N, dim) with the prototypes, (N, components); no gradient to these."""
         return cosine_logits(rows, self.rows)

@@ -5,9 +5,10 @@ import { carryOut } from "../cli/carry-out.ts";
 import { takesTargets } from "../config/methods.ts";
 import { RunError, UserError } from "../errors.ts";
 import type { StepAnswer } from "../experiment/arm.ts";
-import { Mixture } from "../experiment/mixture.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import type { Summary } from "../experiment/summary.ts";
+import { HostEdge } from "../mixture/host-edge.ts";
+import { deviceOf } from "../mixture/open-edge.ts";
 import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
 import { CUSTOM, createPlugin, type PluginFactory } from "../plugins/registry.ts";
 import type { Clock } from "../schedules/schedule.ts";
@@ -55,8 +56,11 @@ export function openSession(settings: Settings, options: SessionOptions = {}): P
     const recorded = { ...config, plugin: { ...plugin, kind } };
     const run = await openArms([[ARM, recorded, { ...values, factory }]], options);
     await openBackend(config.backend);
-    const mixture = await Mixture.open({ plugin, targets }, { dim: config.head.dim, seed, values });
-    return new Session(run, new StepLoop(mixture, await mixture.prototypes()), options);
+    const device = config.placement === "device" ? deviceOf(config.bridge) : undefined;
+    const parts = { plugin, targets };
+    const loop = new StepLoop(await HostEdge.open(parts, { dim: config.head.dim, seed, values }, device));
+    if (device === undefined) await loop.begin();
+    return new Session(run, loop, options);
   });
 }
 
@@ -123,9 +127,9 @@ export class Session {
     const { mixture } = loop;
     this.memory = loop.memory;
     this.mixture = {
-      plugin: mixture.plugin,
+      plugin: mixture.mixture.plugin,
       step: async ({ rows: given, clock }) => {
-        const { rows, targets, scalars } = await mixture.step(given, clock);
+        const { rows, targets, scalars } = await mixture.step({ rows: given }, clock);
         if (targets === undefined) throw new RunError("internal", "a mixture without targets");
         return { rows, targets, scalars };
       },

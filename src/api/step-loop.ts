@@ -1,6 +1,10 @@
-import type { Rows } from "../bridge/room.ts";
+import { BatchError } from "../bridge/errors.ts";
+import type { Batch, Rows, Welcome } from "../bridge/room.ts";
+import { UserError } from "../errors.ts";
 import type { Answerer, StepAnswer } from "../experiment/arm.ts";
-import { type Mixture, prefixed, unprefixed } from "../experiment/mixture.ts";
+import type { Device } from "../mixture/device.ts";
+import type { HostEdge } from "../mixture/host-edge.ts";
+import { prefixed, unprefixed } from "../mixture/prefix.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 
@@ -14,17 +18,34 @@ export interface Asked {
 
 /** Where the bridge's steps and the body of a loop meet: each waits for the other. */
 export class StepLoop implements Answerer {
-  /** The prototypes, K x D, as the encoder sees them. */
-  readonly current: Rows;
+  readonly placement = "host";
   /** What the body of the loop wants to find again after a resume. */
   readonly memory: NamedTensors = {};
   private arrived = deferred<Asked>();
+  private rows: Rows | undefined;
 
-  constructor(
-    readonly mixture: Mixture,
-    start: Rows,
-  ) {
-    this.current = { ...start, data: start.data.slice() };
+  constructor(readonly mixture: HostEdge) {}
+
+  /** Where the standard mixture is computed, if not in this process. */
+  get device(): Device | undefined {
+    return this.mixture.device;
+  }
+
+  /**
+   * The prototypes, K x D, as the encoder sees them.
+   *
+   * @throws UserError before the training has begun.
+   */
+  get current(): Rows {
+    if (this.rows === undefined) throw new UserError("the prototypes are there when the loop has begun");
+    return this.rows;
+  }
+
+  /** Reads where the prototypes begin, unless a checkpoint has said it. */
+  async begin(): Promise<void> {
+    if (this.rows !== undefined) return;
+    const { n, d, data } = await this.mixture.prototypes();
+    this.rows = { n, d, data: data.slice() };
   }
 
   /** The next step that a rank asks for. */
@@ -34,8 +55,15 @@ export class StepLoop implements Answerer {
     return asked;
   }
 
-  step(rows: Rows, clock: Clock): Promise<StepAnswer> {
+  async step({ rows }: Batch, clock: Clock): Promise<StepAnswer> {
+    if (rows === undefined) throw new BatchError("shape", "a loop over steps needs the embeddings");
     return new Promise((answer, refuse) => this.arrived.resolve({ rows, clock, answer, refuse }));
+  }
+
+  async welcome(): Promise<Pick<Welcome, "prototypes">> {
+    await this.mixture.welcome();
+    await this.begin();
+    return { prototypes: await this.prototypes() };
   }
 
   async prototypes(): Promise<Rows> {
@@ -55,7 +83,13 @@ export class StepLoop implements Answerer {
     this.mixture.load(unprefixed("mixture", state));
     Object.assign(this.memory, unprefixed("memory", state));
     const saved = state["loop.prototypes"];
-    if (saved !== undefined) this.current.data.set(saved.data);
+    if (saved === undefined) return;
+    const [n = 0, d = 0] = saved.shape;
+    this.rows = { n, d, data: saved.data.slice() };
+  }
+
+  async restart(): Promise<void> {
+    throw new TypeError("a loop of the user's begins where its session was opened");
   }
 
   dispose(): void {

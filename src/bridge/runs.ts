@@ -21,13 +21,30 @@ export class Runs<R extends Runner> {
   private missed: Run[] = [];
   /** The ranks that have had every run, in rank order. */
   private current: R[] = [];
+  /** The last run that went out; they count up by one. */
+  private last: number | undefined;
+  /** Runs that wait for one before them, which travels with the answer to a step. */
+  private held: Run[] = [];
 
   /** `size`: how many ranks the world has. */
   constructor(
     private readonly size: number,
     private readonly room: Pick<Room, "attach" | "values" | "failed">,
   ) {
-    room.attach?.((run) => this.send(run));
+    room.attach?.((run) => this.queue(run));
+  }
+
+  /** A run of the room's own. It goes out at once, unless the answer under way carries one before it. */
+  private queue(run: Run): void {
+    if (this.last !== undefined && run.seq > this.last + 1) this.held.push(run);
+    else this.send(run);
+  }
+
+  /** A run has gone out, to whoever it was for: what waited for it may follow. */
+  sent(run: Run): void {
+    this.last = run.seq;
+    const next = this.held.findIndex(({ seq }) => seq === run.seq + 1);
+    for (const follower of next < 0 ? [] : this.held.splice(next, 1)) this.send(follower);
   }
 
   /** A rank is about to be welcomed. The first one gets runs from here on: its welcome may wait for what they read. */
@@ -43,10 +60,11 @@ export class Runs<R extends Runner> {
     if (this.current.length === this.size) this.missed = [];
   }
 
-  /** Sends a run to every rank but `except`, which gets it with another message. */
+  /** Sends a run to every rank but `except`, which gets it with another message; tell `sent` of that. */
   send(run: Run, except?: R): void {
     if (this.current.length < this.size) this.missed.push(run);
     for (const rank of this.current) if (rank !== except) execute(rank, this.as(rank, run));
+    if (except === undefined) this.sent(run);
   }
 
   /** The run as a rank gets it: one rank alone is asked for values. */

@@ -82,6 +82,7 @@ export class World {
     const run = welcome.run && this.runs.as(rank, welcome.run);
     rank.welcome = { frames: encodeWelcome(rank.generation, welcome, run), run: run?.seq };
     rank.send(rank.welcome.frames);
+    if (welcome.run) this.runs.sent(welcome.run);
   }
 
   /** A rank's part of a step; the step is taken when the last one has come. */
@@ -136,6 +137,7 @@ export class World {
         };
         rank.send(rank.answer.frames);
       }
+      if (answer.run) this.runs.sent(answer.run);
     } catch (error) {
       this.tellErrors(numbers, spread(asBatchError(error), parts));
     } finally {

@@ -30,6 +30,15 @@ export function takesTargets({ method }: Pick<Config, "method">): boolean {
   return !OWN_TARGETS.includes(method);
 }
 
+/**
+ * Whether the plugin's side makes the targets of a decoupled arm. A rank makes those of similarities by itself, from
+ * its embeddings and the prototypes, with the function of the joint arm.
+ */
+export function pluginMakesTargets(config: Pick<Config, "method" | "targets">): boolean {
+  const { from, by } = config.targets;
+  return takesTargets(config) && (from === "responsibility" || by === "plugin");
+}
+
 /** Prototypes in each of CARP's blocks: the paper's 512, or an eighth of them where that is less. */
 export function carpBlock(components: number): number {
   return Math.min(512, Math.floor(components / 8));

@@ -143,6 +143,12 @@ export const plugin = z.strictObject({
   cutoff: fraction
     .default(0)
     .describe("responsibilities below it are 0, rows renormalised; 0: nothing is cut"),
+  block: z
+    .union([z.literal("auto"), steps], { error: '"auto" or a number of rows' })
+    .default("auto")
+    .describe(
+      "rows of a batch that a step takes at once, which bounds its memory; auto: rows x K at most 2^24",
+    ),
 });
 
 export const targets = z.strictObject({
@@ -159,6 +165,10 @@ export const targets = z.strictObject({
     .enum(["sinkhorn", "center", "none"])
     .default("sinkhorn")
     .describe("over the batch; with method carp none"),
+  by: z
+    .enum(["rank", "plugin"])
+    .default("rank")
+    .describe("who makes targets of similarity; those of responsibilities are the plugin's"),
 });
 
 export const config = z.strictObject({
@@ -244,12 +254,21 @@ export const config = z.strictObject({
     .strictObject({
       endpoint: z.string().default("auto").describe("auto: an ipc socket in a private folder"),
       deadline: positive.default(60).describe("seconds that any wait may take"),
+      deviceMemory: positive
+        .optional()
+        .describe("GiB that the mixture may take on the device; left out: all that is free"),
     })
     .prefault({}),
-  backend: z
-    .enum(["auto", "tensorflow", "wasm"])
+  placement: z
+    .enum(["auto", "host", "device"])
     .default("auto")
-    .describe("which tfjs backend computes the mixture"),
+    .describe(
+      "where the mixture is computed: in Node, or by PyTorch where the embeddings are; auto: docs/device.md",
+    ),
+  backend: z
+    .enum(["auto", "tensorflow", "wasm", "torch"])
+    .default("auto")
+    .describe("which tfjs backend computes the mixture in Node; torch: a Python of its own"),
 });
 
 export type Config = z.infer<typeof config>;

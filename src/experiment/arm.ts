@@ -1,8 +1,12 @@
 import { join } from "node:path";
+import type { Run } from "../backend/torch/program.ts";
+import type { Tensor } from "../bridge/codec.ts";
 import { BatchError, RejectError } from "../bridge/errors.ts";
 import type { Command } from "../bridge/protocol.ts";
-import type { Answer, Batch, RankResult, Room, Rows, Welcome } from "../bridge/room.ts";
+import type { Answer, Batch, Hello, RankResult, Room, RunFailure, Welcome } from "../bridge/room.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
+import type { Edge, EdgeAnswer, EdgeStepOptions } from "../mixture/edge.ts";
+import { checkExecutor } from "../mixture/placement.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
@@ -24,20 +28,12 @@ export interface ArmOutcome {
   complete: boolean;
 }
 
-/** What stands between a rank's embeddings and its targets: a Mixture, or a loop of the user's. */
-export interface Answerer {
-  step(rows: Rows, clock: Clock): Promise<StepAnswer>;
-  /** The prototypes, K x D. */
-  prototypes(): Promise<Rows>;
-  state(): Promise<NamedTensors>;
-  /** @throws UserError, and changes nothing, where the state does not fit. */
-  load(state: NamedTensors): void;
-  dispose(): void;
+/** What answers the steps of a training: the edge of its mixture, or a loop of the user's around one. */
+export interface Answerer extends Edge {
+  step(batch: Batch, clock: Clock, options?: EdgeStepOptions): Promise<StepAnswer>;
 }
 
-export interface StepAnswer extends Pick<Answer, "rows" | "targets"> {
-  /** For the metrics. */
-  scalars: Record<string, number>;
+export interface StepAnswer extends EdgeAnswer {
   /** Values of the clock that take the place of the schedules'. */
   clock?: Record<string, number>;
 }
@@ -82,6 +78,8 @@ export class Arm implements Room {
   private resumedSeconds: number;
   private started = 0;
   private readonly patience: Patience;
+  /** The mixture's state for the checkpoint that the rank was told to take, where it comes from its device. */
+  private saved: Promise<NamedTensors> | undefined;
   private readonly job: Job;
   private readonly answerer: Answerer | null;
   private readonly resumed: Checkpoint | null;
@@ -137,7 +135,8 @@ export class Arm implements Room {
     this.settle.reject(error);
   }
 
-  async welcome(): Promise<Welcome> {
+  async welcome(hello: Hello): Promise<Welcome> {
+    if (this.answerer?.device !== undefined) checkExecutor(hello);
     this.started = performance.now();
     this.options.events.began();
     const commands: Command[] = this.steps === 0 ? ["evaluate"] : [];
@@ -145,13 +144,13 @@ export class Arm implements Room {
     return {
       step: this.steps,
       config: JSON.stringify({
-        config: this.job.config,
+        config: { ...this.job.config, placement: this.answerer?.placement ?? "host" },
         dataDir: this.options.dataDir,
         checkpointDir: this.checkpoints,
         resume: this.resumed?.path ?? null,
       }),
       commands,
-      ...(this.answerer && { prototypes: await this.answerer.prototypes() }),
+      ...(await this.answerer?.welcome()),
     };
   }
 
@@ -163,31 +162,42 @@ export class Arm implements Room {
     this.patience.came();
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
     const [measured = {}] = batch.scalars;
-    const { rows, targets, scalars, clock: own } = await this.answer(batch, clock);
+    const commands = this.commandsAfter(batch.step + 1);
+    const save = commands.includes("checkpoint");
+    const { rows, targets, run, scalars, bad, saved, clock: own } = await this.answer(batch, clock, { save });
+    saved?.catch(() => {}); // awaited when the rank has its half of the checkpoint
+    this.saved = saved;
+    if (bad !== undefined) throw this.refused(bad);
     this.steps = batch.step + 1;
     await this.noteTraining(measured, scalars);
-    const commands = this.commandsAfter(this.steps);
     this.patience.expect(this.part, commands);
     return {
       scalars: { ...this.scalarsAt(clock), ...own },
       commands,
       ...(rows && { rows }),
       ...(targets && { targets }),
+      ...(run && { run }),
     };
   }
 
+  /** A batch that a device has refused is heard of one step late, when the training cannot go back. */
+  private refused({ step, row }: { step: number; row: number }): BatchError {
+    const why = `row ${row} of the embeddings of step ${step} is not finite or all zero; that step has not changed the mixture`;
+    this.fail(new RunError("bad-batch", why));
+    return new BatchError("row", why, row);
+  }
+
   /** Where the plugin fails, this training fails with its sentence, not with what the rank makes of it. */
-  private async answer({ rows }: Batch, clock: Clock): Promise<StepAnswer> {
-    if (this.answerer === null) return { scalars: {} };
-    if (rows === undefined) throw new BatchError("shape", "this arm's mixture needs embeddings");
+  private async answer(batch: Batch, clock: Clock, options: EdgeStepOptions): Promise<StepAnswer> {
+    const { answerer } = this;
+    if (answerer === null) return { scalars: {} };
     try {
-      const { answerer } = this;
-      const answer = await this.options.spans.time("queue", clock.step, () => answerer.step(rows, clock));
+      const answer = await this.options.spans.time("queue", clock.step, () =>
+        answerer.step(batch, clock, options),
+      );
       const taken = Object.keys(answer.scalars).find((name) => Object.hasOwn(metricsLine.shape, name));
       if (taken === undefined) return answer;
-      throw new UserError(
-        `step ${clock.step}: "${taken}" is a measure of the run: call the scalar otherwise`,
-      );
+      throw new UserError(`step ${clock.step}: "${taken}" is reserved; rename this scalar`);
     } catch (error) {
       this.fail(
         error instanceof UserError ? error : new RunError("bad-batch", sentence(error), { cause: error }),
@@ -228,11 +238,28 @@ export class Arm implements Room {
     throw new RejectError("state", "the state of a run comes from its checkpoint, not from its rank");
   }
 
+  attach(send: (run: Run) => void): void {
+    this.answerer?.device?.attach(send);
+  }
+
+  values(seq: number, tensors: Tensor[]): void {
+    this.answerer?.device?.values(seq, tensors);
+  }
+
+  /** What an operation of the mixture's fails with on the device is what the training fails with. */
+  failed(_rank: number, failure: RunFailure): string | undefined {
+    const why = this.answerer?.device?.failed(failure);
+    this.fail(new RunError("worker-failed", why ?? failure.message));
+    return why;
+  }
+
   lost(_rank: number, why: string): void {
+    this.answerer?.device?.lost(`the worker was lost: ${why}`);
     this.fail(new RunError("peer-lost", `the worker was lost at step ${this.steps}: ${why}`));
   }
 
   left(_rank: number, reason: string): void {
+    this.answerer?.device?.lost(`the worker has left${reason && `: ${reason}`}`);
     if (reason !== "") this.fail(new RunError("worker-failed", reason));
   }
 
@@ -268,7 +295,10 @@ export class Arm implements Room {
   }
 
   private async noteEvaluation(result: RankResult): Promise<void> {
-    const evaluation = readEvaluation(result, await this.answerer?.prototypes());
+    const evaluation = readEvaluation(
+      result,
+      result.tensors.prototypes ? undefined : await this.answerer?.prototypes(),
+    );
     const line = { ...(await measure(evaluation)), seconds: this.seconds };
     await saveEvaluation(this.job.folder, evaluation);
     await this.write(line);
@@ -292,7 +322,7 @@ export class Arm implements Room {
       this.checkpoints,
       incoming,
       { step: result.step, seconds: this.seconds, metricsBytes: await this.log.size() },
-      await this.state(),
+      await (this.saved ?? this.state()),
     );
   }
 }

@@ -6,6 +6,7 @@ import { type Preflight, PythonControl } from "../bridge/launch.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import type { Config } from "../config/schema.ts";
 import { RunError, UserError } from "../errors.ts";
+import { placementLine } from "../mixture/placement.ts";
 import { pythonPath } from "../setup/python.ts";
 import type { Arm } from "./arm.ts";
 import { latestCheckpoint } from "./checkpoint.ts";
@@ -13,7 +14,7 @@ import { lockRun } from "./lock.ts";
 import { wayOn } from "./remarks.ts";
 import { lastStep, type Run } from "./run-folder.ts";
 import { readSessions, SessionLog } from "./sessions.ts";
-import { type Pending, type RunOptions, type Surroundings, trainOne } from "./training.ts";
+import { type Pending, placementIn, type RunOptions, type Surroundings, trainOne } from "./training.ts";
 import { missingValues } from "./values.ts";
 
 /**
@@ -64,10 +65,12 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
 /** What this process's Python has: asking it takes as long as loading torch. */
 let found: Preflight | undefined;
 
-async function trainAll(run: Run, pending: Pending[], around: Surroundings): Promise<void> {
-  const { python, signal, jobs } = around;
+async function trainAll(run: Run, pending: Pending[], options: Omit<Surroundings, "cuda">): Promise<void> {
+  const { python, signal, jobs } = options;
   found ??= await python.preflight();
   const { cuda, devices, versions } = found;
+  const around = { ...options, cuda };
+  sayPlacements(pending, around);
   const places = placesFor(run, cuda ? devices.length - 1 : 0, jobs).slice(0, pending.length);
   const [earlier] = await readSessions(run.folder);
   const threads = earlier?.threads ?? threadsFor(places.length);
@@ -82,6 +85,13 @@ async function trainAll(run: Run, pending: Pending[], around: Surroundings): Pro
     throw new RunError("interrupted", `stopped at a checkpoint; go on with: ${wayOn(run)}`);
   }
   if (failures[0] !== undefined && failures.length === run.jobs.length) throw failures[0];
+}
+
+/** One line for each placement that there is; joint arms have no mixture. */
+function sayPlacements(pending: Pending[], around: Surroundings): void {
+  const mixtures = pending.filter(({ job }) => job.config.prototypes !== "joint");
+  for (const line of new Set(mixtures.map(({ job }) => placementLine(placementIn(job, around)))))
+    around.events.note(line);
 }
 
 /** Threads of each worker: what OMP_NUM_THREADS says, or its share of the cores. */

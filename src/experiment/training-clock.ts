@@ -1,5 +1,6 @@
 import { carpBlock } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
+import { targetTemperature } from "../plugins/targets.ts";
 import { type Clock, type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
 
 /** A joint arm's prototypes stay at their start for so many steps, as DINO freezes its last layer in the first epoch. */
@@ -28,7 +29,7 @@ export function trainingScalars(config: Config, schedules?: OwnSchedules): (cloc
   });
   const momentum = parseSchedule({ cosine: { from: train.momentum, to: 1 } });
   const weightDecay = parseSchedule(train.weightDecay, schedules);
-  const teacherTemperature = parseSchedule(targets.temperature, schedules);
+  const teacherTemperature = targetTemperature(targets, schedules);
   const block = method === "carp" ? carpBlock(plugin.components) : 0;
   return (clock) => ({
     lr: lr(clock),

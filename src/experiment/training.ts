@@ -2,15 +2,17 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PythonControl, Worker, WorkerExit } from "../bridge/launch.ts";
 import type { BridgeServer } from "../bridge/server.ts";
-import { takesTargets } from "../config/methods.ts";
+import { pluginMakesTargets } from "../config/methods.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
+import type { Edge } from "../mixture/edge.ts";
+import { openEdge } from "../mixture/open-edge.ts";
+import { choosePlacement, type Placement } from "../mixture/placement.ts";
 import { dataDir } from "../setup/paths.ts";
 import { type Answerer, Arm, type ArmOutcome } from "./arm.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import { forgetFailure, noteFailure } from "./failure.ts";
 import type { MetricsHook } from "./hooks.ts";
 import type { MetricsLine } from "./metrics-log.ts";
-import { Mixture } from "./mixture.ts";
 import { type Job, lastStep } from "./run-folder.ts";
 import type { SessionLog } from "./sessions.ts";
 import { type Trace, untraced } from "./trace.ts";
@@ -52,6 +54,8 @@ export interface Surroundings extends RunOptions {
   arms: Map<string, Arm>;
   server: BridgeServer;
   python: PythonControl;
+  /** Whether the workers have a GPU, unless they are told to do without. */
+  cuda: boolean;
 }
 
 /** One training from its checkpoint to its end; the outcome is an Error where it failed. */
@@ -66,7 +70,8 @@ export async function trainOne(
   let worker: Worker | null = null;
   try {
     await forgetFailure(job);
-    answerer = await open(job);
+    const { placement } = placementIn(job, around);
+    answerer = await open(job, placement);
     const arm = new Arm({
       job,
       answerer,
@@ -115,6 +120,11 @@ export async function trainOne(
   }
 }
 
+/** Where the mixture of a training is computed. */
+export function placementIn({ config }: Job, { cuda }: Pick<Surroundings, "cuda">) {
+  return choosePlacement(config, cuda && config.device !== "cpu");
+}
+
 /** A worker that has said goodbye ends by itself in a moment, with a status of its own. */
 async function endOf(worker: Worker): Promise<WorkerExit> {
   await Promise.race([worker.exited, sleep(PARTING_MS, undefined, { ref: false })]);
@@ -137,10 +147,10 @@ function labelled(label: string, failure: Error): Error {
   return new RunError(code, said, { cause: failure });
 }
 
-async function openMixture({ config, values }: Job): Promise<Mixture | null> {
+async function openMixture({ config, values }: Job, placement: Placement): Promise<Edge | null> {
   if (config.prototypes === "joint") return null;
   const plugin = config.prototypes === "frozen" ? { ...config.plugin, kind: "frozen" } : config.plugin;
   const { dim } = config.head;
-  const targets = takesTargets(config) ? config.targets : null;
-  return Mixture.open({ plugin, targets }, { dim, seed: config.seed, values });
+  const targets = pluginMakesTargets(config) ? config.targets : null;
+  return openEdge(placement, { plugin, targets }, { dim, seed: config.seed, values }, config.bridge);
 }

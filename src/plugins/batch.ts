@@ -15,32 +15,47 @@ export class BadRowError extends RunError {
   }
 }
 
-/** The mean entropy of a batch's responsibilities. RunError where it is not finite: some row was not, then. */
-export async function finiteEntropy(entropy: tf.Scalar): Promise<number> {
-  const [nats = Number.NaN] = await entropy.data();
-  // Rounding may lead just below 0.
-  if (Number.isFinite(nats)) return Math.max(0, nats);
-  throw new RunError("bad-batch", "the batch has rows that are not finite; it changed nothing");
-}
-
-/**
- * A batch (N x D) as a plugin's step wants it: every row divided by its length, whatever that is.
- * `h` stays the caller's, and so does the result.
- *
- * @throws BadRowError for the first row that is not finite or all zero.
- */
-export async function unitBatch(h: tf.Tensor2D): Promise<tf.Tensor2D> {
-  const { unit, largest } = tf.tidy(() => {
+/** Every row of `h` (N x D) divided by its length, whatever that is, and its largest entry (N x 1), which tells bad rows. */
+export function normalised(h: tf.Tensor2D): { unit: tf.Tensor2D; largest: tf.Tensor2D } {
+  return tf.tidy(() => {
     // Dividing by the largest entry first: squares of rows near 1e20 or 1e-23 leave float32.
     const largest: tf.Tensor2D = tf.max(tf.abs(h), 1, true);
     const scaled = tf.div(h, largest);
     const unit: tf.Tensor2D = tf.div(scaled, tf.sqrt(tf.sum(tf.square(scaled), 1, true)));
     return { unit, largest };
   });
+}
+
+/**
+ * A batch (N x D) as a plugin's step wants it: every row divided by its length. `h` stays the caller's, and
+ * so does the result. The rows are read.
+ *
+ * @throws BadRowError for the first row that is not finite or all zero.
+ */
+export async function unitBatch(h: tf.Tensor2D): Promise<tf.Tensor2D> {
+  const { unit, largest } = normalised(h);
   const values = await largest.data<"float32">();
   largest.dispose();
   const row = values.findIndex((value) => !(value >= LEAST_NORMAL && value < Infinity));
   if (row === -1) return unit;
   unit.dispose();
   throw new BadRowError(row, (values[row] ?? Number.NaN) < LEAST_NORMAL ? "all zero" : "not finite");
+}
+
+/**
+ * The same where the batch is, without reading: `first` is the index of the first bad row, or N, and `ok` whether
+ * there is none. Where there is one, `unit` holds rows of zeros in place of all, which no arithmetic stumbles over.
+ */
+export function guardedBatch(h: tf.Tensor2D): { unit: tf.Tensor2D; ok: tf.Scalar; first: tf.Scalar } {
+  return tf.tidy(() => {
+    const { unit, largest } = normalised(h);
+    const bad = tf.logicalNot(
+      tf.logicalAnd(tf.greaterEqual(largest, LEAST_NORMAL), tf.less(largest, Infinity)),
+    );
+    const n = h.shape[0];
+    const places = tf.where(tf.reshape(bad, [n]), tf.range(0, n, 1, "float32"), tf.fill([n], n));
+    const first: tf.Scalar = tf.min(places);
+    const ok: tf.Scalar = tf.equal(first, n);
+    return { unit: tf.where(ok, unit, tf.zerosLike(unit)), ok, first };
+  });
 }

@@ -1,6 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { NamedTensors } from "./plugin.ts";
 import { checkSaved, restored, save } from "./saved.ts";
+import { selected } from "./selected.ts";
+import type { TargetProposal } from "./targets.ts";
 
 const MOMENTUM = 0.9;
 
@@ -14,19 +16,24 @@ export class Centering {
   /** 1 x K; made at the first batch. */
   private center: tf.Tensor2D | undefined;
 
-  /** x (N x K) -> targets (N x K). */
-  of(x: tf.Tensor2D, temperature: number): tf.Tensor2D {
-    const { targets, center } = tf.tidy(() => {
-      const old: tf.Tensor2D = this.center ?? tf.zeros([1, x.shape[1]]);
+  /** x (N x K) -> targets (N x K); the center moves when these are adopted. */
+  propose(x: tf.Tensor2D, temperature: number): TargetProposal {
+    const before = this.center;
+    const { targets, old, center } = tf.tidy(() => {
+      const old: tf.Tensor2D = before ?? tf.zeros([1, x.shape[1]]);
       const targets: tf.Tensor2D = tf.softmax(tf.div(tf.sub(x, old), temperature));
       const mean = tf.mean(x, 0, true);
       const center: tf.Tensor2D = tf.add(tf.mul(old, MOMENTUM), tf.mul(mean, 1 - MOMENTUM));
-      return { targets, center };
+      return { targets, old, center };
     });
-    this.dispose();
-    // Kept past the step that is under way, whatever scope that has.
-    this.center = tf.keep(center);
-    return targets;
+    return {
+      targets,
+      adopt: (ok) => {
+        this.center = selected(ok, { center }, { center: old }).center;
+        old.dispose();
+      },
+      discard: () => tf.dispose(before === undefined ? [center, old] : center),
+    };
   }
 
   /** The center; nothing before the first batch. */
@@ -34,13 +41,18 @@ export class Centering {
     return this.center === undefined ? {} : save({ center: this.center });
   }
 
+  /** @throws UserError where the state is not a center of as many prototypes. */
+  check(state: NamedTensors): void {
+    if (Object.keys(state).length === 0) return;
+    const width = this.center?.shape[1] ?? state.center?.data.length ?? 0;
+    checkSaved(state, { center: { shape: [1, width] } }, "centering");
+  }
+
   /** @throws UserError, and changes nothing, where the state is not a center of as many prototypes. */
   load(state: NamedTensors): void {
-    const empty = Object.keys(state).length === 0;
-    const width = this.center?.shape[1] ?? state.center?.data.length ?? 0;
-    if (!empty) checkSaved(state, { center: { shape: [1, width] } }, "centering");
+    this.check(state);
     this.dispose();
-    if (!empty) this.center = restored(state, "center");
+    if (Object.keys(state).length > 0) this.center = restored(state, "center");
   }
 
   dispose(): void {

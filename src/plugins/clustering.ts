@@ -1,7 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { RunError } from "../errors.ts";
-import type { NamedTensors, PrototypePlugin, StepResult } from "./plugin.ts";
+import type { Clock } from "../schedules/schedule.ts";
+import { Estimator } from "./estimator.ts";
+import type { NamedTensors, Proposal, PrototypePlugin, Wanted } from "./plugin.ts";
 import { checkSaved, restored, save } from "./saved.ts";
+import { selected } from "./selected.ts";
 import { sinkhorn } from "./sinkhorn.ts";
 import { lengths, type StartOptions, startRows } from "./start.ts";
 
@@ -17,6 +19,8 @@ type State = {
   second: tf.Tensor2D;
   /** c = W / |W| (K x D). */
   prototypes: tf.Tensor2D;
+  /** Steps taken (1). */
+  steps: tf.Tensor1D;
 };
 
 /**
@@ -32,38 +36,46 @@ export function clustering(options: StartOptions): PrototypePlugin {
   return new Clustering(options);
 }
 
-class Clustering implements PrototypePlugin {
+class Clustering extends Estimator {
   readonly name = "sinkhorn";
   readonly components: number;
   readonly dim: number;
   private now: State;
-  private steps = 0;
 
   constructor(options: StartOptions) {
+    super();
     this.components = options.components;
     this.dim = options.dim;
     this.now = tf.tidy(() => {
       const weights = startRows(options);
       const zeros = () => tf.zerosLike(weights);
-      return { weights, first: zeros(), second: zeros(), prototypes: tf.div(weights, lengths(weights)) };
+      const prototypes: tf.Tensor2D = tf.div(weights, lengths(weights));
+      return { weights, first: zeros(), second: zeros(), prototypes, steps: tf.zeros([1]) };
     });
   }
 
-  async step(h: tf.Tensor2D): Promise<StepResult> {
-    const { loss, responsibilities, next } = tf.tidy(() => {
-      const { loss, responsibilities, gradient } = objective(h, this.now.weights);
-      return { loss, responsibilities, next: adamW(this.now, gradient, this.steps + 1) };
+  async propose(h: tf.Tensor2D, _clock: Clock, wanted: Wanted = {}): Promise<Proposal> {
+    const old = this.now;
+    const { next, ...made } = tf.tidy(() => {
+      const { loss, responsibilities, gradient } = objective(h, old.weights);
+      return {
+        next: adamW(old, gradient),
+        ...(wanted.responsibilities && { responsibilities }),
+        ...(wanted.winners && { winners: tf.argMax<tf.Tensor1D>(responsibilities, 1) }),
+        scalars: { clusteringLoss: loss },
+      };
     });
-    const [value = Number.NaN] = await loss.data();
-    loss.dispose();
-    if (!Number.isFinite(value)) {
-      tf.dispose([responsibilities, ...Object.values(next)]);
-      throw new RunError("bad-batch", "the batch has rows that are not finite; it changed nothing");
-    }
-    this.dispose();
-    this.now = next;
-    this.steps += 1;
-    return { responsibilities, touched: "all", scalars: { clusteringLoss: value } };
+    return {
+      ...made,
+      prototypes: next.prototypes,
+      touched: "all",
+      guarded: true,
+      adopt: (ok) => {
+        this.now = selected(ok, next, old);
+        tf.dispose(old);
+      },
+      discard: () => tf.dispose(next),
+    };
   }
 
   prototypes(): tf.Tensor2D {
@@ -74,20 +86,20 @@ class Clustering implements PrototypePlugin {
     return save({ prototypes: this.now.prototypes });
   }
 
-  async state(): Promise<NamedTensors> {
-    return { ...(await save(this.now)), steps: { shape: [1], data: Float32Array.of(this.steps) } };
+  state(): Promise<NamedTensors> {
+    return save(this.now);
   }
 
   load(state: NamedTensors): void {
-    checkSaved(state, { ...this.now, steps: { shape: [1] } }, this.name);
+    checkSaved(state, this.now, this.name);
     this.dispose();
     this.now = {
       weights: restored(state, "weights"),
       first: restored(state, "first"),
       second: restored(state, "second"),
       prototypes: restored(state, "prototypes"),
+      steps: tf.tensor1d(state.steps?.data ?? [0]),
     };
-    this.steps = state.steps?.data[0] ?? 0;
   }
 
   dispose(): void {
@@ -105,13 +117,16 @@ function objective(h: tf.Tensor2D, weights: tf.Tensor2D) {
   return { loss, responsibilities: q, gradient: tf.matMul<tf.Tensor2D>(tf.transpose(error), h) };
 }
 
-/** One step of AdamW with PyTorch's default settings; `step` counts from 1. */
-function adamW(state: State, gradient: tf.Tensor2D, step: number): State {
+/** One step of AdamW with PyTorch's default settings. */
+function adamW(state: State, gradient: tf.Tensor2D): State {
   const [rate, beta1, beta2, epsilon, decay] = [1e-3, 0.9, 0.999, 1e-8, 0.01];
+  const steps: tf.Tensor1D = tf.add(state.steps, 1);
+  // 1 - beta^t; where beta is near 1, float32 has few digits left of the power itself.
+  const correction = (beta: number): tf.Tensor1D => tf.neg(tf.expm1(tf.mul(steps, Math.log(beta))));
   const first: tf.Tensor2D = tf.add(tf.mul(state.first, beta1), tf.mul(gradient, 1 - beta1));
   const second: tf.Tensor2D = tf.add(tf.mul(state.second, beta2), tf.mul(tf.square(gradient), 1 - beta2));
-  const scale = tf.add(tf.sqrt(tf.div(second, 1 - beta2 ** step)), epsilon);
-  const change = tf.mul(tf.div(first, scale), rate / (1 - beta1 ** step));
+  const scale = tf.add(tf.sqrt(tf.div(second, correction(beta2))), epsilon);
+  const change = tf.mul(tf.div(first, scale), tf.div(rate, correction(beta1)));
   const weights: tf.Tensor2D = tf.sub(tf.mul(state.weights, 1 - rate * decay), change);
-  return { weights, first, second, prototypes: tf.div(weights, lengths(weights)) };
+  return { weights, first, second, prototypes: tf.div(weights, lengths(weights)), steps };
 }

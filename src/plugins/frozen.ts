@@ -1,15 +1,19 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { PluginConfig } from "../config/schema.ts";
-import { finiteEntropy } from "./batch.ts";
+import type { Clock } from "../schedules/schedule.ts";
+import { Estimator } from "./estimator.ts";
 import { type Components, disposeAllBut } from "./online-gmm/components.ts";
 import { shared } from "./online-gmm/covariance.ts";
 import { soft } from "./online-gmm/e-step.ts";
 import { begin } from "./online-gmm/init.ts";
-import type { NamedTensors, PrototypePlugin, StepResult } from "./plugin.ts";
+import { blockRows, eStepOf } from "./online-gmm/statistics.ts";
+import type { NamedTensors, Proposal, PrototypePlugin, Wanted } from "./plugin.ts";
 import { checkSaved, restored, save } from "./saved.ts";
 import type { StartOptions } from "./start.ts";
 
-export type FrozenOptions = StartOptions & Pick<PluginConfig, "variance" | "cutoff">;
+export type FrozenOptions = StartOptions &
+  Pick<PluginConfig, "variance" | "cutoff"> &
+  Partial<Pick<PluginConfig, "block">>;
 
 /**
  * Prototypes that never move, at random directions or a given start: the baseline that shows what
@@ -19,14 +23,17 @@ export function frozen(options: FrozenOptions): PrototypePlugin {
   return new Frozen(options);
 }
 
-class Frozen implements PrototypePlugin {
+class Frozen extends Estimator {
   readonly name = "frozen";
   readonly components: number;
   readonly dim: number;
   private readonly assign;
+  private readonly rows: number;
   private fixed: Components;
 
   constructor(options: FrozenOptions) {
+    super();
+    this.rows = blockRows(options.block ?? "auto", options.components);
     const covariance = shared(options.variance, false);
     this.components = options.components;
     this.dim = options.dim;
@@ -34,17 +41,26 @@ class Frozen implements PrototypePlugin {
     this.fixed = tf.tidy(() => begin({ ...options, covariance, count: 1, prior: false }));
   }
 
-  async step(h: tf.Tensor2D): Promise<StepResult> {
-    const { responsibilities, entropy } = tf.tidy(() => this.assign(h, this.fixed, 1));
-    try {
-      const scalars = { entropy: await finiteEntropy(entropy) };
-      return { responsibilities, touched: new Int32Array(0), scalars };
-    } catch (error) {
-      responsibilities.dispose();
-      throw error;
-    } finally {
-      entropy.dispose();
-    }
+  async propose(h: tf.Tensor2D, _clock: Clock, wanted: Wanted = {}): Promise<Proposal> {
+    const made = tf.tidy(() => {
+      const assign = this.assign(this.fixed, 1);
+      const { entropy, responsibilities, winners } = eStepOf(h, this.rows, assign, undefined, wanted);
+      return {
+        ...(wanted.responsibilities && responsibilities && { responsibilities }),
+        ...(winners && { winners }),
+        scalars: { entropy },
+      };
+    });
+    const nothing = () => {};
+    const prototypes = this.fixed.prototypes;
+    return {
+      ...made,
+      prototypes,
+      touched: new Int32Array(0),
+      guarded: true,
+      adopt: nothing,
+      discard: nothing,
+    };
   }
 
   prototypes(): tf.Tensor2D {

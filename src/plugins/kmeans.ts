@@ -16,6 +16,6 @@ export function kmeans(options: OnlineGmmOptions): PrototypePlugin {
     name: "kmeans",
     assign: hard(covariance),
     weightRate: undefined,
-    narrow: options.forgetting.by !== "time",
+    narrow: options.forgetting.by !== "time" && options.dense !== true,
   });
 }

@@ -15,6 +15,8 @@ export interface OnlineGmmOptions extends Omit<PluginConfig, "kind" | "annealing
     /** a, at least 0. */
     strength: Schedule;
   };
+  /** Whether every step computes all components: what would choose among them reads a tensor. */
+  dense?: boolean | undefined;
 }
 
 /**
@@ -30,7 +32,7 @@ export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
     name: "online-gmm",
     assign: soft(covariance, options.cutoff),
     weightRate: options.weights === "estimated" ? options.weightRate : undefined,
-    narrow: options.cutoff > 0 && options.forgetting.by !== "time",
+    narrow: options.cutoff > 0 && options.forgetting.by !== "time" && options.dense !== true,
   });
 }
 
@@ -59,6 +61,7 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     forgetting: forgettingOf(options.forgetting),
     strength,
     fromData: options.init.from === "data",
+    block: options.block,
   };
 }
 

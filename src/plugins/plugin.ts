@@ -32,6 +32,11 @@ export interface PrototypePlugin {
   readonly dim: number;
   /** Estimates the prototypes from `h`, N x D, finite rows of unit length. `h` stays the caller's. */
   step(h: tf.Tensor2D, clock: Clock): Promise<StepResult>;
+  /**
+   * The same step, not taken yet; see Proposal. Left out by plugins that can only take it. It reads no
+   * tensor where the plugin was made for a device.
+   */
+  propose?(h: tf.Tensor2D, clock: Clock, wanted?: Wanted): Promise<Proposal>;
   /** K x D, rows of unit length: c_k as the encoder sees it. The plugin's own tensor, valid until the next step. */
   prototypes(): tf.Tensor2D;
   /**
@@ -45,4 +50,36 @@ export interface PrototypePlugin {
   load(state: NamedTensors): void;
   /** Frees the plugin's tensors. */
   dispose(): void;
+}
+
+/** What costs an N x K tensor, or a pass over one, and is made only where somebody wants it. */
+export interface Wanted {
+  responsibilities?: boolean;
+  winners?: boolean;
+}
+
+/**
+ * A step that is computed and not taken: nothing has changed. Call `adopt` or `discard`, once. What it
+ * made besides the plugin's next state (responsibilities, winners, scalars) is the caller's to dispose of.
+ */
+export interface Proposal {
+  /** K x D, as they are after the step. The plugin's own. */
+  prototypes: tf.Tensor2D;
+  /** N x K, where they were wanted. */
+  responsibilities?: tf.Tensor2D;
+  /** N, int32: the component that answers for most of each row, where they were wanted. */
+  winners?: tf.Tensor1D;
+  /** Indices of the prototypes that the step changes, ascending; "all" where it may change any. */
+  touched: Int32Array | "all";
+  /** For the metrics. A tensor among them that is not finite says that the step must not be taken. */
+  scalars: Record<string, number | tf.Scalar>;
+  /**
+   * Whether `adopt` may be given `ok`. Not where the step changes more than tensors; it is adopted, then, once
+   * its scalars are known to be finite.
+   */
+  guarded: boolean;
+  /** Takes the step. With `ok`, a bool: where it is false, every tensor keeps its value. */
+  adopt(ok?: tf.Scalar): void;
+  /** Leaves the plugin as it is, and frees the next state. */
+  discard(): void;
 }

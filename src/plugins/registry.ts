@@ -20,6 +20,8 @@ export interface PluginContext {
   factory?: PluginFactory | undefined;
   /** The schedules that the configuration only names. */
   schedules?: OwnSchedules | undefined;
+  /** See OnlineGmmOptions. */
+  dense?: boolean | undefined;
 }
 
 /** What makes a plugin of the user's: a file's default export, or a value in an experiment file. */
@@ -77,7 +79,7 @@ export function isBuiltIn(kind: string): boolean {
  */
 export async function createPlugin(
   config: PluginConfig,
-  { dim, seed, start, factory, schedules }: PluginContext,
+  { dim, seed, start, factory, schedules, dense }: PluginContext,
 ): Promise<PrototypePlugin> {
   const make = isBuiltIn(config.kind) ? kinds[config.kind] : undefined;
   if (make === undefined) {
@@ -91,6 +93,7 @@ export async function createPlugin(
     annealing: parseSchedule(config.annealing, schedules),
     prior: { strength: parseSchedule(config.prior.strength, schedules) },
     start: start?.data,
+    dense,
   });
 }
 

@@ -2,13 +2,12 @@ import * as tf from "@tensorflow/tfjs-core";
 import { UserError } from "../errors.ts";
 import type { NamedTensors } from "./plugin.ts";
 
-/** The numbers of tensors, as a checkpoint holds them. */
+/** The numbers of tensors, as a checkpoint holds them. All are asked for at once: a device answers them together. */
 export async function save(tensors: Record<string, tf.Tensor>): Promise<NamedTensors> {
-  const saved: NamedTensors = {};
-  for (const [name, tensor] of Object.entries(tensors)) {
-    saved[name] = { shape: [...tensor.shape], data: await tensor.data<"float32">() };
-  }
-  return saved;
+  const saved = Object.entries(tensors).map(async ([name, tensor]) => {
+    return [name, { shape: [...tensor.shape], data: await tensor.data<"float32">() }] as const;
+  });
+  return Object.fromEntries(await Promise.all(saved));
 }
 
 /**

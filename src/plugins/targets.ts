@@ -1,20 +1,41 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { TargetsConfig } from "../config/schema.ts";
-import { type Clock, type OwnSchedules, parseSchedule, within } from "../schedules/schedule.ts";
+import {
+  type Clock,
+  type OwnSchedules,
+  parseSchedule,
+  type Schedule,
+  within,
+} from "../schedules/schedule.ts";
 import { Centering } from "./centering.ts";
-import type { NamedTensors, PrototypePlugin, StepResult } from "./plugin.ts";
+import type { NamedTensors, Proposal } from "./plugin.ts";
 import { checkSaved } from "./saved.ts";
 import { sinkhorn } from "./sinkhorn.ts";
 
+/** Targets that are made and not taken; see Proposal. */
+export interface TargetProposal {
+  /** N x K, rows that sum to 1. The caller's to dispose of. */
+  targets: tf.Tensor2D;
+  /** Moves what moves with a batch, a center. With `ok`, a bool: where it is false, nothing moves. */
+  adopt(ok?: tf.Scalar): void;
+  discard(): void;
+}
+
+/** What targets are made of, besides the batch. */
+export type TargetSources = Pick<Proposal, "prototypes" | "responsibilities">;
+
 /** What the student learns to predict: a distribution over the prototypes for each row of the batch. */
 export interface Targets {
-  /**
-   * N x K, rows that sum to 1, for the batch `h` (N x D) of which `result` is the plugin's step.
-   * The caller disposes of it. Called once a step: a center moves with it.
-   */
-  of(h: tf.Tensor2D, plugin: PrototypePlugin, result: StepResult, clock: Clock): tf.Tensor2D;
+  /** Whether they are made of the step's responsibilities, and not of similarities to the prototypes after it. */
+  readonly fromResponsibilities: boolean;
+  /** @throws UserError where a schedule leaves what is allowed at this step; nothing has changed. */
+  check(clock: Clock): void;
+  /** Targets for the batch `h` (N x D), of which the plugin proposes a step. */
+  propose(h: tf.Tensor2D, step: TargetSources, clock: Clock): TargetProposal;
   /** All that a later `load` needs to go on bit for bit. */
   state(): Promise<NamedTensors>;
+  /** @throws UserError where the state does not fit. */
+  checkState(state: NamedTensors): void;
   /** @throws UserError, and changes nothing, where the state does not fit. */
   load(state: NamedTensors): void;
   dispose(): void;
@@ -32,36 +53,53 @@ const LEAST_RESPONSIBILITY = 1e-30;
  */
 export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): Targets {
   const { from, balance } = config;
-  const temperature = within(
-    parseSchedule(config.temperature, schedules),
-    "targets.temperature",
-    "above 0",
-    (value) => value > 0 && value < Infinity,
-  );
+  const temperature = targetTemperature(config, schedules);
   const centering = balance === "center" ? new Centering() : undefined;
 
+  const plain = (targets: tf.Tensor2D): TargetProposal => ({ targets, adopt: () => {}, discard: () => {} });
+  const checkState = (state: NamedTensors) =>
+    centering ? centering.check(state) : checkSaved(state, {}, "a run without a center");
+
   return {
-    of: (h, plugin, { responsibilities }, clock) => {
-      if (from === "responsibility" && balance === "none") return responsibilities.clone();
+    fromResponsibilities: from === "responsibility",
+    check: (clock) => void temperature(clock),
+    propose: (h, { prototypes, responsibilities }, clock) => {
       const divisor = from === "similarity" ? temperature(clock) : 1;
-      return tf.tidy(() => {
-        const scores = (over: number) =>
-          from === "similarity" ? similarities(tf.div(h, over), plugin) : logarithms(responsibilities);
-        if (centering) return centering.of(scores(1), divisor);
-        const logits = scores(divisor);
-        return balance === "sinkhorn" ? sinkhorn(logits) : tf.softmax(logits);
-      });
+      const scores = (over: number): tf.Tensor2D => {
+        if (from === "similarity") return tf.matMul(tf.div(h, over), tf.transpose(prototypes));
+        if (responsibilities === undefined) throw new TypeError("the step kept no responsibilities");
+        return tf.log(tf.clipByValue(responsibilities, LEAST_RESPONSIBILITY, 1));
+      };
+      if (from === "responsibility" && balance === "none" && responsibilities !== undefined)
+        return plain(responsibilities.clone());
+      if (centering) {
+        const x = tf.tidy(() => scores(1));
+        try {
+          return centering.propose(x, divisor);
+        } finally {
+          x.dispose();
+        }
+      }
+      return plain(
+        tf.tidy(() => {
+          const logits = scores(divisor);
+          return balance === "sinkhorn" ? sinkhorn(logits) : tf.softmax(logits);
+        }),
+      );
     },
     state: async () => centering?.state() ?? {},
-    load: (state) => (centering ? centering.load(state) : checkSaved(state, {}, "a run without a center")),
+    checkState,
+    load: (state) => (centering ? centering.load(state) : checkState(state)),
     dispose: () => centering?.dispose(),
   };
 }
 
-function similarities(h: tf.Tensor2D, plugin: PrototypePlugin): tf.Tensor2D {
-  return tf.matMul(h, tf.transpose(plugin.prototypes()));
-}
-
-function logarithms(responsibilities: tf.Tensor2D): tf.Tensor2D {
-  return tf.log(tf.clipByValue(responsibilities, LEAST_RESPONSIBILITY, 1));
+/** @throws UserError, when it is asked, where the schedule leaves what is allowed. */
+export function targetTemperature({ temperature }: TargetsConfig, schedules?: OwnSchedules): Schedule {
+  return within(
+    parseSchedule(temperature, schedules),
+    "targets.temperature",
+    "above 0",
+    (value) => value > 0 && value < Infinity,
+  );
 }

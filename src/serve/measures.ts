@@ -2,8 +2,6 @@ import { sentence } from "../errors.ts";
 import type { Rows } from "../files/rows.ts";
 import { uniqueness } from "../metrics/uniqueness.ts";
 
-/** A component is in use where it won a row within so many steps. */
-const USED_WITHIN = 500;
 /** Uniqueness is measured at most once in so many steps ... */
 const UNIQUE_EVERY = 100;
 /** ... and takes at most one part in so many of the time, the first time too: at K = 65,536 it is a minute's work. */
@@ -12,12 +10,10 @@ const UNIQUE_SHARE = 20;
 const PRODUCTS_PER_MS = 1e7;
 
 /**
- * What a script may log of its mixture, as scalars that travel with every answer: "used", and once it is
- * measured "unique.0.025" and so on. Uniqueness is measured beside the steps, which do not wait for it.
+ * How far apart the prototypes are, as scalars that travel with every answer once they are measured:
+ * "unique.0.025" and so on. They are measured beside the steps, which do not wait for it.
  */
 export class Measures {
-  /** The step at which each component last won a row; -Infinity: never. */
-  private readonly won: Float64Array;
   private unique: Record<string, number> = {};
   private measuring = false;
   private readonly ended = new AbortController();
@@ -27,19 +23,16 @@ export class Measures {
   constructor(components: number, dim: number) {
     const pairs = components ** 2 / 2;
     this.nextTime = performance.now() + UNIQUE_SHARE * ((pairs * dim) / PRODUCTS_PER_MS);
-    this.won = new Float64Array(components).fill(Number.NEGATIVE_INFINITY);
   }
 
-  /** After step `step`: `winners` are the components that won its rows. */
-  note(step: number, winners: Int32Array, prototypes: () => Promise<Rows>): Record<string, number> {
-    for (const component of winners) this.won[component] = step;
-    const used = this.won.reduce((count, last) => count + (step - last < USED_WITHIN ? 1 : 0), 0);
+  /** After step `step`. */
+  note(step: number, prototypes: () => Promise<Rows>): Record<string, number> {
     if (!this.measuring && step >= this.nextStep && performance.now() >= this.nextTime) {
       this.nextStep = step + UNIQUE_EVERY;
       this.measuring = true;
       void this.measure(prototypes);
     }
-    return { used: used / this.won.length, ...this.unique };
+    return this.unique;
   }
 
   /** Leaves off what is being measured, which would keep the process from ending. */

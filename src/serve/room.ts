@@ -1,7 +1,11 @@
 import { setImmediate as yieldToEvents } from "node:timers/promises";
-import { BatchError, RejectError } from "../bridge/errors.ts";
-import type { Answer, Batch, Hello, Room, Rows, Welcome } from "../bridge/room.ts";
-import { Mixture } from "../experiment/mixture.ts";
+import type { Run } from "../backend/torch/program.ts";
+import type { Tensor } from "../bridge/codec.ts";
+import { RejectError } from "../bridge/errors.ts";
+import type { Answer, Batch, Hello, Room, Rows, RunFailure, Welcome } from "../bridge/room.ts";
+import type { Edge } from "../mixture/edge.ts";
+import { openEdge } from "../mixture/open-edge.ts";
+import { checkExecutor, choosePlacement, placementLine } from "../mixture/placement.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import { firstDifference } from "./difference.ts";
 import { Measures } from "./measures.ts";
@@ -17,6 +21,8 @@ export interface Host {
   settingsFor(hello: Hello): MixtureSettings;
   /** Told when the last rank has said goodbye. */
   ended(): void;
+  /** One sentence for whoever watches. */
+  log(line: string): void;
 }
 
 /** The mixture behind the drop-in heads of one run: takes a step on every batch of teacher rows. */
@@ -32,7 +38,7 @@ export class MixtureRoom implements Room {
     readonly run: string,
     readonly name: string,
     private readonly settings: MixtureSettings,
-    private mixture: Mixture,
+    private readonly edge: Edge,
     /** Steps taken. */
     private taken: number,
     /** The hash of the rows that it started from; "" where the plugin made its own. */
@@ -47,10 +53,19 @@ export class MixtureRoom implements Room {
   /** @throws UserError, RejectError where the settings, the start or the saved state do not fit. */
   static async open(hello: Hello, saved: SavedMixture | undefined, host: Host): Promise<MixtureRoom> {
     const settings = host.settingsFor(hello);
-    const mixture = await openMixture(settings, saved ? undefined : hello.prototypes);
-    if (saved) mixture.load(saved.state);
+    const { config, dim, targets, rankTargets } = settings;
+    const size = { ...config, head: { ...config.head, dim } };
+    const chosen = choosePlacement(size, hello.executor > 0 && hello.device.startsWith("cuda"));
+    if (chosen.placement === "device") checkExecutor(hello);
+    const parts = { plugin: config.plugin, targets: targets && !rankTargets ? config.targets : null };
+    const begin = saved ? undefined : hello.prototypes;
+    const options = { dim, seed: config.seed, use: true, start: begin };
+    const edge = await openEdge(chosen.placement, parts, options, config.bridge);
+    if (saved) edge.load(saved.state);
+    host.log(placementLine(chosen));
     const { run, mixture: name, start } = hello;
-    return new MixtureRoom(run, name, settings, mixture, saved?.step ?? 0, saved ? "" : start, host);
+    const steps = saved?.step ?? 0;
+    return new MixtureRoom(run, name, settings, edge, steps, saved ? "" : start, host);
   }
 
   /** What people call it. */
@@ -69,6 +84,7 @@ export class MixtureRoom implements Room {
 
   async welcome(hello: Hello): Promise<Welcome> {
     const { rank, start } = hello;
+    if (this.edge.device !== undefined) checkExecutor(hello);
     this.holdToSettings(hello);
     if (start !== "" && start !== this.start && !this.ranks.has(rank)) {
       throw new RejectError(
@@ -79,9 +95,9 @@ export class MixtureRoom implements Room {
     this.ranks.add(rank);
     return {
       step: this.taken,
-      config: JSON.stringify(this.settings.config),
+      config: JSON.stringify({ ...this.settings.config, placement: this.edge.placement }),
       commands: [],
-      prototypes: await this.mixture.prototypes(),
+      ...(await this.edge.welcome()),
     };
   }
 
@@ -97,17 +113,27 @@ export class MixtureRoom implements Room {
     await yieldToEvents();
   }
 
-  private async take({ step, epoch, rows }: Batch): Promise<Answer> {
-    if (!rows) throw new BatchError("shape", "a step of a drop-in head needs embeddings");
+  private async take(batch: Batch): Promise<Answer> {
+    const { step, epoch } = batch;
     const clock = { step, epoch, steps: this.settings.config.train.steps };
-    const { rows: changed, targets, winners, scalars } = await this.mixture.step(rows, clock);
+    const { rows, targets, run, scalars, bad } = await this.edge.step(batch, clock);
     this.taken = step + 1;
-    const measured = this.measures.note(step, winners, async () => {
-      const { n, d, data } = await this.mixture.prototypes();
+    const measured = this.measures.note(step, async () => {
+      const { n, d, data } = await this.edge.prototypes();
       return { rows: n, dim: d, data: new Float32Array(data) };
     });
     this.latest = { ...scalars, ...measured };
-    return { scalars: this.latest, commands: [], rows: changed, ...(targets && { targets }) };
+    return {
+      scalars: {
+        ...this.latest,
+        ...this.settings.rankTargets?.(clock),
+        ...(bad && { badStep: bad.step, badRow: bad.row }),
+      },
+      commands: [],
+      ...(rows && { rows }),
+      ...(targets && { targets }),
+      ...(run && { run }),
+    };
   }
 
   result(): void {
@@ -115,26 +141,40 @@ export class MixtureRoom implements Room {
   }
 
   state(): Promise<NamedTensors> {
-    return this.mixture.state();
+    return this.edge.state();
   }
 
   /** A saved state; or prototypes alone, from which the mixture begins anew. */
   async load(step: number, state: NamedTensors): Promise<void> {
     const { [START]: start, ...rest } = state;
     if (start && Object.keys(rest).length === 0) {
-      const next = await openMixture(this.settings, this.startRows(start));
-      this.mixture.dispose();
-      this.mixture = next;
+      await this.edge.restart(this.startRows(start));
     } else {
-      this.mixture.load(state);
+      this.edge.load(state);
     }
     this.taken = step;
     this.measures.stop();
     this.measures = new Measures(this.components, this.dim);
   }
 
-  lost(rank: number): void {
+  attach(send: (run: Run) => void): void {
+    this.edge.device?.attach(send);
+  }
+
+  values(seq: number, tensors: Tensor[]): void {
+    this.edge.device?.values(seq, tensors);
+  }
+
+  failed(_rank: number, failure: RunFailure): string | undefined {
+    return this.edge.device?.failed(failure);
+  }
+
+  /** A mixture on the ranks' device is lost with the last of them; one that is here waits for them to come back. */
+  lost(rank: number, why: string): void {
     this.ranks.delete(rank);
+    if (this.ranks.size > 0 || this.edge.device === undefined) return;
+    this.edge.device.lost(`${this.title}: rank ${rank} was lost: ${why}`);
+    this.host.ended();
   }
 
   left(rank: number): void {
@@ -144,7 +184,7 @@ export class MixtureRoom implements Room {
 
   dispose(): void {
     this.measures.stop();
-    this.mixture.dispose();
+    this.edge.dispose();
   }
 
   /** What a later hello asks for would change nothing any more: it has to be what the mixture has. */
@@ -170,11 +210,4 @@ export class MixtureRoom implements Room {
     }
     return { n, d, data };
   }
-}
-
-function openMixture({ config, dim, targets }: MixtureSettings, start: Rows | undefined): Promise<Mixture> {
-  return Mixture.open(
-    { plugin: config.plugin, targets: targets ? config.targets : null },
-    { dim, seed: config.seed, ...(start && { start }) },
-  );
 }

@@ -83,6 +83,7 @@ export class MixtureServer {
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
     const room = await MixtureRoom.open(hello, saved, {
+      log,
       settingsFor: (each) => settingsFor(each, this.options.settings, this.options.owned),
       ended: () => {
         this.rooms.delete(key);

@@ -7,6 +7,8 @@ import { overlay } from "../config/overlay.ts";
 import type { Config } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
 import { isBuiltIn } from "../plugins/registry.ts";
+import { targetTemperature } from "../plugins/targets.ts";
+import type { Clock } from "../schedules/schedule.ts";
 
 /** What a configuration says before its defaults are filled in: only what it says binds a hello. */
 export interface Settings {
@@ -22,8 +24,10 @@ export interface MixtureSettings {
   components: number;
   /** D. */
   dim: number;
-  /** Whether answers carry target rows; a loss of the script's own needs none. */
+  /** Whether the script asks for targets; a loss of its own needs none. */
   targets: boolean;
+  /** The scalars by which the rank makes them itself; left out where the plugin does. */
+  rankTargets?: ((clock: Clock) => { targetTemperature: number }) | undefined;
 }
 
 const group = z.record(z.string(), z.unknown());
@@ -34,6 +38,7 @@ const asked = z.strictObject({
   plugin: group.optional(),
   targets: group.optional(),
   train: z.strictObject({ steps: z.unknown() }).optional(),
+  placement: z.unknown().optional(),
 });
 
 const size = z.int().positive().optional();
@@ -80,7 +85,19 @@ export function settingsFor(hello: Hello, { given, source }: Settings, owners = 
   const size = components === undefined ? [] : [`plugin.components=${components}`];
   const config = resolveConfig(overlay(given, wish), size, source);
   if (!owners) checkKind(hello, config, resolveConfig(given, [], source));
-  return { config, components: config.plugin.components, dim, targets: wish.targets !== undefined };
+  const targets = wish.targets !== undefined;
+  const rankTargets = targets && canMakeTargets(hello, config) ? temperatureOf(config) : undefined;
+  return { config, components: config.plugin.components, dim, targets, rankTargets };
+}
+
+/** A rank that holds the whole batch makes targets of similarities by itself; a center has to outlive it, in the plugin's state. */
+function canMakeTargets({ world }: Hello, { targets: { from, by, balance } }: Config): boolean {
+  return world === 1 && from === "similarity" && by === "rank" && balance !== "center";
+}
+
+function temperatureOf({ targets }: Config): (clock: Clock) => { targetTemperature: number } {
+  const temperature = targetTemperature(targets);
+  return (clock) => ({ targetTemperature: temperature(clock) });
 }
 
 /** A server that scripts share runs no file that one of them names: whoever reaches it could run anything. */
@@ -116,7 +133,7 @@ function parseWish({ run, config }: Hello): z.infer<typeof asked> {
   if (parsed.success) return parsed.data;
   throw new RejectError(
     "unknown",
-    `run "${run}" asks for settings that are not a mixture's: ${z.prettifyError(parsed.error).replaceAll("\n", " ")}; allowed: seed, plugin, targets, train.steps`,
+    `run "${run}" asks for settings that are not a mixture's: ${z.prettifyError(parsed.error).replaceAll("\n", " ")}; allowed: seed, plugin, targets, train.steps, placement`,
   );
 }
 

@@ -179,6 +179,20 @@ describe("runs on the ranks' devices", () => {
     assert.deepEqual(header.type === "targets" && header.scalars, { read: 42 });
   });
 
+  it("holds a run back until the one before it, which is the answer's, has gone out", async () => {
+    room.start = run(1);
+    const one = await said("one");
+    await runOf(one, "welcome");
+    answerWith(async () => {
+      room.send(run(3, { reads: [4] }));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      return { run: run(2) };
+    });
+    await announce(one, 0);
+    assert.equal((await runOf(one, "targets")).run?.seq, 2);
+    assert.equal((await runOf(one, "execute")).run?.seq, 3);
+  });
+
   it("sends every run to all ranks and reads from rank 0 alone", async () => {
     const [zero, one] = await twoRanks();
     const reading = room.read(3, 4);

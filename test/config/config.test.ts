@@ -23,7 +23,7 @@ describe("configuration", () => {
     assert.equal(prototypes, "decoupled");
     assert.deepEqual(plugin.forgetting, { by: "responsibility", retention: 0.99 });
     assert.equal(plugin.prior.strength, 10);
-    assert.deepEqual(targets, { from: "similarity", temperature: 0.04, balance: "sinkhorn" });
+    assert.deepEqual(targets, { from: "similarity", temperature: 0.04, balance: "sinkhorn", by: "rank" });
   });
 
   it("comes back from its YAML the same", () => {

@@ -8,13 +8,14 @@ const problem = (settings: object) => methodProblem(resolveConfig(settings));
 describe("the configuration of a method", () => {
   it("has the targets of its paper, where it does not say others", () => {
     const targets = (settings: object, ...overrides: string[]) => resolveConfig(settings, overrides).targets;
-    const from = "similarity";
-    assert.deepEqual(targets({}, "method=carp"), { from, temperature: 0.1, balance: "none" });
-    assert.deepEqual(targets({ method: "swav" }), { from, temperature: 0.05, balance: "sinkhorn" });
-    assert.deepEqual(targets({ method: "msn" }), { from, temperature: 0.025, balance: "sinkhorn" });
+    const [from, by] = ["similarity", "rank"];
+    assert.deepEqual(targets({}, "method=carp"), { from, by, temperature: 0.1, balance: "none" });
+    assert.deepEqual(targets({ method: "swav" }), { from, by, temperature: 0.05, balance: "sinkhorn" });
+    assert.deepEqual(targets({ method: "msn" }), { from, by, temperature: 0.025, balance: "sinkhorn" });
     assert.deepEqual(targets({ method: "ibot" }), targets({ method: "dino" }));
     assert.deepEqual(targets({ method: "carp", targets: { temperature: 0.2 } }, "targets.balance=center"), {
       from,
+      by,
       temperature: 0.2,
       balance: "center",
     });

@@ -11,7 +11,7 @@ import { Centering } from "../../src/plugins/centering.ts";
 import { frozen } from "../../src/plugins/frozen.ts";
 import { onlineGmm } from "../../src/plugins/online-gmm.ts";
 import { sinkhorn } from "../../src/plugins/sinkhorn.ts";
-import { createTargets } from "../../src/plugins/targets.ts";
+import { createTargets, type Targets } from "../../src/plugins/targets.ts";
 import { onEachBackend } from "../backend/available.ts";
 import { runPython } from "../reference/python.ts";
 import { at, clusteredRows, difference, options } from "./support.ts";
@@ -63,7 +63,10 @@ describe("targets against PyTorch in float64", function () {
     it("are centered as lightly's DINOLoss does it, to 1e-5", async () => {
       const centering = new Centering();
       for (const [i, batch] of batches.entries()) {
-        const targets = tf.tidy(() => centering.of(tf.tensor2d(batch), TEMPERATURE));
+        const x = tf.tensor2d(batch);
+        const { targets, adopt } = centering.propose(x, TEMPERATURE);
+        adopt();
+        x.dispose();
         assert.ok(difference([...(await targets.data())], expected.centered[i] ?? []) < 1e-5, `batch ${i}`);
         targets.dispose();
       }
@@ -72,6 +75,19 @@ describe("targets against PyTorch in float64", function () {
     });
   });
 });
+
+/** Targets of a step that was taken. */
+function adopted(
+  targets: Targets,
+  h: tf.Tensor2D,
+  plugin: PrototypePlugin,
+  { responsibilities }: StepResult,
+  clock: Clock,
+): tf.Tensor2D {
+  const made = targets.propose(h, { prototypes: plugin.prototypes(), responsibilities }, clock);
+  made.adopt();
+  return made.targets;
+}
 
 onEachBackend("targets", () => {
   it("stay finite and balanced where logits are extreme", async () => {
@@ -109,7 +125,7 @@ onEachBackend("targets", () => {
         const held: number[] = [];
         for (let t = 0; t < 4; t++) {
           const result = await plugin.step(h, at(t));
-          const rows = targets.of(h, plugin, result, at(t));
+          const rows = adopted(targets, h, plugin, result, at(t));
           const values = await rows.array();
           assert.ok(values.flat().every(Number.isFinite) && sumToOne(values));
           if (from === "responsibility" && balance === "none")
@@ -132,7 +148,7 @@ onEachBackend("targets", () => {
     const targets = createTargets(targetsSchema.parse({ balance: "none", temperature }));
     const h = tf.tensor2d(clusteredRows(N, D, 1));
     const result = await plugin.step(h, at(1));
-    const found = targets.of(h, plugin, result, at(1));
+    const found = adopted(targets, h, plugin, result, at(1));
     const expected: tf.Tensor2D = tf.tidy(() =>
       tf.softmax(tf.div(tf.matMul(h, tf.transpose(plugin.prototypes())), 0.3)),
     );
@@ -148,7 +164,7 @@ onEachBackend("targets", () => {
     const run = async (targets: typeof first, t: number) => {
       const h = tf.tensor2d(clusteredRows(N, D, t));
       const result = await plugin.step(h, at(t));
-      const rows = targets.of(h, plugin, result, at(t));
+      const rows = adopted(targets, h, plugin, result, at(t));
       const values = await rows.data();
       tf.dispose([h, rows, result.responsibilities]);
       return values;

@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mixhead.bridge import Client, PeerLost, Rejected, Targets, Welcome
+from mixhead.dropin.gather import RowGather
 from mixhead.dropin.plugin_process import PluginProcess, start_plugin
 from mixhead.dropin.ranks import Ranks, ranks
 from mixhead.dropin.settings import Settings
+from mixhead.executor import Executor
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,15 @@ class Connection:
     """
 
     def __init__(
-        self, name: str, settings: Settings, components: int, dim: int, state: State | None = None
+        self,
+        name: str,
+        settings: Settings,
+        components: int,
+        dim: int,
+        device: torch.device,
+        state: State | None = None,
     ) -> None:
-        self._name, self._settings, self._size = name, settings, (components, dim)
+        self._name, self._settings, self._size, self.device = name, settings, (components, dim), device
         self._ranks: Ranks = ranks(settings.deadline)
         self._key = f"{name}/{_made[name]}"
         _made[name] += 1
@@ -65,6 +74,9 @@ class Connection:
         place = self._ranks.from_first(self._key, lambda: self._lead(state))
         if self._ranks.rank > 0:
             self._join(*json.loads(place), None)
+        config = json.loads(self.welcome.config)
+        self.balance: str = config["targets"]["balance"]
+        self._gather = RowGather(self.world, device) if config["placement"] == "device" else None
 
     welcome: Welcome
 
@@ -72,10 +84,24 @@ class Connection:
     def world(self) -> int:
         return self._ranks.world
 
-    def send(self, step: int, rows: Tensor) -> None:
-        """Sends the teacher's rows (N, D) of a step; they are copied before this returns."""
+    @property
+    def on_device(self) -> bool:
+        """Whether the mixture is computed on this rank's device, and not in the plugin's process."""
+        return self._gather is not None
+
+    def send(self, step: int, rows: Tensor) -> tuple[Tensor, slice]:
+        """Sends the teacher's rows (n, D) of a step, or announces those of all ranks where the mixture is on
+        their devices. Gives the rows (N, D) that this rank knows of the step, and which are its own."""
+        batch, own = (rows, slice(0, len(rows))) if self._gather is None else self._gather(rows)
         with self._last_words():
-            self._client.send_embeddings(step, 0, rows, {})
+            self._client.send_embeddings(step, 0, batch, {}, 0 if self._gather is None else len(batch))
+        return batch, own
+
+    def poll(self) -> None:
+        """Lets a GPU begin what has arrived for it, without waiting for anything."""
+        if self._gather is not None and self.device.type == "cuda":
+            with self._last_words():
+                self._client.poll()
 
     def receive(self, step: int) -> Targets:
         """Waits for the answer. Raises BatchError where the step changed nothing."""
@@ -141,6 +167,7 @@ class Connection:
             deadline=self._settings.deadline,
             config=self._settings.wish,
             keys=self._settings.keys,
+            executor=Executor(self.device, self._settings.device_memory),
         )
         try:
             with self._last_words():

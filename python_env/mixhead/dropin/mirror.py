@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixhead.bridge import Targets
+
 
 class Mirror:
     """The mixture's prototypes (K, D) as the heads of this process see them, a copy for each device and
@@ -17,28 +19,38 @@ class Mirror:
 
     @torch.inference_mode(False)
     def __init__(self, rows: np.ndarray | Tensor) -> None:
-        self.rows = torch.as_tensor(rows, dtype=torch.float32, device="cpu").detach().clone()
+        """Copies `rows` into this process's memory, unless they lie on the device of a mixture: nobody writes
+        to those."""
+        if isinstance(rows, np.ndarray):
+            rows = torch.tensor(rows, dtype=torch.float32, device="cpu")
+        self.rows = rows.detach()
         self._copies: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
     @torch.inference_mode(False)
     def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The prototypes there. The tensor is shared: nobody writes to it."""
-        if device.type == "cpu" and dtype == torch.float32:
+        if device == self.rows.device and dtype == self.rows.dtype:
             return self.rows
         if (device, dtype) not in self._copies:
             self._copies[device, dtype] = self.rows.to(device, dtype)
         return self._copies[device, dtype]
 
+    def after(self, answer: Targets) -> Mirror:
+        """The mirror once the answer to a step is applied; this one stays as it is."""
+        if answer.prototypes is not None:
+            return Mirror(answer.prototypes)
+        if answer.rows is None or len(answer.rows) == 0:
+            return self
+        return self._with(answer.rows, answer.indices)
+
     @torch.inference_mode(False)
-    def update(self, rows: np.ndarray | None, indices: np.ndarray | None) -> None:
-        """Takes over `rows` (R, D) at `indices` (R,); without indices all of them (K, D); None: nothing."""
-        if rows is None or len(rows) == 0:
-            return
+    def _with(self, rows: np.ndarray, indices: np.ndarray | None) -> Mirror:
+        """With `rows` (R, D) at `indices` (R,); without indices they are all (K, D)."""
+        new = torch.from_numpy(rows)
         if indices is None:
-            self.rows = torch.from_numpy(rows)
-            self._copies.clear()
-            return
-        new, places = torch.from_numpy(rows), torch.from_numpy(indices).long()
-        self.rows = self.rows.index_copy(0, places, new)
+            return Mirror(new)
+        places = torch.from_numpy(indices).long()
+        mirror = Mirror(self.rows.index_copy(0, places, new))
         for (device, dtype), copy in self._copies.items():
-            self._copies[device, dtype] = copy.index_copy(0, places.to(device), new.to(device, dtype))
+            mirror._copies[device, dtype] = copy.index_copy(0, places.to(device), new.to(device, dtype))
+        return mirror

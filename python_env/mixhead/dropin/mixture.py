@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 import weakref
+from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -16,6 +17,8 @@ from mixhead.bridge import BatchError, BridgeError, Targets
 from mixhead.dropin.connection import Connection, State
 from mixhead.dropin.mirror import Mirror
 from mixhead.dropin.settings import Settings
+from mixhead.heads import cosine_logits
+from mixhead.losses import sinkhorn_targets, softmax_targets
 
 #: A student that was called so often while no teacher ever was: somebody has to be told.
 _CALLS_WITHOUT_TEACHER = 50
@@ -27,6 +30,8 @@ class Head(Protocol):
     training: bool
 
     def is_teacher(self) -> bool: ...
+
+    def parameters(self) -> Iterator[Tensor]: ...
 
 
 class Mixture:
@@ -57,10 +62,13 @@ class Mixture:
         self._begin(0)
 
     def _begin(self, step: int) -> None:
-        self._next = step  # the next step to send
+        self._next = self._started = step  # the next step to send; the one that this connection began at
         self._rows: list[Tensor] = []  # the teacher's, of the step under way
         self._sent = self._waiting = self._over = False
-        self._sent_rows = 0
+        self._batch: Tensor | None = (
+            None  # the rows that were sent, or announced, where targets are made of them
+        )
+        self._own = slice(0)  # this rank's among them
         self._student_led = False  # whether the student was called before any of the rows
         self._answer: Targets | None = None
         self._saved: State | None = None
@@ -112,20 +120,22 @@ class Mixture:
         if self.feeds(head):
             self.feed(rows)
         elif head.training and not head.is_teacher() and not _in_backward():
-            self._student_is_called()
+            self._student_is_called(rows.device)
+            if self._waiting:
+                self._connection.poll()
         return self.prototypes(rows.device, dtype)
 
     def feed(self, rows: Tensor) -> None:
         """Takes the teacher's rows into the step under way, or into the next one where that was sent."""
         self.dim = self.dim or rows.shape[-1]
-        self._attach()
+        self._attach(rows.device)
         if self._sent and (self._over or not self._by_hand):
             self._next_step()
         if len(flat := rows.detach().reshape(-1, rows.shape[-1])) or self._connection.world > 1:
             self._rows.append(flat.clone())
 
-    def _student_is_called(self) -> None:
-        self._attach()
+    def _student_is_called(self, device: torch.device) -> None:
+        self._attach(device)
         if self._over:
             self._next_step()
         if self._by_hand or self._sent:
@@ -161,21 +171,31 @@ class Mixture:
             raise RuntimeError(f'mixture "{self.name}" has seen no teacher rows in this step')
         self._receive()
         if self._answer is None:
-            return torch.full((self._sent_rows, self.components), torch.nan, device=device)
+            count = self._own.stop - self._own.start
+            return torch.full((count, self.components), torch.nan, device=device)
+        return self._made_targets()[self._own].to(device)
+
+    def _made_targets(self) -> Tensor:
+        """(N, K), of all rows that were sent: the plugin's, or, of similarities, made here."""
+        temperature = self._answer.scalars.get("targetTemperature")
+        if temperature is not None:
+            prototypes = self._mirror.after(self._answer).on(self._batch.device, torch.float32)
+            balance = sinkhorn_targets if self._connection.balance == "sinkhorn" else softmax_targets
+            return balance(cosine_logits(self._batch, prototypes), temperature)
         if self._answer.targets is None:
             raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it was begun without')
-        return torch.from_numpy(self._answer.targets).to(device)
+        return torch.as_tensor(self._answer.targets)
 
     def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """What the heads use now (K, D): shared, so nobody writes to it."""
         if self._mirror is None:
             self._attach()
-        return self._mirror.on(device, dtype)
+        return self._mirror.on(_indexed(device), dtype)
 
     def _send(self) -> None:
-        rows = torch.cat(self._rows)
-        self._connection.send(self._next, rows)
-        self._rows, self._sent_rows = [], len(rows)
+        batch, self._own = self._connection.send(self._next, torch.cat(self._rows))
+        self._batch = batch if self._settings.targets else None
+        self._rows = []
         self._sent = self._waiting = True
         self._saved = None
 
@@ -199,15 +219,27 @@ class Mixture:
         else:
             self._waiting = False
             self._next += 1
-            self.stats.update(self._answer.scalars)
+            self._note(dict(self._answer.scalars))
         self.stats["wait"] = time.perf_counter() - start
+
+    def _note(self, scalars: dict[str, float]) -> None:
+        """Takes up what the answer tells. A device tells of a bad row when the next step is under way."""
+        step, row = scalars.pop("badStep", None), scalars.pop("badRow", None)
+        scalars.pop("targetTemperature", None)
+        self.stats.update(scalars)
+        if step is not None:
+            warnings.warn(
+                f'mixture "{self.name}": row {row:.0f} of the embeddings of step {step:.0f} was not finite '
+                "or all zero; that step has not changed the mixture",
+                stacklevel=2,
+            )
 
     def _next_step(self) -> None:
         """Applies the answer: from here on it is the next step."""
         self._receive()
         if self._answer is not None:
-            self._mirror.update(self._answer.rows, self._answer.indices)
-        self._answer = None
+            self._mirror = self._mirror.after(self._answer)
+        self._answer = self._batch = None
         self._sent = self._over = self._student_led = False
 
     def _warn_without_teacher(self) -> None:
@@ -222,7 +254,8 @@ class Mixture:
 
     # The plugin and the state
 
-    def _attach(self) -> None:
+    def _attach(self, device: torch.device | None = None) -> None:
+        """Connects to the plugin, unless that is done. `device`: where rows are."""
         if os.getpid() != self._pid:
             raise RuntimeError(
                 f'a head of mixture "{self.name}" belongs to process {self._pid} and was used in its fork '
@@ -230,10 +263,28 @@ class Mixture:
                 "or call mixhead.attach() in this one"
             )
         if self._connection is not None:
-            return
-        self._connection = Connection(self.name, self._settings, self.components, self.dim, self._given)
+            if device is not None and self._moves_to(device):
+                self._given = self._connection.save()
+                self._connection.close()
+                self._connection = None
+            else:
+                return
+        device = _indexed(device or self._heads_device())
+        self._connection = Connection(
+            self.name, self._settings, self.components, self.dim, device, self._given
+        )
         self._given = None
         self._go_on()
+
+    def _moves_to(self, device: torch.device) -> bool:
+        """Whether the heads have gone to another device since, before the first step."""
+        there = self._connection.device.type
+        return self._connection.on_device and self._next == self._started and device.type != there
+
+    def _heads_device(self) -> torch.device:
+        """Where the heads are, as far as their parameters tell."""
+        parameters = (each for head in self.heads for each in head.parameters())
+        return next((each.device for each in parameters), torch.device("cpu"))
 
     def _go_on(self) -> None:
         welcome = self._connection.welcome
@@ -259,16 +310,13 @@ class Mixture:
             if self._mirror is None:
                 raise
             warnings.warn(f"the prototypes are saved without their mixture's state: {error}", stacklevel=2)
-        rows = self._mirror
-        if self._answer is not None:
-            rows = Mirror(rows.rows)
-            rows.update(self._answer.rows, self._answer.indices)
-        return rows.rows, self._saved
+        mirror = self._mirror if self._answer is None else self._mirror.after(self._answer)
+        return mirror.on(torch.device("cpu"), torch.float32), self._saved
 
     def load(self, prototypes: Tensor, state: State) -> None:
         """Goes on from a saved state, or begins anew from prototypes (K, D) alone."""
         if self._connection is None:
-            self._given, self._mirror = state, Mirror(prototypes)
+            self._given, self._mirror = state, Mirror(prototypes.clone())
             return
         # A teacher that is given its student's state, or an average of the two, changes nothing.
         saved = self.save()[1]
@@ -286,6 +334,13 @@ class Mixture:
         """Says goodbye to the plugin. Harmless when repeated."""
         if self._connection is not None:
             self._connection.close()
+
+
+def _indexed(device: torch.device) -> torch.device:
+    """With its number, as tensors have it: "cuda" alone is the current one."""
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
 
 
 def _in_backward() -> bool:

@@ -14,10 +14,10 @@ from typing import Any
 from mixhead.bridge import Keys
 
 #: Settings that belong to one mixture travel to the plugin wherever it is; the others are the plugin's own.
-_OF_A_MIXTURE = ("seed", "plugin", "targets", "train")
+_OF_A_MIXTURE = ("seed", "plugin", "targets", "train", "placement")
 _OF_THE_PLUGIN = ("backend", "bridge")
 _ALLOWED = ("run", *_OF_A_MIXTURE, *_OF_THE_PLUGIN)
-_OF_THE_BRIDGE = ("endpoint", "deadline", "keys")
+_OF_THE_BRIDGE = ("endpoint", "deadline", "keys", "deviceMemory")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Settings:
     deadline: float = 60.0  # seconds
     targets: bool = False
     keys: Keys | None = None  # of a plugin on another machine
+    device_memory: int | None = None  # bytes that a mixture on this rank's device may take
 
     @staticmethod
     def of(
@@ -49,6 +50,11 @@ class Settings:
         if endpoint and "backend" in config:
             raise ValueError(f"attach: the backend is the business of the plugin at {endpoint}: set it there")
         arguments = [f"bridge.deadline={deadline}"]
+        memory = bridge.get("deviceMemory")
+        if memory is not None and (not isinstance(memory, (int, float)) or memory <= 0):
+            raise ValueError(f"attach: bridge.deviceMemory is {memory!r}; allowed: GiB, above 0")
+        if memory is not None:
+            arguments.append(f"bridge.deviceMemory={memory}")
         if "backend" in config:
             arguments.append(f"backend={config['backend']}")
         wish = {key: config[key] for key in _OF_A_MIXTURE if key in config}
@@ -58,6 +64,7 @@ class Settings:
             wish=_json(wish) if wish else "",
             arguments=tuple(arguments),
             deadline=float(deadline),
+            device_memory=None if memory is None else int(memory * 2**30),
             targets="targets" in config,
             keys=_read_keys(bridge.get("keys") or os.environ.get("MIXHEAD_KEYS")),
         )

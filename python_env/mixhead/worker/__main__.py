@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
-import platform
 import sys
 
 import torch
 
+from mixhead.allocation import keep_freed_memory
 from mixhead.bridge.client import Client
 from mixhead.bridge.errors import BridgeError
+from mixhead.executor import Executor
 from mixhead.worker.errors import BadInput, WorkerError
 from mixhead.worker.loop import train
-
-
-def keep_freed_memory() -> None:
-    """Lets glibc keep what is freed, for the next step. Page faults were a tenth of a step on a CPU."""
-    if platform.libc_ver()[0] == "glibc":
-        m_trim_threshold, m_top_pad, m_mmap_threshold = -1, -2, -3  # as in malloc.h
-        libc = ctypes.CDLL(None)
-        # Older versions take 32 MB at most.
-        _ = libc.mallopt(m_mmap_threshold, 1 << 30) or libc.mallopt(m_mmap_threshold, 32 << 20)
-        libc.mallopt(m_trim_threshold, 1 << 30)
-        libc.mallopt(m_top_pad, 64 << 20)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,8 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rank", type=int, default=0)
     parser.add_argument("--world", type=int, default=1, help="number of ranks")
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds that any wait may take")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--memory", type=int, help="bytes that a mixture on this rank's device may take")
     options = parser.parse_args(arguments)
     keep_freed_memory()
+    on_gpu = options.device != "cpu" and torch.cuda.is_available()
     client = Client(
         options.endpoint,
         options.run,
@@ -45,6 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.rank,
         options.world,
         deadline=options.deadline,
+        executor=Executor("cuda" if on_gpu else "cpu", options.memory),
     )
     try:
         if options.world != 1:

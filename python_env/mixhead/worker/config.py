@@ -63,6 +63,8 @@ class PluginConfig:
 @dataclass(frozen=True)
 class TargetsConfig:
     balance: str
+    from_: str = "similarity"
+    by: str = "rank"
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Config:
     views: ViewsConfig
     plugin: PluginConfig
     targets: TargetsConfig
+    placement: str = "host"
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ _CHOICES = {
     "prototypes": ("decoupled", "joint", "frozen"),
     "head.norm": ("batch", "none"),
     "targets.balance": ("sinkhorn", "center", "none"),
+    "placement": ("host", "device"),
+    "targets.from": ("similarity", "responsibility"),
+    "targets.by": ("rank", "plugin"),
 }
 
 

@@ -2,13 +2,15 @@
 
 Two lives of one file. In the control process, which Node starts through pythonia, `answer` is the one
 function that is called: JSON in, JSON out, never an exception and never a NaN. As a program,
-`python -m mixhead.worker.launch work ...` is the worker itself, tied to the life of the control process
-by its standard input: whatever ends Node ends the control process, and that ends the workers.
+`python -m mixhead.worker.launch work MODULE ...` is a worker itself (a trainer, or an executor), tied to the
+life of the control process by its standard input: whatever ends Node ends the control process, and that ends
+the workers.
 
 Only the standard library is imported here, so that the control process stays small.
 """
 
 import contextlib
+import importlib
 import importlib.metadata
 import json
 import os
@@ -35,6 +37,8 @@ PACKAGES = (
     "msgpack",
 )
 MODULE = "mixhead.worker.launch"
+#: What may run as a worker: packages, whose `__main__` has a `main`.
+WORKERS = ("mixhead.worker", "mixhead.executor")
 TAIL_BYTES = 8192
 _SOURCE = Path(__file__).resolve().parents[2]
 
@@ -84,12 +88,14 @@ def _preflight() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def _launch(id: int, arguments: list[str], env: dict[str, str], log: str) -> int:
+def _launch(id: int, module: str, arguments: list[str], env: dict[str, str], log: str) -> int:
     """Starts a worker in a session of its own, where no signal of the terminal reaches it. Gives its pid."""
+    if module not in WORKERS:
+        raise ValueError(f"{module} is no worker; {' and '.join(WORKERS)} are")
     with open(log, "ab") as file:
         start = file.seek(0, os.SEEK_END)
         process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "work", *arguments],
+            [sys.executable, "-m", MODULE, "work", module, *arguments],
             env=_environment(env),
             stdin=subprocess.PIPE,
             stdout=file,
@@ -177,12 +183,10 @@ def describe() -> dict[str, Any]:
     }
 
 
-def work(arguments: list[str]) -> int:
+def work(module: str, arguments: list[str]) -> int:
     """The worker, until it is done or the control process is gone."""
     threading.Thread(target=_end_with_control, daemon=True).start()
-    from mixhead.worker.__main__ import main
-
-    return main(arguments)
+    return importlib.import_module(f"{module}.__main__").main(arguments)
 
 
 def _end_with_control() -> None:
@@ -195,4 +199,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "describe":
         print(json.dumps(describe()))
     else:
-        sys.exit(work(sys.argv[2:]))
+        sys.exit(work(sys.argv[2], sys.argv[3:]))

@@ -63,7 +63,8 @@ def train(client: Client, rank: int) -> None:
                     features, h = teacher_pass(state, views[:1], mask)
                 with span("announce"):
                     sent = None if state.mirror is None else h
-                    client.send_embeddings(t, epoch, sent, {**measured(state), **timing})
+                    stays = len(h) if sent is not None and config.placement == "device" else 0
+                    client.send_embeddings(t, epoch, sent, {**measured(state), **timing}, stays)
                 with span("student"):
                     z = student_rows(state, views, mask)
                     learn_online(state, features, labels.to(state.device))
@@ -75,7 +76,7 @@ def train(client: Client, rank: int) -> None:
             stopped = obey(answer.commands, client, state, dataset, assignment)
 
 
-def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None, classes: int) -> State:
+def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | Tensor | None, classes: int) -> State:
     """The state at the step that the plugin expects next: the start, or where the checkpoint was written."""
     state = start(assignment.config, choose_device(assignment.config.device), classes)
     if assignment.resume is not None:
@@ -83,7 +84,7 @@ def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | None, cl
     if state.step != step:
         raise WorkerError(f"the plugin expects step {step}, but the worker's state is at step {state.step}")
     if state.mirror is not None and prototypes is not None:
-        state.mirror.update(torch.tensor(prototypes))
+        state.mirror.update(torch.as_tensor(prototypes))
     return state
 
 

@@ -25,8 +25,8 @@ NAMED = 20  # classes; where there are more, nobody reads their names
 @dataclass(frozen=True)
 class Measurement:
     """``scalars``: knn (k = 20), knn.10 ... knn.200, spread, alignment, uniformity. ``tensors``: wins (K,)
-    int32, sample (n, D), labels (n,) int32, classCounts (C,) int32, and in the joint arm prototypes (K, D).
-    ``text``: classNames, a JSON array, where the classes are few."""
+    int32, sample (n, D), labels (n,) int32, classCounts (C,) int32, and prototypes (K, D) where Node does
+    not hold them. ``text``: classNames, a JSON array, where the classes are few."""
 
     scalars: dict[str, float]
     tensors: dict[str, np.ndarray]
@@ -52,7 +52,7 @@ def measure(state: State, dataset: Dataset, frozen: Frozen) -> Measurement:
         "labels": test.y[:SAMPLE].to(torch.int32),
         "classCounts": torch.tensor(dataset.counts()[0], dtype=torch.int32),
     }
-    if state.mirror is None:
+    if state.mirror is None or state.config.placement == "device":
         tensors["prototypes"] = c
     return Measurement(
         {

@@ -29,7 +29,8 @@ class Answer(Protocol):
     scalars: dict[str, float]
     rows: np.ndarray | None  # (R, D)
     indices: np.ndarray | None  # (R,); without it the rows are all K
-    targets: np.ndarray | None  # (N, K)
+    prototypes: Tensor | None  # (K, D), where they are on this rank's device
+    targets: np.ndarray | Tensor | None  # (N, K)
 
 
 @dataclass
@@ -207,7 +208,11 @@ def _students_prototypes(state: State) -> Tensor:
 
 
 def _update_mirror(state: State, answer: Answer) -> None:
-    if state.mirror is None or answer.rows is None:
+    if state.mirror is None:
+        return
+    if answer.prototypes is not None:
+        state.mirror.take(answer.prototypes)
+    if answer.rows is None:
         return
     indices = None if answer.indices is None else torch.tensor(answer.indices)
     try:
@@ -217,21 +222,24 @@ def _update_mirror(state: State, answer: Answer) -> None:
 
 
 def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
-    """Target probabilities (N, K) of the teacher's rows: the plugin's, or the joint teacher's own."""
-    if state.mirror is None:
+    """Target probabilities (N, K) of the teacher's rows.
+
+    Those of similarities are made here, by one function for all arms; others come from the plugin.
+    """
+    config = state.config.targets
+    if state.mirror is None or (config.from_, config.by) == ("similarity", "rank"):
         temperature = _value(answer.scalars, "teacherTemperature")
         with torch.no_grad():
-            logits = state.teacher.head.last_layer(h)
-        balance = state.config.targets.balance
-        if balance == "center":
+            logits = state.teacher.head.last_layer(h) if state.mirror is None else state.mirror(h)
+        if config.balance == "center":
             return state.center.targets(logits, temperature)
-        return (sinkhorn_targets if balance == "sinkhorn" else softmax_targets)(logits, temperature)
+        return (sinkhorn_targets if config.balance == "sinkhorn" else softmax_targets)(logits, temperature)
 
     expected = (len(h), state.config.plugin.components)
-    if answer.targets is None or answer.targets.shape != expected:
-        found = "none" if answer.targets is None else str(answer.targets.shape)
+    if answer.targets is None or tuple(answer.targets.shape) != expected:
+        found = "none" if answer.targets is None else str(tuple(answer.targets.shape))
         raise WorkerError(f"step {state.step}: targets of shape {expected} were expected, there were {found}")
-    return torch.tensor(answer.targets, dtype=torch.float32, device=state.device)
+    return torch.as_tensor(answer.targets, dtype=torch.float32).to(state.device)
 
 
 def _value(clock: dict[str, float], name: str) -> float:

@@ -68,7 +68,8 @@ class Reply:
     scalars: dict[str, float]
     rows: np.ndarray | None = None
     indices: np.ndarray | None = None
-    targets: np.ndarray | None = None
+    targets: np.ndarray | torch.Tensor | None = None
+    prototypes: torch.Tensor | None = None
 
 
 def start_rows(seed: int = 0) -> np.ndarray:

@@ -131,8 +131,11 @@ def test_prototypes_do_not_move_while_they_are_frozen():
     assert not torch.equal(state.student.head.last_layer.weight_v, start_weight)
 
 
-def test_the_plugins_rows_reach_the_mirror_before_the_loss():
-    state = begin()
+BY_PLUGIN = {"targets": {"by": "plugin"}}
+
+
+def test_the_plugins_rows_and_targets_reach_the_loss():
+    state = begin(**BY_PLUGIN)
     views = views_of(state)
     h, z = teacher_rows(state, views[:1]), student_rows(state, views)
     targets = torch.softmax(torch.randn(2 * BATCH, COMPONENTS), dim=1)
@@ -140,6 +143,19 @@ def test_the_plugins_rows_reach_the_mirror_before_the_loss():
     finish(state, h, z, Reply(clock(0), rows, None, targets.numpy()))
     expected = dino_loss(z @ torch.from_numpy(rows).T, targets, 3, 0.1)
     torch.testing.assert_close(state.measured["loss"], expected.detach(), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("balance", ["sinkhorn", "center", "none"])
+def test_both_arms_make_targets_of_similarities_by_the_same_function(balance: str):
+    state = begin(targets={"balance": balance})
+    joint = begin(prototypes="joint", targets={"balance": balance})
+    rows = joint.teacher.head.last_layer.weight.detach().numpy().copy()
+    views = views_of(state)
+    h, z = teacher_rows(state, views[:1]), student_rows(state, views).detach()
+    finish(state, h, z.clone().requires_grad_(), Reply(clock(0), rows, None))
+    finish(joint, h, z.clone().requires_grad_(), Reply(clock(0)))
+    torch.testing.assert_close(state.measured["loss"], joint.measured["loss"], rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(state.center.value, joint.center.value, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +168,7 @@ def test_the_plugins_rows_reach_the_mirror_before_the_loss():
     ],
 )
 def test_an_answer_that_does_not_fit_is_one_sentence(broken: Reply, sentence: str):
-    state = begin()
+    state = begin(**BY_PLUGIN)
     views = views_of(state)
     h, z = teacher_rows(state, views[:1]), student_rows(state, views)
     with pytest.raises(WorkerError, match=sentence):

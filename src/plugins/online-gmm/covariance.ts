@@ -3,17 +3,17 @@ import type { Components } from "./components.ts";
 
 /**
  * A covariance, as the E-step sees it: the log density of an embedding under a component is an
- * inner product, up to a constant of the embedding,
+ * inner product and a constant of the component, up to a constant of the embedding,
  *
- *     log pi_k + log N(h_i; mu_k, sigma2_k) = features(h)_i . parameters_k + const_i,
+ *     log pi_k + log N(h_i; mu_k, sigma2_k) = features(h)_i . slopes_k + offset_k + const_i,
  *
  * so one product gives it for all pairs, and N x K x D numbers never exist.
  */
 export interface Covariance {
   /** N x D embeddings -> N x W. */
   features(h: tf.Tensor2D): tf.Tensor2D;
-  /** K x W. */
-  parameters(components: Components): tf.Tensor2D;
+  /** K x W and, where they are not all alike, K. */
+  parameters(components: Components): { slopes: tf.Tensor2D; offsets: tf.Tensor1D | undefined };
   /** How sigma2 comes from q; undefined where it is given. */
   estimated: EstimatedVariance | undefined;
 }
@@ -35,12 +35,11 @@ const LEAST_VARIANCE = 1e-10;
 /** One given variance, on the sphere: log N = h . c / variance + const. Uniform weights drop out. */
 export function shared(variance: number, weighted: boolean): Covariance {
   return {
-    features: (h) => {
-      const scaled: tf.Tensor2D = tf.div(h, variance);
-      return weighted ? withOnes(scaled) : scaled;
-    },
-    parameters: ({ prototypes, weights }) =>
-      weighted ? tf.concat([prototypes, tf.log(weights)], 1) : prototypes,
+    features: (h) => tf.div(h, variance),
+    parameters: ({ prototypes, weights }) => ({
+      slopes: prototypes,
+      offsets: weighted ? tf.reshape<tf.Rank.R1>(tf.log(weights), [-1]) : undefined,
+    }),
     estimated: undefined,
   };
 }
@@ -64,20 +63,18 @@ function estimated(options: EstimatedVariance): Covariance {
   const { square, covers } = options;
   const floor = Math.max(options.floor, LEAST_VARIANCE);
   return {
-    features: (h) => withOnes(tf.concat([h, tf.mul(square(h), -0.5)], 1)),
+    features: (h) => tf.concat([h, tf.mul(square(h), -0.5)], 1),
     parameters: ({ means, variances, weights }) => {
       if (variances === undefined) throw new TypeError("the components have no variances");
       const precisions: tf.Tensor2D = tf.reciprocal(variances);
       const distance = tf.sum(tf.mul(square(means), precisions), 1, true);
       const logDeterminant = tf.mul(tf.sum(tf.log(variances), 1, true), covers);
-      const constant: tf.Tensor2D = tf.sub(tf.log(weights), tf.mul(tf.add(distance, logDeterminant), 0.5));
-      return tf.concat([tf.mul(means, precisions), precisions, constant], 1);
+      const offsets = tf.sub(tf.log(weights), tf.mul(tf.add(distance, logDeterminant), 0.5));
+      return {
+        slopes: tf.concat<tf.Tensor2D>([tf.mul(means, precisions), precisions], 1),
+        offsets: tf.reshape<tf.Rank.R1>(offsets, [-1]),
+      };
     },
     estimated: { ...options, floor, initial: Math.max(options.initial, floor) },
   };
-}
-
-/** With a column of ones, which the parameters' constant is multiplied with. */
-function withOnes(features: tf.Tensor2D): tf.Tensor2D {
-  return tf.concat([features, tf.ones([features.shape[0], 1])], 1);
 }

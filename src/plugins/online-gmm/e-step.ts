@@ -5,12 +5,15 @@ import type { Covariance } from "./covariance.ts";
 export type EStep = {
   /** r (N x K), rows that sum to 1. */
   responsibilities: tf.Tensor2D;
-  /** -sum_k r_ik log r_ik, mean over the batch, in nats; not finite where the batch is not. */
-  entropy: tf.Scalar;
+  /** -sum_k r_ik log r_ik (N), in nats; not finite where a row is not. */
+  entropies: tf.Tensor1D;
 };
 
-/** How the batch `h` (N x D) is shared out among the components. */
-export type Assign = (h: tf.Tensor2D, components: Components, beta: number) => EStep;
+/**
+ * How rows are shared out among the components: of the components at beta, a function from rows (N x D)
+ * to their responsibilities. What does not depend on the rows is computed once, whatever blocks they come in.
+ */
+export type Assign = (components: Components, beta: number) => (h: tf.Tensor2D) => EStep;
 
 /**
  * The annealed E-step,
@@ -20,34 +23,47 @@ export type Assign = (h: tf.Tensor2D, components: Components, beta: number) => E
  * Responsibilities below `cutoff` are 0 and the rows are renormalised; a row's largest always stays.
  */
 export function soft(covariance: Covariance, cutoff: number): Assign {
-  return (h, components, beta) => {
-    const logits = annealedLogits(covariance, h, components, beta);
-    const all: tf.Tensor2D = tf.softmax(logits);
-    const responsibilities = cutoff > 0 ? cut(all, cutoff) : all;
-    return { responsibilities, entropy: entropyOf(responsibilities, logits) };
+  return (components, beta) => {
+    const logitsOf = annealedLogits(covariance, components, beta);
+    return (h) => {
+      const logits = logitsOf(h);
+      const all: tf.Tensor2D = tf.softmax(logits);
+      const responsibilities = cutoff > 0 ? cut(all, cutoff) : all;
+      return { responsibilities, entropies: entropiesOf(responsibilities, logits) };
+    };
   };
 }
 
 /** The limit beta -> infinity: all of a row to its largest logit, the first one of equals. */
 export function hard(covariance: Covariance): Assign {
-  return (h, components) => {
-    const logits = annealedLogits(covariance, h, components, 1);
-    // As integers first: the wasm backend's oneHot writes integers, whatever type is asked of it.
-    const winners = tf.oneHot(tf.argMax(logits, 1), components.counts.shape[0]);
-    const responsibilities = tf.reshape<tf.Rank.R2>(tf.cast(winners, "float32"), logits.shape);
-    return { responsibilities, entropy: tf.mul(tf.sum(logits), 0) };
+  return (components) => {
+    const logitsOf = annealedLogits(covariance, components, 1);
+    return (h) => {
+      const logits = logitsOf(h);
+      // As integers first: the wasm backend's oneHot writes integers, whatever type is asked of it.
+      const winners = tf.oneHot(tf.argMax(logits, 1), components.counts.shape[0]);
+      const responsibilities = tf.reshape<tf.Rank.R2>(tf.cast(winners, "float32"), logits.shape);
+      return { responsibilities, entropies: tf.mul(tf.sum(logits, 1), 0) };
+    };
   };
 }
 
 function annealedLogits(
   covariance: Covariance,
-  h: tf.Tensor2D,
   components: Components,
   beta: number,
-): tf.Tensor2D {
-  const features = tf.mul(covariance.features(h), beta);
+): (h: tf.Tensor2D) => tf.Tensor2D {
+  const { slopes, offsets } = covariance.parameters(components);
+  const temperature = tf.scalar(beta);
   // The wasm backend's own transposition within matMul is ten times slower.
-  return tf.matMul(features, tf.transpose(covariance.parameters(components)));
+  const b = tf.transpose(slopes);
+  const bias: tf.Tensor1D | undefined = offsets && tf.mul(offsets, temperature);
+  return (h) => {
+    const a: tf.Tensor2D = tf.mul(covariance.features(h), temperature);
+    return bias === undefined
+      ? tf.matMul(a, b)
+      : tf.reshape<tf.Rank.R2>(tf.fused.matMul({ a, b, bias }), [a.shape[0], b.shape[1]]);
+  };
 }
 
 /** The float32 just below 1. */
@@ -65,8 +81,10 @@ function cut(responsibilities: tf.Tensor2D, cutoff: number): tf.Tensor2D {
  * log r = logit - z_i wherever r > 0, and z_i can be read off the row's largest entry: a logarithm
  * for each row instead of one for each pair.
  */
-function entropyOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Scalar {
+function entropiesOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Tensor1D {
   const normaliser = tf.sub(tf.max(logits, 1), tf.log(tf.max(responsibilities, 1)));
   const expected = tf.sum(tf.mul(responsibilities, logits), 1);
-  return tf.mean(tf.sub(normaliser, expected));
+  const nats: tf.Tensor1D = tf.sub(normaliser, expected);
+  // Rounding may lead just below 0; what is not a number stays so.
+  return tf.where(tf.less(nats, 0), tf.zerosLike(nats), nats);
 }

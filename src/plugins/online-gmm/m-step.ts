@@ -3,36 +3,26 @@ import { lengths } from "../start.ts";
 import type { Components } from "./components.ts";
 import type { EstimatedVariance } from "./covariance.ts";
 import type { Forgetting } from "./forgetting.ts";
+import type { Sums } from "./statistics.ts";
 
 /** Less than this is nothing to divide by: the last mean, variance or direction stays. */
 const NOTHING = 1e-12;
 
 /**
- * The sufficient statistics after a batch, with r (N x R), h (N x D) and w = sum_i r_i (R x 1):
+ * The sufficient statistics after a batch with the sums w, s = sum_i r_i h_i and q = sum_i r_i h_i^2:
  *
  *     n <- d n + g w,    s <- d s + g sum_i r_i h_i,    q <- d q + g sum_i r_i h_i^2.
  */
-export function accumulate(
-  old: Components,
-  { r, h, w }: { r: tf.Tensor2D; h: tf.Tensor2D; w: tf.Tensor2D },
-  forgetting: Forgetting,
-  estimated: EstimatedVariance | undefined,
-): Components {
+export function accumulate(old: Components, { w, s, q }: Sums, forgetting: Forgetting): Components {
   const { forgotten, gain, taken } = forgetting(w);
   const kept = (x: tf.Tensor2D): tf.Tensor2D => tf.sub(x, tf.mul(forgotten, x));
-  const update = (x: tf.Tensor2D, statistic: tf.Tensor2D): tf.Tensor2D =>
-    tf.add(kept(x), tf.mul(gain, sumsOver(r, statistic)));
+  const update = (x: tf.Tensor2D, sum: tf.Tensor2D): tf.Tensor2D => tf.add(kept(x), tf.mul(gain, sum));
   return {
     ...old,
     counts: tf.add(kept(old.counts), taken),
-    sums: update(old.sums, h),
-    squares: old.squares && estimated && update(old.squares, estimated.square(h)),
+    sums: update(old.sums, s),
+    squares: old.squares && q && update(old.squares, q),
   };
-}
-
-/** sum_i r_ik x_i (R x Q). What is transposed is N x Q and Q x R: r itself is the largest of all. */
-function sumsOver(r: tf.Tensor2D, x: tf.Tensor2D): tf.Tensor2D {
-  return tf.transpose(tf.matMul<tf.Tensor2D>(tf.transpose(x), r));
 }
 
 /**

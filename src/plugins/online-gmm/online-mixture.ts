@@ -1,13 +1,15 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Clock, Schedule } from "../../schedules/schedule.ts";
-import { finiteEntropy } from "../batch.ts";
-import type { NamedTensors, PrototypePlugin, StepResult } from "../plugin.ts";
+import { Estimator } from "../estimator.ts";
+import type { NamedTensors, Proposal, Wanted } from "../plugin.ts";
 import { checkSaved, restored, save } from "../saved.ts";
+import { selected } from "../selected.ts";
 import { type Components, disposeAllBut, gatherRows, present, scatterRows } from "./components.ts";
 import type { Assign } from "./e-step.ts";
 import { type Forgetting, LEAST_RESPONSIBILITY } from "./forgetting.ts";
 import { begin, beginAtRows, type Start } from "./init.ts";
 import { accumulate, estimate } from "./m-step.ts";
+import { type BatchEStep, blockRows, disposeSums, eStepOf, type Sums, sumsOf } from "./statistics.ts";
 import { nextWeights } from "./weights.ts";
 
 export interface MixtureOptions extends Start {
@@ -23,8 +25,10 @@ export interface MixtureOptions extends Start {
   weightRate: number | undefined;
   /** Whether the components begin at rows of the first batches. */
   fromData: boolean;
-  /** Whether a batch leaves most components alone, so that only the others are computed. */
+  /** Whether a batch leaves most components alone, so that only the others are computed. This reads w at every step. */
   narrow: boolean;
+  /** Rows that E- and M-step take at once. */
+  block: number | "auto";
 }
 
 /** All that a step changes. */
@@ -41,13 +45,14 @@ interface Change extends State {
 }
 
 /** A mixture that is estimated online, by an E-step and an M-step for every batch. */
-export class OnlineMixture implements PrototypePlugin {
+export class OnlineMixture extends Estimator {
   readonly name: string;
   readonly components: number;
   readonly dim: number;
   private now: State;
 
   constructor(private readonly options: MixtureOptions) {
+    super();
     this.name = options.name;
     this.components = options.components;
     this.dim = options.dim;
@@ -58,25 +63,33 @@ export class OnlineMixture implements PrototypePlugin {
     };
   }
 
-  async step(h: tf.Tensor2D, clock: Clock): Promise<StepResult> {
+  async propose(h: tf.Tensor2D, clock: Clock, wanted: Wanted = {}): Promise<Proposal> {
     if (h.shape[1] !== this.dim)
       throw new RangeError(`rows of ${h.shape[1]} numbers; ${this.dim} are needed`);
     const { now, options } = this;
     const beta = options.annealing(clock);
-    const { responsibilities, entropy } = tf.tidy(() => options.assign(h, now.components, beta));
-    let change: Change | undefined;
+    // Rounded as a checkpoint rounds it, so that a resumed run does not take it for a new value.
+    const strength = Math.fround(options.strength(clock));
+    const eStep = tf.tidy(() => {
+      const rows = blockRows(options.block, this.components);
+      const assign = options.assign(now.components, beta);
+      return eStepOf(h, rows, assign, options.covariance.estimated, wanted);
+    });
+    const { entropy, responsibilities, winners, sums } = eStep;
     try {
-      change = now.missing > 0 ? this.gather(h, clock) : await this.mStep(h, responsibilities, clock);
-      const scalars = { beta, entropy: await finiteEntropy(entropy) };
-      this.now = change;
-      disposeAllBut(now.components, change.components);
-      return { responsibilities, touched: change.touched, scalars };
+      const change = now.missing > 0 ? this.gather(h, clock) : await this.mStep(h, eStep, strength);
+      return {
+        ...this.proposal(change),
+        ...(wanted.responsibilities && responsibilities && { responsibilities }),
+        ...(winners && { winners }),
+        scalars: { beta, entropy },
+      };
     } catch (error) {
-      responsibilities.dispose();
-      if (change !== undefined) disposeAllBut(change.components, now.components);
+      tf.dispose([entropy, ...(responsibilities ? [responsibilities] : []), ...(winners ? [winners] : [])]);
       throw error;
     } finally {
-      entropy.dispose();
+      if (sums !== undefined) disposeSums(sums);
+      if (!wanted.responsibilities) responsibilities?.dispose();
     }
   }
 
@@ -86,11 +99,14 @@ export class OnlineMixture implements PrototypePlugin {
 
   async parameters(): Promise<NamedTensors> {
     const { prototypes, means, counts, weights, variances } = this.now.components;
-    const columns = await save({ counts, weights, ...(variances && { variances }) });
+    const [matrices, columns] = await Promise.all([
+      save({ prototypes, means }),
+      save({ counts, weights, ...(variances && { variances }) }),
+    ]);
     const vectors = Object.entries(columns).map(([name, { shape, data }]) => {
       return [name, { data, shape: shape[1] === 1 ? shape.slice(0, 1) : shape }] as const;
     });
-    return { ...(await save({ prototypes, means })), ...Object.fromEntries(vectors) };
+    return { ...matrices, ...Object.fromEntries(vectors) };
   }
 
   async state(): Promise<NamedTensors> {
@@ -125,6 +141,21 @@ export class OnlineMixture implements PrototypePlugin {
     disposeAllBut(this.now.components);
   }
 
+  private proposal({ components: next, strength, missing, touched }: Change) {
+    const { components: old, missing: before } = this.now;
+    return {
+      prototypes: next.prototypes,
+      touched,
+      guarded: before === 0,
+      adopt: (ok?: tf.Scalar) => {
+        const components = selected(ok, next, old);
+        this.now = { components, strength, missing };
+        disposeAllBut(old, components);
+      },
+      discard: () => disposeAllBut(next, old),
+    };
+  }
+
   /** Components that wait for rows begin at those of the batch. */
   private gather(h: tf.Tensor2D, clock: Clock): Change {
     const { components, missing, strength } = this.now;
@@ -132,50 +163,52 @@ export class OnlineMixture implements PrototypePlugin {
     return { ...begun, missing: missing - begun.touched.length, strength };
   }
 
-  private async mStep(h: tf.Tensor2D, r: tf.Tensor2D, clock: Clock): Promise<Change> {
+  private async mStep(h: tf.Tensor2D, eStep: BatchEStep, strength: number): Promise<Change> {
     const { options, now } = this;
-    // Rounded as a checkpoint rounds it, so that a resumed run does not take it for a new value.
-    const strength = Math.fround(options.strength(clock));
-    const w: tf.Tensor2D = tf.tidy(() => tf.reshape(tf.sum(r, 0), [-1, 1]));
-    try {
-      const touched = options.narrow ? touchedBy(await w.data<"float32">()) : "all";
-      const everywhere = touched === "all" || strength !== now.strength;
+    const { responsibilities: r, sums: summed } = eStep;
+    const estimated = options.covariance.estimated;
+    if (r === undefined || summed !== undefined || !options.narrow) {
       const components = tf.tidy(() => {
-        const updated =
-          touched === "all" ? this.updateAll(h, r, w, strength) : this.updateSome(h, r, w, strength, touched);
-        return options.weightRate === undefined
-          ? updated
-          : { ...updated, weights: nextWeights(updated.weights, w, h.shape[0], options.weightRate) };
+        const sums = summed ?? (r && sumsOf(r, h, estimated));
+        if (sums === undefined) throw new TypeError("an E-step without responsibilities");
+        return this.weighted(this.updateAll(sums, strength), sums.w, h.shape[0]);
       });
-      return { components, strength, missing: 0, touched: everywhere ? "all" : touched };
+      return { components, strength, missing: 0, touched: "all" };
+    }
+    const w = tf.tidy(() => tf.reshape<tf.Rank.R2>(tf.sum(r, 0), [-1, 1]));
+    try {
+      const touched = touchedBy(await w.data<"float32">());
+      const components = tf.tidy(() =>
+        this.weighted(this.updateSome(h, r, strength, touched), w, h.shape[0]),
+      );
+      return { components, strength, missing: 0, touched: strength === now.strength ? touched : "all" };
     } finally {
       w.dispose();
     }
   }
 
+  private weighted(updated: Components, w: tf.Tensor2D, batch: number): Components {
+    const { weightRate } = this.options;
+    if (weightRate === undefined) return updated;
+    return { ...updated, weights: nextWeights(updated.weights, w, batch, weightRate) };
+  }
+
   /** n, s, q and all that follows from them, for every component. */
-  private updateAll(h: tf.Tensor2D, r: tf.Tensor2D, w: tf.Tensor2D, strength: number): Components {
+  private updateAll(sums: Sums, strength: number): Components {
     const { forgetting, covariance } = this.options;
-    const accumulated = accumulate(this.now.components, { r, h, w }, forgetting, covariance.estimated);
-    return estimate(accumulated, strength, covariance.estimated);
+    return estimate(accumulate(this.now.components, sums, forgetting), strength, covariance.estimated);
   }
 
   /** The same for the touched components alone, unless the prior's strength has changed: that moves all means. */
-  private updateSome(
-    h: tf.Tensor2D,
-    r: tf.Tensor2D,
-    w: tf.Tensor2D,
-    strength: number,
-    touched: Int32Array,
-  ): Components {
+  private updateSome(h: tf.Tensor2D, r: tf.Tensor2D, strength: number, touched: Int32Array): Components {
     const {
       forgetting,
       covariance: { estimated },
     } = this.options;
     const { components: all, strength: last } = this.now;
     const indices = tf.tensor1d(touched, "int32");
-    const batch = { r: tf.gather(r, indices, 1), h, w: tf.gather(w, indices) };
-    const rows = accumulate(gatherRows(all, indices), batch, forgetting, estimated);
+    const sums = sumsOf(tf.gather(r, indices, 1), h, estimated);
+    const rows = accumulate(gatherRows(all, indices), sums, forgetting);
     if (strength === last) return scatterRows(all, indices, estimate(rows, strength, estimated));
     return estimate(scatterRows(all, indices, rows), strength, estimated);
   }

@@ -1,0 +1,168 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { BatchError } from "../bridge/errors.ts";
+import type { Batch, Rows, Welcome } from "../bridge/room.ts";
+import { guardedBatch } from "../plugins/batch.ts";
+import type { NamedTensors } from "../plugins/plugin.ts";
+import type { Clock } from "../schedules/schedule.ts";
+import type { Device } from "./device.ts";
+import type { Edge, EdgeAnswer, EdgeStepOptions } from "./edge.ts";
+import { Mixture, type MixtureOptions, type MixtureParts, type MixtureStep } from "./mixture.ts";
+
+/** Steps between two checks that all ranks hold the same prototypes. */
+const COMPARE_EVERY = 100;
+
+/** The metrics vector of a step, which comes back one step later. */
+interface Expected {
+  step: number;
+  /** Rows of the batch; the first number is the index of its first bad row, or this. */
+  n: number;
+  /** The scalars after the first number. */
+  names: string[];
+}
+
+/**
+ * Placement `device`: the mixture's operations run where the embeddings are, on every rank alike. What crosses
+ * the bridge in a step is a program's name, some numbers, and handles.
+ */
+export class DeviceEdge implements Edge {
+  readonly placement = "device";
+  private expected: Expected | undefined;
+
+  private constructor(
+    private mixture: Mixture,
+    readonly device: Device,
+    private readonly again: (start: Rows) => Promise<Mixture>,
+  ) {}
+
+  /**
+   * Opens the mixture; nothing is computed before a world is there.
+   *
+   * @throws UserError where the configuration names a plugin that cannot be had.
+   */
+  static async open(parts: MixtureParts, options: MixtureOptions, device: Device): Promise<DeviceEdge> {
+    const open = (start: Rows | undefined) =>
+      device.run(() => Mixture.open(parts, { ...options, start, device: true }));
+    return new DeviceEdge(await open(options.start), device, open);
+  }
+
+  async step(batch: Batch, clock: Clock, { save = false }: EdgeStepOptions = {}): Promise<EdgeAnswer> {
+    const n = batch.announced?.n;
+    if (n === undefined)
+      throw new BatchError("shape", "this mixture is computed on the rank's device: announce the rows");
+    const before = this.measured(batch.metrics);
+    if (batch.drifted !== undefined && batch.drifted.length > 0) await this.realign(batch.drifted);
+    return this.device.run(async () => {
+      const rows = this.device.backend.announce([n, this.mixture.plugin.dim]);
+      const { unit, ok, first } = guardedBatch(rows);
+      const held: tf.Tensor[] = [rows, unit, ok, first];
+      try {
+        if (!this.mixture.proposes) await refuseBadRow(first, n);
+        const result = await this.mixture.step(unit, clock, this.mixture.proposes ? ok : undefined);
+        if (result.targets) held.push(result.targets);
+        const { metrics, numbers } = this.metricsOf(first, result, clock.step, n);
+        held.push(metrics);
+        const saved = save ? this.mixture.state() : undefined;
+        const run = this.device.backend.flush({
+          rows,
+          metrics,
+          prototypes: this.mixture.plugin.prototypes(),
+          ...(result.targets && { targets: result.targets }),
+        });
+        return {
+          scalars: { ...before.scalars, ...numbers },
+          ...before.bad,
+          ...(run && { run }),
+          ...(saved && { saved }),
+        };
+      } finally {
+        tf.dispose(held);
+      }
+    });
+  }
+
+  /** The start, or what was loaded, made on the device of whoever joins. */
+  async welcome(): Promise<Pick<Welcome, "run">> {
+    return this.device.run(async () => {
+      await this.mixture.check();
+      const run = this.device.backend.flush({ prototypes: this.mixture.plugin.prototypes() });
+      return run === null ? {} : { run };
+    });
+  }
+
+  async prototypes(): Promise<Rows> {
+    const { components: n, dim: d } = this.mixture.plugin;
+    return this.device.run(async () => ({
+      n,
+      d,
+      data: await this.mixture.plugin.prototypes().data<"float32">(),
+    }));
+  }
+
+  state(): Promise<NamedTensors> {
+    return this.device.run(() => this.mixture.state());
+  }
+
+  load(state: NamedTensors): void {
+    this.device.run(() => this.mixture.load(state));
+    this.expected = undefined;
+  }
+
+  async restart(start: Rows): Promise<void> {
+    const next = await this.again(start);
+    this.device.run(() => this.mixture.dispose());
+    this.mixture = next;
+    this.expected = undefined;
+  }
+
+  dispose(): void {
+    this.device.run(() => this.mixture.dispose());
+    this.device.dispose();
+  }
+
+  /** The bad row's index, the step's tensor scalars and, now and then, a sum that tells whether the ranks still agree. */
+  private metricsOf(first: tf.Scalar, { scalars }: MixtureStep, step: number, n: number) {
+    const entries = Object.entries(scalars);
+    const lazy = entries.flatMap(([name, value]) => (typeof value === "number" ? [] : [{ name, value }]));
+    const numbers = Object.fromEntries(
+      entries.flatMap(([name, value]) => (typeof value === "number" ? [[name, value] as const] : [])),
+    );
+    const metrics = tf.tidy(() => {
+      const parts: tf.Tensor[] = [first, ...lazy.map(({ value }) => value)];
+      if (step % COMPARE_EVERY === 0) parts.push(checksum(this.mixture.plugin.prototypes()));
+      return tf.stack(parts.map((part) => tf.reshape(part, [])));
+    });
+    tf.dispose(lazy.map(({ value }) => value));
+    this.expected = { step, n, names: lazy.map(({ name }) => name) };
+    return { metrics, numbers };
+  }
+
+  private measured(
+    metrics: Float32Array | undefined,
+  ): Pick<EdgeAnswer, "scalars"> & { bad: Pick<EdgeAnswer, "bad"> } {
+    const { expected } = this;
+    this.expected = undefined;
+    if (metrics === undefined || expected === undefined) return { scalars: {}, bad: {} };
+    const [row = expected.n, ...values] = metrics;
+    const scalars = Object.fromEntries(expected.names.map((name, at) => [name, values[at] ?? Number.NaN]));
+    if (row >= expected.n) return { scalars, bad: {} };
+    return { scalars: {}, bad: { bad: { step: expected.step, row } } };
+  }
+
+  /** Ranks that no longer hold what rank 0 holds are given that. */
+  private async realign(ranks: number[]): Promise<void> {
+    process.emitWarning(
+      `rank ${ranks.join(", ")} held other prototypes than rank 0, and is given those of rank 0`,
+    );
+    await this.device.run(async () => this.mixture.load(await this.mixture.state()));
+  }
+}
+
+async function refuseBadRow(first: tf.Scalar, n: number): Promise<void> {
+  const [row = n] = await first.data();
+  if (row < n) throw new BatchError("row", `row ${row} of the embeddings is not finite or all zero`, row);
+}
+
+/** A number that differs where the prototypes (K x D) do, as good as always. */
+function checksum(prototypes: tf.Tensor2D): tf.Scalar {
+  return tf.sum(tf.abs(prototypes));
+}

@@ -1,0 +1,123 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { BatchError } from "../bridge/errors.ts";
+import type { Batch, Rows, Welcome } from "../bridge/room.ts";
+import { BadRowError, unitBatch } from "../plugins/batch.ts";
+import type { NamedTensors } from "../plugins/plugin.ts";
+import type { Clock } from "../schedules/schedule.ts";
+import type { Device } from "./device.ts";
+import type { Edge, EdgeAnswer } from "./edge.ts";
+import { Mixture, type MixtureOptions, type MixtureParts } from "./mixture.ts";
+
+/** Arrays of the prototypes that changed, and of targets where they are made here. */
+type HostAnswer = EdgeAnswer & Required<Pick<EdgeAnswer, "rows">>;
+
+/**
+ * Placement `host`: what crosses the bridge is arrays. The mixture is computed in this process; or, for those who
+ * want the arrays all the same, on a device.
+ */
+export class HostEdge implements Edge {
+  readonly placement = "host";
+  private constructor(
+    private opened: Mixture,
+    private readonly again: (start: Rows | undefined) => Promise<Mixture>,
+    readonly device: Device | undefined,
+  ) {}
+
+  /** @throws UserError where the configuration names a plugin that cannot be had. */
+  static async open(parts: MixtureParts, options: MixtureOptions, device?: Device): Promise<HostEdge> {
+    const open = (start: Rows | undefined) => Mixture.open(parts, { ...options, start });
+    const edge = new HostEdge(await on(device, () => open(options.start)), open, device);
+    if (device === undefined) await edge.mixture.check();
+    return edge;
+  }
+
+  get mixture(): Mixture {
+    return this.opened;
+  }
+
+  step({ rows }: Pick<Batch, "rows">, clock: Clock): Promise<HostAnswer> {
+    if (rows === undefined) throw new BatchError("shape", "this mixture needs the embeddings themselves");
+    return on(this.device, () => this.take(rows, clock));
+  }
+
+  private async take(rows: Rows, clock: Clock): Promise<HostAnswer> {
+    const sent = tf.tensor2d(rows.data, [rows.n, rows.d]);
+    const h = await unitBatch(sent)
+      .catch((error: unknown) => {
+        if (error instanceof BadRowError) throw new BatchError("row", error.message, error.row);
+        throw error;
+      })
+      .finally(() => sent.dispose());
+    try {
+      const { touched, targets, scalars } = await this.mixture.step(h, clock);
+      const { components: k } = this.mixture.plugin;
+      return {
+        rows: await this.changedRows(touched),
+        ...(targets && { targets: { n: rows.n, k, data: await numbersOf(targets) } }),
+        scalars: onlyNumbers(scalars),
+      };
+    } finally {
+      h.dispose();
+    }
+  }
+
+  async welcome(): Promise<Pick<Welcome, "prototypes">> {
+    await this.device?.run(() => this.mixture.check());
+    return { prototypes: await this.prototypes() };
+  }
+
+  async prototypes(): Promise<Rows> {
+    const { components: n, dim: d } = this.mixture.plugin;
+    return on(this.device, async () => ({
+      n,
+      d,
+      data: await this.mixture.plugin.prototypes().data<"float32">(),
+    }));
+  }
+
+  state(): Promise<NamedTensors> {
+    return on(this.device, () => this.mixture.state());
+  }
+
+  load(state: NamedTensors): void {
+    on(this.device, () => this.mixture.load(state));
+  }
+
+  async restart(start: Rows): Promise<void> {
+    const next = await on(this.device, () => this.again(start));
+    on(this.device, () => this.mixture.dispose());
+    this.opened = next;
+  }
+
+  dispose(): void {
+    on(this.device, () => this.mixture.dispose());
+    this.device?.dispose();
+  }
+
+  private async changedRows(touched: Int32Array | "all"): Promise<NonNullable<EdgeAnswer["rows"]>> {
+    const { plugin } = this.mixture;
+    const d = plugin.dim;
+    if (touched === "all") return { d, data: (await this.prototypes()).data };
+    if (touched.length === 0) return { d, data: new Float32Array(0), indices: touched };
+    const rows = tf.tidy(() => tf.gather(plugin.prototypes(), tf.tensor1d(touched, "int32")));
+    return { d, data: await numbersOf(rows), indices: touched };
+  }
+}
+
+function on<T>(device: Device | undefined, work: () => T): T {
+  return device === undefined ? work() : device.run(work);
+}
+
+/** The numbers of a tensor that nobody needs afterwards. */
+async function numbersOf(tensor: tf.Tensor): Promise<Float32Array> {
+  const data = await tensor.data<"float32">();
+  tensor.dispose();
+  return data;
+}
+
+function onlyNumbers(scalars: Record<string, number | tf.Scalar>): Record<string, number> {
+  const numbers = Object.entries(scalars).flatMap(([name, value]) =>
+    typeof value === "number" ? [[name, value] as const] : [],
+  );
+  return Object.fromEntries(numbers);
+}

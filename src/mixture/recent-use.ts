@@ -1,0 +1,49 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { selected } from "../plugins/selected.ts";
+
+/** A component is in use where it won a row within so many steps. */
+const WITHIN = 500;
+
+/** The share of components that have won a row of late. */
+export class RecentUse {
+  /** The step at which each component last won a row (K); made at the first step. */
+  private won: tf.Tensor1D | undefined;
+
+  constructor(private readonly components: number) {}
+
+  /** After step `step`, of whose rows the components `winners` (N, int32) won one each. */
+  propose(
+    winners: tf.Tensor1D,
+    step: number,
+  ): { used: tf.Scalar; adopt(ok?: tf.Scalar): void; discard(): void } {
+    const before = this.won;
+    const { used, old, won } = tf.tidy(() => {
+      const old: tf.Tensor1D = before ?? tf.fill([this.components], -WITHIN);
+      const rows = winners.shape[0];
+      const won: tf.Tensor1D = tf.tensorScatterUpdate(
+        old,
+        tf.reshape(winners, [rows, 1]),
+        tf.fill([rows], step),
+      );
+      const recent = tf.cast(tf.greater(won, step - WITHIN), "float32");
+      return { used: tf.mean<tf.Scalar>(recent), old, won };
+    });
+    return {
+      used,
+      adopt: (ok) => {
+        this.won = tf.keep(selected(ok, { won }, { won: old }).won);
+        old.dispose();
+      },
+      discard: () => tf.dispose(before === undefined ? [won, old, used] : [won, used]),
+    };
+  }
+
+  forget(): void {
+    this.won?.dispose();
+    this.won = undefined;
+  }
+
+  dispose(): void {
+    this.forget();
+  }
+}

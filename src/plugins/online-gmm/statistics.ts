@@ -1,0 +1,102 @@
+import * as tf from "@tensorflow/tfjs-core";
+import type { Wanted } from "../plugin.ts";
+import type { EstimatedVariance } from "./covariance.ts";
+import type { EStep } from "./e-step.ts";
+
+/** A block of responsibilities has at most so many numbers (64 MiB), unless the configuration says its rows. */
+const BLOCK_NUMBERS = 2 ** 24;
+
+/** The sums over a batch that the M-step takes up, with r (N x K) and h (N x D). */
+export type Sums = {
+  /** w = sum_i r_i (K x 1). */
+  w: tf.Tensor2D;
+  /** sum_i r_ik h_i (K x D). */
+  s: tf.Tensor2D;
+  /** sum_i r_ik h_i^2 (K x Q), where variances are estimated. */
+  q: tf.Tensor2D | undefined;
+};
+
+/** What a step keeps of a batch's E-step. */
+export type BatchEStep = {
+  /** Mean over the batch, in nats. */
+  entropy: tf.Scalar;
+  /** N x K: where the batch was one block, or where they are wanted. */
+  responsibilities: tf.Tensor2D | undefined;
+  /** N, where they are wanted. */
+  winners: tf.Tensor1D | undefined;
+  /** Where the batch was several blocks. */
+  sums: Sums | undefined;
+};
+
+/** Rows that E- and M-step take at once. `block`: as configured. */
+export function blockRows(block: number | "auto", components: number): number {
+  return block === "auto" ? Math.max(1, Math.floor(BLOCK_NUMBERS / components)) : block;
+}
+
+/**
+ * The E-step of the batch `h` (N x D). More than `rows` rows go in blocks of so many, which are summed up at
+ * once: then N x K numbers exist as a whole only where the responsibilities are wanted.
+ */
+export function eStepOf(
+  h: tf.Tensor2D,
+  rows: number,
+  assign: (h: tf.Tensor2D) => EStep,
+  estimated: EstimatedVariance | undefined,
+  wanted: Wanted,
+): BatchEStep {
+  const [n, dim] = h.shape;
+  if (n <= rows) {
+    const { responsibilities, entropies } = assign(h);
+    const winners = wanted.winners ? tf.argMax<tf.Tensor1D>(responsibilities, 1) : undefined;
+    return { entropy: tf.mean(entropies), responsibilities, winners, sums: undefined };
+  }
+  const parts: (Omit<BatchEStep, "sums"> & { sums: Sums })[] = [];
+  for (let start = 0; start < n; start += rows) {
+    const before = parts.at(-1)?.sums;
+    const part = tf.tidy(() => {
+      const block = tf.slice2d(h, [start, 0], [Math.min(rows, n - start), dim]);
+      const { responsibilities: r, entropies } = assign(block);
+      return {
+        entropy: tf.sum<tf.Scalar>(entropies),
+        responsibilities: wanted.responsibilities ? r : undefined,
+        winners: wanted.winners ? tf.argMax<tf.Tensor1D>(r, 1) : undefined,
+        sums: added(before, sumsOf(r, block, estimated)),
+      };
+    });
+    if (before !== undefined) disposeSums(before);
+    parts.push(part);
+  }
+  return {
+    entropy: tf.div(tf.addN(parts.map((part) => part.entropy)), n),
+    responsibilities: joined(parts.flatMap((part) => part.responsibilities ?? [])),
+    winners: joined(parts.flatMap((part) => part.winners ?? [])),
+    sums: parts.at(-1)?.sums,
+  };
+}
+
+/** The sums over rows `h`, whose responsibilities are `r`. */
+export function sumsOf(r: tf.Tensor2D, h: tf.Tensor2D, estimated: EstimatedVariance | undefined): Sums {
+  return {
+    w: tf.reshape(tf.sum(r, 0), [-1, 1]),
+    s: sumsOver(r, h),
+    q: estimated && sumsOver(r, estimated.square(h)),
+  };
+}
+
+export function disposeSums({ w, s, q }: Sums): void {
+  tf.dispose(q === undefined ? [w, s] : [w, s, q]);
+}
+
+function added(before: Sums | undefined, { w, s, q }: Sums): Sums {
+  if (before === undefined) return { w, s, q };
+  return { w: tf.add(before.w, w), s: tf.add(before.s, s), q: before.q && q && tf.add(before.q, q) };
+}
+
+/** sum_i r_ik x_i (R x Q). What is transposed is N x Q and Q x R: r itself is the largest of all. */
+function sumsOver(r: tf.Tensor2D, x: tf.Tensor2D): tf.Tensor2D {
+  return tf.transpose(tf.matMul<tf.Tensor2D>(tf.transpose(x), r));
+}
+
+function joined<T extends tf.Tensor1D | tf.Tensor2D>(parts: T[]): T | undefined {
+  return parts.length > 1 ? tf.concat<T>(parts, 0) : parts[0];
+}
