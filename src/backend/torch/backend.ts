@@ -2,9 +2,10 @@ import * as tf from "@tensorflow/tfjs-core";
 import { UserError } from "../../errors.ts";
 import { asDtype, copyOf, Datum, type Dtype, type Operand, operandOf, sizeOf } from "./datum.ts";
 import { Device, type DeviceOptions, type Purposes } from "./device.ts";
+import { registerGradients } from "./gradients/index.ts";
 import { registerKernels } from "./kernels/index.ts";
 import { type Attributes, type Link, MAX_LITERAL, type Run, type Spec } from "./program.ts";
-import { inBrackets, type Site, siteOf } from "./sites.ts";
+import { type Entry, inBrackets, type Site } from "./sites.ts";
 
 /** What a run means to the rank that executes it. */
 export interface Purpose {
@@ -31,6 +32,7 @@ export class TorchBackend extends tf.KernelBackend {
   constructor(link: Link, options: DeviceOptions = {}) {
     super();
     this.device = new Device(link, options);
+    registerGradients();
     registerKernels((backend) => {
       if (backend instanceof TorchBackend) return backend;
       throw new TypeError("the kernels of backend torch need a TorchBackend");
@@ -179,6 +181,11 @@ export class TorchBackend extends tf.KernelBackend {
     return { dataId: datum, shape, dtype: asDtype(dtype, kernel) };
   }
 
+  /** The line of the program that asks for a kernel. */
+  siteOf(kernel: string, entry: Entry): Site {
+    return this.device.siteOf(kernel, entry);
+  }
+
   /** Queues a kernel. Throws UserError where more is queued, or would be held, than is allowed. */
   op(
     kernel: string,
@@ -216,7 +223,7 @@ export class TorchBackend extends tf.KernelBackend {
     }
     const [first = 0] = copy;
     if (!Object.is(first, -0) && copy.every((value) => Object.is(value, first))) {
-      const site = siteOf(this.write);
+      const site = this.siteOf("Fill", this.write);
       const [filled] = this.op(
         "Fill",
         [this.constant([first], [], dtype)],

@@ -15,8 +15,8 @@ import {
   type Spec,
   type Upload,
 } from "./program.ts";
-import { type Cut, type Instruction, NOTHING, Queue } from "./queue.ts";
-import { inBrackets, type Site } from "./sites.ts";
+import { type Cut, NOTHING, Queue } from "./queue.ts";
+import { type Entry, inBrackets, type Site } from "./sites.ts";
 
 export interface DeviceOptions {
   /** Bytes that tensors may take there; default: whatever it has. */
@@ -42,7 +42,7 @@ export class Device {
   private readonly flights = new Flights();
   private readonly ledger = new Ledger();
   /** The programs that the other side knows. */
-  private readonly programs = new Map<string, readonly Instruction[]>();
+  private readonly programs = new Set<string>();
   private reads: Read[] = [];
   private scheduled = false;
   private seq = 0;
@@ -86,6 +86,11 @@ export class Device {
       );
     }
     return this.queue.push(kernel, inputs, attributes, specs, site);
+  }
+
+  /** The line that asks for a kernel. */
+  siteOf(kernel: string, entry: Entry): Site {
+    return this.queue.siteOf(kernel, entry);
   }
 
   /** A tensor that the other side will bind before the next run: it gets its handle now. */
@@ -178,7 +183,7 @@ export class Device {
     this.flights.add({
       seq,
       program: known.program,
-      code: this.programs.get(known.program) ?? [],
+      code: cut.code,
       inputs: cut.inputs,
       made: [...uploads.keys(), ...cut.outputs],
       free,
@@ -204,13 +209,13 @@ export class Device {
   }
 
   /** The name of a program, and its text where the other side has to be told. */
-  private programOf({ text, code }: Cut): { program: string; forget: boolean; definition?: Uint8Array } {
+  private programOf({ text }: Cut): { program: string; forget: boolean; definition?: Uint8Array } {
     if (text === "") return { program: "", forget: false };
     const program = hashOf(text);
     if (this.programs.has(program)) return { program, forget: false };
     const forget = this.programs.size >= MAX_PROGRAMS;
     if (forget) this.programs.clear();
-    this.programs.set(program, code);
+    this.programs.add(program);
     return { program, forget, definition: new TextEncoder().encode(text) };
   }
 

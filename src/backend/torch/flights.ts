@@ -24,7 +24,7 @@ export interface Flight {
 }
 
 /** A run without reads is never answered where it ends well, so the oldest of these are forgotten. */
-const MOST = 256;
+const MOST = 64;
 
 /** The runs that may still be answered. The executor takes them in order. */
 export class Flights {

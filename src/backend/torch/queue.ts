@@ -1,6 +1,6 @@
 import { Datum, type Dtype, type Operand, operandOf, sizeOf } from "./datum.ts";
 import { type Attributes, type Code, type Definition, type Spec, textOf } from "./program.ts";
-import type { Site } from "./sites.ts";
+import { type Entry, type Site, siteOf } from "./sites.ts";
 
 /** A kernel that waits for the next run. */
 export interface Instruction {
@@ -27,10 +27,19 @@ export interface Cut {
 /** What a cut of an empty queue is. */
 export const NOTHING: Cut = { text: "", code: [], inputs: [], literals: [], outputs: [] };
 
+/** Fewer instructions may well be the same by chance, from other lines. */
+const STEP = 16;
+
 /** Instructions in the order in which tfjs asked for them, until a cut makes one program of them. */
 export class Queue {
   private instructions: Instruction[] = [];
   private viewed: Datum[] = [];
+  /** What was queued before the last cut. */
+  private last: readonly Instruction[] = [];
+  /** Whether the queue before that was the same, kernel for kernel. */
+  private steady = false;
+  /** Whether the queue is the same so far. */
+  private following = false;
 
   get length(): number {
     return this.instructions.length;
@@ -49,8 +58,18 @@ export class Queue {
     const taken = inputs.map((each) => this.asShaped(each, site));
     const instruction = { kernel, inputs: taken, attributes, outputs, site };
     for (const output of outputs) output.producer = instruction;
+    this.following &&= this.last[this.instructions.length]?.kernel === kernel;
     this.instructions.push(instruction);
     return operands;
+  }
+
+  /**
+   * The line that asks for a kernel. To find out takes several microseconds, more than all else about an
+   * instruction, so a step that is repeated, kernel for kernel, keeps the lines of the one before.
+   */
+  siteOf(kernel: string, entry: Entry): Site {
+    const before = this.steady && this.following ? this.last[this.instructions.length] : undefined;
+    return (before?.kernel === kernel ? before.site : undefined) ?? siteOf(entry);
   }
 
   /** The datum of an operand in the operand's own shape: a Reshape where tfjs's was only a name. */
@@ -93,6 +112,10 @@ export class Queue {
     this.viewed = [];
     if (this.instructions.length === 0) return NOTHING;
     const code = needed(this.instructions);
+    const { length } = this.instructions;
+    this.steady = this.following && length === this.last.length && length >= STEP;
+    this.following = true;
+    this.last = this.instructions;
     this.instructions = [];
     return code.length === 0 ? NOTHING : assemble(code);
   }

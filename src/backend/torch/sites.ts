@@ -6,12 +6,15 @@ export interface Site {
   stack?: string;
 }
 
+/** A function that tfjs calls. */
+export type Entry = (...args: never[]) => unknown;
+
 /** tfjs's own frames lie between a kernel and the line that called it; a gradient has the most of them. */
 const FRAMES = 64;
 const OWN = fileURLToPath(new URL(".", import.meta.url));
 
 /** The caller's place, below `entry`, which is the function that tfjs calls. */
-export function siteOf(entry: (...args: never[]) => unknown): Site {
+export function siteOf(entry: Entry): Site {
   const site: Site = {};
   const before = Error.stackTraceLimit;
   Error.stackTraceLimit = FRAMES;

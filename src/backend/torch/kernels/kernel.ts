@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { UserError } from "../../../errors.ts";
 import type { Dtype, Operand } from "../datum.ts";
 import type { Attributes, Spec } from "../program.ts";
-import { inBrackets, type Site, siteOf } from "../sites.ts";
+import { type Entry, inBrackets, type Site } from "../sites.ts";
 
 /** Infers what a kernel gives, and queues it as one instruction or a few. */
 export type Kernel = (call: Call) => Operand | Operand[];
@@ -12,6 +12,8 @@ export type KernelTable = Record<string, Kernel>;
 
 /** What kernels ask of the backend. */
 export interface Target {
+  /** The line that asks for a kernel; `entry` is the function that tfjs called. */
+  siteOf(kernel: string, entry: Entry): Site;
   operand(tensor: tf.TensorInfo, kernel: string, site: Site): Operand;
   op(
     kernel: string,
@@ -153,7 +155,8 @@ export function register(
   for (const [kernelName, kernel] of Object.entries(kernels)) {
     const kernelFunc: tf.KernelFunc = ({ inputs, backend, attrs }) => {
       const target = targetOf(backend);
-      const given = kernel(new Call(kernelName, target, inputs, attrs ?? {}, siteOf(kernelFunc)));
+      const site = target.siteOf(kernelName, kernelFunc);
+      const given = kernel(new Call(kernelName, target, inputs, attrs ?? {}, site));
       return Array.isArray(given) ? given.map((each) => target.give(each)) : target.give(given);
     };
     tf.registerKernel({ kernelName, backendName, kernelFunc });

@@ -1,0 +1,89 @@
+import * as tf from "@tensorflow/tfjs-core";
+
+/** What a rule gives: for each input a function that computes the loss's derivative by it. */
+export type Derivatives = Record<string, () => tf.Tensor>;
+
+/** How the derivative of a loss by a kernel's inputs comes from its derivative by the kernel's outputs. */
+export interface Rule {
+  /** Inputs that `of` needs; for a kernel of a list of tensors, all of them. */
+  needs?: readonly string[] | "all";
+  /** Whether it needs the kernel's result, which comes after the inputs. */
+  needsResult?: boolean;
+  of(dy: tf.Tensor, saved: Saved, attributes: tf.NamedAttrMap, dys: tf.Tensor[]): Derivatives;
+}
+
+/** Rules by the kernels' names. */
+export type Rules = Record<string, Rule>;
+
+/** The tensors that a rule needs, by their place. */
+export interface Saved {
+  (place: number): tf.Tensor;
+  all: readonly tf.Tensor[];
+}
+
+/** Tells tfjs of the rules, where it has none of its own: those of the whole package tfjs are as good. */
+export function register(rules: Rules): void {
+  for (const [kernelName, { needs = [], needsResult = false, of }] of Object.entries(rules)) {
+    const known: tf.GradConfig | undefined = tf.getGradient(kernelName);
+    if (known !== undefined) continue;
+    tf.registerGradient({
+      kernelName,
+      ...(needs === "all" ? { saveAllInputs: true } : { inputsToSave: [...needs] }),
+      outputsToSave: [needsResult],
+      gradFunc: (given, saved, attributes) => {
+        const dys = Array.isArray(given) ? given : [given];
+        return of(tensorAt(dys, 0), placed(saved), attributes, dys);
+      },
+    });
+  }
+}
+
+function placed(all: readonly tf.Tensor[]): Saved {
+  return Object.assign((place: number) => tensorAt(all, place), { all });
+}
+
+function tensorAt(tensors: readonly tf.Tensor[], place: number): tf.Tensor {
+  const tensor = tensors[place];
+  if (tensor === undefined) throw new TypeError(`the gradient lacks tensor ${place}`);
+  return tensor;
+}
+
+/** A function of each element: dx = dy f'(x). */
+export const slope = (derivative: (x: tf.Tensor) => tf.Tensor): Rule => ({
+  needs: ["x"],
+  of: (dy, saved) => ({ x: () => tf.mul(dy, derivative(float(saved(0)))) }),
+});
+
+/** The same where f' is most easily had from y = f(x). */
+export const slopeByResult = (derivative: (y: tf.Tensor) => tf.Tensor): Rule => ({
+  needsResult: true,
+  of: (dy, saved) => ({ x: () => tf.mul(dy, derivative(saved(0))) }),
+});
+
+/** A function that is flat wherever it has a derivative. */
+export const flat = (...inputs: readonly string[]): Rule => ({
+  needs: inputs,
+  of: (_, saved) =>
+    Object.fromEntries(inputs.map((name, place) => [name, () => tf.zerosLike(float(saved(place)))])),
+});
+
+export function float(x: tf.Tensor): tf.Tensor {
+  return tf.cast(x, "float32");
+}
+
+/** Sums over what was broadcast, back to the shape that it came from. */
+export function summedTo(dx: tf.Tensor, shape: number[]): tf.Tensor {
+  const axes = tf.broadcast_util.getReductionAxes(shape, dx.shape);
+  return tf.reshape(axes.length > 0 ? tf.sum(dx, axes) : dx, shape);
+}
+
+/** The axes that an attribute names; all where it names none. */
+export function axesOf(attribute: unknown, shape: number[]): number[] {
+  if (typeof attribute === "number") return tf.util.parseAxisParam(attribute, shape);
+  if (Array.isArray(attribute)) return tf.util.parseAxisParam(attribute.map(Number), shape);
+  return shape.map((_, axis) => axis);
+}
+
+export function numbersOf(attribute: unknown): number[] {
+  return Array.isArray(attribute) ? attribute.map(Number) : [Number(attribute)];
+}
