@@ -1,19 +1,24 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { UserError } from "../errors.ts";
 import { loadTensorflow } from "./tensorflow.ts";
+import type { Connection } from "./torch/connect.ts";
 
-export type BackendName = "tensorflow" | "wasm";
+export type BackendName = "tensorflow" | "wasm" | "torch";
+
+let connection: Connection | undefined;
 
 /**
  * Makes the tfjs backend that computes the mixture the active one. `auto` takes tensorflow where
  * its native library loads, else wasm. `log` gets one sentence: which one it is, and why.
+ * "torch" starts a Python, and this process does not end by itself until `closeBackend`.
  *
- * @throws UserError where a backend is asked for by name and does not load.
+ * @throws UserError where a backend is asked for by name and does not load; RunError where Python does not start.
  */
 export async function openBackend(
   choice: "auto" | BackendName,
   log: (line: string) => void = () => {},
 ): Promise<BackendName> {
+  if (choice === "torch") return openTorch(log);
   const missing = choice === "wasm" ? undefined : loadTensorflow();
   if (choice === "tensorflow" && missing !== undefined) {
     throw new UserError(
@@ -25,6 +30,21 @@ export async function openBackend(
   if (!(await tf.setBackend(name))) throw new UserError(`backend ${name} does not start on this machine`);
   log(`The mixture runs on tfjs ${name}${reason(choice, missing)}.`);
   return name;
+}
+
+async function openTorch(log: (line: string) => void): Promise<BackendName> {
+  const { connect } = await import("./torch/connect.ts");
+  connection ??= await connect();
+  if (!(await tf.setBackend("torch"))) throw new UserError("backend torch does not start");
+  log(`The mixture runs on PyTorch (${connection.device}), as configured.`);
+  return "torch";
+}
+
+/** Ends what `openBackend` has started: the Python of backend torch. Its tensors are gone. */
+export async function closeBackend(): Promise<void> {
+  const open = connection;
+  connection = undefined;
+  await open?.close();
 }
 
 function reason(choice: string, missing: string | undefined): string {

@@ -1,11 +1,14 @@
 // Node's loader, for files of a user's, wherever they lie: TypeScript without a tsconfig or a package.json
-// around it, and "mixhead" and tfjs-core by name, as the very modules that run here.
+// around it, and "mixhead", "mixhead/backend-torch" and tfjs-core by name, as the very modules that run here.
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
 const root = new URL("../../", import.meta.url).href;
-const own = { mixhead: new URL("src/index.ts", root).href };
+const own = {
+  mixhead: new URL("src/index.ts", root).href,
+  "mixhead/backend-torch": new URL("src/backend/torch/index.ts", root).href,
+};
 const shared = ["@tensorflow/tfjs-core"];
 
 const isUsers = (url) =>

@@ -217,12 +217,9 @@ export class TorchBackend extends tf.KernelBackend {
     const size = sizeOf(shape);
     const copy = copyOf(values, dtype);
     if (copy.length !== size) throw new Error(`${copy.length} numbers do not fill [${shape.join(", ")}]`);
-    // MessagePack writes -0 as 0, so one that is written goes as raw bytes.
-    if (size <= MAX_LITERAL && !copy.some((value) => Object.is(value, -0))) {
-      return this.constant(copy, shape, dtype);
-    }
+    if (size <= MAX_LITERAL) return this.constant(copy, shape, dtype);
     const [first = 0] = copy;
-    if (!Object.is(first, -0) && copy.every((value) => Object.is(value, first))) {
+    if (copy.every((value) => Object.is(value, first))) {
       const site = this.siteOf("Fill", this.write);
       const [filled] = this.op(
         "Fill",

@@ -1,0 +1,119 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import * as tf from "@tensorflow/tfjs-core";
+import type { Worker } from "../../bridge/launch.ts";
+import { BridgeServer } from "../../bridge/server.ts";
+import { type ControlShare, shareControl } from "../../bridge/shared-control.ts";
+import { RunError, UserError } from "../../errors.ts";
+import { pythonPath } from "../../setup/python.ts";
+import type { TorchBackend } from "./backend.ts";
+import type { DeviceOptions } from "./device.ts";
+import { ExecutorRoom } from "./executor-room.ts";
+
+export interface ConnectOptions extends DeviceOptions {
+  /** "cpu", "cuda", "cuda:1", ...; "auto" (default): CUDA where there is some. */
+  device?: string;
+  /** The interpreter; default: MIXHEAD_PYTHON, or what set-up has installed. */
+  python?: string;
+  /** Threads of a CPU; default: PyTorch's choice. */
+  threads?: number;
+  /** Seconds that Python may take to start. Default 120. */
+  deadline?: number;
+}
+
+/** A Python of our own that carries out what a backend queues. */
+export interface Connection {
+  backend: TorchBackend;
+  /** "cpu", "cuda:0 NVIDIA H100", ... */
+  device: string;
+  /** Ends that Python: its tensors are gone. Until then this process does not end by itself. */
+  close(): Promise<void>;
+}
+
+const RUN = "torch";
+
+/**
+ * Starts a Python that computes for this process; then `await tf.setBackend("torch")` makes it tfjs's backend.
+ * Of several connections that takes the first that is open; `withBackend` uses any of them.
+ *
+ * @throws UserError where there is no such interpreter or device; RunError where it does not start in time.
+ */
+export async function connect(options: ConnectOptions = {}): Promise<Connection> {
+  const { device = "auto", python = pythonPath(), threads, memory, deadline = 120 } = options;
+  const room = new ExecutorRoom(options);
+  const folder = await mkdtemp(join(tmpdir(), "mixhead-torch-"));
+  let server: BridgeServer | undefined;
+  let share: ControlShare | undefined;
+  let worker: Worker | undefined;
+  const close = async () => {
+    room.gone(new UserError("the connection to the executor is closed"));
+    withdraw(room.backend);
+    await server?.close();
+    await (worker && Promise.race([worker.exited, sleep(5000)]));
+    await worker?.stop();
+    await share?.giveBack();
+    await rm(folder, { recursive: true, force: true });
+  };
+  try {
+    server = await BridgeServer.start({ open: async () => room });
+    share = await shareControl(python);
+    worker = await share.control.launch({
+      module: "mixhead.executor",
+      endpoint: server.endpoint,
+      run: RUN,
+      device,
+      ...(memory !== undefined && { memory }),
+      ...(threads !== undefined && { threads }),
+      env: {},
+      log: join(folder, "executor.log"),
+    });
+    void worker.exited.then(({ error, code }) => {
+      const why = error || "the executor has ended";
+      room.gone(code === 2 ? new UserError(why) : new RunError("worker-failed", why));
+    });
+    const name = await inTime(room.joined, deadline);
+    offer(room.backend);
+    return { backend: room.backend, device: name, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+async function inTime<T>(promise: Promise<T>, seconds: number): Promise<T> {
+  const timer = new AbortController();
+  try {
+    const late = sleep(seconds * 1000, undefined, { signal: timer.signal }).then(() => {
+      throw new RunError("deadline", `the executor did not start within ${seconds} s`);
+    });
+    return await Promise.race([promise, late]);
+  } finally {
+    timer.abort();
+  }
+}
+
+/** The backends that can be had, the first one first. */
+const open: TorchBackend[] = [];
+
+function offer(backend: TorchBackend): void {
+  open.push(backend);
+  if (open.length === 1) tf.registerBackend(RUN, first);
+}
+
+function first(): TorchBackend {
+  const [backend] = open;
+  if (backend === undefined) throw new UserError("backend torch needs a connection: `await connect()` first");
+  return backend;
+}
+
+/** What tfjs has made of it is undone, so that the next `tf.setBackend("torch")` takes what is open then. */
+function withdraw(backend: TorchBackend): void {
+  const at = open.indexOf(backend);
+  if (at < 0) return;
+  open.splice(at, 1);
+  if (at > 0) return;
+  tf.removeBackend(RUN);
+  if (open.length > 0) tf.registerBackend(RUN, first);
+}
