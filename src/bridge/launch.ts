@@ -18,18 +18,34 @@ export interface Preflight {
   devices: string[];
 }
 
-export interface WorkerOptions {
+interface ProcessOptions {
   endpoint: string;
   run: string;
-  mixture: string;
-  rank: number;
-  world: number;
-  /** Seconds that any of the worker's waits may take. */
+  /** Seconds that any of its waits may take. */
   deadline?: number;
+  /** "cpu", "cuda", ...; "auto": CUDA where there is some. */
+  device?: string;
+  /** Bytes that tensors of programs may take there; what the device has, where it is left out. */
+  memory?: number;
   /** Beside this process's own environment. */
   env: Record<string, string>;
   /** The file that its output is appended to. */
   log: string;
+}
+
+/** A process that trains: one rank of a run. */
+export interface WorkerOptions extends ProcessOptions {
+  module?: "mixhead.worker";
+  mixture: string;
+  rank: number;
+  world: number;
+}
+
+/** A process that carries out runs of programs until it is told goodbye. */
+export interface ExecutorOptions extends ProcessOptions {
+  module: "mixhead.executor";
+  /** Threads of a CPU; PyTorch's own choice, where it is left out. */
+  threads?: number;
 }
 
 /** A question to launch.py: an action of its, and that action's arguments. */
@@ -141,15 +157,16 @@ export class PythonControl {
   }
 
   /** Starts a worker process. It ends with this process, whatever ends that. */
-  async launch(options: WorkerOptions): Promise<Worker> {
-    const { env, log, deadline, ...named } = options;
-    const all = { ...named, ...(deadline !== undefined && { deadline }) };
-    const args = Object.entries(all).map(([name, value]) => `--${name}=${value}`);
+  async launch(options: WorkerOptions | ExecutorOptions): Promise<Worker> {
+    const { env, log, module = "mixhead.worker", ...named } = options;
+    const args = Object.entries(named).flatMap(([name, value]) =>
+      value === undefined ? [] : [`--${name}=${value}`],
+    );
     const id = this.launched++;
     const exited = new Promise<WorkerExit>((resolve) => this.workers.set(id, resolve));
     try {
       if (this.workers.size === 1) void this.watch(); // before the answer: another launch may come meanwhile
-      const pid = await this.ask(z.int(), { do: "launch", id, arguments: args, env, log });
+      const pid = await this.ask(z.int(), { do: "launch", id, module, arguments: args, env, log });
       return { pid, exited, stop: (grace = 5) => this.stop(id, grace).then(() => exited) };
     } catch (error) {
       this.workers.delete(id);

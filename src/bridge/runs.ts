@@ -52,11 +52,12 @@ export class Runs<R extends Runner> {
     if (this.current.length === 0) this.catchUp(rank);
   }
 
-  /** A rank is let in: sends what it has missed, of which nobody waits for values any more. */
+  /** A rank is let in: sends what it has missed. Values are read from the first rank alone. */
   catchUp(rank: R): void {
     if (this.current.includes(rank)) return;
+    const isFirst = this.current.length === 0;
     this.current = [...this.current, rank].sort((a, b) => a.hello.rank - b.hello.rank);
-    for (const run of this.missed) execute(rank, { ...run, reads: [] });
+    for (const run of this.missed) execute(rank, isFirst ? run : { ...run, reads: [] });
     if (this.current.length === this.size) this.missed = [];
   }
 

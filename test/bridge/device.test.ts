@@ -232,6 +232,18 @@ describe("runs on the ranks' devices", () => {
     assert.equal((await runOf(one, "execute")).run?.seq, 4, "the run of another rank's welcome");
   });
 
+  it("reads what was asked for before the first rank was there from that rank", async () => {
+    const { attach } = room;
+    room.attach = (send) => {
+      attach.call(room, send);
+      send(run(1, { reads: [3] }));
+    };
+    const zero = await said("a", { rank: 0, world: 2 });
+    assert.deepEqual((await runOf(zero, "execute")).run?.reads, [3]);
+    const one = await said("b", { rank: 1, world: 2 });
+    assert.deepEqual((await runOf(one, "execute")).run?.reads, []);
+  });
+
   it("begins anew when a world forms: what was sent to another is nobody's", async () => {
     const one = await said("one");
     await one.receive();

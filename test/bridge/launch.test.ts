@@ -8,8 +8,13 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
+import { NONE, type Run } from "../../src/backend/torch/program.ts";
+import type { Tensor } from "../../src/bridge/codec.ts";
 import { PythonControl, type WorkerOptions } from "../../src/bridge/launch.ts";
 import { pythonSentence } from "../../src/bridge/python-error.ts";
+import type { Hello } from "../../src/bridge/room.ts";
+import { BridgeServer } from "../../src/bridge/server.ts";
+import { EchoRoom } from "./echo-room.ts";
 import { PYTHON } from "./peers.ts";
 
 /** Whether a process is there and no zombie. */
@@ -33,6 +38,36 @@ function descendants(parent = process.pid): number[] {
 
 async function untilDead(...pids: number[]): Promise<void> {
   while (pids.some(isAlive)) await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+/** Reads numbers from a device as soon as one is there. */
+class ReadingRoom extends EchoRoom {
+  private told: (values: Tensor["data"]) => void = () => {};
+  private formed: (send: (run: Run) => void) => void = () => {};
+  private readonly world = new Promise<(run: Run) => void>((resolve) => {
+    this.formed = resolve;
+  });
+
+  attach(send: (run: Run) => void): void {
+    this.formed(send);
+  }
+
+  values(_seq: number, [tensor]: Tensor[]): void {
+    if (tensor) this.told(tensor.data);
+  }
+
+  /** Numbers that were uploaded before. */
+  async read(numbers: number[]): Promise<Tensor["data"]> {
+    const send = await this.world;
+    const data = Float32Array.from(numbers);
+    const uploads: Run["uploads"] = new Map([[1, { dtype: "float32", shape: [numbers.length], data }]]);
+    const nothing = { program: "", inputs: [], base: 0, free: [], literals: [], forget: false };
+    const unnamed = { rows: NONE, metrics: NONE, prototypes: NONE, targets: NONE };
+    return new Promise((resolve) => {
+      this.told = resolve;
+      send({ seq: 1, ...nothing, ...unnamed, reads: [1], uploads });
+    });
+  }
 }
 
 describe("launching Python workers", function () {
@@ -93,6 +128,35 @@ describe("launching Python workers", function () {
     await control.close();
     const again = await PythonControl.start({ python: PYTHON });
     await again.close();
+  });
+
+  it("launches an executor, which serves until it is told goodbye, and refuses a device that is not there", async () => {
+    const room = new ReadingRoom();
+    const server = await BridgeServer.start({ open: async () => room });
+    const control = await PythonControl.start({ python: PYTHON });
+    const { endpoint, run, env, log } = { ...options, endpoint: server.endpoint };
+    const executor = {
+      module: "mixhead.executor",
+      endpoint,
+      run,
+      env,
+      log,
+      device: "cpu",
+      threads: 1,
+    } as const;
+    const hellos: Hello[] = [];
+    room.onWelcome = (hello) => hellos.push(hello);
+    const [served, refused] = await Promise.all([
+      control.launch({ ...executor, memory: 1 << 20 }),
+      control.launch({ ...executor, device: "cuda:99", log: join(folder, "other.log") }),
+    ]);
+    assert.deepEqual(await room.read([1, 2, 3]), Float32Array.of(1, 2, 3));
+    assert.equal(hellos[0]?.device, "cpu");
+    await server.close("enough");
+    const { code, error } = await served.exited;
+    assert.deepEqual([code, error], [0, ""]);
+    assert.match((await refused.exited).error, /status 2: there is no device cuda:99 here/);
+    await control.close();
   });
 
   it("stops a worker that has just died: its end is still told", async () => {

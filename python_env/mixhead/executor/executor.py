@@ -40,6 +40,7 @@ class Executor:
     """The tensors of one connection on a device, and the programs that run on them.
 
     memory: bytes that the tensors with a handle may take together; by default what the device has.
+    Raises ValueError where there is no such device.
     """
 
     version = KERNELS_VERSION
@@ -204,10 +205,15 @@ class Executor:
 
 
 def _device(device: str | torch.device) -> torch.device:
-    device = torch.device(device)
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
+    try:
+        known = torch.device(device)
+    except RuntimeError:
+        known = None
+    if known == torch.device("cpu"):
+        return known
+    if known is not None and known.type == "cuda" and (known.index or 0) < torch.cuda.device_count():
+        return known if known.index is not None else torch.device("cuda", torch.cuda.current_device())
+    raise ValueError(f"there is no device {device} here")
 
 
 def _memory_of(device: torch.device) -> int:
