@@ -1,25 +1,96 @@
-/** npm run bench: the tables of docs/mixture.md and docs/experiments.md. */
-import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
-import { resolveConfig } from "../src/config/load.ts";
-import { dataDir } from "../src/setup/paths.ts";
-import { pythonPath } from "../src/setup/python.ts";
+/**
+ * npm run bench [NAME...]: measures figures, prints their tables, and writes each to bench/results/NAME.json.
+ * npm run bench -- --help says the rest.
+ */
+import { join } from "node:path";
+import { Command, Option } from "commander";
+import { sentence, UserError } from "../src/errors.ts";
+import { writeAtomic } from "../src/files/atomic.ts";
+import { packageRoot } from "../src/setup/paths.ts";
+import { beArm } from "./arms/index.ts";
+import type { Context, Figure, Machine, Result } from "./figure.ts";
+import { figures } from "./figures/index.ts";
+import { describeMachine, revision } from "./machine.ts";
+import { renewPage } from "./page.ts";
+import { footnotes, plainTable } from "./tables.ts";
 
-const pathOf = (file: string) => fileURLToPath(new URL(file, import.meta.url));
-
-function run(command: string, args: string[], env: NodeJS.ProcessEnv = {}): void {
-  const { status } = spawnSync(command, args, { stdio: "inherit", env: { ...process.env, ...env } });
-  if (status !== 0) process.exit(1);
+interface Options {
+  device?: Context["device"];
+  quick?: boolean;
+  out: string;
 }
 
-console.log("| device | encoder | batch | fetching, ms | augmenting, ms | the rest, ms | augmenting |");
-console.log("| --- | --- | --- | --- | --- | --- | --- |");
-const config = resolveConfig({ prototypes: "joint", data: { train: 20_000 } });
-run(pythonPath(), [pathOf("views.py"), JSON.stringify(config), dataDir()], { OMP_NUM_THREADS: "1" });
+const RESULTS = join(packageRoot, "bench", "results");
 
-console.log("\n| threads | N | D | K | step | backend | tfjs, ms | PyTorch, ms | ratio |");
-console.log("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
-for (const threads of ["1", undefined]) {
-  const limits = { OMP_NUM_THREADS: threads, TF_NUM_INTRAOP_THREADS: threads };
-  run(process.execPath, ["--import", pathOf("../register.mjs"), pathOf("em-step.ts")], limits);
+const program = new Command("bench")
+  .description("Measures figures side by side, each arm in a process of its own.")
+  .enablePositionalOptions() // so that --out after a command is that command's
+  .argument("[name...]", `figures: ${Object.keys(figures).join(", ")} (default: all)`)
+  .addOption(
+    new Option("--device <device>", "cpu or cuda (default: cuda where there is one)").choices([
+      "cpu",
+      "cuda",
+    ]),
+  )
+  .option("--quick", "few and short rounds: whether it works, not how fast")
+  .option("--out <folder>", "where the results go", RESULTS)
+  .action(measureAll);
+program
+  .command("page")
+  .description("writes the tables of docs/performance.md from the results that it names")
+  .action(() => renewPage(RESULTS));
+program
+  .command("draw")
+  .description("draws a step of each trace, under each other")
+  .argument("<title=file...>", "traces of `mixhead train --trace`")
+  .requiredOption("--out <file>", "an .svg or a .png")
+  .action(async (traces: string[], { out }: { out: string }) => {
+    await (await import("./draw-step.ts")).drawSteps(traces, out);
+  });
+
+async function measureAll(names: string[], { device, quick = false, out }: Options): Promise<void> {
+  const machine = await describeMachine();
+  const context: Context = {
+    device: device ?? (machine.card === null ? "cpu" : "cuda"),
+    quick,
+    out,
+    note: (line) => process.stderr.write(`  ${line}\n`),
+  };
+  for (const name of names.length > 0 ? names : Object.keys(figures)) {
+    const figure = figures[name];
+    if (figure === undefined) throw new UserError(`there is no figure "${name}"`);
+    if (figure.devices && !figure.devices.includes(context.device)) continue;
+    process.stderr.write(`${name}\n`);
+    try {
+      const result = await measure(name, figure, context, machine);
+      await writeAtomic(join(out, `${name}.json`), [`${JSON.stringify(result, null, 2)}\n`]);
+      process.stdout.write(`${result.title}\n\n${plainTable(result)}\n\n${footnotes(result).join("\n")}\n\n`);
+    } catch (error) {
+      process.stdout.write(`${name}: ${sentence(error)}\n\n`);
+      process.exitCode = 1;
+    }
+  }
+}
+
+async function measure(name: string, figure: Figure, context: Context, machine: Machine): Promise<Result> {
+  const rows = await figure.measure(context);
+  return {
+    figure: name,
+    title: figure.title,
+    how: context.quick ? `${figure.how(context)} A quick look, not a measurement.` : figure.how(context),
+    when: new Date().toISOString(),
+    revision: revision(),
+    machine: { ...machine, card: context.device === "cuda" ? machine.card : null },
+    rows,
+  };
+}
+
+const [first, ...rest] = process.argv.slice(2);
+try {
+  if (first === "--cli") process.exitCode = await (await import("../src/cli/main.ts")).main(rest);
+  else if (first === "--arm") await beArm(...rest);
+  else await program.parseAsync();
+} catch (error) {
+  process.stderr.write(`bench: ${sentence(error)}\n`);
+  process.exitCode = error instanceof UserError ? 2 : 1;
 }

@@ -1,0 +1,91 @@
+import type { Context, Figure, Row } from "../figure.ts";
+import { python } from "../process.ts";
+import { type ArmSpec, allSamples, inTurns } from "../turns.ts";
+
+interface Setting {
+  components: number;
+  batch: number;
+  /** Views of an image that the student sees; the teacher sees two. */
+  views: number;
+  covariance: "shared" | "diagonal";
+  /** Whether the mixture in Node is measured too. */
+  host: boolean;
+  /** Of device placement. */
+  goal?: number;
+}
+
+/** The paper's setting, and the best arm so far. */
+const DIAGONAL = { covariance: "diagonal", weights: "estimated" };
+/** Its products are twice as wide. */
+const DIAGONAL_GOAL = 1.3;
+
+function settings({ device }: Context): Setting[] {
+  const sizes =
+    device === "cpu"
+      ? [
+          { components: 8192, batch: 64, goal: 1, host: true },
+          { components: 65_536, batch: 32, goal: 0.9, host: true },
+        ]
+      : [{ components: 65_536, batch: 64, goal: 0.9, host: false }];
+  return sizes.flatMap(({ goal, ...size }): Setting[] => [
+    { ...size, views: 10, covariance: "shared", goal },
+    { ...size, views: 10, covariance: "diagonal", goal: DIAGONAL_GOAL * goal },
+    { ...size, views: 2, covariance: "shared" },
+  ]);
+}
+
+/** A drop-in head's whole step, with joint prototypes and with the mixture's. */
+export const head: Figure = {
+  title: "A step of a drop-in head: loss, backward, AdamW, the teacher's average",
+  how: ({ device }) =>
+    `Meta's head of 384-2048-2048-256, random features, each arm in a process of its own, in turns; median (least to greatest) of ${rounds({ device, quick: false })} rounds.`,
+  async measure(context) {
+    const rows: Row[] = [];
+    for (const setting of settings(context)) rows.push(await measureOne(setting, context));
+    return rows;
+  },
+};
+
+const rounds = ({ device, quick }: Pick<Context, "device" | "quick">) =>
+  quick ? 2 : device === "cpu" ? 7 : 5;
+
+async function measureOne(setting: Setting, context: Context): Promise<Row> {
+  const { components, batch, views, covariance, host, goal } = setting;
+  const { device, quick } = context;
+  context.note(`K = ${components}, ${batch} images, ${views} views, ${covariance}`);
+  const plugin = { components, ...(covariance === "diagonal" && DIAGONAL) };
+  const seconds = quick ? 0.2 : device === "cpu" ? 3 : 1;
+  const arm = (prototypes: string, placement?: string): ArmSpec => ({
+    command: python("head", {
+      prototypes,
+      components,
+      batch,
+      views,
+      device,
+      seconds,
+      ...(placement !== undefined && { attach: attachment(plugin, placement) }),
+    }),
+  });
+  const answers = await inTurns(
+    {
+      joint: arm("joint"),
+      ...(host && { host: arm("online-gmm", "host") }),
+      device: arm("online-gmm", "device"),
+    },
+    rounds(context),
+    context,
+  );
+  return {
+    setting: { K: components, images: batch, views: views > 2 ? `2 + ${views - 2}` : "2", covariance },
+    arms: allSamples(answers, "ms", "ms"),
+    ratios: [
+      ...(host ? [{ of: "host", to: "joint" }] : []),
+      { of: "device", to: "joint", ...(goal !== undefined && { atMost: goal }) },
+    ],
+  };
+}
+
+/** What `mixhead.attach` is told. Host placement is what there was before there was a choice. */
+export function attachment(plugin: object, placement: string): object {
+  return { plugin, ...(placement !== "host" && { placement }) };
+}

@@ -1,0 +1,74 @@
+import type { TraceEvent } from "../src/experiment/trace.ts";
+
+/** A span of one step: microseconds of the machine's clock. */
+export interface Span {
+  name: string;
+  lane: Lane;
+  began: number;
+  ended: number;
+}
+
+/** Node; the rank's Python; the device, its stream for the encoder or another. */
+export type Lane = "Node" | "rank" | "device" | "device, other stream";
+
+/** The spans of a trace of one training, by step. */
+export function stepsOf(events: readonly TraceEvent[]): Map<number, Span[]> {
+  const lanes = lanesOf(events);
+  const steps = new Map<number, Span[]>();
+  for (const { name, pid, tid, ts, dur, args } of events) {
+    const [lane, step] = [lanes.get(`${pid} ${tid}`), args?.step];
+    if (ts === undefined || dur === undefined || lane === undefined || typeof step !== "number") continue;
+    const spans = steps.get(step) ?? [];
+    steps.set(step, [...spans, { name, lane, began: ts, ended: ts + dur }]);
+  }
+  return steps;
+}
+
+function lanesOf(events: readonly TraceEvent[]): Map<string, Lane> {
+  const nodes = new Set(
+    events.filter(({ name, args }) => name === "process_name" && args?.name === "Node").map(({ pid }) => pid),
+  );
+  const threads = events.filter(({ name }) => name === "thread_name");
+  return new Map(
+    threads.map(({ pid, tid, args }) => [`${pid} ${tid}`, laneOf(nodes.has(pid), String(args?.name))]),
+  );
+}
+
+function laneOf(node: boolean, thread: string): Lane {
+  if (node) return "Node";
+  if (thread === "host") return "rank";
+  return thread.endsWith(" 1") ? "device" : "device, other stream";
+}
+
+export interface StepTimes {
+  /** Milliseconds. */
+  step: number;
+  /** Milliseconds in which the rank waits for the plugin's answer. */
+  wait: number;
+  /** Milliseconds in which the device has nothing to do but wait for it. On the CPU the same as `wait`. */
+  idle: number;
+}
+
+/** Undefined for a step whose spans are not whole. */
+export function timesOf(spans: readonly Span[]): StepTimes | undefined {
+  const on = (lane: Lane, name: string) => spans.find((span) => span.lane === lane && span.name === name);
+  const [step, wait] = [on("rank", "step"), on("rank", "wait")];
+  if (step === undefined || wait === undefined) return undefined;
+  const device = on("device", "wait");
+  // From the end of what the rank had queued before it waited to the answer; a program may run meanwhile.
+  const programs = spans.filter(({ lane }) => lane === "device, other stream");
+  const idle = device ? length(device) - covered(device, programs) : length(wait);
+  return { step: length(step) / 1e3, wait: length(wait) / 1e3, idle: idle / 1e3 };
+}
+
+function length({ began, ended }: Pick<Span, "began" | "ended">): number {
+  return ended - began;
+}
+
+/** How much of `span` the others cover, which do not overlap. */
+function covered(span: Span, others: readonly Span[]): number {
+  return others.reduce((sum, other) => {
+    const common = Math.min(span.ended, other.ended) - Math.max(span.began, other.began);
+    return sum + Math.max(0, common);
+  }, 0);
+}

@@ -1,0 +1,108 @@
+import { aligned } from "../src/report/table.ts";
+import type { Measured, Missing, Result, Row } from "./figure.ts";
+import { ratios, spread } from "./statistics.ts";
+
+/** A result as lines of a table: the settings, what each arm took, and the ratios. */
+export function tableOf({ rows }: Result): string[][] {
+  const settings = columns(rows, (row) => Object.keys(row.setting));
+  const arms = columns(rows, (row) => Object.keys(row.arms));
+  const compared = columns(rows, (row) => row.ratios.map(({ of, to }) => `${of} / ${to}`));
+  const goals = rows.some(hasGoal);
+  // A unit that holds for a whole column stands above it.
+  const units = arms.map((name) => {
+    const [unit, ...others] = new Set(rows.flatMap(({ arms }) => unitOf(arms[name])));
+    return others.length === 0 ? unit : undefined;
+  });
+  const headings = [
+    ...settings,
+    ...arms.map((name, at) => (units[at] ? `${name}, ${units[at]}` : name)),
+    ...compared,
+    ...(goals ? ["goal"] : []),
+  ];
+  const lines = rows.map((row) => [
+    ...settings.map((name) => settingText(row.setting[name])),
+    ...arms.map((name, at) => armText(row.arms[name], units[at])),
+    ...compared.map((name) => ratioText(row, name)),
+    ...(goals ? [goalText(row)] : []),
+  ]);
+  return [headings, ...lines];
+}
+
+/** For a terminal. */
+export function plainTable(result: Result): string {
+  return aligned(tableOf(result));
+}
+
+/** For a page. */
+export function markdownTable(result: Result): string {
+  const [headings = [], ...lines] = tableOf(result);
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [line(headings), line(headings.map(() => "---")), ...lines.map(line)].join("\n");
+}
+
+/** Where and how it was measured, and what is missing and why. */
+export function footnotes({ how, when, revision, machine, rows }: Result): string[] {
+  const { cpu, cores, card, threads, torch, python, node } = machine;
+  const place = card === null ? `${cpu}, ${cores} cores` : `${card}; ${cpu}, ${cores} cores`;
+  const versions = `${threads} threads in PyTorch ${torch}, Python ${python}, Node ${node}`;
+  const reasons = new Map<string, Set<string>>();
+  for (const [name, arm] of rows.flatMap(({ arms }) => Object.entries(arms))) {
+    if ("missing" in arm) reasons.set(arm.missing, (reasons.get(arm.missing) ?? new Set()).add(name));
+  }
+  const nothing = [...reasons].map(([why, names]) => `Nothing of ${[...names].join("; ")}: ${why}.`);
+  return [`${how} ${when.slice(0, 10)}, ${revision}, on ${place}; ${versions}.`, ...nothing];
+}
+
+function columns(rows: readonly Row[], of: (row: Row) => string[]): string[] {
+  return [...new Set(rows.flatMap(of))];
+}
+
+function hasGoal({ arms, ratios }: Row): boolean {
+  return [...Object.values(arms), ...ratios].some((each) => "atMost" in each && each.atMost !== undefined);
+}
+
+function goalText({ arms, ratios }: Row): string {
+  const goals = [
+    ...ratios.map(({ of, to, atMost }) => ({ name: `${of} / ${to}`, atMost })),
+    ...Object.entries(arms).map(([name, arm]) => ({ name, atMost: "unit" in arm ? arm.atMost : undefined })),
+  ].filter(({ atMost }) => atMost !== undefined);
+  const several = new Set(goals.map(({ name }) => name)).size > 1;
+  return goals
+    .map(({ name, atMost }) => (several ? `${name} ≤ ${number(atMost ?? 0)}` : `≤ ${number(atMost ?? 0)}`))
+    .join(", ");
+}
+
+function unitOf(arm: Measured | Missing | undefined): string[] {
+  return arm !== undefined && "unit" in arm ? [arm.unit] : [];
+}
+
+function settingText(value: string | number | undefined): string {
+  return typeof value === "number" ? value.toLocaleString("en-US") : (value ?? "");
+}
+
+function armText(arm: Measured | Missing | undefined, unit: string | undefined): string {
+  if (arm === undefined) return "";
+  if ("missing" in arm) return "–";
+  return arm.unit === unit ? spreadText(arm.samples) : `${spreadText(arm.samples)} ${arm.unit}`;
+}
+
+function ratioText(row: Row, name: string): string {
+  const ratio = row.ratios.find(({ of, to }) => `${of} / ${to}` === name);
+  const [a, b] = [ratio && row.arms[ratio.of], ratio && row.arms[ratio.to]];
+  if (!a || !b || "missing" in a || "missing" in b) return "";
+  return spreadText(ratios(a.samples, b.samples));
+}
+
+/** "12.3 (11.9 to 14.0)": the median, the least and the greatest. */
+function spreadText(samples: readonly number[]): string {
+  const { median, least, greatest } = spread(samples);
+  return samples.length === 1
+    ? number(median)
+    : `${number(median)} (${number(least)} to ${number(greatest)})`;
+}
+
+/** Three digits that mean something. */
+function number(value: number): string {
+  const digits = value === 0 ? 0 : 2 - Math.floor(Math.log10(Math.abs(value)));
+  return value.toLocaleString("en-US", { maximumFractionDigits: Math.min(Math.max(digits, 0), 6) });
+}
