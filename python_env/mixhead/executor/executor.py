@@ -10,11 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixhead.executor.compiled import Loop
+from mixhead.executor.fuse import fuse
 from mixhead.executor.kernels import KERNELS_VERSION
 from mixhead.executor.literals import Literals
 from mixhead.executor.modes import plain_torch
 from mixhead.executor.program import DTYPES, Program, Spec, hash_of, read_program
-from mixhead.executor.replay import Replay, failure
+from mixhead.executor.replay import failure
 from mixhead.executor.run import NONE, ExecutorError, Run
 from mixhead.executor.stream import HostCopy, stream_of
 
@@ -33,21 +35,28 @@ class Outcome:
 class _Loaded:
     program: Program
     literals: Literals
-    replay: Replay
+    loop: Loop
 
 
 class Executor:
     """The tensors of one connection on a device, and the programs that run on them.
 
     memory: bytes that the tensors with a handle may take together; by default what the device has.
+    compiles: whether programs that come often are compiled; by default where that gains (compiled.py).
     Raises ValueError where there is no such device.
     """
 
     version = KERNELS_VERSION
 
-    def __init__(self, device: str | torch.device = "cpu", memory: int | None = None) -> None:
+    def __init__(
+        self,
+        device: str | torch.device = "cpu",
+        memory: int | None = None,
+        compiles: bool | None = None,
+    ) -> None:
         self.device = _device(device)
         self.memory = memory if memory is not None else _memory_of(self.device)
+        self._compiles = compiles
         self._stream = stream_of(self.device)
         self.clear()
 
@@ -152,15 +161,16 @@ class Executor:
             if (got := Spec.of(tensor)) != spec:
                 raise ExecutorError("shape", f"input {index} is {got}; the program declares {spec}")
         vectors = loaded.literals.pack(run.literals, self.device)
-        outputs = loaded.replay([*inputs, *loaded.literals.split(vectors)])
+        outputs = loaded.loop(inputs, vectors)
         new.update((run.base + index, _owned(tensor)) for index, tensor in enumerate(outputs))
 
     def _load(self, name: str, definition: bytes) -> None:
         if name != hash_of(definition):
             raise ExecutorError("program", f'the definition of program "{name}" has another hash')
-        program = read_program(definition)
+        program = fuse(read_program(definition))
         literals = Literals(program.literals)
-        self._programs[name] = _Loaded(program, literals, Replay(program, self.device))
+        loop = Loop(program, literals, self.device, self._compiles)
+        self._programs[name] = _Loaded(program, literals, loop)
 
     def _program(self, run: Run) -> _Loaded | None:
         if run.program == "":

@@ -6,11 +6,12 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, NoReturn
 
 import torch
 
-from mixhead.executor.kernels import KERNELS, KERNELS_VERSION, Kernel
+from mixhead.executor.kernels import KERNELS, KERNELS_VERSION, Function, Kernel
 from mixhead.executor.run import ExecutorError
 
 DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
@@ -54,6 +55,11 @@ class Instruction:
     attributes: dict[str, Any]
     first: int
     outputs: tuple[Spec, ...]
+
+    def bound(self, device: torch.device) -> Function:
+        """The kernel's function with its attributes: tensors in, tensors out."""
+        keywords = {**self.attributes, **({"device": device} if self.kernel.wants_device else {})}
+        return partial(self.kernel.function, **keywords) if keywords else self.kernel.function
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,89 @@
+"""A program's loop through torch.compile, where that gains: on a GPU, over large tensors.
+
+The loop reads and writes memory once for each instruction; a compiled one takes many of them in one pass.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from mixhead.executor.literals import Literals
+from mixhead.executor.program import Program
+from mixhead.executor.replay import Replay
+
+#: A program that comes only a few times, as those of a start do, is not worth the seconds.
+PLAIN_RUNS = 3
+#: Below this the launches cost more than the passes do.
+LARGE = 1 << 21
+
+_Loop = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
+
+
+class Loop:
+    """What runs a program: plainly at first, and compiled from then on, if it is `worthwhile`.
+
+    Where it cannot be compiled it stays plain, and a warning says why.
+    """
+
+    def __init__(
+        self, program: Program, literals: Literals, device: torch.device, compiles: bool | None
+    ) -> None:
+        self._program, self._literals, self._device = program, literals, device
+        self._plain = Replay(program, device)
+        self._compiled: _Loop | None = None
+        self._left = PLAIN_RUNS if worthwhile(program, device, compiles) else None
+
+    def __call__(self, inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Sequence[Tensor]:
+        """The outputs, from the inputs and the literals' vectors. Raises ExecutorError."""
+        if self._compiled is not None:
+            return self._compiled(inputs, vectors)
+        if self._left == 0:
+            self._left = None
+            outputs = self._compile(inputs, vectors)
+            if outputs is not None:
+                return outputs
+        outputs = self._plain([*inputs, *self._literals.split(vectors)])
+        if self._left is not None:
+            self._left -= 1
+        return outputs
+
+    def _compile(self, inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        """Compiles the program on its way to the first outputs; None where that cannot be."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # advice to compute in less than full precision
+                straight = lambda *tensors: self._straight(*tensors)  # noqa: E731  a method has an argument more
+                graph = make_fx(straight, tracing_mode="fake")(list(inputs), list(vectors))
+                compiled = torch.compile(graph, fullgraph=True, dynamic=False)
+                outputs = compiled(list(inputs), list(vectors))
+        except Exception as error:
+            sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            warnings.warn(f"a program on {self._device} is not compiled: {sentence:.200}", stacklevel=2)
+            return None
+        self._compiled = compiled
+        return outputs
+
+    def _straight(self, inputs: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
+        """The loop for a tracer, which sees the kernels alone: no checks, nothing that is freed."""
+        program = self._program
+        slots = dict(enumerate([*inputs, *self._literals.split(vectors)]))
+        for each in program.code:
+            made = each.bound(self._device)(*[slots[slot] for slot in each.inputs])
+            slots |= enumerate([made] if isinstance(made, Tensor) else made, start=each.first)
+        return [slots[slot] for slot in program.outputs]
+
+
+def worthwhile(program: Program, device: torch.device, compiles: bool | None) -> bool:
+    """Whether a program is to be compiled. `compiles`: yes or no, whatever the program; None: large ones on a
+    GPU, unless the environment says MIXHEAD_COMPILE=0. The CPU gives the same bits in every run."""
+    if compiles is not None:
+        return compiles
+    if device.type != "cuda" or os.environ.get("MIXHEAD_COMPILE") == "0":
+        return False
+    return max((spec.size for spec in program.specs), default=0) >= LARGE

@@ -1,0 +1,114 @@
+"""Two instructions as one give the same, and nothing that has another use is lost."""
+
+import numpy as np
+import pytest
+import torch
+
+from mixhead.executor import Executor, ExecutorError
+from mixhead.executor.fuse import fuse
+from mixhead.executor.program import read_program
+from tests.executor.programs import definition, run_of, spec
+
+R, D = 5, 7
+LAST = {"axis": [1], "keepDims": False}
+
+
+def names(text: bytes) -> list[str]:
+    return [each.kernel.name for each in fuse(read_program(text)).code]
+
+
+def two(second: list, outputs: tuple[int, ...] = (4,), first: str = "Multiply", **more: list) -> bytes:
+    """Inputs x, a (R, D) and w (R, 1): slot 3 is a product, slot 4 comes of it."""
+    inputs = more.get("inputs", [spec(R, D), spec(R, D), spec(R, 1)])
+    product = [first, [1] if first == "Square" else more.get("factors", [1, 2]), {}, [spec(R, D)]]
+    return definition(inputs=inputs, code=[product, second], outputs=outputs)
+
+
+FUSED = {
+    "AddMul": two(["Add", [0, 3], {}, [spec(R, D)]]),
+    "AddMul, the product first": two(["Add", [3, 0], {}, [spec(R, D)]]),
+    "SubMul": two(["Sub", [0, 3], {}, [spec(R, D)]]),
+    "SumMul": two(["Sum", [3], LAST, [spec(R)]], factors=[0, 1]),
+    "SumMul, dimensions kept": two(
+        ["Sum", [3], {"axis": [1], "keepDims": True}, [spec(R, 1)]], factors=[0, 1]
+    ),
+    "SumOfSquares": two(["Sum", [3], LAST, [spec(R)]], first="Square"),
+    "SumOfSquares, of a product": two(["Sum", [3], LAST, [spec(R)]], factors=[1, 1]),
+}
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_one_instruction_gives_what_two_do(name: str) -> None:
+    text = FUSED[name]
+    assert names(text) == [name.split(",")[0]]
+    executor = Executor()
+    tensors = [torch.randn(R, D), torch.randn(R, D), torch.randn(R, 1)]
+    for handle, tensor in enumerate(tensors):
+        executor.bind(handle, tensor)
+    got = executor.run(run_of(text, inputs=(0, 1, 2), base=3, reads=(3,))).values[0]
+    exact = [tensor.double() for tensor in tensors]
+    for each in read_program(text).code:
+        made = [exact[slot] for slot in each.inputs]
+        exact.append(each.kernel.function(*made, **each.attributes))
+    assert np.allclose(got, exact[-1].numpy(), rtol=1e-5, atol=1e-5)
+
+
+INTEGERS = [spec(R, D, dtype="int32")] * 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        two(["Add", [0, 3], {}, [spec(R, D)]], outputs=(3, 4)),  # the product is an output
+        two(["Add", [3, 3], {}, [spec(R, D)]]),  # and used twice
+        two(["Sub", [3, 0], {}, [spec(R, D)]]),
+        two(["Add", [0, 3], {}, [spec(R, D)]], first="Square"),
+        two(["Sum", [3], {"axis": [0], "keepDims": False}, [spec(D)]]),
+        two(["Sum", [3], {"axis": [0, 1], "keepDims": False}, [spec()]]),
+        two(["Sum", [3], LAST, [spec(R)]]),  # one factor is broadcast
+        two(["Multiply", [0, 3], {}, [spec(R, D)]]),
+        two(["Add", [0, 3], {}, [spec(R, D, dtype="int32")]], inputs=INTEGERS),
+    ],
+)
+def test_what_is_something_else_stays_as_it_is(text: bytes) -> None:
+    assert len(names(text)) == 2
+
+
+def test_what_is_held_longer_for_it_takes_no_more_memory_than_the_product_did() -> None:
+    def text(factors: list[int]) -> bytes:
+        """Two tensors are made and multiplied; another instruction stands before the sum."""
+        return definition(
+            inputs=[spec(R, D)],
+            code=[
+                ["Square", [0], {}, [spec(R, D)]],
+                ["Square", [0], {}, [spec(R, D)]],
+                ["Multiply", factors, {}, [spec(R, D)]],
+                ["Neg", [0], {}, [spec(R, D)]],
+                ["Add", [4, 3], {}, [spec(R, D)]],
+            ],
+            outputs=[5],
+        )
+
+    assert "AddMul" in names(text([0, 1]))
+    assert "AddMul" not in names(text([1, 2]))
+
+
+def test_a_lie_about_a_product_is_found_although_nobody_needs_it() -> None:
+    product = ["Multiply", [1, 2], {}, [spec(R, D + 1)]]
+    text = definition(
+        inputs=[spec(R, D), spec(R, D), spec(R, 1)],
+        code=[product, ["Add", [0, 3], {}, [spec(R, D)]]],
+        outputs=[4],
+    )
+    executor = Executor()
+    for handle, shape in enumerate([(R, D), (R, D), (R, 1)]):
+        executor.bind(handle, torch.ones(shape))
+    with pytest.raises(ExecutorError, match="Multiply was declared") as caught:
+        executor.run(run_of(text, inputs=(0, 1, 2), base=3))
+    assert caught.value.at == 0
+
+
+def test_a_definition_cannot_name_what_only_comes_about_here() -> None:
+    code = [["AddMul", [0, 0, 0], {}, [spec(R, D)]]]
+    with pytest.raises(ExecutorError, match='no kernel "AddMul"'):
+        read_program(definition(inputs=[spec(R, D)], code=code))
