@@ -25,6 +25,10 @@ export class Runs<R extends Runner> {
   private last: number | undefined;
   /** Runs that wait for one before them, which travels with the answer to a step. */
   private held: Run[] = [];
+  /** The rank that waits for what the room does. */
+  private asker: R | undefined;
+  /** Who was asked for what a run reads, by its seq. */
+  private readonly readers = new Map<number, R>();
 
   /** `size`: how many ranks the world has. */
   constructor(
@@ -47,17 +51,25 @@ export class Runs<R extends Runner> {
     for (const follower of next < 0 ? [] : this.held.splice(next, 1)) this.send(follower);
   }
 
-  /** A rank is about to be welcomed. The first one gets runs from here on: its welcome may wait for what they read. */
-  begin(rank: R): void {
-    if (this.current.length === 0) this.catchUp(rank);
+  /**
+   * Does what `rank` has asked for and waits for. Values are read from that rank meanwhile: the others may be
+   * busy for long, or wait for it elsewhere.
+   */
+  async askedBy<T>(rank: R, work: () => T | Promise<T>): Promise<T> {
+    this.asker = rank;
+    try {
+      return await work();
+    } finally {
+      this.asker = undefined;
+    }
   }
 
-  /** A rank is let in: sends what it has missed. Values are read from the first rank alone. */
+  /** A rank is about to be welcomed, which may wait for what runs read: sends what it has missed. */
   catchUp(rank: R): void {
     if (this.current.includes(rank)) return;
     const isFirst = this.current.length === 0;
     this.current = [...this.current, rank].sort((a, b) => a.hello.rank - b.hello.rank);
-    for (const run of this.missed) execute(rank, isFirst ? run : { ...run, reads: [] });
+    for (const run of this.missed) execute(rank, isFirst ? this.as(rank, run) : { ...run, reads: [] });
     if (this.current.length === this.size) this.missed = [];
   }
 
@@ -70,12 +82,16 @@ export class Runs<R extends Runner> {
 
   /** The run as a rank gets it: one rank alone is asked for values. */
   as(rank: R, run: Run): Run {
-    return this.isReader(rank) ? run : { ...run, reads: [] };
+    if (run.reads.length === 0) return run;
+    if (!this.isReader(rank)) return { ...run, reads: [] };
+    this.readers.set(run.seq, rank);
+    return run;
   }
 
   /** What a run read. The room hears of it at once, whatever it is at work on. */
   values(rank: R, seq: number, read: () => Tensors): void {
-    if (!this.isReader(rank)) return;
+    if (this.readers.get(seq) !== rank) return;
+    this.readers.delete(seq);
     try {
       this.room.values?.(seq, Object.values(read()));
     } catch (error) {
@@ -85,6 +101,7 @@ export class Runs<R extends Runner> {
 
   /** A rank could not carry out a run. The room hears of it at once, and gives the sentence for those who wait. */
   failed(rank: R, failure: RunFailure): string {
+    if (this.readers.get(failure.seq) === rank) this.readers.delete(failure.seq);
     let why: string | undefined;
     tell(() => {
       why = this.room.failed?.(rank.hello.rank, failure);
@@ -94,11 +111,13 @@ export class Runs<R extends Runner> {
 
   remove(rank: R): void {
     this.current = this.current.filter((each) => each !== rank);
+    for (const [seq, reader] of this.readers) if (reader === rank) this.readers.delete(seq);
   }
 
-  /** Values are read from rank 0, or from the first that is there. */
+  /** Values are read from whoever waits for what is made of them; where all do, from the first. */
   private isReader(rank: R): boolean {
-    return this.current[0] === rank;
+    const { asker } = this;
+    return rank === (asker && this.current.includes(asker) ? asker : this.current[0]);
   }
 }
 

@@ -73,9 +73,8 @@ export class World {
   }
 
   private async welcome(rank: Rank): Promise<void> {
-    this.runs.begin(rank);
-    const welcome = await this.room.welcome(rank.hello);
     this.runs.catchUp(rank);
+    const welcome = await this.runs.askedBy(rank, () => this.room.welcome(rank.hello));
     this.next = welcome.step;
     rank.owes = welcome.commands.length;
     if (welcome.run) this.runs.send(welcome.run, rank);
@@ -158,7 +157,8 @@ export class World {
     void this.inTurn(async () => {
       try {
         const header = { type: "state", generation: rank.generation, step: this.next } as const;
-        rank.send(encode(header, stateTensors(await this.room.state())));
+        const state = await this.runs.askedBy(rank, () => this.room.state());
+        rank.send(encode(header, stateTensors(state)));
       } catch (error) {
         this.fail(rank, "plugin", sentence(error));
       }

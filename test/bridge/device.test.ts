@@ -24,6 +24,8 @@ class DeviceRoom extends EchoRoom {
   private seq = 0;
   start: Run | undefined;
   refused: number | undefined;
+  /** Whether a welcome waits for what a run reads. */
+  looks = false;
 
   attach(send: (run: Run) => void): void {
     this.send = send;
@@ -31,6 +33,7 @@ class DeviceRoom extends EchoRoom {
 
   override async welcome(hello: Hello): Promise<Welcome> {
     if (hello.executor === this.refused) throw new RejectError("version", "another version");
+    if (this.looks) await this.read(1);
     const welcome = await super.welcome(hello);
     const { start } = this;
     this.start = undefined;
@@ -207,6 +210,32 @@ describe("runs on the ranks' devices", () => {
     await announce(one, 0);
     assert.deepEqual((await runOf(zero, "targets")).run?.reads, [5]);
     assert.deepEqual((await runOf(one, "targets")).run?.reads, []);
+  });
+
+  it("reads from the rank that asks for the state or a welcome, whatever rank 0 is busy with", async () => {
+    room.looks = true;
+    const zero = await said("a", { rank: 0, world: 2 });
+    await tell(zero, (await runOf(zero, "execute")).run?.seq ?? 0, 1);
+    await runOf(zero, "welcome");
+    const one = await said("b", { rank: 1, world: 2 });
+    await runOf(one, "execute"); // the one that it has missed
+    const { run: welcoming } = await runOf(one, "execute");
+    assert.deepEqual(welcoming?.reads, [1]);
+    await tell(one, welcoming?.seq ?? 0, 1);
+    await runOf(one, "welcome");
+    const beside = room.read(7); // of nobody's asking: rank 0 answers when it has time
+    assert.deepEqual((await runOf(one, "execute")).run?.reads, []);
+    room.state = async () => {
+      const [data = []] = await room.read(3);
+      return { read: { shape: [1], data: Float32Array.from(data) } };
+    };
+    await one.send({ type: "state", generation: one.generation, step: 0 });
+    const { run: asked } = await runOf(one, "execute");
+    assert.deepEqual(asked?.reads, [3]);
+    await tell(one, asked?.seq ?? 0, 5);
+    assert.equal((await one.receive()).header.type, "state");
+    await tell(zero, (asked?.seq ?? 0) - 1, 9);
+    assert.deepEqual(await beside, [[9]]);
   });
 
   it("gives a rank that joins later the runs that it has missed, before its welcome", async () => {

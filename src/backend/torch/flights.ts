@@ -40,10 +40,12 @@ export class Flights {
     }
   }
 
-  /** Takes a run off; those before it have ended, too. */
+  /** Takes a run off; those before it have ended, too, but another rank may have been asked for what they read. */
   take(seq: number): Flight | undefined {
     const flight = this.flights.get(seq);
-    for (const earlier of this.flights.keys()) if (earlier <= seq) this.flights.delete(earlier);
+    for (const [earlier, { reads }] of this.flights) {
+      if (earlier === seq || (earlier < seq && reads.length === 0)) this.flights.delete(earlier);
+    }
     return flight;
   }
 
