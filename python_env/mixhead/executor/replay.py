@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from mixhead.executor.program import Instruction, Program, Spec
+from mixhead.executor.program import Program, Spec
 from mixhead.executor.run import ExecutorError
 
 
@@ -71,14 +70,9 @@ def _steps(program: Program, device: torch.device) -> list[Step]:
         unused = [slot for slot in outputs if slot not in last_use]
         last = tuple(slot for slot in (*done, *unused) if slot not in kept)
         steps.append(
-            Step(each.at, each.kernel.name, _call(each, device), each.inputs, outputs, each.outputs, last)
+            Step(each.at, each.kernel.name, each.bound(device), each.inputs, outputs, each.outputs, last)
         )
     return steps
-
-
-def _call(each: Instruction, device: torch.device) -> Callable[..., Tensor | tuple[Tensor, ...]]:
-    keywords = {**each.attributes, **({"device": device} if each.kernel.wants_device else {})}
-    return partial(each.kernel.function, **keywords) if keywords else each.kernel.function
 
 
 def _check(made: Tensor | tuple[Tensor, ...], step: Step) -> None:
