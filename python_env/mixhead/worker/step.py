@@ -48,6 +48,7 @@ class State:
     online: OnlineProbe | None = None
     step: int = 0
     measured: dict[str, Tensor | float] = field(default_factory=dict)
+    copied: torch.cuda.Event | None = None  # when what was measured on a GPU has reached this process
 
 
 def choose_device(name: str) -> torch.device:
@@ -177,10 +178,26 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
     state.measured |= {"gradNorm": norm, "spread": spread(h)}
     if state.online is not None:
         state.measured["online"] = state.online.accuracy
+    if state.device.type == "cuda":
+        _copy_measured(state)
+
+
+def _copy_measured(state: State) -> None:
+    """Starts one copy of all that a step measured. Whoever reads it later waits for that step, and not for
+    what the GPU was given since."""
+    values = torch.stack(
+        [torch.as_tensor(value, device=state.device).float() for value in state.measured.values()]
+    )
+    host = torch.empty(values.shape, pin_memory=True).copy_(values, non_blocking=True)
+    state.copied = torch.cuda.Event()
+    state.copied.record()
+    state.measured = dict(zip(state.measured, host.unbind(), strict=True))
 
 
 def measured(state: State) -> dict[str, float]:
     """What the last step found, as numbers; empty before the first. Raises WorkerError for a loss of NaN."""
+    if state.copied is not None:
+        state.copied.synchronize()
     values = {name: float(value) for name, value in state.measured.items()}
     if not math.isfinite(values.get("loss", 0.0)):
         loss = f"the loss of step {state.step - 1} is {values['loss']}"
