@@ -1,4 +1,5 @@
 import { relative } from "node:path";
+import { closeBackend } from "../backend/backend.ts";
 import type { MetricsHook } from "../experiment/hooks.ts";
 import { carryOutRun } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
@@ -33,6 +34,14 @@ export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
  * @throws RunError "interrupted"; the first failure where every training failed.
  */
 export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise<Summary> {
+  try {
+    return await trainAndShow(run, options);
+  } finally {
+    await closeBackend();
+  }
+}
+
+async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary> {
   const { signal, quiet = false, live = false, hooks = [], open, jobs } = options;
   const trace = options.trace === undefined ? undefined : await Trace.begin(options.trace);
   const view = quiet ? null : new LiveView();

@@ -1,10 +1,12 @@
 import { Presets, SingleBar } from "cli-progress";
 import type { Command } from "commander";
-import { openBackend } from "../backend/backend.ts";
+import { closeBackend, openBackend } from "../backend/backend.ts";
 import { resolveConfig } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
 import { RunError, UserError } from "../errors.ts";
 import { type FitMeasurement, fitPlugin } from "../experiment/fit.ts";
 import { type Rows, readUnitRows } from "../files/rows.ts";
+import type { PrototypePlugin } from "../plugins/plugin.ts";
 import { createPlugin } from "../plugins/registry.ts";
 
 /** `mixhead fit EMBEDDINGS.npy --out DIR [--init PROTOTYPES.npy] [key=value ...]`: the plugin alone. */
@@ -24,45 +26,54 @@ export function fit(program: Command): void {
       );
       const embeddings = await readUnitRows(file);
       if (start !== undefined) checkStart(start, embeddings, config.plugin.components, options.init);
-      await openBackend(config.backend, note);
-      const plugin = await createPlugin(config.plugin, {
-        dim: embeddings.dim,
-        seed: config.seed,
-        ...(start && { start }),
-      });
-      const abort = new AbortController();
-      const interrupt = () => abort.abort();
-      process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
-      const bar = new SingleBar(
-        {
-          stream: process.stderr,
-          format: "fit {bar} {value}/{total} steps, {eta_formatted} left",
-          noTTYOutput: false,
-        },
-        Presets.rect,
-      );
-      const steps = Math.ceil(embeddings.rows / config.fit.batch) * config.fit.epochs;
-      bar.start(steps, 0);
+      const backend = await openBackend(config.backend, note);
       try {
-        const last = await fitPlugin({
-          fit: config.fit,
-          plugin,
-          embeddings,
-          out: options.out,
-          progress: (step) => bar.update(step),
-          signal: abort.signal,
+        const plugin = await createPlugin(config.plugin, {
+          dim: embeddings.dim,
+          seed: config.seed,
+          // What would choose among the components reads them, and each read waits for Python.
+          dense: backend === "torch",
+          ...(start && { start }),
         });
-        bar.stop();
-        process.stdout.write(`${describe(last)}\n${options.out}/mixture.safetensors\n`);
-        if (last.step < steps) {
-          throw new RunError("interrupted", `ended early; ${options.out} holds the mixture so far`);
-        }
+        await fitWith(plugin, embeddings, config, options.out).finally(() => plugin.dispose());
       } finally {
-        bar.stop();
-        process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
-        plugin.dispose();
+        await closeBackend();
       }
     });
+}
+
+/** Shows how far it is; an interruption ends it early, with what there is so far. */
+async function fitWith(
+  plugin: PrototypePlugin,
+  embeddings: Rows,
+  { fit }: Config,
+  out: string,
+): Promise<void> {
+  const abort = new AbortController();
+  const interrupt = () => abort.abort();
+  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+  const bar = new SingleBar(
+    {
+      stream: process.stderr,
+      format: "fit {bar} {value}/{total} steps, {eta_formatted} left",
+      noTTYOutput: false,
+    },
+    Presets.rect,
+  );
+  const steps = Math.ceil(embeddings.rows / fit.batch) * fit.epochs;
+  bar.start(steps, 0);
+  try {
+    const progress = (step: number) => bar.update(step);
+    const last = await fitPlugin({ fit, plugin, embeddings, out, progress, signal: abort.signal });
+    bar.stop();
+    process.stdout.write(`${describe(last)}\n${out}/mixture.safetensors\n`);
+    if (last.step < steps) {
+      throw new RunError("interrupted", `ended early; ${out} holds the mixture so far`);
+    }
+  } finally {
+    bar.stop();
+    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+  }
 }
 
 /** K and D are the starting prototypes'; a setting or a file that says otherwise is a mistake. */

@@ -1,6 +1,6 @@
 import { join, relative } from "node:path";
 import type { Command } from "commander";
-import { openBackend } from "../backend/backend.ts";
+import { closeBackend, openBackend } from "../backend/backend.ts";
 import { resolveConfig } from "../config/load.ts";
 import { openKeys } from "../serve/keys.ts";
 import { ownerEnded } from "../serve/owner.ts";
@@ -53,22 +53,26 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
   const log = (line: string) => void process.stderr.write(`${line}\n`);
   const stopped = Promise.race([signalled(), ...(options.owned ? [ownerEnded()] : [])]);
   await openBackend(backend, options.owned ? undefined : log);
-  const server = await MixtureServer.start({
-    settings,
-    endpoint: options.endpoint ?? bridge.endpoint,
-    deadline: bridge.deadline,
-    owned: options.owned === true,
-    ...(options.keys !== undefined && { security: await openKeys(options.keys) }),
-    ...(stateDir !== undefined && { stateDir }),
-    log: options.owned ? () => {} : log,
-  });
-  process.stdout.write(announcement(server.endpoint, stateDir, options.json === true));
-  const status = new Status();
-  const show = () => status.lines(server.mixtures, performance.now()).forEach(log);
-  const timer = options.owned ? undefined : setInterval(show, STATUS_MS);
-  await stopped;
-  clearInterval(timer);
-  await server.stop();
+  try {
+    const server = await MixtureServer.start({
+      settings,
+      endpoint: options.endpoint ?? bridge.endpoint,
+      deadline: bridge.deadline,
+      owned: options.owned === true,
+      ...(options.keys !== undefined && { security: await openKeys(options.keys) }),
+      ...(stateDir !== undefined && { stateDir }),
+      log: options.owned ? () => {} : log,
+    });
+    process.stdout.write(announcement(server.endpoint, stateDir, options.json === true));
+    const status = new Status();
+    const show = () => status.lines(server.mixtures, performance.now()).forEach(log);
+    const timer = options.owned ? undefined : setInterval(show, STATUS_MS);
+    await stopped;
+    clearInterval(timer);
+    await server.stop();
+  } finally {
+    await closeBackend();
+  }
 }
 
 function announcement(endpoint: string, stateDir: string | undefined, json: boolean): string {

@@ -248,9 +248,9 @@ export class Arm implements Room {
 
   /** What an operation of the mixture's fails with on the device is what the training fails with. */
   failed(_rank: number, failure: RunFailure): string | undefined {
-    const why = this.answerer?.device?.failed(failure);
-    this.fail(new RunError("worker-failed", why ?? failure.message));
-    return why;
+    const error = this.answerer?.device?.failed(failure);
+    this.fail(error ?? new RunError("worker-failed", failure.message));
+    return error?.message;
   }
 
   lost(_rank: number, why: string): void {

@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { differenceAt } from "../config/difference.ts";
-import { configYaml, parseYaml, resolveConfig } from "../config/load.ts";
+import { applyOverrides, configYaml, parseYaml, resolveConfig } from "../config/load.ts";
 import { methodProblem } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
@@ -101,6 +101,27 @@ export async function readRun(name: string, parent = runsDir()): Promise<Run> {
     ([arm, settings]) => [arm, resolveConfig(settings, [], `${file}: arms.${arm}`)] as const,
   );
   return describeRun(name, folder, new Map(arms), parsed.data.seeds);
+}
+
+/** Settings that say where a run is computed, and not what. */
+const WHERE: readonly string[] = ["placement", "backend", "bridge"];
+
+/**
+ * A run that goes on elsewhere than it was configured for, by overrides such as "placement=host". Its record
+ * stays as it is.
+ *
+ * @throws UserError where an override would change what is trained.
+ */
+export function moved(run: Run, overrides: readonly string[]): Run {
+  const groups = Object.keys(applyOverrides({}, overrides) ?? {});
+  const other = groups.find((group) => !WHERE.includes(group));
+  if (other !== undefined) {
+    throw new UserError(
+      `${other} belongs to what runs/${run.name} is: it goes on with its own; allowed: ${WHERE.join(", ")}`,
+    );
+  }
+  const arms = Array.from(run.arms, ([arm, config]) => [arm, resolveConfig(config, overrides)] as const);
+  return describeRun(run.name, run.folder, new Map(arms), run.seeds);
 }
 
 /** The seeds of a run: the one that all arms have, and the following. @throws UserError where they differ. */

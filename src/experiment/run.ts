@@ -2,8 +2,9 @@ import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { openBackend } from "../backend/backend.ts";
 import { RejectError } from "../bridge/errors.ts";
-import { type Preflight, PythonControl } from "../bridge/launch.ts";
+import type { Preflight } from "../bridge/launch.ts";
 import { BridgeServer } from "../bridge/server.ts";
+import { shareControl } from "../bridge/shared-control.ts";
 import type { Config } from "../config/schema.ts";
 import { RunError, UserError } from "../errors.ts";
 import { placementLine } from "../mixture/placement.ts";
@@ -25,9 +26,10 @@ import { missingValues } from "./values.ts";
  * @throws RunError "interrupted" where `signal` aborted; the first failure where every training failed.
  */
 export async function carryOutRun(run: Run, options: RunOptions): Promise<void> {
+  const said: string[] = [];
   await openBackend(
     agreed(run, "backend", (config) => config.backend),
-    (line) => options.events.note(line),
+    (line) => said.push(line),
   );
   const pending = await whatIsLeft(run);
   if (pending.length === 0) {
@@ -48,11 +50,11 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
       },
     });
     try {
-      const python = await PythonControl.start({ python: pythonPath() });
+      const { control: python, giveBack } = await shareControl(pythonPath());
       try {
-        await trainAll(run, pending, { ...options, arms, server, python });
+        await trainAll(run, pending, { ...options, arms, server, python }, said);
       } finally {
-        await python.close();
+        await giveBack();
       }
     } finally {
       await server.close();
@@ -65,12 +67,18 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
 /** What this process's Python has: asking it takes as long as loading torch. */
 let found: Preflight | undefined;
 
-async function trainAll(run: Run, pending: Pending[], options: Omit<Surroundings, "cuda">): Promise<void> {
+/** `said`: of the backend that computes here. */
+async function trainAll(
+  run: Run,
+  pending: Pending[],
+  options: Omit<Surroundings, "cuda">,
+  said: readonly string[],
+): Promise<void> {
   const { python, signal, jobs } = options;
   found ??= await python.preflight();
   const { cuda, devices, versions } = found;
   const around = { ...options, cuda };
-  sayPlacements(pending, around);
+  sayPlacements(pending, around, said);
   const places = placesFor(run, cuda ? devices.length - 1 : 0, jobs).slice(0, pending.length);
   const [earlier] = await readSessions(run.folder);
   const threads = earlier?.threads ?? threadsFor(places.length);
@@ -87,11 +95,12 @@ async function trainAll(run: Run, pending: Pending[], options: Omit<Surroundings
   if (failures[0] !== undefined && failures.length === run.jobs.length) throw failures[0];
 }
 
-/** One line for each placement that there is; joint arms have no mixture. */
-function sayPlacements(pending: Pending[], around: Surroundings): void {
+/** One line for each placement that there is, and the backend's where it has something to compute; joint arms have no mixture. */
+function sayPlacements(pending: Pending[], around: Surroundings, said: readonly string[]): void {
   const mixtures = pending.filter(({ job }) => job.config.prototypes !== "joint");
-  for (const line of new Set(mixtures.map(({ job }) => placementLine(placementIn(job, around)))))
-    around.events.note(line);
+  const chosen = mixtures.map(({ job }) => placementIn(job, around));
+  const here = chosen.some(({ placement }) => placement === "host");
+  for (const line of new Set([...(here ? said : []), ...chosen.map(placementLine)])) around.events.note(line);
 }
 
 /** Threads of each worker: what OMP_NUM_THREADS says, or its share of the cores. */

@@ -5,8 +5,8 @@ import type { BridgeServer } from "../bridge/server.ts";
 import { pluginMakesTargets } from "../config/methods.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
 import type { Edge } from "../mixture/edge.ts";
-import { openEdge } from "../mixture/open-edge.ts";
-import { choosePlacement, type Placement } from "../mixture/placement.ts";
+import { deviceBytes, openEdge } from "../mixture/open-edge.ts";
+import { type Chosen, choosePlacement, type Placement } from "../mixture/placement.ts";
 import { dataDir } from "../setup/paths.ts";
 import { type Answerer, Arm, type ArmOutcome } from "./arm.ts";
 import type { Checkpoint } from "./checkpoint.ts";
@@ -100,6 +100,8 @@ export async function trainOne(
       rank: 0,
       world: 1,
       deadline: job.config.bridge.deadline,
+      device: job.config.device,
+      ...(answerer?.device && deviceBytes(job.config.bridge)),
       env: { ...env, ...trace?.workerEnv(job) },
       log: join(job.folder, "worker.log"),
     });
@@ -120,8 +122,10 @@ export async function trainOne(
   }
 }
 
-/** Where the mixture of a training is computed. */
-export function placementIn({ config }: Job, { cuda }: Pick<Surroundings, "cuda">) {
+/** Where the mixture of a training is computed. What the caller answers with wants the embeddings here, unless it says. */
+export function placementIn({ config }: Job, { cuda, open }: Pick<Surroundings, "cuda" | "open">): Chosen {
+  if (open !== undefined && config.placement === "auto")
+    return { placement: "host", why: "a loop of your own takes the embeddings" };
   return choosePlacement(config, cuda && config.device !== "cpu");
 }
 

@@ -11,6 +11,9 @@ import { Mixture, type MixtureOptions, type MixtureParts, type MixtureStep } fro
 /** Steps between two checks that all ranks hold the same prototypes. */
 const COMPARE_EVERY = 100;
 
+/** Round trips of a step for a plugin of the user's that reads nothing: its batch and what it gives are looked at. */
+const CHECKS = 2;
+
 /** The metrics vector of a step, which comes back one step later. */
 interface Expected {
   step: number;
@@ -27,6 +30,8 @@ interface Expected {
 export class DeviceEdge implements Edge {
   readonly placement = "device";
   private expected: Expected | undefined;
+  /** Whether it was said what the plugin's reads cost. */
+  private told = false;
 
   private constructor(
     private mixture: Mixture,
@@ -51,40 +56,47 @@ export class DeviceEdge implements Edge {
       throw new BatchError("shape", "this mixture is computed on the rank's device: announce the rows");
     const before = this.measured(batch.metrics);
     if (batch.drifted !== undefined && batch.drifted.length > 0) await this.realign(batch.drifted);
-    return this.device.run(async () => {
-      const rows = this.device.backend.announce([n, this.mixture.plugin.dim]);
-      const { unit, ok, first } = guardedBatch(rows);
-      const held: tf.Tensor[] = [rows, unit, ok, first];
-      try {
-        if (!this.mixture.proposes) await refuseBadRow(first, n);
-        const result = await this.mixture.step(unit, clock, this.mixture.proposes ? ok : undefined);
-        if (result.targets) held.push(result.targets);
-        const { metrics, numbers } = this.metricsOf(first, result, clock.step, n);
-        held.push(metrics);
-        const saved = save ? this.mixture.state() : undefined;
-        const run = this.device.backend.flush({
-          rows,
-          metrics,
-          prototypes: this.mixture.plugin.prototypes(),
-          ...(result.targets && { targets: result.targets }),
-        });
-        return {
-          scalars: { ...before.scalars, ...numbers },
-          ...before.bad,
-          ...(run && { run }),
-          ...(saved && { saved }),
-        };
-      } finally {
-        tf.dispose(held);
-      }
-    });
+    const waits = this.device.roundTrips;
+    const { run, saved, numbers } = await this.device.run(() => this.take(n, clock, save));
+    this.tellWaits(this.device.roundTrips - waits, clock.step);
+    return {
+      scalars: { ...before.scalars, ...numbers },
+      ...before.bad,
+      ...(run && { run }),
+      ...(saved && { saved }),
+    };
+  }
+
+  private async take(n: number, clock: Clock, save: boolean) {
+    const { device, mixture } = this;
+    const rows = device.announce([n, mixture.plugin.dim]);
+    const { unit, ok, first } = guardedBatch(rows);
+    const held: tf.Tensor[] = [rows, unit, ok, first];
+    try {
+      const result = await mixture.step(unit, clock, { ok, check: () => refuseBadRow(first, n) });
+      if (result.targets) held.push(result.targets);
+      const { metrics, numbers } = this.metricsOf(first, result, clock.step, n);
+      held.push(metrics);
+      const saved = save ? mixture.state() : undefined;
+      const run = device.flush({
+        metrics,
+        prototypes: mixture.plugin.prototypes(),
+        ...(result.targets && { targets: result.targets }),
+      });
+      return { run, saved, numbers };
+    } catch (error) {
+      device.settle();
+      throw error;
+    } finally {
+      tf.dispose(held);
+    }
   }
 
   /** The start, or what was loaded, made on the device of whoever joins. */
   async welcome(): Promise<Pick<Welcome, "run">> {
     return this.device.run(async () => {
       await this.mixture.check();
-      const run = this.device.backend.flush({ prototypes: this.mixture.plugin.prototypes() });
+      const run = this.device.flush({ prototypes: this.mixture.plugin.prototypes() });
       return run === null ? {} : { run };
     });
   }
@@ -146,6 +158,16 @@ export class DeviceEdge implements Edge {
     const scalars = Object.fromEntries(expected.names.map((name, at) => [name, values[at] ?? Number.NaN]));
     if (row >= expected.n) return { scalars, bad: {} };
     return { scalars: {}, bad: { bad: { step: expected.step, row } } };
+  }
+
+  /** A plugin of the user's may read in the middle of its step. It is said once what that costs. */
+  private tellWaits(waits: number, step: number): void {
+    const own = waits - CHECKS;
+    if (this.told || this.mixture.plugin.propose !== undefined || own <= 0) return;
+    this.told = true;
+    process.emitWarning(
+      `plugin "${this.mixture.plugin.name}": step ${step} waited ${waits} times for values from the device, ${own} of them for what the plugin reads and ${CHECKS} for what it is checked for; each is a round trip in which the device does nothing, and placement=host has none`,
+    );
   }
 
   /** Ranks that no longer hold what rank 0 holds are given that. */

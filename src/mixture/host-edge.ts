@@ -25,7 +25,8 @@ export class HostEdge implements Edge {
 
   /** @throws UserError where the configuration names a plugin that cannot be had. */
   static async open(parts: MixtureParts, options: MixtureOptions, device?: Device): Promise<HostEdge> {
-    const open = (start: Rows | undefined) => Mixture.open(parts, { ...options, start });
+    const open = (start: Rows | undefined) =>
+      Mixture.open(parts, { ...options, start, device: device !== undefined });
     const edge = new HostEdge(await on(device, () => open(options.start)), open, device);
     if (device === undefined) await edge.mixture.check();
     return edge;
@@ -51,9 +52,11 @@ export class HostEdge implements Edge {
     try {
       const { touched, targets, scalars } = await this.mixture.step(h, clock);
       const { components: k } = this.mixture.plugin;
+      // Asked for together: on a device that is one round trip.
+      const [changed, made] = await Promise.all([this.changedRows(touched), targets && numbersOf(targets)]);
       return {
-        rows: await this.changedRows(touched),
-        ...(targets && { targets: { n: rows.n, k, data: await numbersOf(targets) } }),
+        rows: changed,
+        ...(made && { targets: { n: rows.n, k, data: made } }),
         scalars: onlyNumbers(scalars),
       };
     } finally {

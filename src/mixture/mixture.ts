@@ -1,7 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Rows } from "../bridge/room.ts";
 import type { PluginConfig, TargetsConfig } from "../config/schema.ts";
-import { RunError } from "../errors.ts";
 import type { Values } from "../experiment/values.ts";
 import { checked, checkPrototypes } from "../plugins/checked.ts";
 import { finiteScalars } from "../plugins/estimator.ts";
@@ -42,6 +41,14 @@ export interface MixtureStep {
   scalars: Record<string, number | tf.Scalar>;
 }
 
+/** What a device says of a batch whose rows nobody has looked at. */
+export interface Guard {
+  /** Whether every row is finite and not all zero. */
+  ok: tf.Scalar;
+  /** Reads that. @throws BatchError for the first row that is not. */
+  check(): Promise<void>;
+}
+
 /** A plugin and the targets made with it, from tensors to tensors. An edge stands between it and the bridge. */
 export class Mixture {
   private readonly use: RecentUse | undefined;
@@ -69,26 +76,22 @@ export class Mixture {
     if (propose === undefined) await checkPrototypes(this.plugin.prototypes(), components, dim, name);
   }
 
-  /** Whether a step can be decided on the device, by a tensor: the plugin says what it would change before it does. */
-  get proposes(): boolean {
-    return this.plugin.propose !== undefined;
-  }
-
   /**
-   * One step on `h` (N x D, finite rows of unit length). All of it is computed before any of it is taken:
-   * where it throws, nothing has changed. With `ok` (a bool of the device's) nothing is read, the scalars
-   * are tensors, and where `ok` is false nothing changes either.
+   * One step on `h` (N x D, rows of unit length). All of it is computed before any of it is taken: where it
+   * throws, nothing has changed. Without a guard the rows are finite. With one nothing is read where the plugin
+   * can do without: scalars are tensors, and where the guard's `ok` is false nothing changes either.
    *
-   * @throws UserError where a schedule or a plugin of the user's is wrong, RunError for a batch that is not finite.
+   * @throws UserError where a schedule or a plugin of the user's is wrong, BatchError or RunError for a batch that
+   * is not finite.
    */
-  async step(h: tf.Tensor2D, clock: Clock, ok?: tf.Scalar): Promise<MixtureStep> {
+  async step(h: tf.Tensor2D, clock: Clock, guard?: Guard): Promise<MixtureStep> {
     this.targets?.check(clock);
-    if (this.plugin.propose === undefined) return this.stepAtOnce(h, clock);
+    if (this.plugin.propose === undefined) return this.stepAtOnce(h, clock, guard);
     const proposal = await this.plugin.propose(h, clock, {
       responsibilities: this.targets?.fromResponsibilities === true,
       winners: this.use !== undefined,
     });
-    return this.take(h, proposal, clock, ok);
+    return this.take(h, proposal, clock, guard);
   }
 
   async state(): Promise<NamedTensors> {
@@ -115,18 +118,21 @@ export class Mixture {
     h: tf.Tensor2D,
     proposal: Proposal,
     clock: Clock,
-    told: tf.Scalar | undefined,
+    guard: Guard | undefined,
   ): Promise<MixtureStep> {
-    const [ok, unguarded] = proposal.guarded ? [told, undefined] : [undefined, told];
     const parts: { adopt(ok?: tf.Scalar): void; discard(): void }[] = [proposal];
+    const lazy = { ...proposal.scalars };
     let made: TargetProposal | undefined;
     try {
       made = this.targets?.propose(h, proposal, clock);
       if (made) parts.push(made);
       const use = proposal.winners && this.use?.propose(proposal.winners, clock.step);
-      if (use) parts.push(use);
-      if (unguarded !== undefined) await refuse(unguarded);
-      const lazy = { ...proposal.scalars, ...(use && { used: use.used }) };
+      if (use) {
+        parts.push(use);
+        lazy.used = use.used;
+      }
+      if (!proposal.guarded) await guard?.check();
+      const ok = proposal.guarded ? guard?.ok : undefined;
       const scalars = ok === undefined ? await finiteScalars(lazy) : lazy;
       const good = ok && tf.tidy(() => tf.logicalAnd<tf.Scalar>(ok, allFinite(lazy)));
       for (const part of parts) part.adopt(good);
@@ -134,41 +140,31 @@ export class Mixture {
       return { touched: proposal.touched, scalars, ...(made && { targets: made.targets }) };
     } catch (error) {
       for (const part of parts) part.discard();
-      made?.targets.dispose();
+      tf.dispose([made?.targets ?? [], lazy]);
       throw error;
     } finally {
-      proposal.responsibilities?.dispose();
-      proposal.winners?.dispose();
+      tf.dispose([proposal.responsibilities ?? [], proposal.winners ?? []]);
     }
   }
 
-  /** A plugin that can only take its step: what can be wrong with the targets was looked at before. */
-  private async stepAtOnce(h: tf.Tensor2D, clock: Clock): Promise<MixtureStep> {
+  /** A plugin that can only take its step: what can be wrong with the batch and the targets is looked at before. */
+  private async stepAtOnce(h: tf.Tensor2D, clock: Clock, guard: Guard | undefined): Promise<MixtureStep> {
+    await guard?.check();
     const { responsibilities, touched, scalars } = await this.plugin.step(h, clock);
+    const winners = this.use && tf.tidy(() => tf.argMax<tf.Tensor1D>(responsibilities, 1));
     try {
       const sources = { prototypes: this.plugin.prototypes(), responsibilities };
       const made = this.targets?.propose(h, sources, clock);
+      const use = winners && this.use?.propose(winners, clock.step);
       made?.adopt();
-      const use = this.use && tf.tidy(() => tf.argMax<tf.Tensor1D>(responsibilities, 1));
-      const recent = use && this.use?.propose(use, clock.step);
-      recent?.adopt();
-      use?.dispose();
-      const used = await finiteScalars(recent ? { used: recent.used } : {});
-      return { touched, scalars: { ...scalars, ...used }, ...(made && { targets: made.targets }) };
+      use?.adopt();
+      const used: Record<string, number | tf.Scalar> = use ? { used: use.used } : {};
+      const lazy = guard === undefined ? await finiteScalars(used) : used;
+      return { touched, scalars: { ...scalars, ...lazy }, ...(made && { targets: made.targets }) };
     } finally {
-      responsibilities.dispose();
+      tf.dispose([responsibilities, winners ?? []]);
     }
   }
-}
-
-/** @throws RunError where `ok` is false. */
-async function refuse(ok: tf.Scalar): Promise<void> {
-  const [good = 0] = await ok.data();
-  if (!good)
-    throw new RunError(
-      "bad-batch",
-      "a row of the batch is not finite or all zero; the batch changed nothing",
-    );
 }
 
 function allFinite(scalars: Record<string, number | tf.Scalar>): tf.Scalar {

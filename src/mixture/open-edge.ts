@@ -24,6 +24,11 @@ export function openEdge(
 }
 
 /** A device of ranks that will come, with the configured limit of its memory. */
-export function deviceOf({ deviceMemory }: Config["bridge"]): Device {
-  return new Device(deviceMemory === undefined ? undefined : deviceMemory * GIB);
+export function deviceOf(bridge: Config["bridge"]): Device {
+  return new Device(deviceBytes(bridge).memory);
+}
+
+/** That limit in bytes; empty where there is none. */
+export function deviceBytes({ deviceMemory }: Config["bridge"]): { memory?: number } {
+  return deviceMemory === undefined ? {} : { memory: Math.floor(deviceMemory * GIB) };
 }

@@ -6,14 +6,20 @@ import type { Config } from "../config/schema.ts";
 /** Where a mixture is computed: in Node, or by PyTorch where the embeddings are. */
 export type Placement = "host" | "device";
 
+export interface Chosen {
+  placement: Placement;
+  /** The end of a sentence. */
+  why: string;
+}
+
 /** From so many numbers of prototypes on, a CPU's own PyTorch was faster than Node beside it (docs/performance.md). */
 const DEVICE_FROM = 2 ** 20;
 
-/** Where the mixture of a rank is computed, and why, as the end of a sentence. */
+/** Where the mixture of a rank is computed, and why. `onGpu`: whether its embeddings are on a GPU. */
 export function choosePlacement(
   { placement, plugin, head }: Pick<Config, "placement" | "plugin" | "head">,
   onGpu: boolean,
-): { placement: Placement; why: string } {
+): Chosen {
   if (placement !== "auto") return { placement, why: "as configured" };
   if (onGpu) return { placement: "device", why: "the embeddings are on a GPU" };
   const numbers = plugin.components * head.dim;
@@ -23,7 +29,7 @@ export function choosePlacement(
 }
 
 /** The same in one line, for whoever starts it. */
-export function placementLine({ placement, why }: { placement: Placement; why: string }): string {
+export function placementLine({ placement, why }: Chosen): string {
   const where = placement === "device" ? "by PyTorch, where the embeddings are" : "in Node";
   return `The mixture is computed ${where} (placement ${placement}: ${why}).`;
 }

@@ -27,8 +27,12 @@ export function checked(plugin: PrototypePlugin, who: string): PrototypePlugin {
     step: async (h, clock) => {
       const where = `${who}, step ${clock.step}`;
       const result = await asked(() => plugin.step(h, clock), where);
-      await checkStep(result, h.shape[0], components, where);
-      await checkPrototypes(prototypes(where), components, dim, where);
+      try {
+        await checkStep(result, () => prototypes(where), { n: h.shape[0], k: components, d: dim }, where);
+      } catch (error) {
+        if (result?.responsibilities instanceof tf.Tensor) result.responsibilities.dispose();
+        throw error;
+      }
       return result;
     },
     prototypes: () => prototypes(who),
@@ -102,54 +106,63 @@ function parse<T>(shape: z.ZodType<T>, given: unknown, where: string): T {
   throw new UserError(`${where}: ${[...(issue?.path ?? []), issue?.message].join(": ")}`);
 }
 
-async function checkStep(result: unknown, n: number, k: number, where: string): Promise<void> {
+/** Asks for all values at once: on a device that is one round trip. */
+async function checkStep(
+  result: unknown,
+  prototypes: () => tf.Tensor2D,
+  { n, k, d }: { n: number; k: number; d: number },
+  where: string,
+): Promise<void> {
   const { responsibilities, touched } = parse(stepResult, result, where);
   checkShape(responsibilities, [n, k], `${where}: responsibilities`);
   if (touched !== "all" && touched.some((index) => index < 0 || index >= k)) {
     throw new UserError(`${where}: touched: an index is not below ${k}`);
   }
-  await checkOnes(
-    tf.tidy(() => tf.sum(responsibilities, 1)),
-    `${where}: responsibilities: a row must sum to 1, and those of row`,
-  );
-  await checkShares(
-    tf.tidy(() => tf.min(responsibilities, 1)),
-    `${where}: responsibilities`,
-  );
+  const c = prototypes();
+  checkShape(c, [k, d], `${where}: prototypes`);
+  const [sums, least, squares] = await Promise.all([
+    numbers(() => tf.sum(responsibilities, 1)),
+    numbers(() => tf.min(responsibilities, 1)),
+    numbers(() => tf.sum(tf.square(c), 1)),
+  ]);
+  checkOnes(sums, `${where}: responsibilities: a row must sum to 1, and those of row`);
+  checkShares(least, `${where}: responsibilities`);
+  checkLengths(squares, where);
 }
 
 /** @throws UserError where they are not K rows of unit length. */
 export async function checkPrototypes(c: unknown, k: number, d: number, where: string): Promise<void> {
   checkShape(c, [k, d], `${where}: prototypes`);
-  await checkOnes(
-    tf.tidy(() => tf.sum(tf.square(c), 1)),
-    `${where}: prototypes: a row must be of unit length, and the squares of row`,
-  );
+  checkLengths(await numbers(() => tf.sum(tf.square(c), 1)), where);
 }
 
 function checkShape(tensor: unknown, shape: number[], what: string): asserts tensor is tf.Tensor2D {
   if (!(tensor instanceof tf.Tensor)) throw new UserError(`${what} must be a tensor`);
+  if (tensor.isDisposed) throw new UserError(`${what}: the tensor is disposed of`);
   if (tensor.shape.join() === shape.join()) return;
   throw new UserError(`${what}: ${tensor.shape.join(" x ")} where ${shape.join(" x ")} is needed`);
 }
 
+function checkLengths(squares: Float32Array, where: string): void {
+  checkOnes(squares, `${where}: prototypes: a row must be of unit length, and the squares of row`);
+}
+
 /** Not finite is not 1 either: one look at the sums finds both. */
-async function checkOnes(sums: tf.Tensor, what: string): Promise<void> {
-  const values = await numbers(sums);
-  const row = values.findIndex((value) => !(Math.abs(value - 1) < TOLERANCE));
+function checkOnes(sums: Float32Array, what: string): void {
+  const row = sums.findIndex((value) => !(Math.abs(value - 1) < TOLERANCE));
   if (row === -1) return;
-  throw new UserError(`${what} ${row} sum to ${values[row]}`);
+  throw new UserError(`${what} ${row} sum to ${sums[row]}`);
 }
 
 /** In a row that sums to 1, none is above 1 where none is below 0. */
-async function checkShares(least: tf.Tensor, what: string): Promise<void> {
-  const values = await numbers(least);
-  const row = values.findIndex((value) => !(value > -TOLERANCE));
+function checkShares(least: Float32Array, what: string): void {
+  const row = least.findIndex((value) => !(value > -TOLERANCE));
   if (row === -1) return;
-  throw new UserError(`${what}: from 0 to 1 is needed, and row ${row} has ${values[row]}`);
+  throw new UserError(`${what}: from 0 to 1 is needed, and row ${row} has ${least[row]}`);
 }
 
-async function numbers(tensor: tf.Tensor): Promise<Float32Array> {
+async function numbers(of: () => tf.Tensor): Promise<Float32Array> {
+  const tensor = tf.tidy(of);
   const values = await tensor.data<"float32">();
   tensor.dispose();
   return values;

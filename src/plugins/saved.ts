@@ -5,7 +5,7 @@ import type { NamedTensors } from "./plugin.ts";
 /** The numbers of tensors, as a checkpoint holds them. All are asked for at once: a device answers them together. */
 export async function save(tensors: Record<string, tf.Tensor>): Promise<NamedTensors> {
   const saved = Object.entries(tensors).map(async ([name, tensor]) => {
-    return [name, { shape: [...tensor.shape], data: await tensor.data<"float32">() }] as const;
+    return [name, { shape: Array.from<number>(tensor.shape), data: await tensor.data<"float32">() }] as const;
   });
   return Object.fromEntries(await Promise.all(saved));
 }

@@ -32,6 +32,7 @@ export class MixtureRoom implements Room {
   private readonly ranks = new Set<number>();
   private measures: Measures;
   private latest: Record<string, number> = {};
+  private held = false;
   private underWay: Promise<unknown> = Promise.resolve();
 
   private constructor(
@@ -102,9 +103,15 @@ export class MixtureRoom implements Room {
   }
 
   step(batch: Batch): Promise<Answer> {
+    if (this.held) return new Promise(() => {}); // its rank hears that the server was stopped
     const answer = this.take(batch);
     this.underWay = answer.catch(() => {});
     return answer;
+  }
+
+  /** Takes no further step. */
+  hold(): void {
+    this.held = true;
   }
 
   /** Settles when the step under way, if any, is taken and its answer is sent. */
@@ -166,7 +173,7 @@ export class MixtureRoom implements Room {
   }
 
   failed(_rank: number, failure: RunFailure): string | undefined {
-    return this.edge.device?.failed(failure);
+    return this.edge.device?.failed(failure).message;
   }
 
   /** A mixture on the ranks' device is lost with the last of them; one that is here waits for them to come back. */

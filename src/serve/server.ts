@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { RejectError } from "../bridge/errors.ts";
 import type { Hello, Room } from "../bridge/room.ts";
 import type { Security } from "../bridge/security.ts";
@@ -62,12 +63,14 @@ export class MixtureServer {
    */
   async stop(): Promise<void> {
     this.stopping = true;
+    for (const room of this.mixtures) room.hold();
     await Promise.all(this.mixtures.map((room) => room.idle()));
-    await this.bridge.close("the server was stopped");
     const lost: string[] = [];
-    for (const room of this.mixtures) {
-      await this.keep(room).catch((error) => lost.push(`${room.title} is not kept: ${sentence(error)}`));
-    }
+    const keeping = this.mixtures.map((room) =>
+      this.keep(room).catch((error) => lost.push(`${room.title} is not kept: ${sentence(error)}`)),
+    );
+    await Promise.all(keeping); // before the goodbye: what lies on the ranks' device goes with them
+    await this.bridge.close("the server was stopped");
     for (const room of this.mixtures) room.dispose();
     this.rooms.clear();
     if (lost.length > 0) throw new RunError("internal", lost.join("; "));
@@ -100,10 +103,24 @@ export class MixtureServer {
   }
 
   private async keep(room: MixtureRoom): Promise<void> {
-    const { stateDir, log } = this.options;
+    const { stateDir, log, deadline } = this.options;
     if (stateDir === undefined || room.steps === 0) return;
     const { run, name, steps: step } = room;
-    const file = await saveMixture(stateDir, run, name, { step, state: await room.state() });
+    const state = await within(deadline, room.state());
+    const file = await saveMixture(stateDir, run, name, { step, state });
     log(`${room.title} is kept at step ${step}: ${file}`);
+  }
+}
+
+/** A rank that is busy elsewhere may not answer for long. */
+async function within<T>(seconds: number, work: Promise<T>): Promise<T> {
+  const timer = new AbortController();
+  try {
+    const late = sleep(seconds * 1000, undefined, { signal: timer.signal }).then(() => {
+      throw new RunError("deadline", `its rank did not answer within ${seconds} s`);
+    });
+    return await Promise.race([work, late]);
+  } finally {
+    timer.abort();
   }
 }

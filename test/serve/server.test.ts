@@ -91,13 +91,17 @@ describe("a server of mixtures", () => {
 
   it("answers with prototypes and what a script may log, and with targets only where they are asked for", async () => {
     const [plain] = await join_("plain");
-    const [asking] = await join_("asking", "default", '{"targets":{}}');
+    const [asking] = await join_("asking", "default", '{"targets":{"by":"plugin"}}');
+    const [making] = await join_("making", "default", '{"targets":{}}');
     const { header, tensors } = await step(plain, 0);
     assert.deepEqual(Object.keys(tensors), ["rows"]);
     assert.ok(header.type === "targets" && (header.scalars.used ?? 0) > 0 && "entropy" in header.scalars);
     const answer = await step(asking, 0);
     assert.deepEqual(Object.keys(answer.tensors), ["rows", "targets"]);
     assert.deepEqual(answer.tensors.rows, tensors.rows);
+    const { header: own, tensors: without } = await step(making, 0);
+    assert.deepEqual(Object.keys(without), ["rows"], "a rank makes those of similarities by itself");
+    assert.equal(own.type === "targets" && own.scalars.targetTemperature, 0.04);
     while (server.mixtures[0]?.scalars["unique.0.5"] === undefined) {
       await sleep(10);
       await step(plain, server.mixtures[0]?.steps ?? 0);

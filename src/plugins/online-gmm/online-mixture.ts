@@ -34,11 +34,14 @@ export interface MixtureOptions extends Start {
 /** All that a step changes. */
 interface State {
   components: Components;
-  /** a, as the present means were computed with. */
+  /** a, as the present means were computed with; UNKNOWN where every step computes all means anew. */
   strength: number;
   /** Components that still wait for a row to begin at; while there are any, nothing is estimated. */
   missing: number;
 }
+
+/** In place of a prior's strength that no step asks for: whether a step was taken is the device's to know. */
+const UNKNOWN = -1;
 
 interface Change extends State {
   touched: Int32Array | "all";
@@ -58,7 +61,7 @@ export class OnlineMixture extends Estimator {
     this.dim = options.dim;
     this.now = {
       components: tf.tidy(() => begin(options)),
-      strength: 0,
+      strength: this.noted(0),
       missing: options.fromData && options.start === undefined ? options.components : 0,
     };
   }
@@ -131,7 +134,7 @@ export class OnlineMixture extends Estimator {
         prototypes: restored(state, "prototypes"),
         weights: restored(state, "weights"),
       },
-      strength,
+      strength: this.noted(strength),
       missing,
     };
     disposeAllBut(old);
@@ -149,11 +152,15 @@ export class OnlineMixture extends Estimator {
       guarded: before === 0,
       adopt: (ok?: tf.Scalar) => {
         const components = selected(ok, next, old);
-        this.now = { components, strength, missing };
+        this.now = { components, strength: this.noted(strength), missing };
         disposeAllBut(old, components);
       },
       discard: () => disposeAllBut(next, old),
     };
+  }
+
+  private noted(strength: number): number {
+    return this.options.narrow ? strength : UNKNOWN;
   }
 
   /** Components that wait for rows begin at those of the batch. */

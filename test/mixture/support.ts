@@ -1,0 +1,71 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { plugin as pluginSchema, targets as targetsSchema } from "../../src/config/schema.ts";
+import { Mixture, type MixtureOptions, type MixtureParts } from "../../src/mixture/mixture.ts";
+import { frozen } from "../../src/plugins/frozen.ts";
+import type { PluginFactory } from "../../src/plugins/registry.ts";
+import { type Schedule, schedule } from "../../src/schedules/schedule.ts";
+import { clusteredRows, type Settings } from "../plugins/support.ts";
+
+export const [N, K, D] = [24, 12, 8];
+
+/** Every kind of plugin whose whole state is tensors, and the settings that change its equations. */
+export const kinds: Record<string, Settings> = {
+  shared: { kind: "online-gmm", variance: 0.1 },
+  spherical: { kind: "online-gmm", covariance: "spherical", floor: 1e-3 },
+  "diagonal, estimated weights": {
+    kind: "online-gmm",
+    covariance: "diagonal",
+    floor: 1e-3,
+    weights: "estimated",
+  },
+  "shared, cutoff": { kind: "online-gmm", variance: 0.1, cutoff: 0.02 },
+  kmeans: { kind: "kmeans" },
+  sinkhorn: { kind: "sinkhorn" },
+  frozen: { kind: "frozen", variance: 0.1 },
+};
+
+/** What a user's plugin is made by; its kind in a configuration is "custom:own". */
+export const own: PluginFactory = ({ components, dim, seed, config: { variance, cutoff }, start }) => {
+  const { propose: _, ...rest } = bound(frozen({ components, dim, seed, variance, cutoff, start }));
+  return rest;
+};
+
+/** An object with the methods of another, so that one can be left out. */
+function bound(plugin: ReturnType<typeof frozen>): ReturnType<typeof frozen> {
+  const { name, components, dim } = plugin;
+  return {
+    name,
+    components,
+    dim,
+    step: (h, clock) => plugin.step(h, clock),
+    prototypes: () => plugin.prototypes(),
+    parameters: () => plugin.parameters(),
+    state: () => plugin.state(),
+    load: (state) => plugin.load(state),
+    dispose: () => plugin.dispose(),
+  };
+}
+
+export function parts(
+  plugin: Settings,
+  targets: Parameters<typeof targetsSchema.parse>[0] = null,
+): MixtureParts {
+  return {
+    plugin: pluginSchema.parse({ components: K, ...plugin }),
+    targets: targets === null ? null : targetsSchema.parse(targets),
+  };
+}
+
+export function open(of: MixtureParts, options: Partial<MixtureOptions> = {}): Promise<Mixture> {
+  return Mixture.open(of, { dim: D, seed: 3, ...options });
+}
+
+/** Schedules that a configuration calls {custom: NAME}. */
+export function ownSchedules(named: Record<string, Parameters<typeof schedule>[0]>): Map<string, Schedule> {
+  return new Map(Object.entries(named).map(([name, value]) => [name, schedule(value, name)]));
+}
+
+/** A batch of unit rows for a step; the caller disposes of it. */
+export function batch(step: number, n = N): tf.Tensor2D {
+  return tf.tensor2d(clusteredRows(n, D, step));
+}
