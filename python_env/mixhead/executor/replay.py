@@ -94,7 +94,8 @@ def failure(error: Exception, step: Step | None = None) -> ExecutorError:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """The allocator of the CPU raises a RuntimeError like any other."""
+    """The CPU's allocator and cuBLAS raise a RuntimeError like any other."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    signs = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
