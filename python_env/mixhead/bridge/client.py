@@ -154,6 +154,11 @@ class Client(Conversation):
         answer = read_targets(header, tensors, self._sent, self.components, self.dim, made)
         return answer if outcome is None else replace(answer, prototypes=self._device.prototypes)
 
+    @property
+    def reads(self) -> int:
+        """How many runs so far had values read: each was a round trip that somebody waited for."""
+        return self._device.reads
+
     @_in_own_process
     def poll(self) -> None:
         """Carries out what has arrived, without waiting for anything: the runs of a step begin early."""

@@ -70,7 +70,7 @@ class Conversation:
         """Waits for a message of one kind. Pings ask the plugin whether the wait still has a reason."""
         patience = patience or self.deadline
         now = time.monotonic()
-        until, ping = now + patience, now + patience / 4
+        until, ping, runs = now + patience, now + patience / 4, 0
         while now < until:
             if self._inbox:
                 if self._is_answer(message := self._inbox.popleft(), kind, step):
@@ -86,12 +86,17 @@ class Conversation:
                     raise PeerLost(self._waited(kind, step, "its process ended or the connection broke"))
                 continue
             message = self._open(frames)
-            if message is None or message.header["type"] == "pong":
-                now = time.monotonic()
+            # What a run takes here is not the plugin's silence; that runs come for ever is no sign of life.
+            took, now = time.monotonic() - now, time.monotonic()
+            until += took
+            if message is None:
+                runs += 1
+            elif message.header["type"] == "pong":
                 until = now + patience
             elif self._is_answer(message, kind, step):
                 return message
-        raise DeadlinePassed(self._waited(kind, step, f"no sign of life for {patience:g} s"))
+        why = f"{runs} runs came, but no answer within" if runs else "no sign of life for"
+        raise DeadlinePassed(self._waited(kind, step, f"{why} {patience:g} s"))
 
     def _open(self, frames: list[Any]) -> Message | None:
         """A message, its run carried out. None where there is nothing else to it, or the run failed: then the

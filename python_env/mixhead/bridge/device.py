@@ -23,6 +23,7 @@ class Device:
 
     def __init__(self, executor: Executor | None, reply: Reply) -> None:
         self.executor = executor
+        self.reads = 0  # runs so far whose values were asked for
         self._reply = reply
         self.begin()
 
@@ -62,7 +63,7 @@ class Device:
         shape = None if rows is None else tuple(rows.shape)
         if shape is None or len(shape) != 2 or shape[0] != count:
             raise ValueError(f"{count} rows are announced, but they are of shape {shape}")
-        self.executor.announce(torch.as_tensor(rows))
+        self.executor.announce(torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows)
 
     def take_metrics(self) -> Tensors:
         """What travels with the next embeddings."""
@@ -81,6 +82,7 @@ class Device:
         if self._outcome.metrics is not None:
             self._metrics = self._outcome.metrics
         if run.reads:
+            self.reads += 1
             values = {str(index): value for index, value in enumerate(self._outcome.values)}
             self._reply({"type": "values", "seq": run.seq}, values)
         return self._outcome

@@ -4,14 +4,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 
 import numpy as np
 import pytest
 import torch
 
-from mixhead.bridge import BatchError, Client, PeerLost, Rejected
+from mixhead.bridge import BatchError, Client, DeadlinePassed, PeerLost, Rejected
 from mixhead.bridge.errors import ProtocolError
-from mixhead.executor import KERNELS_VERSION, Executor, Run
+from mixhead.executor import KERNELS_VERSION, Executor, Outcome, Run
 from tests.bridge.plugin import NOTHING, Plugin
 from tests.executor.programs import definition, run_of, spec
 
@@ -115,20 +116,52 @@ def test_runs_that_come_during_any_wait_are_carried_out_and_their_values_sent(
     assert client.load_state(9, {}).prototypes.tolist() == [[0, 0]] * K
 
 
-def test_a_long_run_of_runs_is_a_sign_of_life(plugin: Plugin, client: Client) -> None:
-    client.deadline = 0.4
-    client.send_embeddings(0, 0, None, {})
+class Slow(Executor):
+    """One on a slow device."""
 
-    def answer_late() -> None:
-        for seq in range(2, 8):
-            time.sleep(0.2)
+    def run(self, run: Run) -> Outcome:
+        time.sleep(0.15)
+        return super().run(run)
+
+
+def test_what_runs_take_on_the_device_is_not_the_plugins_silence(plugin: Plugin) -> None:
+    executor = Slow("cpu")
+    with (
+        Client(plugin.endpoint, "run", deadline=10, executor=executor) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        hello = pool.submit(plugin.welcome)
+        client.connect()
+        hello.result()
+        client.deadline = 0.4
+        client.send_embeddings(0, 0, None, {})
+        for seq in range(1, 6):
             plugin.execute(Run(seq=seq))
         plugin.targets(0)
+        assert client.receive_targets(0).step == 0
+
+
+def test_a_plugin_that_has_runs_carried_out_for_ever_is_given_up_at_the_deadline(
+    plugin: Plugin, client: Client
+) -> None:
+    client.deadline = 0.4
+    client.send_embeddings(0, 0, None, {})
+    ended = Event()
+
+    def run_on() -> None:
+        seq = 1
+        while not ended.wait(0.02):
+            seq += 1
+            plugin.execute(Run(seq=seq))
 
     with ThreadPoolExecutor() as pool:
-        answered = pool.submit(answer_late)
-        assert client.receive_targets(0).step == 0
-        answered.result()
+        running = pool.submit(run_on)
+        try:
+            with pytest.raises(DeadlinePassed, match=r"\d+ runs came, but no answer within 0.4 s"):
+                client.receive_targets(0)
+        finally:
+            ended.set()
+        running.result()
 
 
 def test_the_same_run_again_is_not_run_again(plugin: Plugin, client: Client) -> None:
