@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ class State:
         )
 
 
+_log = logging.getLogger("mixhead")
 #: How long a run may be held by somebody who has left: a killed rank is noticed within six seconds.
 _PATIENCE = 8.0
 #: How many connections this process has made for each name: alike in all ranks.
@@ -52,6 +54,8 @@ class Connection:
     """One rank's end of a mixture. In a distributed training rank 0 finds or starts the plugin and brings
     the state to go on from; the other ranks follow.
 
+    size: K and D, as far as they are known; else 0. device: where the rows are.
+
     Raises PluginMissing, Rejected, DeadlinePassed, PeerLost: each a sentence.
     """
 
@@ -59,12 +63,11 @@ class Connection:
         self,
         name: str,
         settings: Settings,
-        components: int,
-        dim: int,
+        size: tuple[int, int],
         device: torch.device,
         state: State | None = None,
     ) -> None:
-        self._name, self._settings, self._size, self.device = name, settings, (components, dim), device
+        self._name, self._settings, self._size, self.device = name, settings, size, device
         self._ranks: Ranks = ranks(settings.deadline)
         self._key = f"{name}/{_made[name]}"
         _made[name] += 1
@@ -76,30 +79,41 @@ class Connection:
             self._join(*json.loads(place), None)
         config = json.loads(self.welcome.config)
         self.balance: str = config["targets"]["balance"]
-        self._gather = RowGather(self.world, device) if config["placement"] == "device" else None
+        self.on_device = config["placement"] == "device"
+        self._gather = RowGather(self.world, settings.deadline)
+        where = f"by PyTorch on {device}" if self.on_device else "in Node"
+        _log.info('mixture "%s" is computed %s (placement %s)', name, where, config["placement"])
 
     welcome: Welcome
+    on_device: bool  # whether the mixture is computed on this rank's device, and not in the plugin's process
 
     @property
     def world(self) -> int:
         return self._ranks.world
 
     @property
-    def on_device(self) -> bool:
-        """Whether the mixture is computed on this rank's device, and not in the plugin's process."""
-        return self._gather is not None
+    def leads(self) -> bool:
+        """Whether this is rank 0."""
+        return self._ranks.rank == 0
 
-    def send(self, step: int, rows: Tensor) -> tuple[Tensor, slice]:
-        """Sends the teacher's rows (n, D) of a step, or announces those of all ranks where the mixture is on
-        their devices. Gives the rows (N, D) that this rank knows of the step, and which are its own."""
-        batch, own = (rows, slice(0, len(rows))) if self._gather is None else self._gather(rows)
+    @property
+    def reads(self) -> int:
+        """How often the plugin has asked for values of this rank's device."""
+        return self._client.reads
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, slice]:
+        """This rank's teacher rows (n, D) -> those (N, D) that it knows of the step, and which are its own.
+        Where the mixture is on the ranks' devices, each has to know all of them: every rank calls this."""
+        return self._gather(rows) if self.on_device else (rows, slice(0, len(rows)))
+
+    def send(self, step: int, batch: Tensor) -> None:
+        """Sends the rows (N, D) of a step, or announces them where they are needed on this rank's device."""
         with self._last_words():
-            self._client.send_embeddings(step, 0, batch, {}, 0 if self._gather is None else len(batch))
-        return batch, own
+            self._client.send_embeddings(step, 0, batch, {}, len(batch) if self.on_device else 0)
 
     def poll(self) -> None:
         """Lets a GPU begin what has arrived for it, without waiting for anything."""
-        if self._gather is not None and self.device.type == "cuda":
+        if self.on_device and self.device.type == "cuda":
             with self._last_words():
                 self._client.poll()
 
@@ -112,10 +126,10 @@ class Connection:
         with self._last_words():
             return State(*self._client.request_state())
 
-    def agree(self, value: bool) -> bool:
-        """Rank 0's value, in every rank. What the plugin says depends on who has changed it by then."""
+    def agree(self, decide: Callable[[], bool]) -> bool:
+        """What rank 0 decides, in every rank. What the plugin says depends on who has changed it by then."""
         key = f"{self._key}/agree/{next(self._agreements)}"
-        return self._ranks.from_first(key, lambda: json.dumps(value)) == json.dumps(True)
+        return self._ranks.from_first(key, lambda: json.dumps(decide())) == json.dumps(True)
 
     def load(self, state: State) -> Welcome:
         """Goes on from a state: every rank of a distributed training has to."""

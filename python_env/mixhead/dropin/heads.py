@@ -118,7 +118,7 @@ class DropInHead(nn.Module):
     def _uses_batch_statistics(self) -> bool:
         if self.norm.training or isinstance(self.last_layer, JointPrototypes):
             return self.norm.training
-        return mixture(self.last_layer.name).feeds(self)
+        return mixture(self.last_layer.name).heads.feeds(self)
 
     @torch.compiler.disable
     def _prototypes(self, rows: Tensor, dtype: torch.dtype) -> Tensor:

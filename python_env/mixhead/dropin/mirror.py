@@ -29,6 +29,8 @@ class Mirror:
     @torch.inference_mode(False)
     def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The prototypes there. The tensor is shared: nobody writes to it."""
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())  # as tensors name theirs
         if device == self.rows.device and dtype == self.rows.dtype:
             return self.rows
         if (device, dtype) not in self._copies:

@@ -6,32 +6,17 @@ import gc
 import os
 import time
 import warnings
-import weakref
-from collections.abc import Iterator
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mixhead.bridge import BatchError, BridgeError, Targets
 from mixhead.dropin.connection import Connection, State
+from mixhead.dropin.members import Head, Members
 from mixhead.dropin.mirror import Mirror
 from mixhead.dropin.settings import Settings
-from mixhead.heads import cosine_logits
-from mixhead.losses import sinkhorn_targets, softmax_targets
-
-#: A student that was called so often while no teacher ever was: somebody has to be told.
-_CALLS_WITHOUT_TEACHER = 50
-
-
-class Head(Protocol):
-    """What a mixture asks of a head."""
-
-    training: bool
-
-    def is_teacher(self) -> bool: ...
-
-    def parameters(self) -> Iterator[Tensor]: ...
+from mixhead.dropin.target_rows import target_rows
+from mixhead.dropin.told import Told
 
 
 class Mixture:
@@ -46,18 +31,17 @@ class Mixture:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.heads: weakref.WeakSet[Head] = weakref.WeakSet()
+        self.heads = Members()
         self.components = self.dim = 0  # K and D; 0: not known yet
         self._settings = Settings.of()
         self._forget()
 
     def _forget(self) -> None:
-        self.stats: dict[str, float] = {"wait": 0.0}
+        self._told = Told(self.name)
         self._pid = os.getpid()
         self._connection: Connection | None = None
         self._mirror: Mirror | None = None
         self._given: State | None = None  # what to go on from once there is a plugin
-        self._calls_without_teacher = 0
         self._by_hand = False
         self._begin(0)
 
@@ -65,13 +49,16 @@ class Mixture:
         self._next = self._started = step  # the next step to send; the one that this connection began at
         self._rows: list[Tensor] = []  # the teacher's, of the step under way
         self._sent = self._waiting = self._over = False
-        self._batch: Tensor | None = (
-            None  # the rows that were sent, or announced, where targets are made of them
-        )
+        self._batch: Tensor | None = None  # the rows of the step that was sent, where targets are wanted
         self._own = slice(0)  # this rank's among them
         self._student_led = False  # whether the student was called before any of the rows
         self._answer: Targets | None = None
         self._saved: State | None = None
+
+    @property
+    def stats(self) -> dict[str, float]:
+        """What a script may log."""
+        return self._told.stats
 
     # Who takes part
 
@@ -105,29 +92,29 @@ class Mixture:
         self._pid = os.getpid()
         self._settings = settings
 
-    def feeds(self, head: Head) -> bool:
-        """Whether the rows of this call belong to the mixture: a teacher's, while a student trains."""
-        return (
-            head.is_teacher()
-            and not _in_backward()
-            and any(other.training and not other.is_teacher() for other in self.heads)
-        )
-
     # The steps
 
     def look_up(self, head: Head, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """The prototypes (K, D) for a call of `head`, whose unit rows (..., D) these are."""
-        if self.feeds(head):
+        if self.heads.feeds(head):
             self.feed(rows)
-        elif head.training and not head.is_teacher() and not _in_backward():
+        elif self.heads.ends_a_step(head):
             self._student_is_called(rows.device)
             if self._waiting:
                 self._connection.poll()
         return self.prototypes(rows.device, dtype)
 
     def feed(self, rows: Tensor) -> None:
-        """Takes the teacher's rows into the step under way, or into the next one where that was sent."""
+        """Takes the teacher's rows into the step under way, or into the next one where that was sent.
+
+        Raises ValueError where they are of another dimension than the prototypes.
+        """
         self.dim = self.dim or rows.shape[-1]
+        if rows.shape[-1] != self.dim:
+            raise ValueError(
+                f'the rows that feed mixture "{self.name}" are {" x ".join(map(str, rows.shape))}: '
+                f"its prototypes are of dimension {self.dim}"
+            )
         self._attach(rows.device)
         if self._sent and (self._over or not self._by_hand):
             self._next_step()
@@ -142,7 +129,7 @@ class Mixture:
             return
         if not self._rows:
             self._student_led = True
-            self._warn_without_teacher()
+            self._told.student_called(self._next)
             return
         self._send()
         if self._student_led:
@@ -173,29 +160,24 @@ class Mixture:
         if self._answer is None:
             count = self._own.stop - self._own.start
             return torch.full((count, self.components), torch.nan, device=device)
-        return self._made_targets()[self._own].to(device)
-
-    def _made_targets(self) -> Tensor:
-        """(N, K), of all rows that were sent: the plugin's, or, of similarities, made here."""
-        temperature = self._answer.scalars.get("targetTemperature")
-        if temperature is not None:
-            prototypes = self._mirror.after(self._answer).on(self._batch.device, torch.float32)
-            balance = sinkhorn_targets if self._connection.balance == "sinkhorn" else softmax_targets
-            return balance(cosine_logits(self._batch, prototypes), temperature)
-        if self._answer.targets is None:
+        made = target_rows(self._answer, self._batch, self._mirror, self._connection.balance)
+        if made is None:
             raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it was begun without')
-        return torch.as_tensor(self._answer.targets)
+        return made[self._own].to(device)
 
     def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """What the heads use now (K, D): shared, so nobody writes to it."""
         if self._mirror is None:
             self._attach()
-        return self._mirror.on(_indexed(device), dtype)
+        return self._mirror.on(device, dtype)
 
     def _send(self) -> None:
-        batch, self._own = self._connection.send(self._next, torch.cat(self._rows))
-        self._batch = batch if self._settings.targets else None
+        batch, self._own = self._connection.gather(torch.cat(self._rows).float())
         self._rows = []
+        if self._connection.on_device and len(batch) == 0:
+            return  # no rank has any: no step
+        self._connection.send(self._next, batch)
+        self._batch = batch if self._settings.targets else None
         self._sent = self._waiting = True
         self._saved = None
 
@@ -208,31 +190,19 @@ class Mixture:
         """Waits for the answer to the step that was sent. Rows that the plugin refuses change nothing."""
         if not self._waiting:
             return
-        start = time.perf_counter()
+        start, reads = time.perf_counter(), self._connection.reads
         try:
             self._answer = self._connection.receive(self._next)
         except BatchError as error:
             self._waiting = False
             if error.code != "row":
                 raise
-            warnings.warn(f"{error}; this step has not changed the mixture", stacklevel=2)
+            self._told.refused(error)
         else:
             self._waiting = False
             self._next += 1
-            self._note(dict(self._answer.scalars))
-        self.stats["wait"] = time.perf_counter() - start
-
-    def _note(self, scalars: dict[str, float]) -> None:
-        """Takes up what the answer tells. A device tells of a bad row when the next step is under way."""
-        step, row = scalars.pop("badStep", None), scalars.pop("badRow", None)
-        scalars.pop("targetTemperature", None)
-        self.stats.update(scalars)
-        if step is not None:
-            warnings.warn(
-                f'mixture "{self.name}": row {row:.0f} of the embeddings of step {step:.0f} was not finite '
-                "or all zero; that step has not changed the mixture",
-                stacklevel=2,
-            )
+            self._told.answered(self._answer)
+        self._told.waited(time.perf_counter() - start, self._connection.reads - reads)
 
     def _next_step(self) -> None:
         """Applies the answer: from here on it is the next step."""
@@ -241,16 +211,6 @@ class Mixture:
             self._mirror = self._mirror.after(self._answer)
         self._answer = self._batch = None
         self._sent = self._over = self._student_led = False
-
-    def _warn_without_teacher(self) -> None:
-        self._calls_without_teacher += 1
-        if self._next == 0 and self._calls_without_teacher == _CALLS_WITHOUT_TEACHER:
-            warnings.warn(
-                f'mixture "{self.name}" gets no embeddings: no teacher head was called in '
-                f"{_CALLS_WITHOUT_TEACHER} calls of the student. A teacher is a head none of whose "
-                "parameters requires a gradient; mark any other with mixhead.teacher(head)",
-                stacklevel=2,
-            )
 
     # The plugin and the state
 
@@ -263,28 +223,25 @@ class Mixture:
                 "or call mixhead.attach() in this one"
             )
         if self._connection is not None:
-            if device is not None and self._moves_to(device):
-                self._given = self._connection.save()
-                self._connection.close()
-                self._connection = None
-            else:
+            if device is None or not self._has_moved(device):
                 return
-        device = _indexed(device or self._heads_device())
-        self._connection = Connection(
-            self.name, self._settings, self.components, self.dim, device, self._given
-        )
-        self._given = None
+            if self._connection.leads:
+                self._given = self._connection.save()
+            self._connection.close()
+            self._connection = None
+        device = device or self.heads.device()
+        size = self.components, self.dim
+        self._connection = Connection(self.name, self._settings, size, device, self._given)
+        self._given, student_led = None, self._student_led
         self._go_on()
+        self._student_led = student_led
 
-    def _moves_to(self, device: torch.device) -> bool:
-        """Whether the heads have gone to another device since, before the first step."""
-        there = self._connection.device.type
-        return self._connection.on_device and self._next == self._started and device.type != there
-
-    def _heads_device(self) -> torch.device:
-        """Where the heads are, as far as their parameters tell."""
-        parameters = (each for head in self.heads for each in head.parameters())
-        return next((each.device for each in parameters), torch.device("cpu"))
+    def _has_moved(self, device: torch.device) -> bool:
+        """Whether the heads have gone to another device before their first step: where a mixture is computed
+        is decided by where its rows are."""
+        idle = self._next == self._started and not (self._rows or self._sent)
+        moved = device.type != self._connection.device.type
+        return idle and moved and self._settings.placement != "host"
 
     def _go_on(self) -> None:
         welcome = self._connection.welcome
@@ -319,8 +276,8 @@ class Mixture:
             self._given, self._mirror = state, Mirror(prototypes.clone())
             return
         # A teacher that is given its student's state, or an average of the two, changes nothing.
-        saved = self.save()[1]
-        if not self._connection.agree(saved is not None and saved.is_nearly(state)):
+        self._receive()
+        if not self._connection.agree(lambda: self._is_nearly(state)):
             if state.step < self._next:
                 warnings.warn(
                     f'mixture "{self.name}" goes back from step {self._next} to step {state.step}, '
@@ -330,19 +287,11 @@ class Mixture:
             self._connection.load(state)
             self._go_on()
 
+    def _is_nearly(self, state: State) -> bool:
+        saved = self.save()[1]
+        return saved is not None and saved.is_nearly(state)
+
     def close(self) -> None:
         """Says goodbye to the plugin. Harmless when repeated."""
         if self._connection is not None:
             self._connection.close()
-
-
-def _indexed(device: torch.device) -> torch.device:
-    """With its number, as tensors have it: "cuda" alone is the current one."""
-    if device.type == "cuda" and device.index is None:
-        return torch.device("cuda", torch.cuda.current_device())
-    return device
-
-
-def _in_backward() -> bool:
-    """Whether this call recomputes an earlier one (gradient checkpointing): it begins and ends nothing."""
-    return torch._C._current_graph_task_id() != -1

@@ -30,6 +30,7 @@ class Settings:
     arguments: tuple[str, ...] = ()  # of the plugin that is started: a configuration file, settings
     deadline: float = 60.0  # seconds
     targets: bool = False
+    placement: str = "auto"
     keys: Keys | None = None  # of a plugin on another machine
     device_memory: int | None = None  # bytes that a mixture on this rank's device may take
 
@@ -66,6 +67,7 @@ class Settings:
             deadline=float(deadline),
             device_memory=None if memory is None else int(memory * 2**30),
             targets="targets" in config,
+            placement=str(config.get("placement", "auto")),
             keys=_read_keys(bridge.get("keys") or os.environ.get("MIXHEAD_KEYS")),
         )
 

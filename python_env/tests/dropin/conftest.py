@@ -20,13 +20,19 @@ def endpoint() -> Iterator[str]:
     plugin.stop()
 
 
+@pytest.fixture(params=["host", "device"])
+def placement(request: pytest.FixtureRequest) -> str:
+    """Where the mixture is computed: whatever a script sees holds for both."""
+    return request.param
+
+
 @pytest.fixture
-def attach(endpoint: str) -> Callable[..., None]:
+def attach(endpoint: str, placement: str) -> Callable[..., None]:
     """Attaches a mixture to the shared plugin, with a run of its own."""
 
     def attach(name: str = "default", **config: object) -> None:
-        run = config.pop("run", f"test-{next(_runs)}")
-        mixhead.attach(endpoint, {"run": run, "bridge": {"deadline": 20}, **config}, name)
+        own = {"run": f"test-{next(_runs)}", "placement": placement, "bridge": {"deadline": 20}}
+        mixhead.attach(endpoint, own | config, name)
 
     return attach
 

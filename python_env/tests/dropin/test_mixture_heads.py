@@ -171,10 +171,10 @@ def test_an_overflow_that_makes_the_scaler_skip_is_no_error(make):
     assert mixture("default").save()[1].step == 4
 
 
-def test_compiled_heads_train_as_plain_ones(make):
+def test_compiled_heads_train_as_plain_ones(make, attach: Callable[..., None]):
     results = []
     for compiled in (False, True):
-        mixhead.attach(mixture("default")._settings.endpoint, {"run": f"compiled {make.__name__} {compiled}"})
+        attach()
         torch.manual_seed(1)
         student, teacher = with_teacher(make())
         run = [torch.compile(head, backend="aot_eager") if compiled else head for head in (student, teacher)]

@@ -17,6 +17,9 @@ from mixhead.lightly import DINOProjectionHead
 
 IN, DIM, K = 12, 6, 40
 
+#: The plugin is a file, so what it gives is looked at, which on a device is said to cost something.
+pytestmark = pytest.mark.filterwarnings("ignore:.*asks for values of the device")
+
 Pair = tuple[DINOProjectionHead, DINOProjectionHead]
 
 
