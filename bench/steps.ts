@@ -45,7 +45,7 @@ export interface StepTimes {
   step: number;
   /** Milliseconds in which the rank waits for the plugin's answer. */
   wait: number;
-  /** Milliseconds in which the device has nothing to do but wait for it. On the CPU the same as `wait`. */
+  /** Milliseconds in which the device has nothing to do but wait for it; on the CPU, in which the rank has. */
   idle: number;
 }
 
@@ -54,10 +54,11 @@ export function timesOf(spans: readonly Span[]): StepTimes | undefined {
   const on = (lane: Lane, name: string) => spans.find((span) => span.lane === lane && span.name === name);
   const [step, wait] = [on("rank", "step"), on("rank", "wait")];
   if (step === undefined || wait === undefined) return undefined;
-  const device = on("device", "wait");
-  // From the end of what the rank had queued before it waited to the answer; a program may run meanwhile.
-  const programs = spans.filter(({ lane }) => lane === "device, other stream");
-  const idle = device ? length(device) - covered(device, programs) : length(wait);
+  // On a device from the end of what the rank had queued before it waited; a program may run meanwhile.
+  const waits = on("device", "wait") ?? wait;
+  const beside = waits === wait ? "rank" : "device, other stream";
+  const programs = spans.filter(({ lane, name }) => lane === beside && name === "program");
+  const idle = length(waits) - covered(waits, programs);
   return { step: length(step) / 1e3, wait: length(wait) / 1e3, idle: idle / 1e3 };
 }
 

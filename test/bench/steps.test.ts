@@ -44,6 +44,11 @@ describe("what a step in a trace waited for", () => {
     });
   });
 
+  it("on the CPU leaves out the mixture's program, which the rank computes as it waits", () => {
+    const waits = [span("wait", HOST, 4000, 3000), span("program", HOST, 5000, 1900)];
+    assert.equal(times(span("step", HOST, 0, 10_000), ...waits)?.idle, 1.1);
+  });
+
   it("on a GPU begins where what was queued is done, not where the host begins to wait", () => {
     const waits = [span("wait", HOST, 1000, 6000), span("wait", DEVICE, 5000, 2000)];
     assert.equal(times(span("step", HOST, 0, 10_000), ...waits)?.idle, 2);

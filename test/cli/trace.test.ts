@@ -62,6 +62,21 @@ describe("mixhead train --trace", function () {
     assert.ok(!existsSync(join(folder, "runs", "decoupled", "decoupled", "trace.jsonl")));
   });
 
+  it("shows the mixture's program within the rank's wait, where the rank computes it", async () => {
+    const args = ["placement=device", ...tiny, "--name", "placed", "--trace", "placed.json"];
+    const done = await mixhead(folder, "train", decoupled, ...args);
+    assert.equal(done.status, 0, done.stderr);
+    const spans = spansIn(await readTrace(join(folder, "placed.json")));
+    for (let step = 1; step < STEPS; step++) {
+      const of = (name: string) => spans.find((span) => span.step === step && span.name === name);
+      const [program, wait, queue] = [of("program"), of("wait"), of("queue")];
+      assert.ok(program && wait && queue, `step ${step} has a program, a wait and a queue`);
+      assert.ok(program.ts >= wait.ts && program.ts + program.dur <= wait.ts + wait.dur + 1);
+      assert.ok(program.ts >= queue.ts, "it runs once Node has queued it");
+      assert.equal(program.pid, wait.pid);
+    }
+  });
+
   it("says before anything is trained that the file cannot be written", async () => {
     const done = await mixhead(folder, "train", decoupled, ...tiny, "--name", "other", "--trace", "runs");
     assert.equal(done.status, 2, done.stderr);

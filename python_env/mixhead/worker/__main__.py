@@ -10,9 +10,9 @@ import torch
 from mixhead.allocation import keep_freed_memory
 from mixhead.bridge.client import Client
 from mixhead.bridge.errors import BridgeError
-from mixhead.executor import Executor
 from mixhead.worker.errors import BadInput, WorkerError
 from mixhead.worker.loop import train
+from mixhead.worker.spans import Spans, TimedExecutor
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     keep_freed_memory()
     on_gpu = options.device != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    span = Spans(device)
     client = Client(
         options.endpoint,
         options.run,
@@ -37,12 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
         options.rank,
         options.world,
         deadline=options.deadline,
-        executor=Executor("cuda" if on_gpu else "cpu", options.memory),
+        executor=TimedExecutor(span, device, options.memory),
     )
     try:
         if options.world != 1:
             raise WorkerError("the worker trains on one rank; several would have to average their gradients")
-        train(client, options.rank)
+        with span:
+            train(client, options.rank, span)
     except (WorkerError, BridgeError) as error:
         print(error, file=sys.stderr)
         client.close(str(error))

@@ -36,8 +36,11 @@ from mixhead.worker.step import (
 )
 
 
-def train(client: Client, rank: int) -> None:
-    """Connects and trains until the plugin says stop. Raises WorkerError or one of the bridge's errors."""
+def train(client: Client, rank: int, span: Spans) -> None:
+    """Connects and trains until the plugin says stop; ``span`` times the parts of each step.
+
+    Raises WorkerError or one of the bridge's errors.
+    """
     welcome = client.connect()
     try:
         assignment = parse_assignment(welcome.config)
@@ -49,7 +52,7 @@ def train(client: Client, rank: int) -> None:
     stopped = obey(welcome.commands, client, state, dataset, assignment)
 
     timing: dict[str, float] = {}
-    with Feed(dataset, config.train.batch, config.seed, rank) as feed, Spans(state.device) as span:
+    with Feed(dataset, config.train.batch, config.seed, rank) as feed:
         while not stopped:
             t = state.step
             epoch = t * config.train.batch // len(dataset.train_images)

@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 import torch
 
+from mixhead.executor import Executor, Outcome, Run
+
 #: The file that `mixhead train --trace` has each worker write, for Node to merge.
 VARIABLE = "MIXHEAD_TRACE"
 _HOST = 1  # the host's lane; viewers keep 0 for themselves
@@ -34,23 +36,21 @@ class Spans:
         self._trace = _Trace(Path(path), device) if path else None
 
     @contextmanager
-    def __call__(
-        self, name: str, step: int | None = None, stream: torch.cuda.Stream | None = None
-    ) -> Iterator[None]:
-        """Times what is done within. ``step``: the number of the step that this span and those in it are of;
-        ``stream``: where its operations go; the current one where it is left out."""
+    def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
+        """Times what is done within, which stays on the stream that is current at its start. ``step``: the
+        number of the step that this span and those after it are of."""
         trace = self._trace
         if trace is not None and step is not None:
             trace.step = step
         began = time.monotonic_ns()
-        first = trace.mark(stream) if trace is not None else None
+        first = trace.mark() if trace is not None else None
         try:
             yield
         finally:
             ended = time.monotonic_ns()
             self.seconds[name] = (ended - began) / 1e9
             if trace is not None:
-                trace.add(name, began, ended, first, trace.mark(stream), stream)
+                trace.add(name, began, ended, first, trace.mark())
 
     def __enter__(self) -> Spans:
         return self
@@ -60,6 +60,18 @@ class Spans:
     ) -> None:
         if self._trace is not None:
             self._trace.close()
+
+
+class TimedExecutor(Executor):
+    """An executor whose runs are spans, "program", on the stream that they have for themselves."""
+
+    def __init__(self, span: Spans, device: torch.device, memory: int | None = None) -> None:
+        super().__init__(device, memory)
+        self._span = span
+
+    def _run(self, run: Run) -> Outcome:
+        with self._span("program"):
+            return super()._run(run)
 
 
 @dataclass
@@ -92,12 +104,12 @@ class _Trace:
             self._zero.synchronize()
             self._zero_ns = time.monotonic_ns()
 
-    def mark(self, stream: torch.cuda.Stream | None) -> torch.cuda.Event | None:
-        """The present end of a stream's queue; None on the CPU, whose work is done when a call returns."""
+    def mark(self) -> torch.cuda.Event | None:
+        """The present end of the current stream; None on the CPU, whose work is done when a call returns."""
         if not self._cuda:
             return None
         event = torch.cuda.Event(enable_timing=True)
-        event.record(stream)
+        event.record()
         return event
 
     def add(
@@ -107,12 +119,11 @@ class _Trace:
         ended: int,
         first: torch.cuda.Event | None,
         last: torch.cuda.Event | None,
-        stream: torch.cuda.Stream | None,
     ) -> None:
         whole = {"name": name, "ph": "X", "pid": os.getpid(), "args": {"step": self.step}}
         self._write({**whole, "tid": _HOST, "ts": began / 1e3, "dur": (ended - began) / 1e3})
         if first is not None and last is not None:
-            self._pending.append(_Pending({**whole, "tid": self._lane(stream)}, first, last))
+            self._pending.append(_Pending({**whole, "tid": self._lane()}, first, last))
         while self._pending and self._pending[0].last.query():
             self._write_device(self._pending.popleft())
 
@@ -127,8 +138,9 @@ class _Trace:
         began, ended = (self._zero.elapsed_time(event) * 1e3 for event in (span.first, span.last))
         self._write({**span.event, "ts": self._zero_ns / 1e3 + began, "dur": ended - began})
 
-    def _lane(self, stream: torch.cuda.Stream | None) -> int:
-        key = (stream or torch.cuda.current_stream()).cuda_stream
+    def _lane(self) -> int:
+        """That of the current stream."""
+        key = torch.cuda.current_stream().cuda_stream
         if key not in self._lanes:
             self._lanes[key] = _HOST + 1 + len(self._lanes)
             self._name_lane(self._lanes[key], f"device, stream {len(self._lanes)}")
