@@ -49,13 +49,13 @@ export async function unitBatch(h: tf.Tensor2D): Promise<tf.Tensor2D> {
 export function guardedBatch(h: tf.Tensor2D): { unit: tf.Tensor2D; ok: tf.Scalar; first: tf.Scalar } {
   return tf.tidy(() => {
     const { unit, largest } = normalised(h);
-    const bad = tf.logicalNot(
-      tf.logicalAnd(tf.greaterEqual(largest, LEAST_NORMAL), tf.less(largest, Infinity)),
+    const bad = tf.reshape<tf.Rank.R1>(
+      tf.logicalNot(tf.logicalAnd(tf.greaterEqual(largest, LEAST_NORMAL), tf.less(largest, Infinity))),
+      [-1],
     );
-    const n = h.shape[0];
-    const places = tf.where(tf.reshape(bad, [n]), tf.range(0, n, 1, "float32"), tf.fill([n], n));
-    const first: tf.Scalar = tf.min(places);
-    const ok: tf.Scalar = tf.equal(first, n);
+    const ok: tf.Scalar = tf.logicalNot(tf.any(bad));
+    const at: tf.Scalar = tf.cast(tf.argMax(tf.cast(bad, "int32")), "float32");
+    const first: tf.Scalar = tf.where(ok, h.shape[0], at);
     return { unit: tf.where(ok, unit, tf.zerosLike(unit)), ok, first };
   });
 }

@@ -96,14 +96,19 @@ class Peer:
             self.client.close(reason)
 
 
-peer = Peer()
-print(json.dumps({"ok": "ready"}), flush=True)
-for line in sys.stdin:
-    call, arguments = json.loads(line)
-    began = time.perf_counter()
-    try:
-        reply = {"ok": plain(getattr(peer, call)(**arguments))}
-    except (BridgeError, RuntimeError, ValueError) as error:
-        details = {name: getattr(error, name, None) for name in ("code", "row")}
-        reply = {"error": {"name": type(error).__name__, "message": str(error), **details}}
-    print(json.dumps({**reply, "seconds": time.perf_counter() - began}), flush=True)
+def answer(peer):
+    """Does what the lines of standard input say until there are no more."""
+    print(json.dumps({"ok": "ready"}), flush=True)
+    for line in sys.stdin:
+        call, arguments = json.loads(line)
+        began = time.perf_counter()
+        try:
+            reply = {"ok": plain(getattr(peer, call)(**arguments))}
+        except (BridgeError, RuntimeError, ValueError) as error:
+            details = {name: getattr(error, name, None) for name in ("code", "row")}
+            reply = {"error": {"name": type(error).__name__, "message": str(error), **details}}
+        print(json.dumps({**reply, "seconds": time.perf_counter() - began}), flush=True)
+
+
+if __name__ == "__main__":
+    answer(Peer())

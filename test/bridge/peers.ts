@@ -43,8 +43,9 @@ export class PythonPeer {
     this.lines = createInterface({ input: process.stdout })[Symbol.asyncIterator]();
   }
 
-  static async start(): Promise<PythonPeer> {
-    const child = spawn(PYTHON, [here("peer.py")], {
+  /** `script`: whose calls go beyond those of peer.py. */
+  static async start(script = here("peer.py")): Promise<PythonPeer> {
+    const child = spawn(PYTHON, [script], {
       cwd: here("../../python_env"),
       env: { ...process.env, OMP_NUM_THREADS: "1", PYTHONPATH: here("../../python_env") },
       stdio: ["pipe", "pipe", "inherit"],

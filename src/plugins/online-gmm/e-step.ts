@@ -86,5 +86,5 @@ function entropiesOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Ten
   const expected = tf.sum(tf.mul(responsibilities, logits), 1);
   const nats: tf.Tensor1D = tf.sub(normaliser, expected);
   // Rounding may lead just below 0; what is not a number stays so.
-  return tf.where(tf.less(nats, 0), tf.zerosLike(nats), nats);
+  return tf.where(tf.less(nats, 0), 0, nats);
 }

@@ -37,10 +37,10 @@ export const creation: KernelTable = {
   },
 };
 
-/** The value goes as a literal, so that the program stays the same where it changes from step to step. */
+/** The value goes as one literal, so that the program stays the same where it changes from step to step. */
 function filled(call: Call, shape: number[], value: number, dtype: Dtype): Operand {
   const size = sizeOf(shape);
-  if (size <= MAX_LITERAL) return call.constant(new Array<number>(size).fill(value), shape, dtype);
+  if (size <= 1) return call.constant(new Array<number>(size).fill(value), shape, dtype);
   return call.op([call.constant([value], [], dtype)], { shape }, dtype, shape, "Fill");
 }
 
