@@ -127,9 +127,9 @@ export class Device {
     this.send(this.finish(cut, cut.text === "" ? uploads : NO_UPLOADS, {}));
   }
 
-  private send(run: Run): void {
+  private send(run: Run | null): void {
     try {
-      this.link.send(run);
+      if (run !== null) this.link.send(run);
     } catch (error) {
       this.lost(error instanceof Error ? error : new Error(sentence(error)));
     }
@@ -143,8 +143,7 @@ export class Device {
     for (const [name, operand] of Object.entries(ends)) named[name] = this.queue.keep(operand);
     const cut = this.queue.cut();
     const uploads = this.upload([...cut.inputs, ...Object.values(named)]);
-    const run = this.finish(cut, uploads, { ...(rows && { rows: rows.dataId }), ...named });
-    return isEmpty(run) ? null : run;
+    return this.finish(cut, uploads, { ...(rows && { rows: rows.dataId }), ...named });
   }
 
   /** Handles for those that JavaScript holds. */
@@ -159,15 +158,17 @@ export class Device {
     return uploads;
   }
 
-  /** A run with all that waits: reads, and what is to be freed after it. */
-  private finish(cut: Cut, uploads: Map<Datum, Upload>, purposes: Record<string, Datum>): Run {
+  /** A run with all that waits: reads, and what is to be freed after it. null where it would change nothing. */
+  private finish(cut: Cut, uploads: Map<Datum, Upload>, purposes: Record<string, Datum>): Run | null {
     const base = this.ledger.next;
     for (const datum of cut.outputs) this.ledger.bind(datum);
     for (const datum of [...uploads.keys(), ...cut.inputs, ...cut.outputs]) {
       if (datum.refs === 0) this.ledger.release(datum);
     }
     const reads = this.takeReads();
-    return this.run({ cut, base, uploads, reads, free: this.ledger.takeFreed(), purposes });
+    const free = this.ledger.takeFreed();
+    const count = uploads.size + reads.size + free.length + Object.keys(purposes).length;
+    return cut.text === "" && count === 0 ? null : this.run({ cut, base, uploads, reads, free, purposes });
   }
 
   private run({
@@ -179,7 +180,7 @@ export class Device {
     purposes = {} as Record<string, Datum>,
   }): Run {
     const known = this.programOf(cut);
-    const seq = ++this.seq;
+    const seq = ++this.seq; // every run goes out, and in order: the wire waits for one that is missing
     this.flights.add({
       seq,
       program: known.program,
@@ -263,20 +264,11 @@ export class Device {
     this.queue.cut();
     this.ledger.releaseAll();
     if (this.gone !== undefined) return;
-    const run = this.finish(NOTHING, NO_UPLOADS, {});
-    if (!isEmpty(run)) this.send(run);
+    this.send(this.finish(NOTHING, NO_UPLOADS, {}));
   }
 }
 
 const NO_UPLOADS: Map<Datum, Upload> = new Map();
-
-/** Whether a run would change nothing. Uploads and outputs come with a handle of a purpose, a read or an input. */
-function isEmpty({ program, free, reads, uploads, rows, metrics, prototypes, targets }: Run): boolean {
-  const names = [rows, metrics, prototypes, targets];
-  return (
-    program === "" && free.length + reads.length + uploads.size === 0 && names.every((name) => name === NONE)
-  );
-}
 
 function mebibytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
