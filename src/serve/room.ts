@@ -5,7 +5,7 @@ import { RejectError } from "../bridge/errors.ts";
 import type { Answer, Batch, Hello, Room, Rows, RunFailure, Welcome } from "../bridge/room.ts";
 import type { Edge } from "../mixture/edge.ts";
 import { openEdge } from "../mixture/open-edge.ts";
-import { checkExecutor, choosePlacement, placementLine } from "../mixture/placement.ts";
+import { checkExecutor, placementLine } from "../mixture/placement.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import { firstDifference } from "./difference.ts";
 import { Measures } from "./measures.ts";
@@ -19,8 +19,8 @@ const START = "prototypes";
 export interface Host {
   /** @throws RejectError or UserError where no mixture is what a hello asks for. */
   settingsFor(hello: Hello): MixtureSettings;
-  /** Told when the last rank has said goodbye. */
-  ended(): void;
+  /** Told when the last rank has said goodbye; or was lost, and the mixture on its device with it. */
+  ended(lost: boolean): void;
   /** One sentence for whoever watches. */
   log(line: string): void;
 }
@@ -54,9 +54,7 @@ export class MixtureRoom implements Room {
   /** @throws UserError, RejectError where the settings, the start or the saved state do not fit. */
   static async open(hello: Hello, saved: SavedMixture | undefined, host: Host): Promise<MixtureRoom> {
     const settings = host.settingsFor(hello);
-    const { config, dim, targets, rankTargets } = settings;
-    const size = { ...config, head: { ...config.head, dim } };
-    const chosen = choosePlacement(size, hello.executor > 0 && hello.device.startsWith("cuda"));
+    const { config, dim, targets, chosen, rankTargets } = settings;
     if (chosen.placement === "device") checkExecutor(hello);
     const parts = { plugin: config.plugin, targets: targets && !rankTargets ? config.targets : null };
     const begin = saved ? undefined : hello.prototypes;
@@ -181,12 +179,12 @@ export class MixtureRoom implements Room {
     this.ranks.delete(rank);
     if (this.ranks.size > 0 || this.edge.device === undefined) return;
     this.edge.device.lost(`${this.title}: rank ${rank} was lost: ${why}`);
-    this.host.ended();
+    this.host.ended(true);
   }
 
   left(rank: number): void {
     this.ranks.delete(rank);
-    if (this.ranks.size === 0) this.host.ended();
+    if (this.ranks.size === 0) this.host.ended(false);
   }
 
   dispose(): void {

@@ -88,12 +88,12 @@ export class MixtureServer {
     const room = await MixtureRoom.open(hello, saved, {
       log,
       settingsFor: (each) => settingsFor(each, this.options.settings, this.options.owned),
-      ended: () => {
+      ended: (lost) => {
         this.rooms.delete(key);
         this.bridge.drop(run, mixture, "");
         log(`${room.title} has ended after ${room.steps} steps`);
         room.dispose();
-        if (stateDir !== undefined) forgetMixture(stateDir, run, mixture);
+        if (stateDir !== undefined && !lost) forgetMixture(stateDir, run, mixture);
       },
     });
     this.rooms.set(key, room);

@@ -6,6 +6,7 @@ import { applyOverrides, parseYaml, resolveConfig } from "../config/load.ts";
 import { overlay } from "../config/overlay.ts";
 import type { Config } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
+import { type Chosen, choosePlacement } from "../mixture/placement.ts";
 import { isBuiltIn } from "../plugins/registry.ts";
 import { targetTemperature } from "../plugins/targets.ts";
 import type { Clock } from "../schedules/schedule.ts";
@@ -26,6 +27,8 @@ export interface MixtureSettings {
   dim: number;
   /** Whether the script asks for targets; a loss of its own needs none. */
   targets: boolean;
+  /** Where it is computed for the rank that says hello. */
+  chosen: Chosen;
   /** The scalars by which the rank makes them itself; left out where the plugin does. */
   rankTargets?: ((clock: Clock) => { targetTemperature: number }) | undefined;
 }
@@ -86,13 +89,16 @@ export function settingsFor(hello: Hello, { given, source }: Settings, owners = 
   const config = resolveConfig(overlay(given, wish), size, source);
   if (!owners) checkKind(hello, config, resolveConfig(given, [], source));
   const targets = wish.targets !== undefined;
-  const rankTargets = targets && canMakeTargets(hello, config) ? temperatureOf(config) : undefined;
-  return { config, components: config.plugin.components, dim, targets, rankTargets };
+  const onGpu = hello.executor > 0 && hello.device.startsWith("cuda");
+  const chosen = choosePlacement({ ...config, head: { ...config.head, dim } }, onGpu);
+  const holdsBatch = hello.world === 1 || chosen.placement === "device";
+  const rankTargets = targets && holdsBatch && canMakeTargets(config) ? temperatureOf(config) : undefined;
+  return { config, components: config.plugin.components, dim, targets, chosen, rankTargets };
 }
 
 /** A rank that holds the whole batch makes targets of similarities by itself; a center has to outlive it, in the plugin's state. */
-function canMakeTargets({ world }: Hello, { targets: { from, by, balance } }: Config): boolean {
-  return world === 1 && from === "similarity" && by === "rank" && balance !== "center";
+function canMakeTargets({ targets: { from, by, balance } }: Config): boolean {
+  return from === "similarity" && by === "rank" && balance !== "center";
 }
 
 function temperatureOf({ targets }: Config): (clock: Clock) => { targetTemperature: number } {
