@@ -65,6 +65,33 @@ def test_a_resumed_training_is_the_unbroken_one_bit_for_bit(attach: Attach, make
         assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("placement", ["host", "device"])
+@pytest.mark.parametrize("kind", ["online-gmm", "kmeans", "sinkhorn"])
+def test_a_checkpoint_of_one_placement_goes_on_under_the_other_to_rounding(
+    attach: Attach, placement: str, kind: str
+):
+    other = "device" if placement == "host" else "host"
+    results = []
+    for second in (placement, other):
+        attach(plugin={"kind": kind})
+        torch.manual_seed(1)
+        student, teacher = with_teacher(lightly_head())
+        train(student, teacher, range(5))
+        saved = through_a_file([student.state_dict(), teacher.state_dict()])
+        attach(placement=second, plugin={"kind": kind})
+        student, teacher = with_teacher(lightly_head())
+        for head, state in zip((student, teacher), saved, strict=True):
+            head.load_state_dict(state)
+        train(student, teacher, range(5, 9))
+        results.append(student.state_dict())
+        del student, teacher
+    assert results[0].keys() == results[1].keys()
+    assert results[0]["last_layer.mixture.step"] == 9
+    for name, tensor in results[0].items():
+        if not name.endswith("progress"):  # what only spares Node some work
+            torch.testing.assert_close(results[1][name], tensor, rtol=1e-4, atol=1e-5)
+
+
 def test_a_state_goes_into_heads_that_have_trained_already(attach: Attach):
     attach()
     student, teacher = with_teacher(lightly_head())

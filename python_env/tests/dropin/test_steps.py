@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 import mixhead
+from mixhead.bridge.codec import decode
 from mixhead.dino import DINOHead
 from mixhead.dropin.registry import mixture
 from mixhead.lightly import DINOProjectionHead
@@ -313,3 +314,75 @@ def test_another_modules_output_feeds_where_it_is_marked(echo: Callable[..., Non
     target.eval()
     target(inputs[0])
     assert len(mixture("default")._rows) == 2
+
+
+def believe_elsewhere() -> None:
+    """Lets the mixture believe that it was begun for rows on a GPU: there is none in these tests."""
+    mixture("default")._connection.device = torch.device("cuda:0")
+
+
+@pytest.mark.parametrize("student_first", [False, True])
+@pytest.mark.parametrize("placement", ["auto", "device"])
+def test_a_mixture_that_was_begun_before_its_heads_moved_goes_after_them_with_its_start(
+    attach: Callable[..., None], student_first: bool
+):
+    attach()
+    student, teacher = pair()
+    teacher.load_state_dict(student.state_dict())  # as scripts do before they move the two
+    student.load_state_dict(DINOProjectionHead(IN, 16, DIM, K).state_dict())
+    seen, first = [mixhead.prototypes()], mixture("default")._connection
+    for step in range(3):
+        for head in (student, teacher) if student_first else (teacher, student):
+            if step == 0 and head is teacher:
+                believe_elsewhere()
+            head(views(1)[0])
+            seen.append(mixhead.prototypes())
+        assert torch.equal(seen[-1], seen[-2])
+    torch.testing.assert_close(seen[1], seen[0])
+    assert not torch.equal(seen[-1], seen[-3]) and not torch.equal(seen[3], seen[1])
+    moved = mixture("default")._connection
+    assert moved is not first
+    believe_elsewhere()
+    for head in (student, teacher):
+        head(views(1)[0])
+    assert mixture("default")._connection is moved, "after its first step it stays"
+
+
+@pytest.mark.parametrize("placement", ["host"])
+def test_a_mixture_that_is_kept_in_node_does_not_care_where_its_heads_go(attach: Callable[..., None]):
+    attach()
+    student, teacher = pair()
+    student.state_dict()
+    first = mixture("default")._connection
+    believe_elsewhere()
+    teacher(views(1)[0])
+    student(views(1)[0])
+    assert mixture("default")._connection is first
+
+
+@pytest.mark.parametrize("placement", ["device"])
+@pytest.mark.parametrize("kind", ["online-gmm", "kmeans", "sinkhorn", "frozen"])
+def test_a_step_on_the_device_is_one_small_message_each_way_and_reads_nothing(
+    attach: Callable[..., None], monkeypatch: pytest.MonkeyPatch, kind: str
+):
+    attach(plugin={"kind": kind, "cutoff": 1e-3 if kind == "online-gmm" else 0})
+    student, teacher = pair()
+    mixhead.prototypes()
+    client = mixture("default")._connection._client
+    send, arrived = client._link.send, client._link.arrived
+    sizes: dict[str, list[int]] = {}
+
+    def noted(frames: list | None) -> list | None:
+        if frames is not None:
+            sizes.setdefault(decode(frames)[0]["type"], []).append(sum(map(len, frames)))
+        return frames
+
+    monkeypatch.setattr(client._link, "send", lambda frames: send(noted(frames)))
+    monkeypatch.setattr(client._link, "arrived", lambda: noted(arrived()))
+    for _ in range(13):
+        teacher(views(1)[0])
+        student(views(1)[0])
+    assert client.reads <= 1, "uniqueness is measured now and then"
+    assert sizes.keys() - {"ping", "pong", "execute", "values"} == {"embeddings", "targets"}
+    assert [len(sizes[kind]) for kind in ("embeddings", "targets")] == [13, 12]
+    assert max(*sizes["embeddings"], *sizes["targets"][2:]) < 1000, "the first answers bring programs"
