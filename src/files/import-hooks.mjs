@@ -1,6 +1,7 @@
 // Node's loader, for files of a user's, wherever they lie: TypeScript without a tsconfig or a package.json
 // around it, and "mixhead", "mixhead/backend-torch" and tfjs-core by name, as the very modules that run here.
 import { readFile } from "node:fs/promises";
+import { SourceMap } from "node:module";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
@@ -35,13 +36,29 @@ export async function load(url, context, next) {
 }
 
 function transpile(text, path) {
-  const { outputText, diagnostics } = ts.transpileModule(text, {
+  const { outputText, diagnostics, sourceMapText } = ts.transpileModule(text, {
     fileName: path,
     reportDiagnostics: true,
-    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, inlineSourceMap: true },
+    compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, sourceMap: true },
   });
   const [error] = diagnostics ?? [];
-  if (error === undefined) return outputText;
+  if (error === undefined) return onItsLines(outputText, new SourceMap(JSON.parse(sourceMapText)));
   const line = error.file?.getLineAndCharacterOfPosition(error.start ?? 0).line ?? 0;
   throw new SyntaxError(`line ${line + 1}: ${ts.flattenDiagnosticMessageText(error.messageText, " ")}`);
+}
+
+/** The code with empty lines where types were, so that errors name the lines of the user's file. */
+function onItsLines(code, map) {
+  const lines = [];
+  for (const [at, line] of code
+    .replace(/\n\/\/# sourceMappingURL=.*$/, "")
+    .split("\n")
+    .entries()) {
+    const column = line.search(/\S/);
+    const { generatedLine, generatedColumn, originalLine } = map.findEntry(at, Math.max(column, 0));
+    if (generatedLine === at && generatedColumn === column)
+      while (lines.length < originalLine) lines.push("");
+    lines.push(line);
+  }
+  return lines.join("\n");
 }

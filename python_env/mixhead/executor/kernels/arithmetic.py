@@ -8,10 +8,6 @@ from torch import Tensor
 from mixhead.executor.kernels.numbers import as_int32, of_integers, of_pairs, stored, two
 
 
-def real_division(a: Tensor, b: Tensor) -> Tensor:
-    return stored(torch.div(a, b), a.dtype)
-
-
 def floor_division(a: Tensor, b: Tensor) -> Tensor:
     """Always int32; 0 where the divisor is 0."""
     return as_int32(torch.floor(a.double() / b.double()))
@@ -55,7 +51,7 @@ KERNELS = {
     "Add": of_integers(torch.add),
     "Sub": of_integers(torch.sub),
     "Multiply": of_integers(torch.mul),
-    "RealDiv": real_division,
+    "RealDiv": of_pairs(torch.div),
     "FloorDiv": floor_division,
     "Mod": modulo,
     "Pow": of_pairs(torch.pow),

@@ -59,7 +59,7 @@ def clip(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 def cast(x: Tensor, *, dtype: str) -> Tensor:
     """To int32 as a typed array does it, to bool by comparison with 0. Raises KeyError on another type."""
-    return stored(x, _DTYPES[dtype])
+    return x.ne(0) if dtype == "bool" else stored(x, _DTYPES[dtype])
 
 
 def softmax(logits: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ import math
 import torch
 from torch import Tensor
 
+from mixhead.executor.kernels.numbers import host_sees
+
 
 def gather(x: Tensor, indices: Tensor, *, axis: int, batchDims: int) -> Tensor:
     """Slices of x along `axis`. The first `batchDims` axes of both go together."""
@@ -63,7 +65,7 @@ def sum_into(places: Tensor, slices: Tensor, count: int) -> Tensor:
     places = torch.where((places >= 0) & (places < count), places, count)
     if slices.dtype is torch.bool:
         return sum_into(places, slices.to(torch.int32), count).ne(0)
-    if slices.device.type == "cpu":
+    if host_sees(slices):
         total.index_add_(0, places, slices)
     else:
         total.index_put_((places,), slices, accumulate=True)
@@ -87,7 +89,7 @@ def sparse_to_dense(indices: Tensor, values: Tensor, otherwise: Tensor, *, shape
 def _replace(rows: Tensor, places: Tensor, slices: Tensor) -> Tensor:
     count = len(rows)
     inside = (places >= 0) & (places < count)
-    if rows.device.type == "cpu":  # index_copy_ goes through the places in their order there
+    if host_sees(rows):  # index_copy_ goes through the places in their order there
         if not bool(inside.all()):
             places, slices = places[inside], slices[inside]
         return rows.clone(memory_format=torch.contiguous_format).index_copy_(0, places, slices)
@@ -124,7 +126,7 @@ def search_sorted(sorted_rows: Tensor, values: Tensor, *, side: str) -> Tensor:
 def _within(indices: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
     """Indices that exist, and which were others; None where the host knows that there were none."""
     outside = (indices < 0) | (indices >= size)
-    if indices.device.type == "cpu" and not bool(outside.any()):
+    if host_sees(indices) and not bool(outside.any()):
         return indices.to(torch.int64), None
     return indices.clamp(0, max(size - 1, 0)).to(torch.int64), outside
 

@@ -10,13 +10,18 @@ from torch import Tensor
 _WRAP = 2.0**32
 
 
+def host_sees(x: Tensor) -> bool:
+    """Whether the host may look at a tensor's values without waiting for a device."""
+    return x.device.type == "cpu"
+
+
 def stored(x: Tensor, dtype: torch.dtype) -> Tensor:
     """`x` as a typed array of `dtype` holds it."""
     if x.dtype is dtype:
         return x
     if dtype is torch.int32:
         return as_int32(x)
-    return x.ne(0) if dtype is torch.bool else x.to(dtype)
+    return as_int32(x).ne(0) if dtype is torch.bool else x.to(dtype)
 
 
 def as_int32(x: Tensor) -> Tensor:

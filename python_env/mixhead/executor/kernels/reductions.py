@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from mixhead.executor.kernels.numbers import host_sees
+
 _DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
 
 
@@ -66,8 +68,7 @@ def _place(x: Tensor, axis: int, extreme: Callable[..., tuple[Tensor, Tensor]], 
     values, places = extreme(x, axis)
     if x.dtype is torch.float32:
         spoilt = values.isnan()
-        # The host may look at a CPU's tensors, and hardly ever finds one.
-        if x.device.type != "cpu" or bool(spoilt.any()):
+        if not host_sees(x) or bool(spoilt.any()):
             masked = torch.where(x.isnan(), least, x)
             begins = x.select(axis, 0).isnan()
             places = torch.where(spoilt, extreme(masked, axis)[1].masked_fill(begins, 0), places)
@@ -107,7 +108,7 @@ def count(x: Tensor, *weights: Tensor, size: int, binary: bool, dtype: str) -> T
     counts = torch.zeros(len(rows) * (size + 1), dtype=_DTYPES[dtype], device=x.device)
     added = weights[0].reshape(places.shape) if weights else torch.ones_like(places, dtype=counts.dtype)
     # On CUDA, index_put_ adds in a fixed order; index_add_ does so on the CPU.
-    if x.device.type == "cpu":
+    if host_sees(x):
         counts.index_add_(0, places.flatten(), added.flatten())
     else:
         counts.index_put_((places.flatten(),), added.flatten(), accumulate=True)
