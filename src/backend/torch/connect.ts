@@ -28,6 +28,8 @@ export interface Connection {
   backend: TorchBackend;
   /** "cpu", "cuda:0 NVIDIA H100", ... */
   device: string;
+  /** That process. */
+  pid: number;
   /** Ends that Python: its tensors are gone. Until then this process does not end by itself. */
   close(): Promise<void>;
 }
@@ -75,7 +77,7 @@ export async function connect(options: ConnectOptions = {}): Promise<Connection>
     });
     const name = await inTime(room.joined, deadline);
     offer(room.backend);
-    return { backend: room.backend, device: name, close };
+    return { backend: room.backend, device: name, pid: worker.pid, close };
   } catch (error) {
     await close();
     throw error;

@@ -15,7 +15,7 @@ import {
   type Spec,
   type Upload,
 } from "./program.ts";
-import { type Cut, NOTHING, Queue } from "./queue.ts";
+import { type Cut, type Instruction, NOTHING, Queue } from "./queue.ts";
 import { type Entry, inBrackets, type Site } from "./sites.ts";
 
 export interface DeviceOptions {
@@ -243,7 +243,8 @@ export class Device {
     if (flight === undefined) return;
     const read = flight.reads.flatMap((waiting) => waiting.slice(0, 1).map(({ datum }) => datum));
     const cause = [...flight.inputs, ...read].find((datum) => datum.failure !== undefined)?.failure;
-    const error = (kind === "handle" ? cause : undefined) ?? failureOf(flight.code, at, kind, message);
+    const where = kind === "memory" && at < 0 ? largestOf(flight.code, flight.made) : at;
+    const error = (kind === "handle" ? cause : undefined) ?? failureOf(flight.code, where, kind, message);
     this.programs.delete(flight.program);
     this.ledger.undo(flight.made, flight.free);
     for (const datum of flight.made) datum.failure = error;
@@ -269,6 +270,15 @@ export class Device {
 }
 
 const NO_UPLOADS: Map<Datum, Upload> = new Map();
+
+/** The instruction that gives the largest of the tensors that are to stay; -1 where none gives any. */
+function largestOf(code: readonly Instruction[], made: readonly Datum[]): number {
+  const largest = made.reduce<Datum | undefined>(
+    (a, b) => (a === undefined || b.bytes > a.bytes ? b : a),
+    undefined,
+  );
+  return code.findIndex(({ outputs }) => outputs.some((output) => output === largest));
+}
 
 function mebibytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
