@@ -25,9 +25,6 @@ const COLORS: Readonly<Record<string, string>> = {
   queue: "#009e73",
   answer: "#b8dccf",
 };
-/** Drawn first, so that what lies within is on it. */
-const OUTER = new Set(["answer"]);
-
 interface Panel {
   title: string;
   spans: Span[];
@@ -69,18 +66,27 @@ function chart(panels: readonly Panel[]): TopLevelSpec {
   return { vconcat: drawn, spacing: 14, background: paper };
 }
 
+function holdsName({ name, began, ended }: Span, end: number): boolean {
+  return (ended - began) / 1e3 > 0.01 * end * name.length;
+}
+
+function liesWithin(inner: Span, outer: Span): boolean {
+  const both = inner !== outer && inner.lane === outer.lane;
+  return both && inner.began >= outer.began && inner.ended <= outer.ended;
+}
+
 function panelSpec({ title, spans, began, length }: Panel, end: number, unit: string | null) {
-  const drawn = spans
-    .filter(({ name }) => COLORS[name] !== undefined)
-    .map(({ name, lane, ...span }) => ({
-      name,
-      lane: LANE_TITLES[lane],
+  const shown = spans.filter(({ name }) => COLORS[name] !== undefined);
+  const drawn = shown
+    // What lies within another is drawn after it, and the other has no name of its own.
+    .toSorted((a, b) => b.ended - b.began - (a.ended - a.began))
+    .map((span) => ({
+      name: span.name,
+      lane: LANE_TITLES[span.lane],
       from: (span.began - began) / 1e3,
       to: Math.min((span.ended - began) / 1e3, end),
-      // What is too short to hold its name has none, and what others lie on.
-      label: !OUTER.has(name) && (span.ended - span.began) / 1e3 > 0.01 * end * name.length ? name : "",
-    }))
-    .sort((a, b) => Number(OUTER.has(b.name)) - Number(OUTER.has(a.name)));
+      label: holdsName(span, end) && !shown.some((other) => liesWithin(other, span)) ? span.name : "",
+    }));
   const lanes = LANES.map((lane) => LANE_TITLES[lane]).filter((lane) =>
     drawn.some((span) => span.lane === lane),
   );

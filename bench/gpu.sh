@@ -34,20 +34,26 @@ export MIXHEAD_PYTHON="$python" MIXHEAD_DATA="$site/data" MIXHEAD_REVISION="$(ca
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null
 
 status=0
-seconds "tests"
-tests=$(cd "$site" && find tests -name 'test_cuda*.py')
-(cd "$site" && timeout "${TEST_SECONDS:-110}" "$python" -m pytest -q -p no:cacheprovider $tests) 2>&1 | tee "$out/tests.log" | tail -15
-[[ ${PIPESTATUS[0]} -eq 0 ]] || status=1
-
-figure() { # NAME SECONDS
-  seconds "$1"
-  timeout "$2" node "$folder/js/bench.mjs" "$1" --device "$device" --out "$out/results" ${QUICK:+--quick} >> "$out/tables.txt"
-  [[ $? -eq 0 ]] || { echo "$1 failed, or took longer than $2 s" | tee -a "$out/tables.txt"; status=1; }
+bench() { # NAME SECONDS
+  timeout "$2" node "$folder/js/bench.mjs" "$1" --device "$device" --out "$out/results" ${QUICK:+--quick} > "$out/$1.txt" ||
+    { echo "$1 failed, or took longer than $2 s" | tee -a "$out/$1.txt"; return 1; }
 }
-: > "$out/tables.txt"
-for each in ${FIGURES:-train:110 head:60 em:60 wire:20 memory:40 peak:30}; do figure "${each%:*}" "${each#*:}"; done
+
+# What is not timed goes on at once.
+seconds "tests; wire, memory, peak"
+tests=$(cd "$site" && find tests -name 'test_cuda*.py')
+(cd "$site" && timeout "${TEST_SECONDS:-110}" "$python" -m pytest -q -p no:cacheprovider $tests) > "$out/tests.log" 2>&1 &
+jobs=($!)
+for name in wire memory peak; do bench $name 100 & jobs+=($!); done
+for job in "${jobs[@]}"; do wait "$job" || status=1; done
+tail -15 "$out/tests.log"
+
+for each in ${FIGURES:-train:140 head:90 em:100}; do
+  seconds "$each"
+  bench "${each%:*}" "${each#*:}" || status=1
+done
 
 seconds "done"
 tar -czf "$out/results.tar.gz" -C "$out" results && rm -r "$out/results"
-cat "$out/tables.txt"
+for name in train head em wire memory peak; do [[ -f $out/$name.txt ]] && cat "$out/$name.txt" && rm "$out/$name.txt"; done | tee "$out/tables.txt"
 exit $status

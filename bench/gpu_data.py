@@ -1,4 +1,4 @@
-"""CIFAR-10 for a machine that cannot fetch it: some of its images, and of those the files that the worker reads.
+"""CIFAR-10 for a machine that cannot fetch it: some of its images, as the files that the worker reads.
 
 ``python bench/gpu_data.py pack FROM TO TRAIN TEST`` takes the first so many images along, as two PNG files;
 ``python bench/gpu_data.py unpack FROM TO`` makes a data folder of them, in which the other images are black.

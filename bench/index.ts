@@ -11,7 +11,7 @@ import { beArm } from "./arms/index.ts";
 import type { Context, Figure, Machine, Result } from "./figure.ts";
 import { figures } from "./figures/index.ts";
 import { describeMachine, revision } from "./machine.ts";
-import { renewPage } from "./page.ts";
+import { renewPages } from "./page.ts";
 import { footnotes, plainTable } from "./tables.ts";
 
 interface Options {
@@ -36,9 +36,9 @@ const program = new Command("bench")
   .option("--out <folder>", "where the results go", RESULTS)
   .action(measureAll);
 program
-  .command("page")
-  .description("writes the tables of docs/performance.md from the results that it names")
-  .action(() => renewPage(RESULTS));
+  .command("pages")
+  .description("writes the tables of docs/*.md anew, from the files of bench/results that they name")
+  .action(async () => console.log((await renewPages(RESULTS)).join("\n")));
 program
   .command("draw")
   .description("draws a step of each trace, under each other")
@@ -63,13 +63,18 @@ async function measureAll(names: string[], { device, quick = false, out }: Optio
     process.stderr.write(`${name}\n`);
     try {
       const result = await measure(name, figure, context, machine);
-      await writeAtomic(join(out, `${name}.json`), [`${JSON.stringify(result, null, 2)}\n`]);
+      await writeAtomic(join(out, `${name}.json`), [`${JSON.stringify(result, shortened, 2)}\n`]);
       process.stdout.write(`${result.title}\n\n${plainTable(result)}\n\n${footnotes(result).join("\n")}\n\n`);
     } catch (error) {
       process.stdout.write(`${name}: ${sentence(error)}\n\n`);
       process.exitCode = 1;
     }
   }
+}
+
+/** More digits than these are noise. */
+function shortened(_: string, value: unknown): unknown {
+  return typeof value === "number" ? Number(value.toPrecision(8)) : value;
 }
 
 async function measure(name: string, figure: Figure, context: Context, machine: Machine): Promise<Result> {

@@ -33,7 +33,11 @@ export async function describeMachine(): Promise<Machine> {
 
 /** The commit that is measured; "+" where files differ from it. */
 export function revision(): string {
-  const git = (...args: string[]) => execFileSync("git", ["-C", packageRoot, ...args], { encoding: "utf8" });
+  const git = (...args: string[]) =>
+    execFileSync("git", ["-C", packageRoot, ...args], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    });
   try {
     const head = git("rev-parse", "--short", "HEAD").trim();
     return git("status", "--porcelain", "--untracked-files=no").trim() === "" ? head : `${head}+`;

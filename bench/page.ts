@@ -1,23 +1,34 @@
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomic } from "../src/files/atomic.ts";
 import { packageRoot } from "../src/setup/paths.ts";
 import { result } from "./figure.ts";
 import { footnotes, markdownTable } from "./tables.ts";
 
-const PAGE = join(packageRoot, "docs", "performance.md");
+const DOCS = join(packageRoot, "docs");
 /** What is between `<!-- figure PATH -->` and the next `<!-- end -->` is made from bench/results/PATH. */
 const PLACE = /(<!-- figure (\S+) -->\n)[\s\S]*?(<!-- end -->)/g;
 
-/** Writes the page's tables anew, so that no figure is ever typed by hand. */
-export async function renewPage(results: string): Promise<void> {
-  const text = await readFile(PAGE, "utf8");
-  const tables = new Map<string, string>();
-  for (const [, , path = ""] of text.matchAll(PLACE)) {
-    const measured = result.parse(JSON.parse(await readFile(join(results, path), "utf8")));
-    tables.set(path, `${markdownTable(measured)}\n\n${footnotes(measured).join("\n")}\n`);
+/** Writes the tables of the pages anew, so that no figure is ever typed by hand. Gives the pages' names. */
+export async function renewPages(results: string): Promise<string[]> {
+  const pages = (await readdir(DOCS)).filter((name) => name.endsWith(".md"));
+  const renewed: string[] = [];
+  for (const page of pages) {
+    const path = join(DOCS, page);
+    const text = await readFile(path, "utf8");
+    const tables = new Map<string, string>();
+    for (const [, , name = ""] of text.matchAll(PLACE))
+      tables.set(name, await tableFrom(join(results, name)));
+    if (tables.size === 0) continue;
+    await writeAtomic(path, [
+      text.replace(PLACE, (_, begin, name, end) => `${begin}${tables.get(name)}${end}`),
+    ]);
+    renewed.push(page);
   }
-  await writeAtomic(PAGE, [
-    text.replace(PLACE, (_, begin, path, end) => `${begin}${tables.get(path)}${end}`),
-  ]);
+  return renewed;
+}
+
+async function tableFrom(path: string): Promise<string> {
+  const measured = result.parse(JSON.parse(await readFile(path, "utf8")));
+  return `${markdownTable(measured)}\n\n${footnotes(measured).join("\n")}\n`;
 }

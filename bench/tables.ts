@@ -2,12 +2,15 @@ import { aligned } from "../src/report/table.ts";
 import type { Measured, Missing, Result, Row } from "./figure.ts";
 import { ratios, spread } from "./statistics.ts";
 
-/** A result as lines of a table: the settings, what each arm took, and the ratios. */
+/**
+ * A result as lines of a table: the settings, what each arm took, and the ratios. An arm of which there is
+ * nothing at all has no column: the footnotes say why.
+ */
 export function tableOf({ rows }: Result): string[][] {
   const settings = columns(rows, (row) => Object.keys(row.setting));
-  const arms = columns(rows, (row) => Object.keys(row.arms));
-  const compared = columns(rows, (row) => row.ratios.map(({ of, to }) => `${of} / ${to}`));
-  const goals = rows.some(hasGoal);
+  const arms = columns(rows, (row) => Object.keys(row.arms).filter((name) => isThere(row.arms[name])));
+  const compared = columns(rows, (row) => thereOf(row).map(({ of, to }) => `${of} / ${to}`));
+  const goals = rows.some((row) => goalText(row) !== "");
   // A unit that holds for a whole column stands above it.
   const units = arms.map((name) => {
     const [unit, ...others] = new Set(rows.flatMap(({ arms }) => unitOf(arms[name])));
@@ -57,13 +60,19 @@ function columns(rows: readonly Row[], of: (row: Row) => string[]): string[] {
   return [...new Set(rows.flatMap(of))];
 }
 
-function hasGoal({ arms, ratios }: Row): boolean {
-  return [...Object.values(arms), ...ratios].some((each) => "atMost" in each && each.atMost !== undefined);
+function isThere(arm: Measured | Missing | undefined): boolean {
+  return arm !== undefined && "unit" in arm;
 }
 
-function goalText({ arms, ratios }: Row): string {
+/** The ratios of arms that are both there. */
+function thereOf({ arms, ratios }: Row): Row["ratios"] {
+  return ratios.filter(({ of, to }) => isThere(arms[of]) && isThere(arms[to]));
+}
+
+function goalText(row: Row): string {
+  const { arms } = row;
   const goals = [
-    ...ratios.map(({ of, to, atMost }) => ({ name: `${of} / ${to}`, atMost })),
+    ...thereOf(row).map(({ of, to, atMost }) => ({ name: `${of} / ${to}`, atMost })),
     ...Object.entries(arms).map(([name, arm]) => ({ name, atMost: "unit" in arm ? arm.atMost : undefined })),
   ].filter(({ atMost }) => atMost !== undefined);
   const several = new Set(goals.map(({ name }) => name)).size > 1;

@@ -1,28 +1,36 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { z } from "zod";
 import { openBackend } from "../../src/backend/backend.ts";
+import { connect } from "../../src/backend/torch/index.ts";
 import { plugin as pluginSchema } from "../../src/config/schema.ts";
+import { finiteScalars } from "../../src/plugins/estimator.ts";
 import { directions } from "../../src/plugins/random.ts";
 import { createPlugin } from "../../src/plugins/registry.ts";
 import { takeRounds } from "./rounds.ts";
 
 const schema = z.strictObject({
-  backend: z.enum(["tensorflow", "wasm"]),
+  backend: z.enum(["tensorflow", "wasm", "torch"]),
+  /** Of PyTorch, for backend torch. */
+  device: z.enum(["cpu", "cuda"]).default("cpu"),
   rows: z.int(),
   dim: z.int(),
-  components: z.int(),
+  plugin: pluginSchema,
   seconds: z.number(),
 });
 
-/** The plugin's EM step in Node, on a backend of tfjs. */
+/** The plugin's EM step in Node, on a backend of tfjs; its scalars are read at every step. */
 export async function emBackend(options: unknown): Promise<void> {
-  const { backend, rows, dim, components, seconds } = schema.parse(options);
-  await openBackend(backend);
-  const plugin = await createPlugin(pluginSchema.parse({ components }), { dim, seed: 0 });
+  const { backend, device, rows, dim, plugin: config, seconds } = schema.parse(options);
+  const connection = backend === "torch" ? await connect({ device }) : undefined;
+  if (backend === "torch") await tf.setBackend(backend);
+  else await openBackend(backend);
+  const plugin = await createPlugin(config, { dim, seed: 0, dense: backend === "torch" });
   const h = directions(rows, dim, 0, "rows");
   const step = async () => {
-    const result = await plugin.step(h, { step: 0, steps: 1, epoch: 0 });
-    result.responsibilities.dispose();
+    const proposal = await plugin.propose?.(h, { step: 0, steps: 1, epoch: 0 });
+    if (proposal === undefined) throw new Error(`${plugin.name} proposes no steps`);
+    proposal.adopt();
+    await finiteScalars(proposal.scalars);
   };
   // A read of the last thing computed: without it a lazy backend would only have queued the work.
   const finish = async () => {
@@ -31,4 +39,5 @@ export async function emBackend(options: unknown): Promise<void> {
     last.dispose();
   };
   await takeRounds(step, finish, seconds);
+  await connection?.close();
 }

@@ -11,8 +11,6 @@ from head import HeadStep, Options
 from mixhead.bridge.link import Link
 from rounds import WARM_UP, say
 
-STEPS = 10
-
 
 class Counted:
     """Counts what crosses a link, frame by frame, as long as it is there."""
@@ -41,9 +39,8 @@ def main(options: Options) -> None:
     say({})
     for _ in sys.stdin:
         up, down = counted.up, counted.down
-        for _ in range(STEPS):
-            step()
-        say({"up": (counted.up - up) / STEPS, "down": (counted.down - down) / STEPS})
+        step()
+        say({"up": counted.up - up, "down": counted.down - down})
 
 
 if __name__ == "__main__":

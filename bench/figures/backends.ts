@@ -22,9 +22,12 @@ export const backends: Figure = {
       const env: Record<string, string> =
         threads === "all" ? {} : { OMP_NUM_THREADS: threads, TF_NUM_INTRAOP_THREADS: threads };
       for (const { rows: n, dim, components } of SIZES) {
-        const size = { rows: n, dim, components, seconds: context.quick ? 0.1 : 0.3 };
-        const backend = (name: string) => ({ command: node("em-backend", { backend: name, ...size }), env });
-        const torch = { command: python("em", { what: "shared", device: "cpu", ...size }), env };
+        const size = { rows: n, dim, seconds: context.quick ? 0.1 : 0.3 };
+        const backend = (name: string) => ({
+          command: node("em-backend", { backend: name, plugin: { components }, ...size }),
+          env,
+        });
+        const torch = { command: python("em", { what: "shared", device: "cpu", components, ...size }), env };
         const answers = await inTurns(
           { PyTorch: torch, ...Object.fromEntries(inNode.map((name) => [name, backend(name)])) },
           context.quick ? 2 : 11,

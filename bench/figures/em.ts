@@ -1,5 +1,5 @@
 import type { Context, Figure, Row } from "../figure.ts";
-import { python } from "../process.ts";
+import { node, python } from "../process.ts";
 import { type ArmSpec, allSamples, inTurns, onceOf, samplesOf } from "../turns.ts";
 import { attachment } from "./head.ts";
 
@@ -38,8 +38,10 @@ function settings({ device }: Context): Setting[] {
 /** The EM step of the plugin, beside the same step in PyTorch and beside what no implementation gets around. */
 export const em: Figure = {
   title: "An EM step: the plugin's, the same in PyTorch, and its two matrix products alone",
-  how: () =>
-    `D = ${DIM}. "device": Node queues, this process's PyTorch computes, and a step waits for the answer to the one before; "kernels": of it, what the GPU computes. Each arm in a process of its own, in turns; median (least to greatest) of rounds.`,
+  how: ({ device }) => {
+    const kernels = device === "cuda" ? `; "kernels": of it, what the GPU computes` : "";
+    return `D = ${DIM}. "device": Node queues, the rank's PyTorch computes, and a step waits for the answer to the one before${kernels}. "backend": a Node program on tfjs's backend torch, which reads the entropy at every step. Each arm in a process of its own, in turns; median (least to greatest) of rounds.`;
+  },
   async measure(context) {
     const rows: Row[] = [];
     for (const setting of settings(context)) rows.push(await measureOne(setting, context));
@@ -51,7 +53,7 @@ async function measureOne(setting: Setting, context: Context): Promise<Row> {
   const { rows, components, covariance, host, atMost } = setting;
   const { device, quick } = context;
   context.note(`N = ${rows}, K = ${components}, ${covariance}`);
-  const size = { rows, dim: DIM, device, seconds: quick ? 0.1 : 0.5 };
+  const size = { rows, dim: DIM, device, seconds: quick ? 0.1 : device === "cpu" ? 0.5 : 0.15 };
   const inPython = (what: string): ArmSpec => ({ command: python("em", { what, components, ...size }) });
   const plugin = { components, covariance, ...(covariance === "diagonal" && { weights: "estimated" }) };
   const dropIn = (placement: string): ArmSpec => ({
@@ -62,9 +64,10 @@ async function measureOne(setting: Setting, context: Context): Promise<Row> {
       device: dropIn("device"),
       PyTorch: inPython(covariance),
       products: inPython(`products ${covariance}`),
+      backend: { command: node("em-backend", { backend: "torch", plugin, ...size }) },
       ...(host && { host: dropIn("host") }),
     },
-    quick ? 2 : 11,
+    quick ? 2 : device === "cpu" ? 11 : 7,
     context,
   );
   const limit = atMost === undefined ? {} : { atMost };
@@ -79,6 +82,7 @@ async function measureOne(setting: Setting, context: Context): Promise<Row> {
     ratios: [
       { of: "device", to: "PyTorch", atMost: 1.1 * wider },
       { of: "device", to: "products", atMost: 1.5 * wider },
+      { of: "backend", to: "PyTorch" },
       ...(host ? [{ of: "host", to: "PyTorch" }] : []),
     ],
   };

@@ -54,7 +54,7 @@ async function measureOne(setting: Setting, context: Context): Promise<Row> {
   const { device, quick } = context;
   context.note(`K = ${components}, ${batch} images, ${views} views, ${covariance}`);
   const plugin = { components, ...(covariance === "diagonal" && DIAGONAL) };
-  const seconds = quick ? 0.2 : device === "cpu" ? 3 : 1;
+  const seconds = quick ? 0.2 : device === "cpu" ? 3 : 0.5;
   const arm = (prototypes: string, placement?: string): ArmSpec => ({
     command: python("head", {
       prototypes,
@@ -85,7 +85,7 @@ async function measureOne(setting: Setting, context: Context): Promise<Row> {
   };
 }
 
-/** What `mixhead.attach` is told. Host placement is what there was before there was a choice. */
+/** What `mixhead.attach` is told. */
 export function attachment(plugin: object, placement: string): object {
-  return { plugin, ...(placement !== "host" && { placement }) };
+  return { plugin, placement };
 }

@@ -4,11 +4,13 @@ import { inTurns, samplesOf } from "../turns.ts";
 import { attachment } from "./head.ts";
 
 const LIMIT = 1024;
+const STEPS = 30;
 
 /** What crosses between the rank and Node in a step. */
 export const wire: Figure = {
   title: "Bytes on the wire a step",
-  how: () => "A drop-in head, 32 images, 2 + 8 views: means of 10 steps after the first 3, headers included.",
+  how: () =>
+    `A drop-in head, 32 images, 2 + 8 views: median (least to greatest) of ${STEPS} steps after the first 3, headers included. Now and then the plugin reads the prototypes to measure how unique they are.`,
   async measure(context) {
     const rows: Row[] = [];
     for (const components of [1024, 8192]) {
@@ -22,7 +24,7 @@ export const wire: Figure = {
           attach: attachment({ components }, placement),
         }),
       });
-      const answers = await inTurns({ host: arm("host"), device: arm("device") }, 1, context);
+      const answers = await inTurns({ host: arm("host"), device: arm("device") }, STEPS, context);
       const [host, device] = [answers.get("host"), answers.get("device")];
       rows.push({
         setting: { K: components },

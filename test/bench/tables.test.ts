@@ -29,14 +29,19 @@ describe("the tables of figures", () => {
     ]);
   });
 
-  it("say why an arm has nothing, once, and leave its ratio open", () => {
+  it("say why an arm has nothing, once, and have no column where it never has", () => {
     const broken = { missing: "there is no such placement" };
     const row: Row = {
       setting: { K: 1 },
       arms: { joint: ms(1), device: broken, other: broken },
       ratios: [{ of: "device", to: "joint" }],
     };
-    assert.deepEqual(tableOf(result(row))[1], ["1", "1", "–", "–", ""]);
+    const whole: Row = { ...row, setting: { K: 2 }, arms: { ...row.arms, device: ms(2) } };
+    assert.deepEqual(tableOf(result(row, whole)), [
+      ["K", "joint, ms", "device, ms", "device / joint"],
+      ["1", "1", "–", ""],
+      ["2", "1", "2", "2"],
+    ]);
     assert.equal(footnotes(result(row, row)).at(-1), "Nothing of device; other: there is no such placement.");
   });
 
