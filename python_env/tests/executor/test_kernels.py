@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mixhead.executor.kernels import KERNELS, indexing, reductions
+from mixhead.executor.kernels import KERNELS, elementwise, indexing, reductions
 
 NAN, INF = math.nan, math.inf
 LEAST, MOST = -(2**31), 2**31 - 1
@@ -23,7 +23,7 @@ def call(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
     if device == "cuda" and not torch.cuda.is_available():
         pytest.skip("needs a GPU")
     if request.param.endswith("unseen"):
-        for module in (indexing, reductions):
+        for module in (elementwise, indexing, reductions):
             monkeypatch.setattr(module, "host_sees", lambda _: False)
 
     def run(name: str, *inputs: Tensor, **attributes: Any) -> list[Tensor]:

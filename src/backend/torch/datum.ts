@@ -75,7 +75,8 @@ export function asDtype(dtype: string, what: string): Dtype {
 export function copyOf(values: BackendValues | ArrayLike<number>, dtype: Dtype): TypedArray {
   const numbers: ArrayLike<number> = Array.isArray(values) ? values.map(Number) : values;
   if (dtype === "float32") return new Float32Array(numbers);
-  return dtype === "int32" ? new Int32Array(numbers) : new Uint8Array(numbers);
+  if (dtype === "int32") return new Int32Array(numbers);
+  return Uint8Array.from(numbers, (value) => (value === 0 ? 0 : 1));
 }
 
 /** A tensor in words: "float32 [8, 4]". */

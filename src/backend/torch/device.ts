@@ -43,6 +43,8 @@ export class Device {
   private readonly ledger = new Ledger();
   /** The programs that the other side knows. */
   private readonly programs = new Set<string>();
+  /** What runs were to make that failed, by handle: a run that was sent after one of these fails for it, too. */
+  private readonly never = new Map<number, Error>();
   private reads: Read[] = [];
   private scheduled = false;
   private seq = 0;
@@ -241,13 +243,17 @@ export class Device {
   failed(seq: number, at: number, kind: string, message: string): void {
     const flight = this.flights.take(seq);
     if (flight === undefined) return;
-    const read = flight.reads.flatMap((waiting) => waiting.slice(0, 1).map(({ datum }) => datum));
-    const cause = [...flight.inputs, ...read].find((datum) => datum.failure !== undefined)?.failure;
+    const asked = [...flight.inputs, ...flight.reads.flat().map(({ datum }) => datum)];
+    const handles = [...asked.map((datum) => datum.handle), ...flight.free];
+    const cause = handles.map((handle) => this.never.get(handle)).find((error) => error !== undefined);
     const where = kind === "memory" && at < 0 ? largestOf(flight.code, flight.made) : at;
     const error = (kind === "handle" ? cause : undefined) ?? failureOf(flight.code, where, kind, message);
     this.programs.delete(flight.program);
     this.ledger.undo(flight.made, flight.free);
-    for (const datum of flight.made) datum.failure = error;
+    for (const datum of flight.made) {
+      datum.failure = error;
+      this.never.set(datum.handle, error);
+    }
     for (const waiting of flight.reads) for (const { reject } of waiting) reject(error);
     if (error !== cause) this.options.onFailure?.(error);
   }

@@ -40,7 +40,7 @@ export class Flights {
     }
   }
 
-  /** Takes a run off; those before it have ended, too, but another rank may have been asked for what they read. */
+  /** Takes a run off. Of those before it only the values may still be on their way. */
   take(seq: number): Flight | undefined {
     const flight = this.flights.get(seq);
     for (const [earlier, { reads }] of this.flights) {

@@ -183,6 +183,18 @@ describe("failures on the device", function () {
     });
   });
 
+  it("name their own line where the same operations came from others before", async () => {
+    await on(async () => {
+      const x = tf.ones<tf.Rank.R2>([2 ** 21, 1]);
+      for (let times = 0; times < 3; times++) {
+        await assert.rejects(tf.sum(tf.matMul(x, x, false, true)).data());
+      }
+      const line = nextLine();
+      const error = await failureOf(tf.sum(tf.matMul(x, x, false, true)).data());
+      assert.ok(error.message.includes(line), `${error.message} has ${line}`);
+    });
+  });
+
   it("name the line of a step that was repeated", async () => {
     await on(async () => {
       const line = nextLine();

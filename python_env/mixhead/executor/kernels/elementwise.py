@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixhead.executor.kernels.numbers import of_each, one, stored
+from mixhead.executor.kernels.numbers import host_sees, of_each, one, stored
 
 _DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
 
@@ -53,7 +53,8 @@ def leaky_relu(x: Tensor, alpha: Tensor) -> Tensor:
 def clip(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """NaN stays."""
     if x.dtype is torch.float32:
-        return torch.clamp(x, low, high)
+        # Numbers are faster than tensors of one number, where the host may look at them.
+        return torch.clamp(x, low.item(), high.item()) if host_sees(low) else torch.clamp(x, low, high)
     return stored(torch.clamp(x.double(), low.double(), high.double()), x.dtype)
 
 

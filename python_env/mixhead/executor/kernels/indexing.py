@@ -133,11 +133,12 @@ def _within(indices: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
 
 def _flat(rows: Tensor, shape: list[int] | torch.Size) -> Tensor:
     """(M, depth) indices into `shape` as (M) places, -1 where there is none. int64."""
-    rows = rows.to(torch.int64)
-    sizes = torch.tensor(list(shape), dtype=torch.int64, device=rows.device)
-    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-    outside = ((rows < 0) | (rows >= sizes)).any(-1)
-    places = (rows * torch.tensor(steps, dtype=torch.int64, device=rows.device)).sum(-1)
+    places = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+    outside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
+    for axis, size in enumerate(shape):
+        index = rows[:, axis]
+        places = places * size + index
+        outside |= (index < 0) | (index >= size)
     return places.masked_fill(outside, -1)
 
 
