@@ -37,6 +37,7 @@ export class DeviceEdge implements Edge {
     private mixture: Mixture,
     readonly device: Device,
     private readonly again: (start: Rows) => Promise<Mixture>,
+    private readonly warn: (sentence: string) => void,
   ) {}
 
   /**
@@ -47,7 +48,8 @@ export class DeviceEdge implements Edge {
   static async open(parts: MixtureParts, options: MixtureOptions, device: Device): Promise<DeviceEdge> {
     const open = (start: Rows | undefined) =>
       device.run(() => Mixture.open(parts, { ...options, start, device: true }));
-    return new DeviceEdge(await open(options.start), device, open);
+    const { warn = (sentence) => process.emitWarning(sentence) } = options;
+    return new DeviceEdge(await open(options.start), device, open, warn);
   }
 
   async step(batch: Batch, clock: Clock, { save = false }: EdgeStepOptions = {}): Promise<EdgeAnswer> {
@@ -70,9 +72,10 @@ export class DeviceEdge implements Edge {
   private async take(n: number, clock: Clock, save: boolean) {
     const { device, mixture } = this;
     const rows = device.announce([n, mixture.plugin.dim]);
-    const { unit, ok, first } = guardedBatch(rows);
-    const held: tf.Tensor[] = [rows, unit, ok, first];
+    const held: tf.Tensor[] = [rows];
     try {
+      const { unit, ok, first } = guardedBatch(rows);
+      held.push(unit, ok, first);
       const result = await mixture.step(unit, clock, { ok, check: () => refuseBadRow(first, n) });
       if (result.targets) held.push(result.targets);
       const { metrics, numbers } = this.metricsOf(first, result, clock.step, n);
@@ -165,16 +168,14 @@ export class DeviceEdge implements Edge {
     const own = waits - CHECKS;
     if (this.told || this.mixture.plugin.propose !== undefined || own <= 0) return;
     this.told = true;
-    process.emitWarning(
+    this.warn(
       `plugin "${this.mixture.plugin.name}": step ${step} waited ${waits} times for values from the device, ${own} of them for what the plugin reads and ${CHECKS} for what it is checked for; each is a round trip in which the device does nothing, and placement=host has none`,
     );
   }
 
   /** Ranks that no longer hold what rank 0 holds are given that. */
   private async realign(ranks: number[]): Promise<void> {
-    process.emitWarning(
-      `rank ${ranks.join(", ")} held other prototypes than rank 0, and is given those of rank 0`,
-    );
+    this.warn(`rank ${ranks.join(", ")} held other prototypes than rank 0, and is given those of rank 0`);
     await this.device.run(async () => this.mixture.load(await this.mixture.state()));
   }
 }

@@ -23,6 +23,8 @@ export interface MixtureOptions {
   use?: boolean;
   /** Whether it is computed on a device, where a step reads nothing. */
   device?: boolean;
+  /** Told in a sentence what costs time or has gone wrong on a device; a warning of the process, where it is left out. */
+  warn?: (sentence: string) => void;
 }
 
 /** What a mixture is made of. `targets`: null where nobody needs them from this side. */

@@ -58,7 +58,7 @@ export class MixtureRoom implements Room {
     if (chosen.placement === "device") checkExecutor(hello);
     const parts = { plugin: config.plugin, targets: targets && !rankTargets ? config.targets : null };
     const begin = saved ? undefined : hello.prototypes;
-    const options = { dim, seed: config.seed, use: true, start: begin };
+    const options = { dim, seed: config.seed, use: true, start: begin, warn: host.log };
     const edge = await openEdge(chosen.placement, parts, options, config.bridge);
     if (saved) edge.load(saved.state);
     host.log(placementLine(chosen));
@@ -119,7 +119,7 @@ export class MixtureRoom implements Room {
   }
 
   private async take(batch: Batch): Promise<Answer> {
-    const { step, epoch } = batch;
+    const { step, epoch, drifted: [drifted] = [] } = batch;
     const clock = { step, epoch, steps: this.settings.config.train.steps };
     const { rows, targets, run, scalars, bad } = await this.edge.step(batch, clock);
     this.taken = step + 1;
@@ -133,6 +133,7 @@ export class MixtureRoom implements Room {
         ...this.latest,
         ...this.settings.rankTargets?.(clock),
         ...(bad && { badStep: bad.step, badRow: bad.row }),
+        ...(drifted !== undefined && { drifted }),
       },
       commands: [],
       ...(rows && { rows }),
