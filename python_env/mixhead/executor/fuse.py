@@ -25,6 +25,10 @@ from mixhead.executor.program import Instruction, Program
 
 
 def add_mul(x: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Where `b` is a column of zeros, as that of components that have nothing to divide by mostly is, it is `x`."""
+    column = b.ndim == 2 and b.shape[1] == 1 < a.shape[-1]
+    if column and x.device.type == "cpu" and x.shape == a.shape and not b.any():
+        return x
     return torch.addcmul(x, a, b)
 
 
@@ -37,13 +41,22 @@ def sum_mul(a: Tensor, b: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
     if a.device.type != "cpu" or a.numel() == 0:
         return (a * b).sum(axis, keepDims)
     size = a.shape[-1]
-    sums = torch.bmm(a.reshape(-1, 1, size), b.reshape(-1, size, 1))
+    pairs = a.reshape(-1, size), b.reshape(-1, size)
+    if size >= _LONG:
+        sums = torch.stack([torch.dot(x, y) for x, y in zip(*pairs, strict=True)])
+    else:
+        sums = torch.bmm(pairs[0].unsqueeze(1), pairs[1].unsqueeze(2))
     return sums.view([*a.shape[:-1], 1] if keepDims else a.shape[:-1])
 
 
 def sum_of_squares(a: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
     return torch.linalg.vector_norm(a, dim=axis, keepdim=keepDims).square()
 
+
+#: A call for each row is cheap where rows are as long as this: 128 rows of 8,192 take 0.6 ms, as a batch 2.8.
+_LONG = 2048
+#: So much more may be held meanwhile, as a share of the product that is gone: columns beside a matrix.
+_SLACK = 0.05
 
 _FUNCTIONS = {"AddMul": add_mul, "SubMul": sub_mul, "SumMul": sum_mul, "SumOfSquares": sum_of_squares}
 #: Kernels that only come about here: no definition can name them.
@@ -68,8 +81,9 @@ def fuse(program: Program) -> Program:
                 continue
             new = _together(each, place, product, program)
             longer = {slot for slot in product.inputs if slot >= fixed and last_use[slot] < each.at}
-            # No more memory is held meanwhile than the product would have taken.
-            if new and sum(program.specs[slot].nbytes for slot in longer) <= product.outputs[0].nbytes:
+            # Hardly more memory is held meanwhile than the product would have taken.
+            held = sum(program.specs[slot].nbytes for slot in longer)
+            if new and held <= (1 + _SLACK) * product.outputs[0].nbytes:
                 gone.add(product.at)
                 return new
         return each

@@ -14,6 +14,8 @@ export interface Covariance {
   features(h: tf.Tensor2D): tf.Tensor2D;
   /** K x W and, where they are not all alike, K. */
   parameters(components: Components): { slopes: tf.Tensor2D; offsets: tf.Tensor1D | undefined };
+  /** Whether the log densities of an embedding may lie hundreds apart, as those of narrow components do. */
+  wide: boolean;
   /** How sigma2 comes from q; undefined where it is given. */
   estimated: EstimatedVariance | undefined;
 }
@@ -40,6 +42,7 @@ export function shared(variance: number, weighted: boolean): Covariance {
       slopes: prototypes,
       offsets: weighted ? tf.reshape<tf.Rank.R1>(tf.log(weights), [-1]) : undefined,
     }),
+    wide: false,
     estimated: undefined,
   };
 }
@@ -75,6 +78,7 @@ function estimated(options: EstimatedVariance): Covariance {
         offsets: tf.reshape<tf.Rank.R1>(offsets, [-1]),
       };
     },
+    wide: true,
     estimated: { ...options, floor, initial: Math.max(options.initial, floor) },
   };
 }

@@ -27,11 +27,24 @@ export function soft(covariance: Covariance, cutoff: number): Assign {
     const logitsOf = annealedLogits(covariance, components, beta);
     return (h) => {
       const logits = logitsOf(h);
-      const all: tf.Tensor2D = tf.softmax(logits);
+      const soft: tf.Tensor2D = tf.softmax(logits);
+      const all = covariance.wide ? significant(soft) : soft;
       const responsibilities = cutoff > 0 ? cut(all, cutoff) : all;
       return { responsibilities, entropies: entropiesOf(responsibilities, logits) };
     };
   };
+}
+
+/** As little as a component's share in a whole batch that counts as 0. */
+const NOTHING = 1e-29;
+
+/**
+ * Responsibilities without those that are next to nothing, of which narrow components have many: they would be
+ * numbers that a CPU handles ten times as slowly, and so would all that is computed with them. The others keep their
+ * bits.
+ */
+function significant(responsibilities: tf.Tensor2D): tf.Tensor2D {
+  return tf.relu(tf.sub(responsibilities, NOTHING));
 }
 
 /** The limit beta -> infinity: all of a row to its largest logit, the first one of equals. */
