@@ -112,3 +112,49 @@ def test_a_definition_cannot_name_what_only_comes_about_here() -> None:
     code = [["AddMul", [0, 0, 0], {}, [spec(R, D)]]]
     with pytest.raises(ExecutorError, match='no kernel "AddMul"'):
         read_program(definition(inputs=[spec(R, D)], code=code))
+
+
+def test_a_product_that_is_turned_has_its_rows_one_after_another() -> None:
+    """(h^T r)^T, as an M-step asks for it, is r^T h: no view whose columns lie in order."""
+    turn, flags = {"perm": [1, 0]}, {"transposeA": False, "transposeB": False}
+    text = definition(
+        inputs=[spec(4, D), spec(4, R)],
+        code=[
+            ["Transpose", [0], turn, [spec(D, 4)]],
+            ["BatchMatMul", [2, 1], flags, [spec(D, R)]],
+            ["Transpose", [3], turn, [spec(R, D)]],
+        ],
+        outputs=(4,),
+    )
+    assert names(text) == ["Transpose", "BatchMatMul"]
+    executor, h, r = Executor(), torch.randn(4, D), torch.randn(4, R)
+    executor.bind(0, h)
+    executor.bind(1, r)
+    got = executor.run(run_of(text, inputs=(0, 1), base=2, reads=(2,))).values[0]
+    assert np.allclose(got, (r.double().T @ h.double()).numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_a_column_of_zeros_adds_nothing(zeros: bool) -> None:
+    executor = Executor()
+    x, a, b = torch.randn(R, D), torch.randn(R, D), torch.zeros(R, 1)
+    if not zeros:
+        b[2] = 1.5
+    for handle, tensor in enumerate((x, a, b)):
+        executor.bind(handle, tensor)
+    got = executor.run(run_of(FUSED["AddMul"], inputs=(0, 1, 2), base=3, reads=(3,))).values[0]
+    assert np.allclose(got, (x + a * b).numpy(), rtol=1e-6)
+
+
+def test_long_rows_are_summed_row_by_row() -> None:
+    long = 4096
+    text = definition(
+        inputs=[spec(3, long), spec(3, long)],
+        code=[["Multiply", [0, 1], {}, [spec(3, long)]], ["Sum", [2], LAST, [spec(3)]]],
+        outputs=(3,),
+    )
+    executor, a, b = Executor(), torch.randn(3, long), torch.randn(3, long)
+    executor.bind(0, a)
+    executor.bind(1, b)
+    got = executor.run(run_of(text, inputs=(0, 1), base=2, reads=(2,))).values[0]
+    assert np.allclose(got, (a.double() * b.double()).sum(1).numpy(), atol=1e-3)
