@@ -134,18 +134,6 @@ def test_a_product_that_is_turned_has_its_rows_one_after_another() -> None:
     assert np.allclose(got, (r.double().T @ h.double()).numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("zeros", [True, False])
-def test_a_column_of_zeros_adds_nothing(zeros: bool) -> None:
-    executor = Executor()
-    x, a, b = torch.randn(R, D), torch.randn(R, D), torch.zeros(R, 1)
-    if not zeros:
-        b[2] = 1.5
-    for handle, tensor in enumerate((x, a, b)):
-        executor.bind(handle, tensor)
-    got = executor.run(run_of(FUSED["AddMul"], inputs=(0, 1, 2), base=3, reads=(3,))).values[0]
-    assert np.allclose(got, (x + a * b).numpy(), rtol=1e-6)
-
-
 def test_long_rows_are_summed_row_by_row() -> None:
     long = 4096
     text = definition(

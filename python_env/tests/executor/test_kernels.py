@@ -230,6 +230,12 @@ def test_a_choice_by_one_element_copies_nothing() -> None:
     assert select(bools(True)[0].expand(4, 4), new, old) is new
     assert select(bools(False)[0].expand(4, 4), new, old) is old
     assert torch.equal(select(torch.eye(4).bool(), new, old), torch.eye(4))
+    wide, last = torch.ones(3, 32), torch.zeros(3, 32)
+    column = torch.tensor([[True], [True], [True]])
+    assert select(column.expand(3, 32), wide, last) is wide
+    assert select(~column.expand(3, 32), wide, last) is last
+    column[1] = False
+    assert select(column.expand(3, 32), wide, last).sum(1).tolist() == [32, 0, 32]
 
 
 def test_repeating_axes_of_one_element_is_a_view() -> None:

@@ -74,7 +74,6 @@ function withPrior(x: tf.Tensor2D, prior: Prior | undefined): tf.Tensor2D {
 
 /** x / divisor (R x 1) where there is something to divide by, else `last`. */
 function quotientOr(x: tf.Tensor2D, divisor: tf.Tensor2D, last: tf.Tensor2D): tf.Tensor2D {
-  const usable: tf.Tensor2D = tf.cast(tf.greaterEqual(divisor, NOTHING), "float32");
-  const factor = tf.div(usable, tf.maximum(divisor, NOTHING));
-  return tf.add(tf.mul(x, factor), tf.mul(last, tf.sub(1, usable)));
+  const usable = tf.greaterEqual(divisor, NOTHING);
+  return tf.where(usable, tf.mul(x, tf.reciprocal(tf.maximum(divisor, NOTHING))), last);
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,17 +37,28 @@ def elu_gradient(dy: Tensor, y: Tensor) -> Tensor:
 
 
 def select(condition: Tensor, t: Tensor, e: Tensor) -> Tensor:
-    """On the CPU, a condition of one element, broadcast or not, gives one of the two tensors as it is."""
-    if condition.device.type == "cpu" and condition.shape == t.shape and _is_one_element(condition):
-        return t if condition.flatten()[0] else e
+    """On the CPU, a condition that was broadcast and is all true, or all false, gives a tensor as it is."""
+    if condition.device.type == "cpu" and condition.shape == t.shape:
+        told = _told(condition)
+        if told is not None:
+            return t if told else e
     return torch.where(condition.bool(), t, e)
 
 
-def _is_one_element(x: Tensor) -> bool:
-    return x.numel() > 0 and all(
-        size == 1 or stride == 0 for size, stride in zip(x.shape, x.stride(), strict=True)
-    )
+def _told(x: Tensor) -> bool | None:
+    """What all elements are, where that takes a look at few of them: those that were broadcast."""
+    copies = math.prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride == 0)
+    if x.numel() == 0 or copies < min(_FEW, x.numel()):
+        return None
+    for axis, stride in enumerate(x.stride()):
+        x = x.narrow(axis, 0, 1) if stride == 0 else x
+    if x.all():
+        return True
+    return None if x.any() else False
 
+
+#: A look at each element is worth it from so many copies of it on.
+_FEW = 16
 
 KERNELS = {
     "Add": of_integers(torch.add),
