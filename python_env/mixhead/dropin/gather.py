@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import timedelta
 
@@ -34,7 +35,9 @@ class RowGather:
             return self._all(rows, counts), _own(counts, dist.get_rank())
         except (RuntimeError, ValueError) as error:
             late = time.monotonic() - start >= self._deadline
-            reason = (str(error) or type(error).__name__).splitlines()[0]
+            # Without the place in torch's source before it, and the advice after it.
+            reason = re.sub(r"^\[.*?\] ", "", (str(error) or type(error).__name__).splitlines()[0])
+            reason = reason.split(". ")[0].rstrip(".")
             why = f"a rank has brought none within {self._deadline:g} s" if late else "a rank has ended"
             raise RuntimeError(
                 f"rank {dist.get_rank()}: the teacher's rows of all ranks could not be gathered, "

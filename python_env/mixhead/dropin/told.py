@@ -25,6 +25,7 @@ class Told:
         """A device tells of a bad row, as of all that it measures, when the next step is under way."""
         scalars = dict(answer.scalars)
         step, row = scalars.pop("badStep", None), scalars.pop("badRow", None)
+        drifted = scalars.pop("drifted", None)
         scalars.pop("targetTemperature", None)
         self.stats.update(scalars)
         self._answers += 1
@@ -32,6 +33,11 @@ class Told:
             self._warn(
                 f"row {row:.0f} of the embeddings of step {step:.0f} was not finite or all zero; "
                 "that step has not changed the mixture"
+            )
+        if drifted is not None:
+            self._warn(
+                f"rank {drifted:.0f} held other prototypes than rank 0, and was given those of rank 0. Where "
+                'that goes on, the ranks do not compute alike: take equal devices, or "placement": "host"'
             )
 
     def refused(self, error: BatchError) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -24,30 +26,32 @@ from .heads import IN, lightly_head, with_teacher
 ROOT = Path(__file__).parents[2]
 
 
-Start = Callable[[str, int], list[subprocess.Popen]]
+#: `start(placement, world, *scenarios, **environment)`
+Start = Callable[..., list[subprocess.Popen]]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """The ranks as torchrun starts them, but each left to its own fate; none outlives its test."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture(scope="module")
+def start(folder: Path) -> Iterator[Start]:
+    """The ranks as torchrun starts them, but each left to its own fate; none outlives its tests."""
     started = []
 
-    def start(mode: str, world: int) -> list[subprocess.Popen]:
+    def start(placement: str, world: int, *scenarios: str, **environment: str) -> list[subprocess.Popen]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
+        own = {"OMP_NUM_THREADS": "1", "MIXHEAD_ENDPOINT": "", **group, **environment}
+        (folder / placement).mkdir(exist_ok=True)
         ranks = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.dropin.rank", str(tmp_path), mode],
+                [sys.executable, "-m", "tests.dropin.rank", str(folder / placement), placement, *scenarios],
                 cwd=ROOT,
-                env={
-                    **os.environ,
-                    "OMP_NUM_THREADS": "1",
-                    "MIXHEAD_ENDPOINT": "",
-                    "RANK": str(rank),
-                    **group,
-                },
+                env={**os.environ, **own, "RANK": str(rank)},
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -63,30 +67,124 @@ def start(tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-def result(folder: Path, rank: int, world: int) -> list[torch.Tensor]:
-    return torch.load(folder / f"result-{rank}-of-{world}.pt")
+#: What both worlds do, and what takes two ranks.
+TOGETHER = ("trained_and_resumed", "uneven")
+OF_TWO = ("saved_by_all", "joined_late", "moved")
+ON_DEVICES = ("perturbed", "perturbed_unnoticed")
+
+Result = Callable[..., list[torch.Tensor]]
 
 
-def test_two_ranks_train_as_one_with_the_whole_batch(tmp_path: Path, start: Start):
-    for world in (1, 2):
-        for process in start("train", world):
-            _, err = process.communicate(timeout=120)
-            assert process.returncode == 0, err
-    zero, one, alone = result(tmp_path, 0, 2), result(tmp_path, 1, 2), result(tmp_path, 0, 1)
-    assert torch.equal(zero[0], one[0])
+@pytest.fixture(scope="module", params=["host", "device"])
+def placement(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def ran(folder: Path, start: Start) -> Callable[[str], list[str]]:
+    """Has the scenarios run under a placement, in a world of one and in one of two. What the two wrote to
+    stderr."""
+
+    @cache
+    def ran(placement: str) -> list[str]:
+        more = ON_DEVICES if placement == "device" else ()
+        written = []
+        for world, scenarios in ((1, TOGETHER), (2, (*TOGETHER, *OF_TWO, *more))):
+            for process in start(placement, world, *scenarios):
+                _, err = process.communicate(timeout=300)
+                assert process.returncode == 0, err
+                written.append(err)
+        return written[1:]
+
+    return ran
+
+
+@pytest.fixture
+def result(placement: str, folder: Path, ran: Callable[[str], list[str]]) -> Result:
+    """What a scenario gave in a rank."""
+    ran(placement)
+    return lambda scenario, rank, world=2: torch.load(folder / placement / f"{scenario}-{rank}-of-{world}.pt")
+
+
+def test_two_ranks_train_as_one_with_the_whole_batch_and_resume_bit_for_bit(result: Result):
+    zero, one = (result("trained_and_resumed", rank) for rank in range(2))
+    alone = result("trained_and_resumed", 0, 1)
     for ours, theirs, whole in zip(zero, one, alone, strict=True):
         assert torch.equal(ours, theirs)
         torch.testing.assert_close(ours, whole, rtol=1e-5, atol=1e-5)
 
 
-def test_a_rank_that_dies_ends_the_others_with_a_sentence(start: Start):
-    zero, one = start("dies", 2)
-    one.communicate(timeout=120)
+@pytest.mark.parametrize("placement", ["device"])
+def test_both_placements_train_the_same(folder: Path, result: Result, ran: Callable[[str], list[str]]):
+    ran("host")
+    there = torch.load(folder / "host" / "trained_and_resumed-0-of-2.pt")
+    for ours, theirs in zip(result("trained_and_resumed", 0), there, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_ranks_may_bring_different_numbers_of_rows_or_none(result: Result):
+    (zero, *of_zero), (one, *of_one) = (result("uneven", rank) for rank in range(2))
+    alone, *targets = result("uneven", 0, 1)
+    assert torch.equal(zero, one)
+    torch.testing.assert_close(zero, alone, rtol=1e-5, atol=1e-5)
+    assert [len(each) for each in of_zero] == [16, 3, 0, 9, 8]
+    for whole, *parts in zip(targets, of_zero, of_one, strict=True):
+        torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_every_rank_may_save_whatever_the_others_wait_for(result: Result):
+    states = [result("saved_by_all", rank) for rank in range(2)]
+    for zero, one in zip(*states, strict=True):
+        assert torch.equal(zero, one)
+
+
+@pytest.mark.parametrize("scenario", ["joined_late", "moved"])
+def test_ranks_join_when_they_like_and_their_heads_may_move(result: Result, scenario: str):
+    (zero,), (one,) = (result(scenario, rank) for rank in range(2))
+    assert torch.equal(zero, one)
+
+
+@pytest.mark.parametrize("placement", ["device"])
+def test_a_rank_whose_prototypes_have_come_apart_is_given_those_of_rank_0(
+    result: Result, ran: Callable[[str], list[str]]
+):
+    (apart,) = result("perturbed", 0)
+    assert apart[3] > 0 and not apart[4 + 1 :].any()
+    (apart,) = result("perturbed_unnoticed", 0)
+    # A sum of all prototypes is compared with what step 100 measures, which travels with step 101.
+    assert (apart[50:101] > 0).all() and not apart[101:].any()
+    for err in ran("device"):
+        assert "rank 1 held other prototypes than rank 0" in err
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_dies_ends_the_others_with_a_sentence(placement: str, start: Start, victim: int):
+    ranks = start(placement, 2, "dies", VICTIM=str(victim), HOW="SIGKILL")
+    ranks[victim].communicate(timeout=120)
     died = time.monotonic()
-    _, err = zero.communicate(timeout=120)
+    _, err = ranks[1 - victim].communicate(timeout=120)
     assert time.monotonic() - died < 30
+    assert ranks[1 - victim].returncode == 1
+    # Which of the two it hears of first is a matter of chance: that rank, or the plugin that rank 0 owned.
+    told = {
+        0: "rank 1: waited for .* from the plugin|rank 1, step .: the plugin .* is gone",
+        1: "rank 1: its process ended or its connection broke",
+    }[victim]
+    if placement == "device":
+        told += f"|rank {1 - victim}: the teacher's rows of all ranks could not be gathered, a rank has ended"
+    assert re.search(told, err.splitlines()[-1]), err
+
+
+def test_a_rank_that_hangs_ends_the_others_by_the_deadline(placement: str, start: Start):
+    zero, one = start(placement, 2, "dies", VICTIM="1", HOW="SIGSTOP", DEADLINE="12")
+    _, err = zero.communicate(timeout=120)
     assert zero.returncode == 1
-    assert "rank 1: its process ended or its connection broke" in err.splitlines()[-1], err
+    late = {  # the plugin hears its heart beat no more
+        "host": "rank 1: its process ended or its connection broke",
+        "device": "a rank has brought none within 12 s",
+    }
+    assert late[placement] in err.splitlines()[-1], err
+    one.kill()
 
 
 def test_torchrun_without_a_process_group_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch):
