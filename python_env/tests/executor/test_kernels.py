@@ -233,7 +233,7 @@ def test_a_choice_by_one_element_copies_nothing() -> None:
     wide, last = torch.ones(3, 32), torch.zeros(3, 32)
     column = torch.tensor([[True], [True], [True]])
     assert select(column.expand(3, 32), wide, last) is wide
-    assert select(~column.expand(3, 32), wide, last) is last
+    assert select((~column).expand(3, 32), wide, last) is last
     column[1] = False
     assert select(column.expand(3, 32), wide, last).sum(1).tolist() == [32, 0, 32]
 
