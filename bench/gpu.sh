@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # bench/gpu.sh [FOLDER]: the CUDA tests and the figures on a machine that has a GPU, Python with PyTorch, and nothing else
 # of ours: FOLDER (default .gpu) is what bench/gpu-pack.sh has made. Prints the tables last, and leaves them with the
-# results in OUT (default build/gpu). DEVICE=cpu QUICK=1 tries the script itself where there is no GPU.
+# results in OUT (default build/gpu). DEVICE=cpu QUICK=1 PATIENCE=5 tries the script itself where there is no GPU.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ wheels=()
 missing zmq && wheels+=("$folder"/wheels/pyzmq-*.whl)
 missing lightly && wheels+=("$folder"/wheels/lightly-*.whl)
 if [[ ${#wheels[@]} -gt 0 ]]; then
-  "$python" -m pip install --quiet --no-index --no-deps --no-cache-dir --target "$site" "${wheels[@]}" || exit 1
+  "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" "${wheels[@]}" || exit 1
 fi
 "$python" -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], "wb"))' \
   "$folder"/node-*.xz "$site/bin/node" && chmod +x "$site/bin/node" || exit 1
@@ -35,7 +35,7 @@ nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>
 
 status=0
 bench() { # NAME SECONDS
-  timeout "$2" node "$folder/js/bench.mjs" "$1" --device "$device" --out "$out/results" ${QUICK:+--quick} > "$out/$1.txt" ||
+  timeout $(($2 * ${PATIENCE:-1})) node "$folder/js/bench.mjs" "$1" --device "$device" --out "$out/results" ${QUICK:+--quick} > "$out/$1.txt" ||
     { echo "$1 failed, or took longer than $2 s" | tee -a "$out/$1.txt"; return 1; }
 }
 
