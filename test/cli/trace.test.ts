@@ -11,7 +11,13 @@ const decoupled = join(packageRoot, "configs", "demo", "decoupled.yaml");
 const STEPS = 8; // of `tiny`
 const ofTheRank = ["load", "augment", "teacher", "announce", "student", "wait", "loss"];
 
-type Span = Required<Pick<TraceEvent, "name" | "pid" | "ts" | "dur">> & { step: number };
+interface Span {
+  name: string;
+  pid: number;
+  ts: number;
+  dur: number;
+  step: number;
+}
 
 const spansIn = (events: TraceEvent[]): Span[] =>
   events.flatMap(({ name, pid, ts, dur, args }) =>
