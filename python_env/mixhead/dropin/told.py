@@ -46,7 +46,7 @@ class Told:
     def waited(self, seconds: float, reads: int) -> None:
         """`reads`: how often the plugin has asked for values of the device meanwhile."""
         self.stats["wait"] = seconds
-        if self._told_reads or reads <= _READS_BESIDE or self._answers < 2:  # the first steps send programs
+        if self._told_reads or reads <= _READS_BESIDE or self._answers < 3:  # the first steps send programs
             return
         self._told_reads = True
         self._warn(
