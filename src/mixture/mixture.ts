@@ -7,6 +7,7 @@ import { finiteScalars } from "../plugins/estimator.ts";
 import type { NamedTensors, Proposal, PrototypePlugin } from "../plugins/plugin.ts";
 import { createPlugin, isBuiltIn } from "../plugins/registry.ts";
 import { createTargets, type TargetProposal, type Targets } from "../plugins/targets.ts";
+import { winnersOf } from "../plugins/winners.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { prefixed, unprefixed } from "./prefix.ts";
 import { RecentUse } from "./recent-use.ts";
@@ -153,7 +154,7 @@ export class Mixture {
   private async stepAtOnce(h: tf.Tensor2D, clock: Clock, guard: Guard | undefined): Promise<MixtureStep> {
     await guard?.check();
     const { responsibilities, touched, scalars } = await this.plugin.step(h, clock);
-    const winners = this.use && tf.tidy(() => tf.argMax<tf.Tensor1D>(responsibilities, 1));
+    const winners = this.use && winnersOf(responsibilities);
     try {
       const sources = { prototypes: this.plugin.prototypes(), responsibilities };
       const made = this.targets?.propose(h, sources, clock);

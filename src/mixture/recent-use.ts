@@ -11,7 +11,7 @@ export class RecentUse {
 
   constructor(private readonly components: number) {}
 
-  /** After step `step`, of whose rows the components `winners` (N, int32) won one each. */
+  /** After step `step`, in which the components with a 1 in `winners` (K) won a row. */
   propose(
     winners: tf.Tensor1D,
     step: number,
@@ -19,12 +19,7 @@ export class RecentUse {
     const before = this.won;
     const { used, old, won } = tf.tidy(() => {
       const old: tf.Tensor1D = before ?? tf.fill([this.components], -WITHIN);
-      const rows = winners.shape[0];
-      const won: tf.Tensor1D = tf.tensorScatterUpdate(
-        old,
-        tf.reshape(winners, [rows, 1]),
-        tf.fill([rows], step),
-      );
+      const won: tf.Tensor1D = tf.maximum(old, tf.sub(tf.mul(winners, step + WITHIN), WITHIN));
       const recent = tf.cast(tf.greater(won, step - WITHIN), "float32");
       return { used: tf.mean<tf.Scalar>(recent), old, won };
     });

@@ -6,6 +6,7 @@ import { checkSaved, restored, save } from "./saved.ts";
 import { selected } from "./selected.ts";
 import { sinkhorn } from "./sinkhorn.ts";
 import { lengths, type StartOptions, startRows } from "./start.ts";
+import { winnersOf } from "./winners.ts";
 
 /** CAPI's temperatures, of the assignments and of the predictions. */
 const ASSIGNMENT_TEMPERATURE = 0.06;
@@ -61,7 +62,7 @@ class Clustering extends Estimator {
       return {
         next: adamW(old, gradient),
         ...(wanted.responsibilities && { responsibilities }),
-        ...(wanted.winners && { winners: tf.argMax<tf.Tensor1D>(responsibilities, 1) }),
+        ...(wanted.winners && { winners: winnersOf(responsibilities) }),
         scalars: { clusteringLoss: loss },
       };
     });

@@ -67,7 +67,7 @@ export interface Proposal {
   prototypes: tf.Tensor2D;
   /** N x K, where they were wanted. */
   responsibilities?: tf.Tensor2D;
-  /** N, int32: the component that answers for most of each row, where they were wanted. */
+  /** K: 1 for each component that answers for most of at least one row, else 0; where they were wanted. */
   winners?: tf.Tensor1D;
   /** Indices of the prototypes that the step changes, ascending; "all" where it may change any. */
   touched: Int32Array | "all";

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Wanted } from "../plugin.ts";
+import { winnersOf } from "../winners.ts";
 import type { EstimatedVariance } from "./covariance.ts";
 import type { EStep } from "./e-step.ts";
 
@@ -22,7 +23,7 @@ export type BatchEStep = {
   entropy: tf.Scalar;
   /** N x K: where the batch was one block, or where they are wanted. */
   responsibilities: tf.Tensor2D | undefined;
-  /** N, where they are wanted. */
+  /** K, see winnersOf; where they are wanted. */
   winners: tf.Tensor1D | undefined;
   /** Where the batch was several blocks. */
   sums: Sums | undefined;
@@ -47,7 +48,7 @@ export function eStepOf(
   const [n, dim] = h.shape;
   if (n <= rows) {
     const { responsibilities, entropies } = assign(h);
-    const winners = wanted.winners ? tf.argMax<tf.Tensor1D>(responsibilities, 1) : undefined;
+    const winners = wanted.winners ? winnersOf(responsibilities) : undefined;
     return { entropy: tf.mean(entropies), responsibilities, winners, sums: undefined };
   }
   const parts: (Omit<BatchEStep, "sums"> & { sums: Sums })[] = [];
@@ -59,7 +60,7 @@ export function eStepOf(
       return {
         entropy: tf.sum<tf.Scalar>(entropies),
         responsibilities: wanted.responsibilities ? r : undefined,
-        winners: wanted.winners ? tf.argMax<tf.Tensor1D>(r, 1) : undefined,
+        winners: wanted.winners ? winnersOf(r) : undefined,
         sums: added(before, sumsOf(r, block, estimated)),
       };
     });
@@ -68,8 +69,10 @@ export function eStepOf(
   }
   return {
     entropy: tf.div(tf.addN(parts.map((part) => part.entropy)), n),
-    responsibilities: joined(parts.flatMap((part) => part.responsibilities ?? [])),
-    winners: joined(parts.flatMap((part) => part.winners ?? [])),
+    responsibilities: wanted.responsibilities
+      ? tf.concat2d(parts.flatMap((part) => part.responsibilities ?? []), 0)
+      : undefined,
+    winners: any(parts.flatMap((part) => part.winners ?? [])),
     sums: parts.at(-1)?.sums,
   };
 }
@@ -97,6 +100,7 @@ function sumsOver(r: tf.Tensor2D, x: tf.Tensor2D): tf.Tensor2D {
   return tf.transpose(tf.matMul<tf.Tensor2D>(tf.transpose(x), r));
 }
 
-function joined<T extends tf.Tensor1D | tf.Tensor2D>(parts: T[]): T | undefined {
-  return parts.length > 1 ? tf.concat<T>(parts, 0) : parts[0];
+/** Components that won a row of some block. */
+function any([first, ...others]: tf.Tensor1D[]): tf.Tensor1D | undefined {
+  return others.reduce<tf.Tensor1D | undefined>((won, each) => won && tf.maximum(won, each), first);
 }
