@@ -259,3 +259,23 @@ def test_stats_tell_what_a_script_logs(make):
     stats = mixhead.stats()
     assert stats["unique"].keys() == {"0.025", "0.1", "0.25", "0.5"} and 0 < stats["unique"]["0.025"] <= 1
     assert 0 < stats["used"] <= 1 and 0 <= stats["entropy"] <= math.log(K) and stats["wait"] > 0
+
+
+@pytest.mark.parametrize("placement", ["both"])
+def test_a_device_tells_the_figures_of_a_step_one_step_later(attach: Callable[..., None]):
+    figures = {}
+    for where in ("host", "device"):
+        attach(placement=where)
+        torch.manual_seed(1)
+        student, teacher = with_teacher(lightly_head())
+        figures[where] = []
+        for _ in range(5):
+            take_steps(student, teacher, 1)
+            mixture("default")._receive()
+            stats = mixhead.stats()
+            assert stats["wait"] > 0
+            figures[where].append([stats["used"], stats["entropy"]])
+        del student, teacher
+    host, device = (torch.tensor(each) for each in figures.values())
+    assert device[0].isnan().all() and not host.isnan().any()
+    torch.testing.assert_close(device[1:], host[:-1], rtol=1e-4, atol=1e-5)

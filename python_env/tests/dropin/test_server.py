@@ -1,0 +1,102 @@
+"""A plugin that outlives its scripts, `mixhead serve`: what it keeps of a mixture under each placement."""
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import mixhead
+from mixhead.bridge import PeerLost
+from mixhead.dropin import registry
+from mixhead.dropin.plugin_process import PluginProcess
+from mixhead.dropin.registry import mixture
+
+from .heads import IN, lightly_head, with_teacher
+from .test_life import start_script
+
+Serve = Callable[[], PluginProcess]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Starts a server that keeps its mixtures in one folder; one that is not its script's own."""
+    started = []
+
+    def serve() -> PluginProcess:
+        started.append(PluginProcess(("--state", str(tmp_path / "state"), "backend=wasm")))
+        return started[-1]
+
+    yield serve
+    for each in started:
+        each.stop()
+
+
+def attach(server: PluginProcess, placement: str) -> None:
+    mixhead.attach(server.endpoint, {"run": "mine", "placement": placement, "bridge": {"deadline": 30}})
+
+
+def train_until_lost(on_step: Callable[[int], None]) -> tuple[int, torch.Tensor]:
+    """The steps that were answered, and the prototypes that the last of them has left."""
+    student, teacher = with_teacher(lightly_head())
+    for step in range(10_000):
+        try:
+            with torch.no_grad():
+                teacher(torch.randn(8, IN))
+            on_step(step)
+            student(torch.randn(8, IN))
+        except PeerLost as error:
+            assert "the server was stopped" in str(error)
+            break
+    the = mixture("default")
+    return the._next, the._mirror.rows.clone()
+
+
+def test_a_server_that_is_stopped_keeps_the_mixture_and_goes_on_with_it(serve: Serve, placement: str):
+    server = serve()
+    attach(server, placement)
+    steps, prototypes = train_until_lost(
+        lambda step: server._process.send_signal(signal.SIGTERM) if step == 5 else None
+    )
+    assert steps >= 5
+    server.stop()
+    for each in registry.mixtures():
+        each.close()
+    registry._mixtures.clear()
+
+    attach(serve(), placement)
+    student, teacher = with_teacher(lightly_head())
+    assert torch.equal(mixhead.prototypes(), prototypes)
+    assert mixture("default").save()[1].step == steps
+    for _ in range(2):
+        teacher(torch.randn(8, IN))
+        student(torch.randn(8, IN))
+    assert mixture("default").save()[1].step == steps + 2
+
+
+KILLED = """
+import os, signal, torch, mixhead
+from mixhead.dropin.registry import mixture
+from tests.dropin.heads import IN, lightly_head, with_teacher
+mixhead.attach(config={{"run": "mine", "placement": "{placement}"}})
+student, teacher = with_teacher(lightly_head())
+for _ in range(3):
+    teacher(torch.randn(8, IN))
+    student(torch.randn(8, IN))
+mixture("default").save()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_of_a_script_that_is_killed_node_keeps_the_mixture_and_a_device_takes_it_along(
+    serve: Serve, placement: str
+):
+    server = serve()
+    script = start_script(KILLED.format(placement=placement), MIXHEAD_ENDPOINT=server.endpoint)
+    _, err = script.communicate(timeout=60)
+    assert script.returncode == -signal.SIGKILL, err
+    attach(server, placement)
+    head = lightly_head()
+    head(torch.randn(2, IN))
+    assert mixture("default").save()[1].step == (3 if placement == "host" else 0)
