@@ -38,7 +38,7 @@ class Frozen extends Estimator {
     this.components = options.components;
     this.dim = options.dim;
     this.assign = soft(covariance, options.cutoff);
-    this.fixed = tf.tidy(() => begin({ ...options, covariance, count: 1, prior: false }));
+    this.fixed = tf.tidy(() => begin({ ...options, covariance, count: 1, prior: false, keepsMeans: false }));
   }
 
   async propose(h: tf.Tensor2D, _clock: Clock, wanted: Wanted = {}): Promise<Proposal> {

@@ -36,6 +36,9 @@ export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
   });
 }
 
+/** Far above what counts as nothing to divide by. */
+const LEAST_PRIOR = 1e-6;
+
 /** What the mixture has in common with its limit, k-means. */
 export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance) {
   const strength = within(
@@ -51,6 +54,7 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     covariance,
     count: options.init.count,
     prior: !(strength.range?.[0] === 0 && strength.range[1] === 0),
+    keepsMeans: !meansFollow(options, covariance, strength.range ?? [0, 0]),
     start: options.start,
     annealing: within(
       options.annealing,
@@ -63,6 +67,19 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     fromData: options.init.from === "data",
     block: options.block,
   };
+}
+
+/**
+ * Whether the means follow from the statistics at any time: where a prior has the same say at every step there is
+ * always something to divide by, and no mean to go back to.
+ */
+function meansFollow(
+  { init, start }: OnlineGmmOptions,
+  { estimated }: Covariance,
+  [low, high]: readonly [number, number],
+): boolean {
+  const given = start !== undefined || init.from === "data";
+  return estimated === undefined && !given && low === high && low >= LEAST_PRIOR;
 }
 
 function covarianceOf({ covariance, variance, floor, weights, init, dim }: OnlineGmmOptions): Covariance {

@@ -84,8 +84,14 @@ class Connection:
         where = f"by PyTorch on {device}" if self.on_device else "in Node"
         _log.info('mixture "%s" is computed %s (placement %s)', name, where, config["placement"])
 
-    welcome: Welcome
+    welcome: Welcome | None
     on_device: bool  # whether the mixture is computed on this rank's device, and not in the plugin's process
+
+    def take_welcome(self) -> Welcome:
+        """The plugin's last welcome. It is given once, so that its prototypes are not held for a whole
+        training."""
+        welcome, self.welcome = self.welcome, None
+        return welcome
 
     @property
     def world(self) -> int:

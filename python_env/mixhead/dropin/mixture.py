@@ -244,7 +244,7 @@ class Mixture:
         return idle and moved and self._settings.placement != "host"
 
     def _go_on(self) -> None:
-        welcome = self._connection.welcome
+        welcome = self._connection.take_welcome()
         self.components, self.dim = welcome.prototypes.shape
         self._mirror = Mirror(welcome.prototypes)
         self._begin(welcome.step)

@@ -14,8 +14,8 @@ export type Components = {
   squares: tf.Tensor2D | undefined;
   /** m (R x D), where the prior pulls each; undefined where there is no prior. */
   starts: tf.Tensor2D | undefined;
-  /** mu (R x D). */
-  means: tf.Tensor2D;
+  /** mu (R x D); undefined where nothing needs it at every step, since it follows from the others (see `meansOf`). */
+  means: tf.Tensor2D | undefined;
   /** sigma2 (R x Q). */
   variances: tf.Tensor2D | undefined;
   /** c = mu / |mu| (R x D), the prototypes. */
@@ -31,7 +31,7 @@ export function gatherRows(all: Components, indices: tf.Tensor1D): Components {
     sums: tf.gather(all.sums, indices),
     squares: all.squares && tf.gather(all.squares, indices),
     starts: all.starts && tf.gather(all.starts, indices),
-    means: tf.gather(all.means, indices),
+    means: all.means && tf.gather(all.means, indices),
     variances: all.variances && tf.gather(all.variances, indices),
     prototypes: tf.gather(all.prototypes, indices),
     weights: tf.gather(all.weights, indices),
@@ -48,7 +48,7 @@ export function scatterRows(all: Components, indices: tf.Tensor1D, rows: Compone
     sums: put(all.sums, rows.sums),
     squares: all.squares && rows.squares && put(all.squares, rows.squares),
     starts: all.starts,
-    means: put(all.means, rows.means),
+    means: all.means && rows.means && put(all.means, rows.means),
     variances: all.variances && rows.variances && put(all.variances, rows.variances),
     prototypes: put(all.prototypes, rows.prototypes),
     weights: all.weights,

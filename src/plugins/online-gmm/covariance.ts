@@ -68,7 +68,8 @@ function estimated(options: EstimatedVariance): Covariance {
   return {
     features: (h) => tf.concat([h, tf.mul(square(h), -0.5)], 1),
     parameters: ({ means, variances, weights }) => {
-      if (variances === undefined) throw new TypeError("the components have no variances");
+      if (variances === undefined || means === undefined)
+        throw new TypeError("the components have no means or variances");
       const precisions: tf.Tensor2D = tf.reciprocal(variances);
       const distance = tf.sum(tf.mul(square(means), precisions), 1, true);
       const logDeterminant = tf.mul(tf.sum(tf.log(variances), 1, true), covers);

@@ -10,6 +10,8 @@ export interface Start extends StartOptions {
   count: number;
   /** Whether there is a prior, which pulls the means to where they began. */
   prior: boolean;
+  /** Whether the means are kept, or computed from the rest when somebody asks. */
+  keepsMeans: boolean;
 }
 
 /**
@@ -41,6 +43,7 @@ export function beginAtRows(
   const components = tf.tidy(() => {
     const places = tf.tensor2d(touched, [touched.length, 1], "int32");
     const rows: tf.Tensor2D = tf.gather(h, tf.tensor1d(chosen, "int32"));
+    if (old.means === undefined) throw new TypeError("the components have no means");
     const means: tf.Tensor2D = tf.tensorScatterUpdate(old.means, places, rows);
     return beginAt(means, means, options);
   });
@@ -51,7 +54,7 @@ export function beginAtRows(
 function beginAt(
   means: tf.Tensor2D,
   starts: tf.Tensor2D,
-  { count, prior, covariance: { estimated } }: Start,
+  { count, prior, keepsMeans, covariance: { estimated } }: Start,
 ): Components {
   const moments =
     estimated && tf.add<tf.Tensor2D>(estimated.square(means), estimated.covers * estimated.initial);
@@ -61,7 +64,7 @@ function beginAt(
     sums: tf.mul(means, count),
     squares: moments && tf.mul(moments, count),
     starts: prior ? starts : undefined,
-    means,
+    means: keepsMeans ? means : undefined,
     variances: estimated && moments && tf.fill(moments.shape, estimated.initial),
     prototypes: tf.div(means, lengths(means)),
     weights: tf.fill([components, 1], 1 / components),

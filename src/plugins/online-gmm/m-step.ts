@@ -38,15 +38,29 @@ export function estimate(
   strength: number,
   estimated: EstimatedVariance | undefined,
 ): Components {
-  const prior = old.starts && { at: old.starts, strength };
+  const { starts, means: last } = old;
+  const prior = starts && { at: starts, strength };
+  const sums = withPrior(old.sums, prior);
   const total: tf.Tensor2D = prior === undefined ? old.counts : tf.add(old.counts, strength);
-  const means = quotientOr(withPrior(old.sums, prior), total, old.means);
+  const means = last && quotientOr(sums, total, last);
   return {
     ...old,
     means,
-    variances: estimated && variancesOf(old, means, total, prior, estimated),
-    prototypes: quotientOr(means, lengths(means), old.prototypes),
+    variances: estimated && means && variancesOf(old, means, total, prior, estimated),
+    // The sums point where the means do.
+    prototypes: means
+      ? quotientOr(means, lengths(means), old.prototypes)
+      : quotientOr(sums, lengths(sums), old.prototypes),
   };
+}
+
+/** The means (R x D) of components that do not keep them, which were estimated with a prior of `strength`. */
+export function meansOf({ counts, sums, starts, means }: Components, strength: number): tf.Tensor2D {
+  if (means !== undefined) return means;
+  return tf.tidy(() => {
+    const total = starts === undefined ? counts : tf.add(counts, strength);
+    return tf.div(withPrior(sums, starts && { at: starts, strength }), total);
+  });
 }
 
 /** Pseudo-samples at given values (R x D or R x Q), the same number of them for every component. */

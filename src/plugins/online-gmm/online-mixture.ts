@@ -8,7 +8,7 @@ import { type Components, disposeAllBut, gatherRows, present, scatterRows } from
 import type { Assign } from "./e-step.ts";
 import { type Forgetting, LEAST_RESPONSIBILITY } from "./forgetting.ts";
 import { begin, beginAtRows, type Start } from "./init.ts";
-import { accumulate, estimate } from "./m-step.ts";
+import { accumulate, estimate, meansOf } from "./m-step.ts";
 import { type BatchEStep, blockRows, disposeSums, eStepOf, type Sums, sumsOf } from "./statistics.ts";
 import { nextWeights } from "./weights.ts";
 
@@ -101,11 +101,10 @@ export class OnlineMixture extends Estimator {
   }
 
   async parameters(): Promise<NamedTensors> {
-    const { prototypes, means, counts, weights, variances } = this.now.components;
-    const [matrices, columns] = await Promise.all([
-      save({ prototypes, means }),
-      save({ counts, weights, ...(variances && { variances }) }),
-    ]);
+    const { prototypes, counts, weights, variances } = this.now.components;
+    const [matrices, columns] = await this.withMeans((means) =>
+      Promise.all([save({ prototypes, means }), save({ counts, weights, ...(variances && { variances }) })]),
+    );
     const vectors = Object.entries(columns).map(([name, { shape, data }]) => {
       return [name, { data, shape: shape[1] === 1 ? shape.slice(0, 1) : shape }] as const;
     });
@@ -115,21 +114,38 @@ export class OnlineMixture extends Estimator {
   async state(): Promise<NamedTensors> {
     const { components, strength, missing } = this.now;
     const progress = { shape: [2], data: Float32Array.of(strength, missing) };
-    return { ...(await save(present(components))), progress };
+    return this.withMeans(async (means) => ({
+      ...(await save({ ...present(components), means })),
+      progress,
+    }));
+  }
+
+  /** What `read` reads of the means, which may have to be computed for it. */
+  private async withMeans<T>(read: (means: tf.Tensor2D) => Promise<T>): Promise<T> {
+    const { components } = this.now;
+    // They are not kept only where the strength is the same at every step.
+    const means = meansOf(components, this.options.strength.range?.[0] ?? 0);
+    try {
+      return await read(means);
+    } finally {
+      if (means !== components.means) means.dispose();
+    }
   }
 
   load(state: NamedTensors): void {
     const old = this.now.components;
-    checkSaved(state, { ...present(old), progress: { shape: [2] } }, this.name);
+    const means = { shape: old.prototypes.shape };
+    checkSaved(state, { ...present(old), means, progress: { shape: [2] } }, this.name);
     const [strength = 0, missing = 0] = state.progress?.data ?? [];
-    const optional = (name: "squares" | "starts" | "variances") => old[name] && restored(state, name);
+    const optional = (name: "squares" | "starts" | "means" | "variances") =>
+      old[name] && restored(state, name);
     this.now = {
       components: {
         counts: restored(state, "counts"),
         sums: restored(state, "sums"),
         squares: optional("squares"),
         starts: optional("starts"),
-        means: restored(state, "means"),
+        means: optional("means"),
         variances: optional("variances"),
         prototypes: restored(state, "prototypes"),
         weights: restored(state, "weights"),

@@ -70,7 +70,10 @@ export function eStepOf(
   return {
     entropy: tf.div(tf.addN(parts.map((part) => part.entropy)), n),
     responsibilities: wanted.responsibilities
-      ? tf.concat2d(parts.flatMap((part) => part.responsibilities ?? []), 0)
+      ? tf.concat2d(
+          parts.flatMap((part) => part.responsibilities ?? []),
+          0,
+        )
       : undefined,
     winners: any(parts.flatMap((part) => part.winners ?? [])),
     sums: parts.at(-1)?.sums,
