@@ -28,9 +28,9 @@ def attach(
 
     endpoint: `ipc://PATH` or `tcp://HOST:PORT` of a `mixhead serve`; else the environment's MIXHEAD_ENDPOINT.
     config: the settings of a configuration file that concern the plugin, as a dict ("plugin", "targets",
-        "seed", "train", "backend", "bridge", and "run", a name by which a run can be gone on with); or such
-        a file's path, for the plugin that is started. In a dict, "targets" asks for target rows too, which
-        `mixhead.targets()` gives to `mixhead.losses`.
+        "seed", "train", "placement", "backend", "bridge", and "run", a name by which a run can be gone on
+        with); or such a file's path, for the plugin that is started. In a dict, "targets" asks for target
+        rows too, which `mixhead.targets()` gives to `mixhead.losses`.
 
     The plugin is found or started at the first use. A mixture that is attached already begins anew.
     """
@@ -43,8 +43,9 @@ def prototypes(name: str = "default") -> Tensor:
 
 
 def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor:
-    """The plugin's targets (N, K) for the teacher rows of the step under way, in the order of the teacher's
-    calls. Waits for them. Only where `attach` asked for "targets"."""
+    """The targets (N, K) for the teacher rows of the step under way, in the order of the teacher's calls:
+    float32 rows that sum to 1, or NaN if a row of the batch is not finite or all zero. Waits for the step's
+    answer. Only if `attach` asked for "targets"."""
     return mixture(name).targets(torch.device(device))
 
 
@@ -54,7 +55,8 @@ def stats(name: str = "default") -> dict[str, Any]:
     "unique": by cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of prototypes that far apart.
     "used": the share of components that won an embedding in the last 500 steps.
     "entropy": of the responsibilities, in nats. "wait": seconds that the last step waited for the plugin.
-    And whatever else the plugin tells, such as "beta".
+    And whatever else the plugin tells, such as "beta". If the mixture is computed on this process's device,
+    "used" and "entropy" are those of the step before.
     """
     values = dict(mixture(name).stats)
     unique = {epsilon: values.pop(f"unique.{epsilon}", math.nan) for epsilon in _EPSILONS}

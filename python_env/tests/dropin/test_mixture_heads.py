@@ -279,3 +279,14 @@ def test_a_device_tells_the_figures_of_a_step_one_step_later(attach: Callable[..
     host, device = (torch.tensor(each) for each in figures.values())
     assert device[0].isnan().all() and not host.isnan().any()
     torch.testing.assert_close(device[1:], host[:-1], rtol=1e-4, atol=1e-5)
+
+
+def test_where_the_mixture_is_computed_is_logged_once(
+    attach: Callable[..., None], placement: str, caplog: pytest.LogCaptureFixture
+):
+    attach()
+    student, teacher = with_teacher(lightly_head())
+    with caplog.at_level("INFO", logger="mixhead"):
+        take_steps(student, teacher)
+    where = "in Node" if placement == "host" else "by PyTorch on cpu"
+    assert caplog.messages == [f'mixture "default" is computed {where} (placement {placement})']
