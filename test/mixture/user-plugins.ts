@@ -1,3 +1,5 @@
+import { basename, dirname } from "node:path";
+
 /**
  * The source of a plugin of a user's: prototypes that follow their rows by momentum. `inStep`: lines of its step
  * from the second one on, where `h` is the batch and `c` the prototypes.
@@ -61,7 +63,7 @@ export const mistakes: Record<string, Mistake> = {
     says: (path) =>
       sentence(
         path,
-        String.raw`100,000 operations wait .* does the loop around Add \(${path}:12:\d+\) end\?`,
+        String.raw`100,000 operations wait .* does the loop around Add \(${near(path)}:12:\d+\) end\?`,
       ),
   },
   "keeps a disposed tensor": {
@@ -71,13 +73,14 @@ export const mistakes: Record<string, Mistake> = {
       "const kept = tf.ones([components, dim]);",
     ),
     says: (path) =>
-      sentence(path, String.raw`Sub: a tensor that was disposed of is used again \(${path}:11:\d+\)`),
+      sentence(path, String.raw`Sub: a tensor that was disposed of is used again \(${near(path)}:11:\d+\)`),
   },
   "uses an operation that is not on the list": {
     source: pluginSource(`if (clock.step > 0) {
         tf.conv1d(tf.ones([9, 1]), tf.ones([3, 1, 1]), 1, "valid");
       }`),
-    says: (path) => sentence(path, String.raw`backend torch has no kernel Conv2D: .* \(${path}:12:\d+\)$`),
+    says: (path) =>
+      sentence(path, String.raw`backend torch has no kernel Conv2D: .* \(${near(path)}:12:\d+\)$`),
   },
   "reads without waiting": {
     source: pluginSource(`if (clock.step > 0) {
@@ -86,6 +89,11 @@ export const mistakes: Record<string, Mistake> = {
     says: (path) => sentence(path, String.raw`.*write .await x\.data\(\). .* instead of .x\.dataSync\(\).`),
   },
 };
+
+/** A file below the current folder is named from there. */
+function near(path: string): string {
+  return `(?:${dirname(path)}/)?${basename(path)}`;
+}
 
 function sentence(path: string, rest: string): RegExp {
   return new RegExp(`${path}, step 1: it failed: ${rest}`);
