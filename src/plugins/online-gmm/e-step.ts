@@ -1,5 +1,4 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { BELOW_ONE } from "../winners.ts";
 import type { Components } from "./components.ts";
 import type { Covariance } from "./covariance.ts";
 
@@ -79,6 +78,9 @@ function annealedLogits(
       : tf.reshape<tf.Rank.R2>(tf.fused.matMul({ a, b, bias }), [a.shape[0], b.shape[1]]);
   };
 }
+
+/** The float32 just below 1. */
+const BELOW_ONE = 1 - 2 ** -23;
 
 function cut(responsibilities: tf.Tensor2D, cutoff: number): tf.Tensor2D {
   const threshold = tf.mul(tf.minimum(tf.max(responsibilities, 1, true), cutoff), BELOW_ONE);
