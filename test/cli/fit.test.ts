@@ -3,7 +3,11 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeNpy } from "../../src/files/npy.ts";
+import { readSafetensors } from "../../src/files/safetensors.ts";
+import { backends } from "../backend/available.ts";
 import { randomRows } from "../metrics/rows.ts";
+import { clusteredRows, difference } from "../plugins/support.ts";
+import { begin, type ReferenceOptions, step } from "../reference/online-gmm-float64.ts";
 import { mixhead } from "./command.ts";
 
 /** A plugin that interrupts its own process in its first step, or only when all steps are taken. */
@@ -60,5 +64,82 @@ describe("mixhead fit", function () {
     assert.match(stderr, /^mixhead: cannot write out\/metrics\.jsonl: a part of its path is not a folder$/m);
     assert.equal(status, 2);
     assert.equal(await readFile(join(folder, "out"), "utf8"), "a file");
+  });
+
+  /** A fit from given prototypes, with its settings, and what it leads to in float64. */
+  async function fitsFloat64(backend: string, options: Partial<ReferenceOptions>): Promise<void> {
+    const [K, D, N, batch] = [6, 8, 200, 64];
+    const [rows, means] = [clusteredRows(N, D, 1), clusteredRows(K, D, 2, 1.5)];
+    await writeNpy(join(folder, "rows.npy"), [N, D], Float32Array.from(rows.flat()));
+    await writeNpy(join(folder, "means.npy"), [K, D], Float32Array.from(means.flat()));
+    const reference: ReferenceOptions = {
+      covariance: "shared",
+      variance: 0.1,
+      floor: 1e-3,
+      initialVariance: 0.05,
+      weights: "uniform",
+      weightRate: 0.05,
+      forgetting: { by: "responsibility", retention: 0.99 },
+      count: 1,
+      cutoff: 0,
+      ...options,
+    };
+    const { covariance, variance, floor, weights, cutoff } = reference;
+    const plugin = {
+      covariance,
+      variance,
+      floor,
+      weights,
+      cutoff,
+      "init.variance": 0.05,
+      "prior.strength": 0,
+    };
+    const settings = Object.entries(plugin).map(([name, value]) => `plugin.${name}=${value}`);
+    const given = ["--init", "means.npy", `backend=${backend}`, `fit.batch=${batch}`, "fit.epochs=2"];
+    const done = await mixhead(folder, "fit", "rows.npy", "--out", "out", ...settings, ...given);
+    assert.equal(done.status, 0, done.stderr);
+
+    let components = begin(means, means, reference);
+    for (let epoch = 0; epoch < 2; epoch++) {
+      for (let from = 0; from < N; from += batch)
+        ({ components } = step(rows.slice(from, from + batch), components, { beta: 1, a: 0 }, reference));
+    }
+    const { tensors } = await readSafetensors(join(folder, "out", "mixture.safetensors"));
+    const expected: Record<string, number[]> = {
+      prototypes: components.flatMap(({ c }) => c),
+      means: components.flatMap(({ mu }) => mu),
+      counts: components.map(({ n }) => n),
+      weights: components.map(({ pi }) => pi),
+      ...(covariance === "diagonal" && { variances: components.flatMap(({ sigma2 }) => sigma2) }),
+      ...(covariance === "spherical" && {
+        variances: components.flatMap(({ sigma2 }) => sigma2.slice(0, 1)),
+      }),
+    };
+    assert.deepEqual(Object.keys(tensors).sort(), Object.keys(expected).sort());
+    for (const [name, values] of Object.entries(expected)) {
+      const apart = difference([...(tensors[name]?.data ?? [])], values);
+      assert.ok(apart < 1e-4, `${name} differ by ${apart} on ${backend}`);
+    }
+  }
+
+  for (const name of ["wasm", "tensorflow", "torch"]) {
+    const missing = backends.find((backend) => backend.name === name)?.missing;
+    const title = `leads to the mixture of float64 on ${name}${missing ? ` (skipped: ${missing})` : ""}`;
+    it(title, async function () {
+      if (missing !== undefined) return this.skip();
+      for (const covariance of ["shared", "diagonal"] as const)
+        await fitsFloat64(name, { covariance, weights: "estimated", cutoff: 0.02 });
+    });
+  }
+
+  it("takes a user's plugin on torch, and ends by itself", async () => {
+    await writeFile(join(folder, "late.ts"), interrupting("parameters"));
+    const [here, there] = [
+      await fitted("plugin.kind=./late.ts"),
+      await fitted("plugin.kind=./late.ts", "backend=torch"),
+    ];
+    assert.equal(there.status, 0, there.stderr);
+    assert.match(there.stderr, /The mixture runs on PyTorch \(.*\), as configured/);
+    assert.equal(there.stdout, here.stdout);
   });
 });
