@@ -18,6 +18,7 @@ const taken = z.object({
   targets: array.nullable(),
   handles: z.number(),
 });
+const saved = z.object({ step: z.number(), state: z.record(z.string(), array) });
 const message = z.object({ type: z.string(), bytes: z.number(), tensors: z.array(z.string()) });
 const traffic = z.object({ sent: z.array(message), received: z.array(message) });
 
@@ -42,6 +43,20 @@ export class DeviceRank {
   /** A step on these rows, which stay there. */
   async take(step: number, rows: readonly (readonly number[])[]): Promise<z.infer<typeof taken>> {
     return taken.parse(await this.peer.call("take", { step, rows }));
+  }
+
+  /** The mixture's whole state, as a script saves it. */
+  async state(): Promise<z.infer<typeof saved>> {
+    return saved.parse(await this.peer.call("whole_state"));
+  }
+
+  /** Has the mixture go on from a saved state. */
+  async load(step: number, state: NamedTensors): Promise<z.infer<typeof welcome>> {
+    const text = Object.entries(state).map(([name, { shape, data }]) => {
+      const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString("base64");
+      return [name, { shape, data: bytes }] as const;
+    });
+    return welcome.parse(await this.peer.call("load_whole", { step, state: Object.fromEntries(text) }));
   }
 
   /** Has the mixture begin anew at these prototypes; those that the rank has then. */

@@ -67,6 +67,19 @@ class Rank(Peer):
         """The mixture begins anew at these prototypes."""
         return self.welcomed(self.client.load_state(0, {"prototypes": np.array(start, np.float32)}))
 
+    def whole_state(self):
+        """The mixture's state, whole."""
+        step, state = self.client.request_state()
+        return {"step": step, "state": {name: whole(tensor) for name, tensor in state.items()}}
+
+    def load_whole(self, step, state):
+        """Has the mixture go on from such a state."""
+        arrays = {
+            name: np.frombuffer(base64.b64decode(tensor["data"]), np.float32).reshape(tensor["shape"])
+            for name, tensor in state.items()
+        }
+        return self.welcomed(self.client.load_state(step, arrays))
+
     def welcomed(self, welcome):
         return {"step": welcome.step, "prototypes": whole(welcome.prototypes)}
 

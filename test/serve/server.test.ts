@@ -268,7 +268,16 @@ describe("a server of mixtures", () => {
       await sleep(50);
       const header = { type: "hello", version: 2, run: "a", mixture: "default", rank: 0, world: 1 } as const;
       await other.send(
-        { ...header, components: K, dim: D, generation: "other", start: "hash", config: "", executor: 0, device: "" },
+        {
+          ...header,
+          components: K,
+          dim: D,
+          generation: "other",
+          start: "hash",
+          config: "",
+          executor: 0,
+          device: "",
+        },
         { prototypes: { dtype: "float32", shape: [K, D], data } },
       );
       answer = await other.receive();
