@@ -39,16 +39,20 @@ bench() { # NAME SECONDS
     { echo "$1 failed, or took longer than $2 s" | tee -a "$out/$1.txt"; return 1; }
 }
 
-# What is not timed goes on at once.
-seconds "tests; wire, memory, peak"
+# What is not timed goes on at once, and so do quick looks: they compile what the figures will run.
+seconds "tests; wire, memory, peak; programs are compiled"
 tests=$(cd "$site" && find tests -name 'test_cuda*.py')
 (cd "$site" && timeout "${TEST_SECONDS:-110}" "$python" -m pytest -q -p no:cacheprovider $tests) > "$out/tests.log" 2>&1 &
 jobs=($!)
-for name in wire memory peak; do bench $name 100 & jobs+=($!); done
+for name in ${UNTIMED:-wire memory peak}; do bench "$name" 100 & jobs+=($!); done
+for name in em head; do
+  timeout "${TEST_SECONDS:-110}" node "$folder/js/bench.mjs" "$name" --device "$device" --out "$site/quick" --quick > "$out/quick-$name.txt" 2>&1 &
+  jobs+=($!)
+done
 for job in "${jobs[@]}"; do wait "$job" || status=1; done
 tail -15 "$out/tests.log"
 
-for each in ${FIGURES:-train:140 head:90 em:100}; do
+for each in ${FIGURES:-em:80 head:60 train:120}; do
   seconds "$each"
   bench "${each%:*}" "${each#*:}" || status=1
 done
