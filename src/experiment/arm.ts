@@ -162,11 +162,18 @@ export class Arm implements Room {
     this.patience.came();
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
     const [measured = {}] = batch.scalars;
-    const commands = this.commandsAfter(batch.step + 1);
-    const save = commands.includes("checkpoint");
+    // As late as can be: a step may wait for a loop of the user's, which is left meanwhile.
+    let decided: Command[] | undefined;
+    const decide = () => {
+      decided ??= this.commandsAfter(batch.step + 1);
+      return decided;
+    };
+    const save = () => decide().includes("checkpoint");
     const { rows, targets, run, scalars, bad, saved, clock: own } = await this.answer(batch, clock, { save });
-    saved?.catch(() => {}); // awaited when the rank has its half of the checkpoint
-    this.saved = saved;
+    const commands = decide();
+    // A rank that is told to stop answers nothing more.
+    this.saved = saved ?? (this.answerer?.device && save() ? Promise.resolve(await this.state()) : undefined);
+    this.saved?.catch(() => {}); // awaited when the rank has its half of the checkpoint
     if (bad !== undefined) throw this.refused(bad);
     this.steps = batch.step + 1;
     await this.noteTraining(measured, scalars);

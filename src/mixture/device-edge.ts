@@ -52,15 +52,13 @@ export class DeviceEdge implements Edge {
     return new DeviceEdge(await open(options.start), device, open, warn);
   }
 
-  async step(batch: Batch, clock: Clock, { save = false }: EdgeStepOptions = {}): Promise<EdgeAnswer> {
+  async step(batch: Batch, clock: Clock, { save = () => false }: EdgeStepOptions = {}): Promise<EdgeAnswer> {
     const n = batch.announced?.n;
     if (n === undefined)
       throw new BatchError("shape", "this mixture is computed on the rank's device: announce the rows");
     const before = this.measured(batch.metrics);
     if (batch.drifted !== undefined && batch.drifted.length > 0) await this.realign(batch.drifted);
-    const waits = this.device.roundTrips;
     const { run, saved, numbers } = await this.device.run(() => this.take(n, clock, save));
-    this.tellWaits(this.device.roundTrips - waits, clock.step);
     return {
       scalars: { ...before.scalars, ...numbers },
       ...before.bad,
@@ -69,18 +67,23 @@ export class DeviceEdge implements Edge {
     };
   }
 
-  private async take(n: number, clock: Clock, save: boolean) {
+  private async take(n: number, clock: Clock, save: () => boolean) {
     const { device, mixture } = this;
     const rows = device.announce([n, mixture.plugin.dim]);
     const held: tf.Tensor[] = [rows];
+    const waits = device.roundTrips;
     try {
       const { unit, ok, first } = guardedBatch(rows);
       held.push(unit, ok, first);
       const result = await mixture.step(unit, clock, { ok, check: () => refuseBadRow(first, n) });
       if (result.targets) held.push(result.targets);
+      this.tellWaits(device.roundTrips - waits, clock.step);
       const { metrics, numbers } = this.metricsOf(first, result, clock.step, n);
       held.push(metrics);
-      const saved = save ? mixture.state() : undefined;
+      const saved = save() ? mixture.state() : undefined;
+      saved?.catch(() => {}); // whoever saves it awaits it, where the step does not fail before
+      // The run of the step brings its values along; but a plugin of the user's may ask for one after the other.
+      if (mixture.plugin.propose === undefined) await saved;
       const run = device.flush({
         metrics,
         prototypes: mixture.plugin.prototypes(),

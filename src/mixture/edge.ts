@@ -15,8 +15,8 @@ export interface EdgeAnswer extends Pick<Answer, "rows" | "targets" | "run"> {
 }
 
 export interface EdgeStepOptions {
-  /** Whether a checkpoint follows, for which the state after the step is read. */
-  save?: boolean;
+  /** Whether a checkpoint follows, for which the state after the step is read. Asked when that has to be known. */
+  save?: () => boolean;
 }
 
 /**

@@ -4,6 +4,7 @@ import { carryOut } from "../../src/cli/carry-out.ts";
 import { readFailures } from "../../src/experiment/failure.ts";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { readRun } from "../../src/experiment/run-folder.ts";
+import { difference } from "../plugins/support.ts";
 import { experiment, openSession, tf, tiny, UserError, Workplace } from "./support.ts";
 
 const quiet = { quiet: true };
@@ -57,6 +58,31 @@ describe("a loop over the steps of a session", function () {
     assert.equal((await second.result()).trainings[0]?.steps, 6);
     const third = await openSession(settings, { name: "loop", ...quiet });
     for await (const step of third.steps()) assert.fail(`step ${step.clock.step} of a complete run`);
+  });
+
+  it("computes the standard thing on the rank's device to rounding, bit for bit again when it was left and goes on", async () => {
+    const train = { ...tiny.train, evaluateEvery: 6 };
+    const plugin = { components: 32, cutoff: 0.01 };
+    const targets = { balance: "center" } as const;
+    const run = async (placement: "host" | "device", name: string, stops: readonly number[] = []) => {
+      const settings = { ...tiny, train, plugin, targets, placement };
+      for (const stop of [...stops, Number.POSITIVE_INFINITY]) {
+        const session = await openSession(settings, { name, ...quiet });
+        for await (const step of session.steps()) {
+          step.answer(await session.mixture.step(step));
+          if (step.clock.step === stop) break;
+        }
+      }
+      return figures(`runs/${name}/loop`);
+    };
+    const whole = await run("device", "whole");
+    assert.deepEqual(await run("device", "broken", [1, 3]), whole);
+    const host = await run("host", "host");
+    assert.equal(whole.length, host.length);
+    const losses = (lines: typeof whole) => lines.flatMap(({ loss }) => loss ?? []);
+    assert.ok(losses(whole).length > 0);
+    assert.ok(difference(losses(whole), losses(host)) < 5e-3, `${losses(whole)} and ${losses(host)}`);
+    assert.deepEqual(children(), before, "no worker is left");
   });
 
   it("takes any targets, prototypes and rates, and logs what it is given", async () => {

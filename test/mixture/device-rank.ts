@@ -109,7 +109,7 @@ export class EdgeRoom implements Room {
 
   async step(batch: Batch): Promise<Answer> {
     const { bad, saved, scalars, ...answer } = await this.edge.step(batch, this.clockAt(batch.step), {
-      save: this.save,
+      save: () => this.save,
     });
     if (bad) this.bad.push(bad);
     if (saved) this.saved.push(saved);

@@ -77,6 +77,18 @@ describe("a user's plugin on a rank's device", function () {
     });
   }
 
+  it("is saved whole with a step after which its rank leaves, though it reads one thing after the other", async () => {
+    const { edge, room } = await joined(await file("saved", groups(0)));
+    room.save = true;
+    await rank.take(0, rows(0));
+    const { prototypes } = await rank.take(1, rows(1));
+    await rank.leave();
+    const state = await room.saved.at(-1);
+    assert.deepEqual(state?.["plugin.prototypes"]?.data, prototypes.data);
+    assert.equal(state?.["plugin.sum"]?.data.length, 1);
+    assert.equal(edge.placement, "device");
+  });
+
   it("hears of a row that is not finite at once, and has not stepped", async () => {
     await joined(await file("row", groups(1)));
     await rank.take(0, rows(0));
