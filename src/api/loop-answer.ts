@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Rows } from "../bridge/room.ts";
 import { UserError } from "../errors.ts";
-import type { StepAnswer } from "../experiment/arm.ts";
+import type { StepAnswer } from "../experiment/answerer.ts";
 import type { TrainingScalars } from "../experiment/training-clock.ts";
 
 /** Target rows, N x K, row-major. */

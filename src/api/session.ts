@@ -4,7 +4,7 @@ import type { Rows } from "../bridge/room.ts";
 import { carryOut } from "../cli/carry-out.ts";
 import { takesTargets } from "../config/methods.ts";
 import { RunError, UserError } from "../errors.ts";
-import type { StepAnswer } from "../experiment/arm.ts";
+import type { StepAnswer } from "../experiment/answerer.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import type { Summary } from "../experiment/summary.ts";
 import { HostEdge } from "../mixture/host-edge.ts";

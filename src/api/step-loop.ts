@@ -1,7 +1,7 @@
 import { BatchError } from "../bridge/errors.ts";
 import type { Batch, Rows, Welcome } from "../bridge/room.ts";
 import { UserError } from "../errors.ts";
-import type { Answerer, StepAnswer } from "../experiment/arm.ts";
+import type { Answerer, StepAnswer } from "../experiment/answerer.ts";
 import type { Device } from "../mixture/device.ts";
 import type { HostEdge } from "../mixture/host-edge.ts";
 import { prefixed, unprefixed } from "../mixture/prefix.ts";

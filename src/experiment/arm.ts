@@ -5,37 +5,25 @@ import { BatchError, RejectError } from "../bridge/errors.ts";
 import type { Command } from "../bridge/protocol.ts";
 import type { Answer, Batch, Hello, RankResult, Room, RunFailure, Welcome } from "../bridge/room.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
-import type { Edge, EdgeAnswer, EdgeStepOptions } from "../mixture/edge.ts";
+import type { EdgeStepOptions } from "../mixture/edge.ts";
 import { checkExecutor } from "../mixture/placement.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
+import type { Answerer, StepAnswer } from "./answerer.ts";
 import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
-import { measure, readEvaluation, saveEvaluation } from "./evaluation.ts";
 import type { MetricsHook } from "./hooks.ts";
-import { type MetricsLine, MetricsLog, metricsLine } from "./metrics-log.ts";
+import { type MetricsLine, metricsLine } from "./metrics-log.ts";
 import { Patience } from "./patience.ts";
 import { forgetProbe, readProbe, saveProbe } from "./probe.ts";
 import { type Job, lastStep } from "./run-folder.ts";
 import type { Spans } from "./trace.ts";
 import { trainingScalars } from "./training-clock.ts";
-
-/** Steps between two training lines in metrics.jsonl. */
-const LOG_EVERY = 10;
+import { TrainingRecord } from "./training-record.ts";
 
 /** How a training ended: at its last step, or where it was asked to stop. */
 export interface ArmOutcome {
   steps: number;
   complete: boolean;
-}
-
-/** What answers the steps of a training: the edge of its mixture, or a loop of the user's around one. */
-export interface Answerer extends Edge {
-  step(batch: Batch, clock: Clock, options?: EdgeStepOptions): Promise<StepAnswer>;
-}
-
-export interface StepAnswer extends EdgeAnswer {
-  /** Values of the clock that take the place of the schedules'. */
-  clock?: Record<string, number>;
 }
 
 /** What happens while an arm trains, for whoever watches. */
@@ -68,7 +56,7 @@ export class Arm implements Room {
   /** Settled when the training has ended; rejected where it failed. */
   readonly done: Promise<ArmOutcome>;
   private settle!: { resolve(outcome: ArmOutcome): void; reject(error: Error): void };
-  private readonly log: MetricsLog;
+  private readonly record: TrainingRecord;
   private readonly checkpoints: string;
   private readonly scalarsAt: (clock: Clock) => Record<string, number>;
   private steps: number;
@@ -91,7 +79,7 @@ export class Arm implements Room {
     this.resumed = resumed;
     this.components = job.config.plugin.components;
     this.dim = job.config.head.dim;
-    this.log = new MetricsLog(join(job.folder, "metrics.jsonl"));
+    this.record = new TrainingRecord(job, options.hooks, options.events.progress);
     this.checkpoints = join(job.folder, "checkpoints");
     this.scalarsAt = trainingScalars(job.config, job.values?.schedules);
     this.steps = resumed?.clock.step ?? 0;
@@ -111,7 +99,7 @@ export class Arm implements Room {
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
   async prepare(): Promise<void> {
     await sweepCheckpoints(this.checkpoints);
-    await this.log.cutTo(this.resumed?.clock.metricsBytes ?? 0);
+    await this.record.cutTo(this.resumed?.clock.metricsBytes ?? 0);
     await forgetProbe(this.job.folder);
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
   }
@@ -176,7 +164,7 @@ export class Arm implements Room {
     this.saved?.catch(() => {}); // awaited when the rank has its half of the checkpoint
     if (bad !== undefined) throw this.refused(bad);
     this.steps = batch.step + 1;
-    await this.noteTraining(measured, scalars);
+    await this.record.training(this.steps, measured, scalars);
     this.patience.expect(this.part, commands);
     return {
       scalars: { ...this.scalarsAt(clock), ...own },
@@ -291,35 +279,9 @@ export class Arm implements Room {
     return commands;
   }
 
-  /** The loss comes one step late: what a rank measured in step t - 1 travels with the embeddings of step t. */
-  private async noteTraining(
-    measured: Record<string, number>,
-    plugin: Record<string, number>,
-  ): Promise<void> {
-    const line: MetricsLine = { ...plugin, ...measured, step: this.steps };
-    if (this.steps % LOG_EVERY === 0) await this.write(line);
-    this.options.events.progress(this.steps, line);
-  }
-
   private async noteEvaluation(result: RankResult): Promise<void> {
-    const evaluation = readEvaluation(
-      result,
-      result.tensors.prototypes ? undefined : await this.answerer?.prototypes(),
-    );
-    const line = { ...(await measure(evaluation)), seconds: this.seconds };
-    await saveEvaluation(this.job.folder, evaluation);
-    await this.write(line);
-    this.options.events.progress(this.steps, line);
-  }
-
-  private async write(line: MetricsLine): Promise<void> {
-    await this.log.append(line);
-    try {
-      for (const hook of this.options.hooks) hook(this.job, line);
-    } catch (error) {
-      const why = `what listens to the metrics failed at step ${line.step}: ${sentence(error)}`;
-      throw new RunError("internal", why, { cause: error });
-    }
+    const prototypes = result.tensors.prototypes ? undefined : await this.answerer?.prototypes();
+    await this.record.evaluation(result, prototypes, () => this.seconds);
   }
 
   private async takeCheckpoint(result: RankResult): Promise<void> {
@@ -328,7 +290,7 @@ export class Arm implements Room {
     await commitCheckpoint(
       this.checkpoints,
       incoming,
-      { step: result.step, seconds: this.seconds, metricsBytes: await this.log.size() },
+      { step: result.step, seconds: this.seconds, metricsBytes: await this.record.size() },
       await (this.saved ?? this.state()),
     );
   }

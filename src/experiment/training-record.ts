@@ -1,0 +1,65 @@
+import { join } from "node:path";
+import type { RankResult, Rows } from "../bridge/room.ts";
+import { RunError, sentence } from "../errors.ts";
+import { measure, readEvaluation, saveEvaluation } from "./evaluation.ts";
+import type { MetricsHook } from "./hooks.ts";
+import { type MetricsLine, MetricsLog } from "./metrics-log.ts";
+import type { Job } from "./run-folder.ts";
+
+/** Steps between two training lines in metrics.jsonl. */
+const LOG_EVERY = 10;
+
+/** What a training writes down of its steps and evaluations. */
+export class TrainingRecord {
+  private readonly log: MetricsLog;
+
+  constructor(
+    private readonly job: Job,
+    private readonly hooks: readonly MetricsHook[],
+    private readonly progress: (steps: number, line: MetricsLine) => void,
+  ) {
+    this.log = new MetricsLog(join(job.folder, "metrics.jsonl"));
+  }
+
+  /** See MetricsLog. */
+  cutTo(bytes: number): Promise<void> {
+    return this.log.cutTo(bytes);
+  }
+
+  size(): Promise<number> {
+    return this.log.size();
+  }
+
+  /**
+   * After step `steps` - 1. The loss comes one step late: what a rank measured in step t - 1 travels with the
+   * embeddings of step t.
+   */
+  async training(
+    steps: number,
+    measured: Record<string, number>,
+    plugin: Record<string, number>,
+  ): Promise<void> {
+    const line: MetricsLine = { ...plugin, ...measured, step: steps };
+    if (steps % LOG_EVERY === 0) await this.write(line);
+    this.progress(steps, line);
+  }
+
+  /** `prototypes`: where the rank has sent none. `seconds`: of training so far, asked for when all is measured. */
+  async evaluation(result: RankResult, prototypes: Rows | undefined, seconds: () => number): Promise<void> {
+    const evaluation = readEvaluation(result, prototypes);
+    const line = { ...(await measure(evaluation)), seconds: seconds() };
+    await saveEvaluation(this.job.folder, evaluation);
+    await this.write(line);
+    this.progress(result.step, line);
+  }
+
+  private async write(line: MetricsLine): Promise<void> {
+    await this.log.append(line);
+    try {
+      for (const hook of this.hooks) hook(this.job, line);
+    } catch (error) {
+      const why = `what listens to the metrics failed at step ${line.step}: ${sentence(error)}`;
+      throw new RunError("internal", why, { cause: error });
+    }
+  }
+}
