@@ -38,10 +38,12 @@ export function revision(): string {
       encoding: "utf8",
       stdio: ["ignore", "pipe", "ignore"],
     });
+  const said = process.env.MIXHEAD_REVISION; // of a bundle, wherever it lies
+  if (said) return said;
   try {
     const head = git("rev-parse", "--short", "HEAD").trim();
     return git("status", "--porcelain", "--untracked-files=no").trim() === "" ? head : `${head}+`;
   } catch {
-    return process.env.MIXHEAD_REVISION ?? "unknown";
+    return "unknown";
   }
 }

@@ -28,16 +28,27 @@ function lanesOf(events: readonly TraceEvent[]): Map<string, Lane> {
   const nodes = new Set(
     events.filter(({ name, args }) => name === "process_name" && args?.name === "Node").map(({ pid }) => pid),
   );
+  const mixtures = new Set(
+    events.filter(({ name, dur }) => name === "program" && dur !== undefined).map(placeOf),
+  );
   const threads = events.filter(({ name }) => name === "thread_name");
   return new Map(
-    threads.map(({ pid, tid, args }) => [`${pid} ${tid}`, laneOf(nodes.has(pid), String(args?.name))]),
+    threads.map((event) => [
+      placeOf(event),
+      laneOf(nodes.has(event.pid), String(event.args?.name), mixtures.has(placeOf(event))),
+    ]),
   );
 }
 
-function laneOf(node: boolean, thread: string): Lane {
+function placeOf({ pid, tid }: TraceEvent): string {
+  return `${pid} ${tid}`;
+}
+
+/** `mixture`: whether programs run there; streams have their numbers in the order in which they are first used. */
+function laneOf(node: boolean, thread: string, mixture: boolean): Lane {
   if (node) return "Node";
   if (thread === "host") return "rank";
-  return thread.endsWith(" 1") ? "device" : "device, other stream";
+  return mixture ? "device, other stream" : "device";
 }
 
 export interface StepTimes {
