@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { openBackend } from "../../src/backend/backend.ts";
 import { Device } from "../../src/mixture/device.ts";
 import { DeviceEdge } from "../../src/mixture/device-edge.ts";
 import type { EdgeAnswer } from "../../src/mixture/edge.ts";
@@ -153,6 +154,7 @@ describe("the trajectory of an EM", function () {
   this.timeout(120_000);
   let rank: DeviceRank;
   before(async () => {
+    await openBackend("wasm");
     rank = await DeviceRank.start();
   });
   after(() => rank.kill());
@@ -164,7 +166,7 @@ describe("the trajectory of an EM", function () {
     });
   }
 
-  onEachBackend("", () => {
+  onEachBackend("in Node", () => {
     for (const covariance of ["shared", "spherical", "diagonal"] as const) {
       it(`is that of float64: ${covariance}, whatever the other options`, async () => {
         for (const settings of combinations.filter((each) => each.covariance === covariance))
