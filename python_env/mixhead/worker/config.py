@@ -83,7 +83,7 @@ class Config:
     views: ViewsConfig
     plugin: PluginConfig
     targets: TargetsConfig
-    placement: str = "host"
+    placement: str = "auto"  # in a training the plugin says which
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ _CHOICES = {
     "prototypes": ("decoupled", "joint", "frozen"),
     "head.norm": ("batch", "none"),
     "targets.balance": ("sinkhorn", "center", "none"),
-    "placement": ("host", "device"),
+    "placement": ("auto", "host", "device"),
     "targets.from": ("similarity", "responsibility"),
     "targets.by": ("rank", "plugin"),
 }
