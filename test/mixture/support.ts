@@ -1,10 +1,10 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { plugin as pluginSchema, targets as targetsSchema } from "../../src/config/schema.ts";
 import { Mixture, type MixtureOptions, type MixtureParts } from "../../src/mixture/mixture.ts";
-import { frozen } from "../../src/plugins/frozen.ts";
+import { onlineGmm } from "../../src/plugins/online-gmm.ts";
 import type { PluginFactory } from "../../src/plugins/registry.ts";
 import { type Schedule, schedule } from "../../src/schedules/schedule.ts";
-import { clusteredRows, type Settings } from "../plugins/support.ts";
+import { clusteredRows, options, type Settings } from "../plugins/support.ts";
 
 export const [N, K, D] = [24, 12, 8];
 
@@ -24,27 +24,21 @@ export const kinds: Record<string, Settings> = {
   frozen: { kind: "frozen", variance: 0.1 },
 };
 
-/** What a user's plugin is made by; its kind in a configuration is "custom:own". */
-export const own: PluginFactory = ({ components, dim, seed, config: { variance, cutoff }, start }) => {
-  const { propose: _, ...rest } = bound(frozen({ components, dim, seed, variance, cutoff, start }));
-  return rest;
-};
-
-/** An object with the methods of another, so that one can be left out. */
-function bound(plugin: ReturnType<typeof frozen>): ReturnType<typeof frozen> {
-  const { name, components, dim } = plugin;
+/** A user's plugin, which can only take its step; its kind in a configuration is "custom:own". */
+export const own: PluginFactory = ({ components, dim, seed, start }) => {
+  const inner = onlineGmm(options({ components, variance: 0.1 }, { dim, seed, start }));
   return {
-    name,
+    name: "own",
     components,
     dim,
-    step: (h, clock) => plugin.step(h, clock),
-    prototypes: () => plugin.prototypes(),
-    parameters: () => plugin.parameters(),
-    state: () => plugin.state(),
-    load: (state) => plugin.load(state),
-    dispose: () => plugin.dispose(),
+    step: (h, clock) => inner.step(h, clock),
+    prototypes: () => inner.prototypes(),
+    parameters: () => inner.parameters(),
+    state: () => inner.state(),
+    load: (state) => inner.load(state),
+    dispose: () => inner.dispose(),
   };
-}
+};
 
 export function parts(
   plugin: Settings,
