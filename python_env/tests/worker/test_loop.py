@@ -14,6 +14,7 @@ import zmq
 from safetensors.torch import load_file
 
 from mixhead.bridge.codec import decode, encode
+from mixhead.bridge.protocol import PROTOCOL_VERSION
 from mixhead.worker import evaluate
 from mixhead.worker.__main__ import main
 from tests.worker.runs import COMPONENTS, DIM, clock, raw_config, reply, start_rows
@@ -54,16 +55,17 @@ class Plugin(threading.Thread):
         commands = self.commands.get(-1, [])
         return {
             "type": "welcome",
-            "version": 1,
+            "version": PROTOCOL_VERSION,
             "step": self.first,
             "config": config,
             "commands": commands,
+            "run": None,
         }, out
 
     def on_embeddings(self, header: dict, tensors: dict) -> tuple[dict, dict]:
         self.embeddings.append((header, tensors))
         step = header["step"]
-        head = {"type": "targets", "step": step, "scalars": clock(step)}
+        head = {"type": "targets", "step": step, "scalars": clock(step), "run": None}
         head["commands"] = self.commands.get(step, [])
         if self.joint:
             return head, {}
