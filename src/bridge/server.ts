@@ -29,6 +29,10 @@ type HelloHeader = Extract<Header, { type: "hello" }>;
 const HEARTBEAT = { heartbeatInterval: 2000, heartbeatTimeout: 6000, heartbeatTimeToLive: 6000 };
 /** Milliseconds after a disconnect at which every peer is tried: the router learns of it a little later. */
 const PROBES = [5, 50, 500];
+/** Milliseconds between two looks at whether all that had come is read. */
+const UNREAD_MS = 5;
+/** Others may go on sending. */
+const MOST_LOOKS = 200;
 
 /**
  * The plugin's end of the wire: one ROUTER, any number of rooms. It knows ranks, steps and bytes,
@@ -230,9 +234,18 @@ export class BridgeServer {
     }
   }
 
-  private lose(routing: Uint8Array, error: unknown): void {
+  /** What a peer had sent before it went is read first, however busy this process is. */
+  private lose(routing: Uint8Array, error: unknown, looks = 0): void {
     const peer = this.peers.get(id(routing));
     if (!peer) return;
+    if (!this.socket.closed && this.socket.readable && looks < MOST_LOOKS) {
+      const again = setTimeout(() => {
+        this.probes.delete(again);
+        this.lose(routing, error, looks + 1);
+      }, UNREAD_MS);
+      this.probes.add(again);
+      return;
+    }
     this.peers.delete(id(routing));
     peer.world.lose(peer, `its process ended or its connection broke (${sentence(error)})`);
   }

@@ -249,6 +249,8 @@ export class Arm implements Room {
   }
 
   lost(_rank: number, why: string): void {
+    // One that was told to stop has sent all that it had to; `exited` says how it ended, if that is another way.
+    if (this.dismissed) return;
     this.answerer?.device?.lost(`the worker was lost: ${why}`);
     this.fail(new RunError("peer-lost", `the worker was lost at step ${this.steps}: ${why}`));
   }
