@@ -196,12 +196,15 @@ describe("trainings with the mixture on the rank's device", function () {
     assert.ok(!(await readdir(join(run("large"), "decoupled"))).includes("worker.log"));
   });
 
-  it("end in a sentence where their worker is killed, and go on from its last checkpoint", async () => {
+  it("end in a sentence where their worker is killed; it was told its device and what the mixture may take there", async () => {
     const file = await written("killed", { placement: "device" });
-    const training = new CommandLine(folder, ["train", file, ...short, "train.stop=40", "--name", "killed"]);
+    const own = ["train.stop=40", "bridge.deviceMemory=1"];
+    const training = new CommandLine(folder, ["train", file, ...short, ...own, "--name", "killed"]);
     while (!existsSync(join(run("killed"), "decoupled", "checkpoints", "step-0000004"))) await sleep(10);
-    const [worker] = training.workers();
-    if (worker !== undefined) process.kill(worker, "SIGKILL");
+    const [worker = 0] = training.workers();
+    const told = (await readFile(`/proc/${worker}/cmdline`, "utf8")).split("\0");
+    assert.ok(told.includes("--device=cpu") && told.includes(`--memory=${2 ** 30}`), String(told));
+    process.kill(worker, "SIGKILL");
     const { status, stderr } = await training.finished;
     assert.equal(status, 1, stderr);
     assert.match(stderr, /mixhead: decoupled: the worker \(process \d+\) was ended by SIGKILL$/m);
