@@ -57,6 +57,8 @@ export interface Context {
   /** The folder that the results go to. */
   out: string;
   note(line: string): void;
+  /** Writes the rows so far: what ends a figure early leaves these. */
+  keep(rows: readonly Row[]): Promise<void>;
 }
 
 export interface Figure {

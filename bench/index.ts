@@ -8,7 +8,7 @@ import { sentence, UserError } from "../src/errors.ts";
 import { writeAtomic } from "../src/files/atomic.ts";
 import { packageRoot } from "../src/setup/paths.ts";
 import { beArm } from "./arms/index.ts";
-import type { Context, Figure, Machine, Result } from "./figure.ts";
+import type { Context, Figure, Machine, Result, Row } from "./figure.ts";
 import { figures } from "./figures/index.ts";
 import { describeMachine, revision } from "./machine.ts";
 import { renewPages } from "./page.ts";
@@ -50,7 +50,7 @@ program
 
 async function measureAll(names: string[], { device, quick = false, out }: Options): Promise<void> {
   const machine = await describeMachine();
-  const context: Context = {
+  const common: Omit<Context, "keep"> = {
     device: device ?? (machine.card === null ? "cpu" : "cuda"),
     quick,
     out,
@@ -59,11 +59,17 @@ async function measureAll(names: string[], { device, quick = false, out }: Optio
   for (const name of names.length > 0 ? names : Object.keys(figures)) {
     const figure = figures[name];
     if (figure === undefined) throw new UserError(`there is no figure "${name}"`);
-    if (figure.devices && !figure.devices.includes(context.device)) continue;
+    if (figure.devices && !figure.devices.includes(common.device)) continue;
     process.stderr.write(`${name}\n`);
+    const write = (result: Result) =>
+      writeAtomic(join(out, `${name}.json`), [`${JSON.stringify(result, shortened, 2)}\n`]);
+    const context: Context = {
+      ...common,
+      keep: (rows) => write(resultOf(name, figure, context, machine, rows)),
+    };
     try {
-      const result = await measure(name, figure, context, machine);
-      await writeAtomic(join(out, `${name}.json`), [`${JSON.stringify(result, shortened, 2)}\n`]);
+      const result = resultOf(name, figure, context, machine, await figure.measure(context));
+      await write(result);
       process.stdout.write(`${result.title}\n\n${plainTable(result)}\n\n${footnotes(result).join("\n")}\n\n`);
     } catch (error) {
       process.stdout.write(`${name}: ${sentence(error)}\n\n`);
@@ -77,8 +83,13 @@ function shortened(_: string, value: unknown): unknown {
   return typeof value === "number" ? Number(value.toPrecision(8)) : value;
 }
 
-async function measure(name: string, figure: Figure, context: Context, machine: Machine): Promise<Result> {
-  const rows = await figure.measure(context);
+function resultOf(
+  name: string,
+  figure: Figure,
+  context: Context,
+  machine: Machine,
+  rows: readonly Row[],
+): Result {
   return {
     figure: name,
     title: figure.title,
@@ -86,7 +97,7 @@ async function measure(name: string, figure: Figure, context: Context, machine: 
     when: new Date().toISOString(),
     revision: revision(),
     machine: { ...machine, card: context.device === "cuda" ? machine.card : null },
-    rows,
+    rows: [...rows],
   };
 }
 

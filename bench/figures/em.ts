@@ -36,7 +36,10 @@ export const em: Figure = {
     `D = ${DIM}. "device": Node queues, this process's PyTorch computes, and a step waits for the answer to the one before; "kernels": of it, what the GPU computes. Each arm in a process of its own, in turns; median (least to greatest) of ${roundsOf(context)} rounds.`,
   async measure(context) {
     const rows: Row[] = [];
-    for (const setting of settings(context)) rows.push(await measureOne(setting, context));
+    for (const setting of settings(context)) {
+      rows.push(await measureOne(setting, context));
+      await context.keep(rows);
+    }
     return rows;
   },
 };

@@ -37,7 +37,10 @@ export const head: Figure = {
     `Meta's head of 384-2048-2048-256, random features, each arm in a process of its own, in turns; median (least to greatest) of ${rounds(context)} rounds.`,
   async measure(context) {
     const rows: Row[] = [];
-    for (const setting of settings(context)) rows.push(await measureOne(setting, context));
+    for (const setting of settings(context)) {
+      rows.push(await measureOne(setting, context));
+      await context.keep(rows);
+    }
     return rows;
   },
 };
