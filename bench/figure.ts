@@ -68,3 +68,17 @@ export interface Figure {
   devices?: readonly Context["device"][];
   measure(context: Context): Promise<Row[]>;
 }
+
+/** A row of each setting, one setting after the other; the rows that are done are kept. */
+export async function rowOfEach<Setting>(
+  settings: readonly Setting[],
+  context: Context,
+  rowOf: (setting: Setting, context: Context) => Promise<Row>,
+): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (const setting of settings) {
+    rows.push(await rowOf(setting, context));
+    await context.keep(rows);
+  }
+  return rows;
+}

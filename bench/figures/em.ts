@@ -1,4 +1,4 @@
-import type { Context, Figure, Row } from "../figure.ts";
+import { type Context, type Figure, type Row, rowOfEach } from "../figure.ts";
 import { python } from "../process.ts";
 import { type ArmSpec, allSamples, inTurns, onceOf, samplesOf } from "../turns.ts";
 import { attachment } from "./head.ts";
@@ -34,14 +34,7 @@ export const em: Figure = {
   title: "An EM step: the plugin's, the same in PyTorch, and its two matrix products alone",
   how: (context) =>
     `D = ${DIM}. "device": Node queues, this process's PyTorch computes, and a step waits for the answer to the one before; "kernels": of it, what the GPU computes. Each arm in a process of its own, in turns; median (least to greatest) of ${roundsOf(context)} rounds.`,
-  async measure(context) {
-    const rows: Row[] = [];
-    for (const setting of settings(context)) {
-      rows.push(await measureOne(setting, context));
-      await context.keep(rows);
-    }
-    return rows;
-  },
+  measure: (context) => rowOfEach(settings(context), context, measureOne),
 };
 
 const roundsOf = ({ device, quick }: Pick<Context, "device" | "quick">) =>

@@ -1,4 +1,4 @@
-import type { Context, Figure, Row } from "../figure.ts";
+import { type Context, type Figure, type Row, rowOfEach } from "../figure.ts";
 import { python } from "../process.ts";
 import { type ArmSpec, allSamples, inTurns } from "../turns.ts";
 
@@ -35,14 +35,7 @@ export const head: Figure = {
   title: "A step of a drop-in head: loss, backward, AdamW, the teacher's average",
   how: (context) =>
     `Meta's head of 384-2048-2048-256, random features, each arm in a process of its own, in turns; median (least to greatest) of ${rounds(context)} rounds.`,
-  async measure(context) {
-    const rows: Row[] = [];
-    for (const setting of settings(context)) {
-      rows.push(await measureOne(setting, context));
-      await context.keep(rows);
-    }
-    return rows;
-  },
+  measure: (context) => rowOfEach(settings(context), context, measureOne),
 };
 
 const rounds = ({ device, quick }: Pick<Context, "device" | "quick">) =>

@@ -16,7 +16,7 @@ export class BadRowError extends RunError {
 }
 
 /** Every row of `h` (N x D) divided by its length, whatever that is, and its largest entry (N x 1), which tells bad rows. */
-export function normalised(h: tf.Tensor2D): { unit: tf.Tensor2D; largest: tf.Tensor2D } {
+function normalised(h: tf.Tensor2D): { unit: tf.Tensor2D; largest: tf.Tensor2D } {
   return tf.tidy(() => {
     // Dividing by the largest entry first: squares of rows near 1e20 or 1e-23 leave float32.
     const largest: tf.Tensor2D = tf.max(tf.abs(h), 1, true);
