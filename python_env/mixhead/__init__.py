@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mixhead.dropin.api import attach, prototypes, stats, step, targets, teacher
+    from mixhead.dropin.paused import paused
+    from mixhead.dropin.prototypes import Prototypes
 
-__all__ = ["attach", "prototypes", "stats", "step", "targets", "teacher"]
+__all__ = ["Prototypes", "attach", "paused", "prototypes", "stats", "step", "targets", "teacher"]
+
+_MODULES = {"Prototypes": "mixhead.dropin.prototypes", "paused": "mixhead.dropin.paused"}
 
 
 def __getattr__(name: str) -> Any:
     """torch is loaded where it is used: the worker's launcher imports this package too, and stays small."""
     if name in __all__:
-        return getattr(import_module("mixhead.dropin.api"), name)
+        return getattr(import_module(_MODULES.get(name, "mixhead.dropin.api")), name)
     raise AttributeError(f"module 'mixhead' has no attribute {name!r}")

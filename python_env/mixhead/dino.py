@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 
-from mixhead.dropin.heads import DropInHead, initialise
+from mixhead.dropin.heads import DropInHead, initialise, mlp, weight_normed, widths
 from mixhead.losses import dino_loss, sinkhorn_targets
 
 
 class DINOHead(DropInHead):
-    """`vision_transformer.DINOHead` of facebookresearch/dino: (N, in_dim) -> (N, out_dim).
+    """`vision_transformer.DINOHead` of facebookresearch/dino: (..., in_dim) -> (..., out_dim).
 
     Its arguments, its output and its state dict are the original's. Besides:
 
     prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
         of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
     norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die.
+        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
     name: the mixture's; heads of one name share it, teacher and student first of all.
     """
 
@@ -38,21 +36,19 @@ class DINOHead(DropInHead):
         name: str = "default",
     ) -> None:
         super().__init__()
-        nlayers = max(nlayers, 1)
-        widths = [in_dim, *[hidden_dim] * (nlayers - 1)]
-        layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(widths):
-            layers.append(nn.Linear(inputs, outputs))
-            if use_bn:
-                layers.append(nn.BatchNorm1d(outputs))
-            layers.append(nn.GELU())
-        last = nn.Linear(widths[-1], bottleneck_dim)
-        self.mlp = nn.Sequential(*layers, last) if layers else last
+        if norm_last_layer not in (True, False):
+            raise ValueError(
+                f"norm_last_layer is {norm_last_layer!r}; allowed: True, False. The arguments are those of "
+                "Meta's first DINO, (in_dim, out_dim, use_bn, norm_last_layer, nlayers, ...); DINOv2's "
+                "have no norm_last_layer: for these take mixhead.dinov2.DINOHead"
+            )
+        batch_norm = nn.BatchNorm1d if use_bn else None
+        self.mlp = mlp(widths(in_dim, hidden_dim, bottleneck_dim, nlayers), batch_norm)
         initialise(self.mlp)
-        self._finish(bottleneck_dim, out_dim, not norm_last_layer, prototypes, norm, name)
+        self._finish(bottleneck_dim, out_dim, prototypes, norm, name, weight_normed(not norm_last_layer))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._logits(self.mlp(x))
+        return self._logits(self.mlp(x), x)
 
 
 class SinkhornDINOLoss(nn.Module):

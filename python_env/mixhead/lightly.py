@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from mixhead.dropin.heads import DropInHead, initialise
+from mixhead.dropin.heads import DropInHead, initialise, initialise_as_torch_does, weight_normed
 from mixhead.losses import SinkhornDINOLoss
 
-__all__ = ["DINOProjectionHead", "SinkhornDINOLoss"]
+__all__ = ["DINOProjectionHead", "DINOv2ProjectionHead", "SinkhornDINOLoss"]
 
 
 class DINOProjectionHead(DropInHead):
@@ -18,7 +19,7 @@ class DINOProjectionHead(DropInHead):
     prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
         of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
     norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die.
+        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
     name: the mixture's; heads of one name share it, teacher and student first of all.
     """
 
@@ -38,16 +39,10 @@ class DINOProjectionHead(DropInHead):
     ) -> None:
         super().__init__()
         blocks = [(input_dim, hidden_dim), (hidden_dim, hidden_dim)]
-        layers: list[nn.Module] = []
-        for inputs, outputs in blocks:
-            layers.append(nn.Linear(inputs, outputs, bias=not batch_norm))
-            if batch_norm:
-                layers.append(nn.BatchNorm1d(outputs))
-            layers.append(nn.GELU())
-        self.layers = nn.Sequential(*layers, nn.Linear(hidden_dim, bottleneck_dim))
+        self.layers = nn.Sequential(*_blocks(blocks, batch_norm), nn.Linear(hidden_dim, bottleneck_dim))
         self.freeze_last_layer = freeze_last_layer
         initialise(self.layers)
-        self._finish(bottleneck_dim, output_dim, not norm_last_layer, prototypes, norm, name)
+        self._finish(bottleneck_dim, output_dim, prototypes, norm, name, weight_normed(not norm_last_layer))
 
     def cancel_last_layer_gradients(self, current_epoch: int) -> None:
         """Drops the gradients of the last layer before epoch `freeze_last_layer`; a mixture's has none."""
@@ -56,4 +51,53 @@ class DINOProjectionHead(DropInHead):
                 parameter.grad = None
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._logits(self.layers(x))
+        return self._logits(self.layers(x), x)
+
+
+class DINOv2ProjectionHead(DropInHead):
+    """`lightly.models.modules.heads.DINOv2ProjectionHead`: (..., input_dim) -> (..., output_dim).
+
+    Its arguments, its output and its state dict are the original's. Besides:
+
+    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
+        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
+    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
+        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
+    name: the mixture's; heads of one name share it, teacher and student first of all.
+    """
+
+    def __init__(
+        self,
+        input_dim: int = 2048,
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        output_dim: int = 65536,
+        batch_norm: bool = False,
+        *,
+        prototypes: str = "joint",
+        norm: str | None = None,
+        name: str = "default",
+    ) -> None:
+        super().__init__()
+        blocks = [(input_dim, hidden_dim), (hidden_dim, hidden_dim)]
+        self.layers = nn.Sequential(*_blocks(blocks, batch_norm), nn.Linear(hidden_dim, bottleneck_dim))
+        initialise_as_torch_does(self.layers)
+        joint = weight_normed(train_norms=True, unit=False)
+        self._finish(bottleneck_dim, output_dim, prototypes, norm, name, joint)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._logits(self.layers(x), x)
+
+    def _eps(self, dtype: torch.dtype) -> float:
+        return 1e-6 if dtype == torch.float16 else 1e-12
+
+
+def _blocks(sizes: list[tuple[int, int]], batch_norm: bool) -> list[nn.Module]:
+    """lightly's: a batch norm takes the place of a linear layer's biases."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in sizes:
+        layers.append(nn.Linear(inputs, outputs, bias=not batch_norm))
+        if batch_norm:
+            layers.append(nn.BatchNorm1d(outputs))
+        layers.append(nn.GELU())
+    return layers

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixhead.dropin.heads import DropInHead
+from mixhead.dropin.prototypes import Prototypes
 from mixhead.dropin.registry import mixture, mixtures
 from mixhead.dropin.settings import Settings
 
@@ -69,10 +69,10 @@ def teacher(module: _Module, name: str = "default") -> _Module:
     Of a module without one of mixhead's heads, such as the projection head of MSN's target network, the
     outputs (N, D) feed the mixture while it is in training mode, and `mixhead.step()` ends a step.
     """
-    heads = [part for part in module.modules() if isinstance(part, DropInHead)]
-    for head in heads:
-        head.mark_teacher()
-    if heads:
+    layers = [part for part in module.modules() if isinstance(part, Prototypes)]
+    for layer in layers:
+        layer.marked = True
+    if layers:
         return module
 
     def feed(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:

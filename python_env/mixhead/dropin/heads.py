@@ -1,29 +1,54 @@
-"""What the drop-in heads have in common: norm, prototypes, and whose rows are whose."""
+"""What the drop-in heads have in common: MLP, norm, prototypes."""
 
 from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixhead.dropin.layers import EmbeddingNorm, JointPrototypes, MixturePrototypes, norm_by_batch
-from mixhead.dropin.registry import mixture
+from mixhead.dropin.joint import JointPrototypes
+from mixhead.dropin.norm import embedding_norm
+from mixhead.dropin.prototypes import Prototypes, is_padding, normed
 
 PROTOTYPES = ("joint", "online-gmm")
-NORMS = (None, "batch")
-_PICKLED = "mixhead state"
+
+
+def mlp(
+    widths: list[int],
+    norm: Callable[[int], nn.Module] | None = None,
+    bias: bool = True,
+    act: Callable[[], nn.Module] = nn.GELU,
+) -> nn.Module:
+    """Linear layers of these widths; behind each but the last the norm, if there is one, and the activation.
+    A single layer stands by itself."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers.append(nn.Linear(inputs, outputs, bias=bias))
+        if norm is not None:
+            layers.append(norm(outputs))
+        layers.append(act())
+    layers = layers[: -1 if norm is None else -2]
+    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def widths(in_dim: int, hidden_dim: int, bottleneck_dim: int, nlayers: int) -> list[int]:
+    """Those of an MLP of so many linear layers, at least one."""
+    return [in_dim, *[hidden_dim] * (max(nlayers, 1) - 1), bottleneck_dim]
 
 
 @torch.no_grad()
 def initialise(module: nn.Module) -> None:
     """DINO's start of its linear layers: weights from a normal of std .02, cut off at +-2, biases 0.
 
-    Drawn by the inverse of the distribution, as the originals do: `nn.init.trunc_normal_` did so until it
-    went over to rejection, and the same seed is to give the same start.
+    Drawn by the inverse of the distribution, as DINO, iBOT, lightly and solo-learn do:
+    `nn.init.trunc_normal_` did so until it went over to rejection, and the same seed is to give the same
+    start.
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -32,26 +57,45 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def initialise_as_torch_does(module: nn.Module) -> None:
+    """The same with torch's own function, as DINOv2 and DINOv3 do."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class DropInHead(nn.Module):
     """A DINO head behind its MLP: norm, L2 norm, last layer. A subclass makes its MLP, then `_finish`es."""
 
-    last_layer: JointPrototypes | MixturePrototypes
+    last_layer: nn.Module
+    norm: nn.Module | None
 
     def _finish(
-        self, dim: int, components: int, train_norms: bool, prototypes: str, norm: str | None, name: str
+        self,
+        dim: int,
+        components: int,
+        prototypes: str,
+        norm: str | None,
+        name: str,
+        joint: Callable[[int, int], nn.Module],
     ) -> None:
+        """joint: makes the original's last layer of `dim` and `components`."""
+        self.last_layer = self._layer(dim, components, prototypes, name, joint)
+        self.norm = embedding_norm(norm, dim)
+
+    def _layer(
+        self, dim: int, components: int, prototypes: str, name: str, joint: Callable[[int, int], nn.Module]
+    ) -> nn.Module:
         if prototypes not in PROTOTYPES:
             raise ValueError(f'prototypes is {prototypes!r}; allowed: "joint", "online-gmm"')
-        if norm not in NORMS:
-            raise ValueError(f'norm is {norm!r}; allowed: None, "batch"')
         if prototypes == "joint":
-            self.last_layer = JointPrototypes(dim, components, train_norms)
-        else:
-            self.last_layer = MixturePrototypes(dim, components, name)
-        if norm == "batch":
-            self.norm = EmbeddingNorm(dim)
-        self._marked = False
-        self._join(copied=False)
+            return joint(dim, components)
+        layer = Prototypes(dim, components, name)
+        layer.weight_norm = joint is not plain_linear
+        layer.belongs_to(self)
+        return layer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DropInHead:
         """A teacher is made so: another head of the same mixture."""
@@ -59,68 +103,48 @@ class DropInHead(nn.Module):
         head.__setstate__(copy.deepcopy(self.__dict__, memo))
         return head
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What is pickled carries the mixture's state as a state dict does."""
-        return {**self.__dict__, _PICKLED: self.last_layer.state_dict()}
-
     def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        saved = state.pop(_PICKLED, None)
         super().__setstate__(state)
-        self._join(copied=True)
-        if saved is not None:
-            self.last_layer.load_state_dict(saved)
+        for layer in self.children():
+            if isinstance(layer, Prototypes):
+                layer.belongs_to(self)
 
-    def _join(self, copied: bool) -> None:
-        if isinstance(self.last_layer, MixturePrototypes):
-            layer = self.last_layer
-            mixture(layer.name).join(self, layer.components, layer.dim, copied)
+    def _logits(self, x: Tensor, source: Tensor) -> Tensor:
+        """The MLP's output (..., D) -> logits (..., K) of its dtype. `source`: the head's input."""
+        padding = self._padding(source)
+        return self._compare(self.last_layer, self._unit(self.last_layer, x, padding), padding, x.dtype)
 
-    def is_teacher(self) -> bool:
-        """Whether it has parameters, none of which requires a gradient, or was marked as a teacher's.
+    def _padding(self, source: Tensor) -> Tensor | None:
+        """Which rows of the head's input are padding, where that matters."""
+        return None if self.norm is None and not self._is_decoupled() else is_padding(source)
 
-        What has no parameters has lost them to a wrapper that shards or replicates, and tells nothing.
-        """
-        requires = [parameter.requires_grad for parameter in self.parameters()]
-        return self._marked or (bool(requires) and not any(requires))
+    def _is_decoupled(self) -> bool:
+        return isinstance(self.last_layer, Prototypes)
 
-    def mark_teacher(self) -> None:
-        self._marked = True
+    def _unit(self, layer: nn.Module, x: Tensor, padding: Tensor | None) -> Tensor:
+        """The MLP's output (..., D) -> rows of length 1, behind the norm."""
+        if isinstance(layer, Prototypes):
+            return layer.unit(x, self.norm, padding)
+        if self.norm is not None:
+            x = normed(self.norm, x, padding, self.norm.training)
+        return F.normalize(x, dim=-1, p=2, eps=self._eps(x.dtype))
 
-    def _logits(self, x: Tensor) -> Tensor:
-        """The MLP's output (..., D) -> logits (..., K) of its dtype."""
-        if isinstance(self.last_layer, JointPrototypes):
-            return self.last_layer(F.normalize(self._normed(x), dim=-1, p=2))
-        if getattr(self, "_is_replica", False):
-            raise RuntimeError(
-                "DataParallel calls a head in several threads at once, which one mixture cannot follow: "
-                "use DistributedDataParallel, or one GPU"
-            )
-        # Half precision has no room for the squares of the L2 norm.
-        rows = F.normalize(self._normed(x).to(torch.promote_types(x.dtype, torch.float32)), dim=-1, p=2)
-        return self.last_layer(rows, self._prototypes(rows, x.dtype))
+    def _eps(self, dtype: torch.dtype) -> float:
+        """What the original divides by at least."""
+        return 1e-12
 
-    def _normed(self, x: Tensor) -> Tensor:
-        if not hasattr(self, "norm"):
-            return x
-        flat = x.reshape(-1, x.shape[-1])
-        if self._uses_batch_statistics():
-            if len(flat) < 2:
-                raise ValueError(
-                    'norm="batch" needs at least two rows in training, and this batch has one: '
-                    "use larger batches, drop the last partial one (drop_last=True), or norm=None"
-                )
-            if not self.norm.training:  # a teacher that lives in eval mode
-                return norm_by_batch(self.norm, flat).view_as(x)
-        return self.norm(flat).view_as(x)
+    def _compare(self, layer: nn.Module, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Rows of length 1 (..., D) -> logits (..., K) of `dtype`."""
+        if isinstance(layer, Prototypes):
+            return layer.compare(unit, padding, dtype)
+        return layer(unit)
 
-    @torch.compiler.disable
-    def _uses_batch_statistics(self) -> bool:
-        if self.norm.training or isinstance(self.last_layer, JointPrototypes):
-            return self.norm.training
-        return mixture(self.last_layer.name).heads.feeds(self)
 
-    @torch.compiler.disable
-    def _prototypes(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
-        """The prototypes for this call, which may be where a step ends or begins."""
-        return mixture(self.last_layer.name).look_up(self, rows, dtype)
+def weight_normed(train_norms: bool, unit: bool = True) -> Callable[[int, int], nn.Module]:
+    """Makes the last layer of DINO, iBOT, DINOv2, lightly and solo-learn."""
+    return lambda dim, components: JointPrototypes(dim, components, train_norms, unit)
+
+
+def plain_linear(dim: int, components: int) -> nn.Module:
+    """Makes the last layer of DINOv3."""
+    return nn.Linear(dim, components, bias=False)

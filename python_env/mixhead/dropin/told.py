@@ -6,8 +6,6 @@ import warnings
 
 from mixhead.bridge import BatchError, Targets
 
-#: A student that was called so often while no teacher ever was: somebody has to be told.
-_CALLS_WITHOUT_TEACHER = 50
 #: No step of mixhead's own plugins reads; one value may be asked for beside a step, now and then.
 _READS_BESIDE = 1
 
@@ -18,7 +16,8 @@ class Told:
     def __init__(self, name: str) -> None:
         self._name = name
         self.stats: dict[str, float] = {"wait": 0.0}
-        self._answers = self._student_calls = 0
+        self._answers = 0
+        self._said: set[str] = set()
         self._told_reads = False
 
     def answered(self, answer: Targets) -> None:
@@ -55,15 +54,30 @@ class Told:
             'nothing, and with "placement": "host" there is nothing to ask for'
         )
 
-    def student_called(self, steps: int) -> None:
-        """A student was called, and no teacher before it. `steps`: those taken so far."""
-        self._student_calls += 1
-        if steps == 0 and self._student_calls == _CALLS_WITHOUT_TEACHER:
-            self._warn(
-                f"it gets no embeddings: no teacher head was called in {_CALLS_WITHOUT_TEACHER} calls of the "
-                "student. A teacher is a head none of whose parameters requires a gradient; mark any other "
-                "with mixhead.teacher(head)"
-            )
+    def no_teacher(self) -> None:
+        """A student has been trained, and no teacher was called before."""
+        self._once(
+            "it gets no embeddings: a student's head was trained, and no teacher head was called. A teacher "
+            "is a head whose parameters are all frozen, or that is called under torch.no_grad() alone; mark "
+            "any other with mixhead.teacher(head)"
+        )
+
+    def evaluated(self, calls: int, usual: int) -> None:
+        """The teacher was called much more often than in the steps before."""
+        self._once(
+            f"the teacher was called {calls} times before its student was, and {usual} times in other steps: "
+            f"all but the last {usual} calls are taken for an evaluation and feed nothing. Say so by "
+            "`with mixhead.paused():` around the evaluation"
+        )
+
+    def only_padding(self) -> None:
+        self._once("all rows of the teacher are zero, which is padding: this is no step of the mixture")
+
+    def _once(self, sentence: str) -> None:
+        kind = sentence[:20]
+        if kind not in self._said:
+            self._said.add(kind)
+            self._warn(sentence)
 
     def _warn(self, sentence: str) -> None:
         warnings.warn(f'mixture "{self._name}": {sentence}', stacklevel=5)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import mixhead
-from mixhead.dropin.mixture import Mixture
+from mixhead.dropin.mixture import Mixture, Phase
 from mixhead.dropin.registry import mixture
 from tests.dropin.heads import DIM, IN, K, lightly_head, with_teacher
 
@@ -114,7 +114,7 @@ def uneven() -> list[Tensor]:
             whole = batch(step, total, DIM)
             yield whole if world == 1 else (whole[:count], whole[count:])[rank]
 
-    made.extend(mixhead.targets() for the in fed(rows()) if the._sent)
+    made.extend(mixhead.targets() for the in fed(rows()) if the._phase is not Phase.COLLECTING)
     return [mixhead.prototypes(), *made]
 
 

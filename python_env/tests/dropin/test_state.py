@@ -161,7 +161,7 @@ def test_a_pickled_head_carries_the_mixture_too(attach: Attach):
     attach()
     file.seek(0)
     student, teacher = torch.load(file, weights_only=False)
-    assert teacher.is_teacher() and not student.is_teacher()
+    assert teacher.last_layer.head() is teacher and student.last_layer.head() is student
     got = student.state_dict()
     assert all(torch.equal(tensor, got[name]) for name, tensor in expected.items())
     train(student, teacher, range(3, 5))

@@ -261,11 +261,11 @@ def test_a_marked_head_is_the_teacher_whatever_its_parameters_require(echo: Call
     assert_seen(rows(teacher, crops[0]))
 
 
-def test_a_student_that_never_has_a_teacher_warns_once(heads: Pair):
+def test_a_student_that_has_no_teacher_is_told_at_its_first_backward_pass_and_once(heads: Pair):
     student, _ = heads
     with pytest.warns(UserWarning, match="no teacher head was called") as caught:
-        for _ in range(120):
-            student(torch.randn(2, IN))
+        for _ in range(3):
+            student(torch.randn(2, IN)).sum().backward()
     assert len(caught) == 1
 
 

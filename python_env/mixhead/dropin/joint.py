@@ -1,0 +1,44 @@
+"""Learned prototypes, as the last layers of the original heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class JointPrototypes(nn.Module):
+    """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))`, to the last bit, but without its
+    hooks, which break `copy.deepcopy` and `torch.compile`: (..., dim) -> (..., components).
+
+    unit: whether the lengths g start as 1, or as those of the linear layer's rows.
+    """
+
+    def __init__(self, dim: int, components: int, train_norms: bool, unit: bool = True) -> None:
+        super().__init__()
+        start = nn.Linear(dim, components, bias=False).weight.detach()
+        lengths = torch.ones(components, 1) if unit else torch.norm_except_dim(start, 2, 0)
+        self.weight_g = nn.Parameter(lengths, requires_grad=train_norms)
+        self.weight_v = nn.Parameter(start)
+
+    @property
+    def weight(self) -> Tensor:
+        """The rows (components, dim)."""
+        return torch._weight_norm(self.weight_v, self.weight_g, 0)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return F.linear(rows, self.weight)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        take_newer_names(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+def take_newer_names(state_dict: dict[str, Any], prefix: str) -> None:
+    """Checkpoints of `nn.utils.parametrizations.weight_norm` have names of their own for g and v."""
+    for newer, name in (("original0", "weight_g"), ("original1", "weight_v")):
+        tensor = state_dict.pop(f"{prefix}parametrizations.weight.{newer}", None)
+        if tensor is not None:
+            state_dict[prefix + name] = tensor

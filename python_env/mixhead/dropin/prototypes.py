@@ -1,0 +1,236 @@
+"""The mixture's prototypes in the place of a last layer."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+import weakref
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mixhead.bridge import BridgeError
+from mixhead.dropin.connection import State
+from mixhead.dropin.joint import take_newer_names
+from mixhead.dropin.members import is_frozen_or_marked
+from mixhead.dropin.norm import embedding_norm
+from mixhead.dropin.registry import mixture
+
+_STATE = "mixture."
+_LENGTHS_DIFFER = 0.05
+
+
+class Prototypes(nn.Module):
+    """A last `nn.Linear(dim, components, bias=False)` whose rows are the prototypes of a mixture.
+
+    Rows (..., dim), of unit length or not, in; their cosines (..., components) with the prototypes out. It
+    has no parameters, and no gradient goes to the prototypes: a teacher's rows feed the mixture, which the
+    plugin estimates outside of the loss. Rows that are all zero are padding: they get logits and
+    feed nothing.
+
+    name: the mixture's; layers of one name share it, student's and teacher's first of all.
+    norm: "batch" puts a batch norm without parameters before the L2 norm; "syncbatch" takes all ranks' rows.
+    scale: what the cosines are multiplied by, as if all prototypes had this length; None: 1.
+
+    Its state dict holds what the layer that it replaces would, `weight`, and the mixture's whole state beside
+    it as `mixture.*`, unless the layer is one of a frozen head, whose student has it. It loads that, or any
+    last layer's weights as a start.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        components: int,
+        name: str = "default",
+        norm: str | None = None,
+        scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        if scale is not None and not scale > 0:
+            raise ValueError(f"scale is {scale!r}; allowed: a number above 0, or None")
+        self.dim, self.components, self.name, self.scale = dim, components, name, scale
+        self.norm = embedding_norm(norm, dim)
+        self.weight_norm = False  # whether the layer that it replaces has its weight as g and v
+        self.marked = False
+        self._head: weakref.ref[nn.Module] | None = None
+        mixture(name).join(self, copied=False)
+
+    def belongs_to(self, head: nn.Module) -> None:
+        """Says which head calls it: its parameters tell a teacher from a student."""
+        self._head = weakref.ref(head)
+
+    def head(self) -> nn.Module | None:
+        return None if self._head is None else self._head()
+
+    @property
+    def weight(self) -> Tensor:
+        """The prototypes (components, dim), a copy; of length `scale`."""
+        rows = mixture(self.name).prototypes(torch.device("cpu"), torch.float32)
+        return rows * (self.scale or 1)
+
+    @property
+    def weight_v(self) -> Tensor:
+        return self.weight
+
+    @property
+    def weight_g(self) -> Tensor:
+        return torch.ones(self.components, 1, device="cpu")
+
+    @property
+    def mixture(self) -> _Names:
+        """For `torch.distributed.checkpoint`, which looks up the names of a state dict as attributes."""
+        return _Names()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows (..., dim) -> cosines (..., components) times the scale, of the rows' dtype."""
+        padding = is_padding(rows)
+        return self.compare(self.unit(rows, self.norm, padding), padding, rows.dtype)
+
+    def compare(self, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+        """Rows (..., dim) of length 1 -> cosines times the scale, of `dtype`. This is a call of a teacher or
+        of a student: it may end a step or begin one. `padding`: (...) bool."""
+        prototypes = self._look_up(unit, padding, dtype)
+        logits = F.linear(unit.to(prototypes.dtype), prototypes)
+        return logits if self.scale is None else logits * self.scale
+
+    def unit(self, rows: Tensor, norm: nn.Module | None, padding: Tensor | None) -> Tensor:
+        """Rows (..., dim) of any length -> (..., dim) of length 1, behind the norm."""
+        if getattr(self, "_is_replica", False):
+            raise RuntimeError(
+                "DataParallel calls a head in several threads at once, which one mixture cannot follow: "
+                "use DistributedDataParallel, or one GPU"
+            )
+        if norm is not None:
+            rows = normed(norm, rows, padding, self._uses_batch_statistics(norm))
+        # Half precision has no room for the squares of the L2 norm.
+        return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
+
+    @torch.compiler.disable
+    def _uses_batch_statistics(self, norm: nn.Module) -> bool:
+        """In training, and for a teacher that lives in eval mode and feeds the mixture."""
+        return norm.training or mixture(self.name).may_feed(self)
+
+    @torch.compiler.disable
+    def _look_up(self, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
+        return mixture(self.name).look_up(self, unit, padding, dtype)
+
+    def extra_repr(self) -> str:
+        scale = "" if self.scale is None else f", scale={self.scale}"
+        return f'dim={self.dim}, components={self.components}, name="{self.name}"{scale}'
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled carries the mixture's state as a state dict does."""
+        return {**self.__dict__, "_head": None, "_saved": self.state_dict()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        saved = state.pop("_saved", None)
+        super().__setstate__(state)
+        mixture(self.name).join(self, copied=True)
+        if saved is not None:
+            self.load_state_dict(saved)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Prototypes:
+        """A teacher is made so: another layer of the same mixture."""
+        copied = memo[id(self)] = self.__new__(type(self))
+        copied.__setstate__({**copy.deepcopy(self.__dict__, memo), "_head": None})
+        return copied
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        whole = not is_frozen_or_marked(self)
+        prototypes, state = mixture(self.name).save(whole)
+        if self.weight_norm:
+            destination[f"{prefix}weight_g"] = torch.ones(self.components, 1, device="cpu")
+            destination[f"{prefix}weight_v"] = prototypes.clone()
+        else:
+            destination[f"{prefix}weight"] = prototypes * (self.scale or 1)
+        if whole and state is not None:
+            destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step, dtype=torch.float64, device="cpu")
+            for name, tensor in state.tensors.items():
+                destination[f"{prefix}{_STATE}{name}"] = torch.tensor(tensor, device="cpu")
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        take_newer_names(state_dict, prefix)
+        key = next(
+            (f"{prefix}{name}" for name in ("weight_v", "weight") if f"{prefix}{name}" in state_dict), None
+        )
+        if key is None:
+            missing_keys.append(f"{prefix}{'weight_v' if self.weight_norm else 'weight'}")
+            return
+        weight = state_dict[key]
+        weight = weight.detach() if isinstance(weight, Tensor) else torch.from_numpy(np.asarray(weight))
+        if weight.shape != (self.components, self.dim):
+            error_msgs.append(
+                f"size mismatch for {key}: the checkpoint has {tuple(weight.shape)}, "
+                f"the head {(self.components, self.dim)}"
+            )
+            return
+        saved = {
+            name.removeprefix(prefix + _STATE): tensor.detach().cpu()
+            for name, tensor in state_dict.items()
+            if name.startswith(prefix + _STATE)
+        }
+        # Rounded, since an average of two equal states may be off by a bit.
+        step = round(saved.pop("step", torch.zeros((), device="cpu")).item())
+        tensors = {name: tensor.float().numpy() for name, tensor in saved.items()}
+        weight = _whole(weight).float().cpu()
+        try:
+            if tensors and step >= 0:
+                mixture(self.name).load(weight / (self.scale or 1), State(step, tensors))
+            else:
+                self._start_from(weight, of_free_length=key.endswith("weight"))
+        except BridgeError as error:
+            error_msgs.append(str(error))
+
+    def _start_from(self, weight: Tensor, of_free_length: bool) -> None:
+        length, scale = weight.norm(dim=1).median().item(), self.scale or 1
+        if of_free_length and abs(length / scale - 1) > _LENGTHS_DIFFER:
+            warnings.warn(
+                f"the rows of the last layer that is loaded have a length of {length:.2g} (median), and "
+                f"logits are cosines times {scale:g} here: for those of the old size give scale={length:.2g}",
+                stacklevel=2,
+            )
+        mixture(self.name).start(F.normalize(weight, dim=1))
+
+
+class _Names:
+    """Has every attribute; none of them is anything."""
+
+    def __getattr__(self, name: str) -> _Names:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+
+def is_padding(rows: Tensor) -> Tensor:
+    """Rows (..., D) -> (...) bool: those that are all zero."""
+    return (rows == 0).all(dim=-1)
+
+
+def normed(norm: nn.Module, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
+    """Rows (..., D) behind an `EmbeddingNorm`. Raises ValueError for one row whose statistics are wanted."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    if batch and len(flat) < 2:
+        raise ValueError(
+            'norm="batch" needs at least two rows in training, and this batch has one: '
+            "use larger batches, drop the last partial one (drop_last=True), or norm=None"
+        )
+    flat_padding = None if padding is None else padding.reshape(-1)
+    return norm(flat, flat_padding, batch).view_as(rows)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    """A tensor that is sharded over ranks, as one."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -1,0 +1,47 @@
+"""The DINO head of solo-learn, with prototypes that can be a mixture's."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mixhead.dropin.heads import DropInHead, initialise, mlp, weight_normed, widths
+
+__all__ = ["DINOHead"]
+
+
+class DINOHead(DropInHead):
+    """`solo.methods.dino.DINOHead`: (N, in_dim) -> (N, num_prototypes).
+
+    Its arguments, its output and its state dict are the original's. Besides:
+
+    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
+        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
+    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
+        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
+    name: the mixture's; heads of one name share it, teacher and student first of all.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        num_prototypes: int,
+        use_bn: bool = True,
+        norm_last_layer: bool = True,
+        num_layers: int = 3,
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        *,
+        prototypes: str = "joint",
+        norm: str | None = None,
+        name: str = "default",
+    ) -> None:
+        super().__init__()
+        batch_norm = nn.BatchNorm1d if use_bn else None
+        self.mlp = mlp(widths(in_dim, hidden_dim, bottleneck_dim, num_layers), batch_norm)
+        initialise(self.mlp)
+        self._finish(
+            bottleneck_dim, num_prototypes, prototypes, norm, name, weight_normed(not norm_last_layer)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._logits(self.mlp(x), x)
