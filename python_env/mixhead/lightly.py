@@ -82,7 +82,7 @@ class DINOv2ProjectionHead(DropInHead):
         blocks = [(input_dim, hidden_dim), (hidden_dim, hidden_dim)]
         self.layers = nn.Sequential(*_blocks(blocks, batch_norm), nn.Linear(hidden_dim, bottleneck_dim))
         initialise_as_torch_does(self.layers)
-        joint = weight_normed(train_norms=True, unit=False)
+        joint = weight_normed(train_norms=True)
         self._finish(bottleneck_dim, output_dim, prototypes, norm, name, joint)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -140,9 +140,9 @@ class DropInHead(nn.Module):
         return layer(unit)
 
 
-def weight_normed(train_norms: bool, unit: bool = True) -> Callable[[int, int], nn.Module]:
+def weight_normed(train_norms: bool) -> Callable[[int, int], nn.Module]:
     """Makes the last layer of DINO, iBOT, DINOv2, lightly and solo-learn."""
-    return lambda dim, components: JointPrototypes(dim, components, train_norms, unit)
+    return lambda dim, components: JointPrototypes(dim, components, train_norms)
 
 
 def plain_linear(dim: int, components: int) -> nn.Module:

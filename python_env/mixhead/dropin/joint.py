@@ -10,17 +10,14 @@ from torch import Tensor, nn
 
 
 class JointPrototypes(nn.Module):
-    """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))`, to the last bit, but without its
-    hooks, which break `copy.deepcopy` and `torch.compile`: (..., dim) -> (..., components).
+    """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))`, to the last bit with g = 1 at the
+    start, but without its hooks, which break `copy.deepcopy` and `torch.compile`: (..., dim) ->
+    (..., components)."""
 
-    unit: whether the lengths g start as 1, or as those of the linear layer's rows.
-    """
-
-    def __init__(self, dim: int, components: int, train_norms: bool, unit: bool = True) -> None:
+    def __init__(self, dim: int, components: int, train_norms: bool) -> None:
         super().__init__()
         start = nn.Linear(dim, components, bias=False).weight.detach()
-        lengths = torch.ones(components, 1) if unit else torch.norm_except_dim(start, 2, 0)
-        self.weight_g = nn.Parameter(lengths, requires_grad=train_norms)
+        self.weight_g = nn.Parameter(torch.ones(components, 1), requires_grad=train_norms)
         self.weight_v = nn.Parameter(start)
 
     @property

@@ -149,7 +149,7 @@ class Prototypes(nn.Module):
             destination[f"{prefix}weight"] = prototypes * (self.scale or 1)
         if whole and state is not None:
             destination[f"{prefix}{_STATE}step"] = torch.tensor(state.step, dtype=torch.float64, device="cpu")
-            for name, tensor in state.tensors.items():
+            for name, tensor in sorted(state.tensors.items()):
                 destination[f"{prefix}{_STATE}{name}"] = torch.tensor(tensor, device="cpu")
 
     def _load_from_state_dict(
@@ -209,7 +209,7 @@ class _Names:
     """Has every attribute; none of them is anything."""
 
     def __getattr__(self, name: str) -> _Names:
-        if name.startswith("__"):
+        if name.startswith("_"):
             raise AttributeError(name)
         return self
 

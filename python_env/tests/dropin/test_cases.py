@@ -1,0 +1,220 @@
+"""Situations that users of DINO, DINOv2, DINOv3, lightly-train and stable-pretraining reported."""
+
+import copy
+import io
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import get_model_state_dict, set_model_state_dict
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import AveragedModel
+
+import mixhead
+import mixhead.dinov2
+from mixhead.dino import DINOHead
+from mixhead.dropin.registry import mixture
+
+IN, DIM, K = 32, 16, 64
+SIZE = dict(in_dim=IN, out_dim=K, hidden_dim=64, bottleneck_dim=DIM, prototypes="online-gmm")
+Attach = Callable[..., None]
+Pair = tuple[DINOHead, DINOHead]
+
+
+def pair(**more: object) -> Pair:
+    student, teacher = DINOHead(**SIZE, **more), DINOHead(**SIZE, **more)
+    teacher.load_state_dict(student.state_dict())
+    return student, teacher.requires_grad_(False)
+
+
+@pytest.fixture
+def heads(attach: Attach) -> Pair:
+    attach()
+    return pair()
+
+
+def step(student: nn.Module, teacher: nn.Module, x: Tensor | None = None) -> Tensor:
+    x = torch.randn(32, IN) if x is None else x
+    with torch.no_grad():
+        teacher(x)
+    output = student(x)
+    output.square().sum().backward()
+    return output
+
+
+def steps_taken() -> int:
+    return mixture("default").save()[1].step
+
+
+def test_padding_gets_logits_and_feeds_neither_the_mixture_nor_the_norm(attach: Attach):
+    """DINOv2 fills its buffers of masked patches up with zeros."""
+    results = []
+    for rows in (30, 40):
+        attach(targets={"balance": "none"})
+        torch.manual_seed(1)
+        student, teacher = pair(norm="batch")
+        teacher.eval()
+        for _ in range(4):
+            x = torch.zeros(rows, IN)
+            x[:30] = torch.randn(30, IN, generator=torch.Generator().manual_seed(_)) + 1
+            with torch.no_grad():
+                logits = teacher(x)
+            assert logits.shape == (rows, K) and logits.isfinite().all()
+            made = mixhead.targets()
+            assert made.shape == (rows, K) and not made[30:].any() and (made[:30].sum(dim=1) > 0.99).all()
+            student(x[None, :30]).sum().backward()
+        results.append((mixhead.prototypes(), teacher.norm.running_mean.clone(), logits[:30]))
+        assert steps_taken() == 4
+        del student, teacher
+    for plain, padded in zip(*results, strict=True):
+        torch.testing.assert_close(padded, plain, rtol=0, atol=1e-5)
+
+
+def test_a_batch_of_nothing_but_padding_is_no_step_and_is_told(heads: Pair):
+    with pytest.warns(UserWarning, match="all rows of the teacher are zero, which is padding"):
+        step(*heads, torch.zeros(8, IN))
+    assert steps_taken() == 0
+    step(*heads)
+    assert steps_taken() == 1
+
+
+@pytest.mark.parametrize("norm", ["batch", "syncbatch"])
+def test_no_module_of_a_head_is_a_batch_norm(attach: Attach, norm: str):
+    attach()
+    assert not [part for head in pair(norm=norm) for part in head.modules() if isinstance(part, _BatchNorm)]
+
+
+def test_a_distributed_checkpoint_saves_and_resumes_the_mixture(attach: Attach, tmp_path):
+    attach()
+    model = nn.ModuleDict(dict(zip(("student", "teacher"), pair(norm="batch"), strict=True)))
+    for _ in range(3):
+        step(*model.values())
+    dcp.save(get_model_state_dict(model), checkpoint_id=tmp_path, no_dist=True)
+    expected, prototypes = model.state_dict(), mixhead.prototypes()
+    del model
+
+    attach()
+    model = nn.ModuleDict(dict(zip(("student", "teacher"), pair(norm="batch"), strict=True)))
+    state = get_model_state_dict(model)
+    dcp.load(state, checkpoint_id=tmp_path, no_dist=True)
+    set_model_state_dict(model, state)
+    assert steps_taken() == 3
+    for key, tensor in model.state_dict().items():
+        assert torch.equal(tensor, expected[key])
+    step(*model.values())
+    assert mixhead.prototypes().shape == prototypes.shape and steps_taken() == 4
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "averaged"])
+def test_a_teacher_that_is_never_frozen_is_told_by_its_calls(attach: Attach, how: str):
+    """As in lightly-train, and in torch's AveragedModel."""
+    attach()
+    student = DINOHead(**SIZE)
+    teacher = copy.deepcopy(student) if how == "deepcopy" else AveragedModel(student)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(3):
+            step(student, teacher)
+    assert steps_taken() == 3
+
+
+def test_forward_by_itself_counts_as_a_call(heads: Pair):
+    student, teacher = heads
+    with torch.no_grad():
+        teacher.forward(torch.randn(8, IN))
+    student.forward(torch.randn(8, IN))
+    assert steps_taken() == 1
+
+
+def test_rows_of_a_student_that_was_evaluated_before_the_training_feed_nothing(attach: Attach):
+    attach()
+    student = DINOHead(**SIZE)
+    teacher = copy.deepcopy(student)
+    with torch.no_grad():
+        student.eval()(torch.randn(64, IN))
+    student.train()
+    step(student, teacher)
+    assert steps_taken() == 1 and mixhead.stats()["wait"] >= 0
+    assert len(mixture("default")._rows) == 0
+
+
+def test_a_student_that_is_its_own_teacher_is_an_error_at_the_first_step(attach: Attach):
+    attach()
+    student = DINOHead(**SIZE)
+    with pytest.raises(ValueError, match=r"has one head, which is called as a student and.* as a teacher"):
+        step(student, student)
+
+
+def test_a_teacher_that_shares_tensors_is_an_error_at_the_first_step(attach: Attach):
+    attach()
+    student, teacher = DINOHead(**SIZE), DINOHead(**SIZE)
+    teacher.mlp = student.mlp
+    with pytest.raises(ValueError, match=r"share tensors \(mlp\.0\.weight, the first of 6\)"):
+        step(student, teacher)
+
+
+def test_an_evaluation_between_two_steps_is_no_step(heads: Pair):
+    student, teacher = heads
+    fed = []
+    send = mixture("default")._send
+    for each in range(3):
+        if each == 2:
+            with mixhead.paused(), torch.no_grad():
+                for _ in range(20):
+                    teacher(torch.randn(16, IN))
+        step(student, teacher)
+        fed.append(mixture("default")._next)
+    assert steps_taken() == 3 and send is not None
+    rows = []
+    mixture("default")._connection.send = lambda step, batch: rows.append(len(batch))
+    with pytest.warns(UserWarning, match="20 times .* or|was called 21 times before its student was"):
+        with torch.no_grad():
+            for _ in range(20):
+                teacher(torch.randn(16, IN))
+            teacher(torch.randn(32, IN))
+        mixture("default")._waiting = False
+        student(torch.randn(4, IN))
+    mixture("default")._waiting = False
+    assert rows == [32]
+
+
+def test_keys_of_a_state_dict_are_the_same_through_a_heads_life(attach: Attach, tmp_path):
+    from mixhead.dropin.plugin_process import PluginProcess
+
+    plugin = PluginProcess(("backend=wasm", "bridge.deadline=20"))
+    mixhead.attach(plugin.endpoint, {"bridge": {"deadline": 20}})
+    student, teacher = pair()
+    keys = [list(student.state_dict())]
+    step(student, teacher)
+    keys.append(list(student.state_dict()))
+    student.load_state_dict(DINOHead(**{**SIZE, "prototypes": "joint"}).state_dict())
+    keys.append(list(student.state_dict()))
+    step(student, teacher)
+    plugin.stop()
+    with pytest.warns(UserWarning, match="saved without their mixture's state"):
+        saved = student.state_dict()
+    keys.append(list(saved))
+    assert all(each == keys[0] for each in keys) and any("mixture." in key for key in keys[0])
+    assert [key for key in teacher.state_dict() if "mixture." in key] == []
+
+    attach()
+    again, _ = pair()
+    again.load_state_dict(saved)
+    assert steps_taken() == 0
+    torch.testing.assert_close(mixhead.prototypes(), saved["last_layer.weight_v"])
+
+
+def test_student_and_teacher_do_not_both_carry_the_mixture(attach: Attach):
+    attach()
+    student, teacher = pair()
+
+    def size(module: nn.Module) -> int:
+        file = io.BytesIO()
+        torch.save(module.state_dict(), file)
+        return len(file.getvalue())
+
+    joint = DINOHead(**{**SIZE, "prototypes": "joint"})
+    assert size(student) > size(joint) + 8000 and abs(size(teacher) - size(joint)) < 100
