@@ -68,7 +68,7 @@ describe("mixhead fit", function () {
       const { status, stderr } = await fitted(...args);
       assert.equal(status, 0, stderr);
       const { tensors } = await readSafetensors(join(folder, "out", "mixture.safetensors"));
-      return { data: [...(tensors["prototypes"]?.data ?? [])], stderr };
+      return { data: [...(tensors.prototypes?.data ?? [])], stderr };
     };
     const ofCheckpoint = await prototypes("--init", "dino.safetensors");
     assert.match(
