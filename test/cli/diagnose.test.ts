@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -145,6 +145,7 @@ describe("in a folder of its own", () => {
       );
       await npy("narrow.npy", rowsOf([[1, 2]]));
       await writeFile(join(folder, "text.txt"), "1 2 3\n");
+      await mkdir(join(folder, "ckpt"));
       for (const name of ["pointer.npy", "pointer.safetensors"]) {
         await writeFile(
           join(folder, name),
@@ -159,6 +160,7 @@ describe("in a folder of its own", () => {
           /narrow\.npy has rows of 2 numbers, the prototypes have 3$/,
         ],
         [["missing.npy"], /cannot read .*missing\.npy: no such file/],
+        [["ckpt"], /ckpt is a folder, but no checkpoint of torch\.distributed\.checkpoint: .*; it is empty$/],
         [["missing.pth"], /cannot read .*missing\.pth: no such file$/],
         [["text.txt"], /text\.txt is a text file, not a checkpoint$/],
         [["pointer.npy"], /pointer\.npy is a Git LFS pointer, not the file itself: run git lfs pull$/],
@@ -175,7 +177,7 @@ describe("in a folder of its own", () => {
   async function diagnoseHere(...args: string[]): Promise<void> {
     const program = new Command("mixhead");
     diagnose(program);
-    const files = args.map((arg) => (/\.(npy|txt|gif|safetensors|pth)$/.test(arg) ? join(folder, arg) : arg));
+    const files = args.map((arg) => (/\.(npy|txt|gif|safetensors|pth)$|^ckpt$/.test(arg) ? join(folder, arg) : arg));
     await program.parseAsync(["diagnose", ...files], { from: "user" });
   }
 });

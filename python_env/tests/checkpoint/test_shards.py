@@ -100,6 +100,12 @@ def test_pieces_of_several_ranks_become_one_tensor(tmp_path: Path) -> None:
     places.update({MetadataIndex(whole, parts[name].offsets): files[name] for name in parts})
     write_metadata(folder, metadata)
     assert torch.equal(read_prototypes(folder).rows, rows())
+    tensors[whole].chunks.pop()
+    write_metadata(folder, metadata)
+    with pytest.raises(CheckpointError, match=r"last_layer\.weight is not all there$"):
+        read_prototypes(folder)
+    tensors[whole].chunks.append(parts["second"])
+    write_metadata(folder, metadata)
     (folder / files["second"].relative_path).unlink()
     with pytest.raises(CheckpointError, match=r"is not all there: .*\.distcp is missing; copy the files"):
         read_prototypes(folder)
