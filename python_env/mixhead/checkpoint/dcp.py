@@ -48,7 +48,7 @@ def read_dcp(folder: Path) -> dict[str, Entry]:
         if not isinstance(tensors, dict):
             raise ValueError(tensors)
         found = {str(name): _entry(folder, str(name), tensor, pieces) for name, tensor in tensors.items()}
-    except CheckpointError:
+    except (CheckpointError, OSError):
         raise
     except RunsCodeError as error:
         raise CheckpointError(
@@ -137,9 +137,12 @@ def _read_piece(what: str, sizes: Place, piece: Piece | None) -> Tensor:
         raise CheckpointError(
             f"{what} is not all there: {piece.file.name} is missing; copy the files of all ranks"
         )
-    with piece.file.open("rb") as file:
-        file.seek(piece.start)
-        data = file.read(min(piece.length, piece.file.stat().st_size))
+    try:
+        with piece.file.open("rb") as file:
+            file.seek(piece.start)
+            data = file.read(min(piece.length, piece.file.stat().st_size))
+    except OSError as error:
+        raise CheckpointError(f"cannot read {piece.file}: {error.strerror}") from error
     if len(data) < piece.length:
         raise CheckpointError(f"{what} is not all there: {piece.file.name} is cut short")
     tensor = read_torch(io.BytesIO(data), piece.file).get("")

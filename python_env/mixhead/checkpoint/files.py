@@ -13,7 +13,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
 
     What it is, is told by its content. Nothing in it runs. Raises CheckpointError.
     """
-    if not path.exists():
+    if not (path.is_file() or path.is_dir()):
         raise CheckpointError(f"cannot read {path}: no such file")
     try:
         if path.is_dir():
