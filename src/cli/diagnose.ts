@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { openBackend } from "../backend/backend.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import { type Rows, readUnitRows, unitRows } from "../files/rows.ts";
+import { type Rows, readUnitRows, rowLengths, unitRows } from "../files/rows.ts";
 import { quantile } from "../metrics/quantile.ts";
 import { effectiveRank } from "../metrics/rank.ts";
 import { EPSILONS, type Geometry, geometry } from "../metrics/uniqueness.ts";
@@ -13,7 +13,10 @@ import { type Diagnosis, diagnosisTable, diagnosisWords } from "../report/diagno
 import { drawDiagnosis, pictureForms } from "../report/diagnosis-plot.ts";
 import { EPSILON_GRID } from "../report/figures.ts";
 import { count } from "../report/format.ts";
-import { type FoundPrototypes, readPrototypes } from "./read-prototypes.ts";
+import { type FoundPrototypes, readPrototypes, remarks } from "./read-prototypes.ts";
+
+/** Of layers with a weight norm, the tensor of directions. */
+const WEIGHT_NORM = /\.(weight_v|original1)(\.original)?$/;
 
 interface Options {
   key?: string;
@@ -27,7 +30,10 @@ export function diagnose(program: Command): void {
   program
     .command("diagnose")
     .description("how far any prototypes have collapsed")
-    .argument("<file>", "prototypes as .npy, or a checkpoint (.safetensors, .pt, .pth) with them in it")
+    .argument(
+      "<file>",
+      "prototypes as .npy, or a checkpoint with them in it (.safetensors, .pth, a DCP folder)",
+    )
     .option("--key <name>", "the tensor in the checkpoint (default: the last layer, found by its name)")
     .option("--embeddings <file>", "N x D embeddings as .npy: also tells how many prototypes are used")
     .option(
@@ -88,10 +94,19 @@ async function usageOf(embeddings: Rows, source: string, prototypes: Rows, file:
   return usage(await wins(embeddings, unit, { source }));
 }
 
-function headline(file: string, { rows, dim, key, others }: FoundPrototypes): string {
-  const where = key ? `${file}: ${key}` : file;
-  const more = others.length > 0 ? `\n(also there: ${others.join(", ")}; --key chooses)` : "";
-  return `${where}, ${count(rows)} prototypes of ${dim} dimensions${more}`;
+function headline(file: string, found: FoundPrototypes): string {
+  const where = found.key ? `${file}: ${found.key}` : file;
+  const what = `${where}, ${count(found.rows)} prototypes of ${found.dim} dimensions${lengthWords(file, found)}`;
+  return [what, ...remarks(found)].join("\n");
+}
+
+/** How long the rows are, where it is not 1 and means something: a weight norm keeps the length elsewhere. */
+function lengthWords(file: string, { key, data, dim }: FoundPrototypes): string {
+  if (key !== undefined && WEIGHT_NORM.test(key)) return "";
+  const sorted = rowLengths(data, dim, file).toSorted();
+  const [low, median, high] = [0, 0.5, 1].map((q) => Number(quantile(sorted, q).toPrecision(3)));
+  if (low === 1 && high === 1) return "";
+  return low === high ? ` and length ${low}` : ` and length ${low} to ${high} (median ${median})`;
 }
 
 /** Shows on a terminal how far the work is, on standard error; nothing where it takes a moment. */

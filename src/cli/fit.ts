@@ -5,11 +5,18 @@ import { resolveConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { RunError, UserError } from "../errors.ts";
 import { type FitMeasurement, fitPlugin } from "../experiment/fit.ts";
-import { type Rows, readUnitRows } from "../files/rows.ts";
+import { type Rows, readUnitRows, unitRows } from "../files/rows.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
 import { createPlugin } from "../plugins/registry.ts";
+import { readPrototypes, remarks } from "./read-prototypes.ts";
 
-/** `mixhead fit EMBEDDINGS.npy --out DIR [--init PROTOTYPES.npy] [key=value ...]`: the plugin alone. */
+interface Options {
+  out: string;
+  init?: string;
+  key?: string;
+}
+
+/** `mixhead fit EMBEDDINGS.npy --out DIR [--init PROTOTYPES] [key=value ...]`: the plugin alone. */
 export function fit(program: Command): void {
   program
     .command("fit")
@@ -17,9 +24,10 @@ export function fit(program: Command): void {
     .argument("<embeddings>", "a .npy file, a row an embedding")
     .argument("[key=value...]", "settings, such as plugin.components=256 fit.epochs=3")
     .requiredOption("--out <dir>", "where mixture.safetensors and metrics.jsonl are written")
-    .option("--init <prototypes>", "a .npy file of prototypes to start from")
-    .action(async (file: string, overrides: string[], options: { out: string; init?: string }) => {
-      const start = options.init === undefined ? undefined : await readUnitRows(options.init);
+    .option("--init <file>", "prototypes to start from: a .npy file, or a checkpoint with them in it")
+    .option("--key <name>", "the tensor in the checkpoint of --init (default: the last layer)")
+    .action(async (file: string, overrides: string[], options: Options) => {
+      const start = await readStart(options);
       const config = resolveConfig(
         start === undefined ? {} : { plugin: { components: start.rows } },
         overrides,
@@ -40,6 +48,18 @@ export function fit(program: Command): void {
         await closeBackend();
       }
     });
+}
+
+/** The prototypes of --init, as rows of unit length; says which tensor of a checkpoint they are. */
+async function readStart({ init, key }: Options): Promise<Rows | undefined> {
+  if (init === undefined) {
+    if (key !== undefined) throw new UserError("--key names a tensor in the checkpoint of --init: give both");
+    return undefined;
+  }
+  const found = await readPrototypes(init, key);
+  unitRows(found.data, found.dim, init);
+  if (found.key !== undefined) note([`starts from ${init}: ${found.key}`, ...remarks(found)].join("\n"));
+  return found;
 }
 
 /** Shows how far it is; an interruption ends it early, with what there is so far. */

@@ -10,28 +10,27 @@ import type { Rows } from "../files/rows.ts";
 import { pythonEnv } from "../setup/paths.ts";
 import { pythonPath } from "../setup/python.ts";
 
-const CHECKPOINTS = [".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar"];
-
 /** Prototypes as a file holds them: not normalised, rows not checked. */
 export interface FoundPrototypes extends Rows {
   /** The tensor's name in a checkpoint. */
   key?: string;
-  /** Other tensors that the name rules would have taken, best first. */
+  /** Other tensors that would have done as well, best first. */
   others: string[];
+  /** Whether no name told: it is the last linear layer of a projector. */
+  guessed: boolean;
 }
 
 /**
- * Reads K x D prototypes from a .npy file or out of a checkpoint, where the last layer is found by
- * its name or is the one that `key` names. Checkpoints are read by Python, as weights only.
+ * Reads K x D prototypes from a .npy file or out of a checkpoint (a file of any name, or a folder of
+ * torch.distributed.checkpoint), where the last layer is found by its name or is the one that `key`
+ * names. Checkpoints are read by Python, which runs nothing in them.
+ *
+ * @throws UserError with a sentence about a file that cannot be read.
  */
 export async function readPrototypes(path: string, key?: string): Promise<FoundPrototypes> {
-  const extension = extname(path).toLowerCase();
-  if (extension === ".npy") {
+  if (extname(path).toLowerCase() === ".npy") {
     if (key !== undefined) throw new UserError(`${path} holds one array: --key is for checkpoints`);
-    return { ...(await readMatrix(path, path)), others: [] };
-  }
-  if (!CHECKPOINTS.includes(extension)) {
-    throw new UserError(`${path}: prototypes are read from ${[".npy", ...CHECKPOINTS].join(", ")} files`);
+    return { ...(await readMatrix(path, path)), others: [], guessed: false };
   }
   const folder = await mkdtemp(join(tmpdir(), "mixhead-"));
   try {
@@ -41,6 +40,14 @@ export async function readPrototypes(path: string, key?: string): Promise<FoundP
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
+}
+
+/** What a user should know of how the tensor was found, a line each. */
+export function remarks({ key, others, guessed }: FoundPrototypes): string[] {
+  return [
+    ...(guessed ? [`(no name tells; ${key} is the last layer of a projector; --key chooses)`] : []),
+    ...(others.length > 0 ? [`(also there: ${others.join(", ")}; --key chooses)`] : []),
+  ];
 }
 
 async function readMatrix(file: string, source: string): Promise<Rows> {
@@ -54,7 +61,7 @@ async function readMatrix(file: string, source: string): Promise<Rows> {
   return { rows, dim, data };
 }
 
-const answer = z.strictObject({ key: z.string(), others: z.array(z.string()) });
+const answer = z.strictObject({ key: z.string(), others: z.array(z.string()), guessed: z.boolean() });
 /** What execFile rejects with. */
 const failure = z.object({ code: z.unknown(), stderr: z.string() });
 

@@ -52,11 +52,23 @@ export function configYaml(value: unknown): string {
   return stringify(value, { flowCollectionPadding: false, aliasDuplicateObjects: false });
 }
 
+/** What YAML says, as plain data. @throws UserError where it is no YAML, or its aliases have no end. */
 export function parseYaml(text: string, source: string): unknown {
   const document = parseDocument(text);
   const [error] = document.errors;
   if (error !== undefined) throw new UserError(`${source}: not YAML: ${error.message.split("\n")[0]}`);
-  return document.toJS();
+  let value: unknown;
+  try {
+    value = document.toJS();
+  } catch (error) {
+    throw new UserError(`${source}: an alias cannot be followed: ${sentence(error)}`, { cause: error });
+  }
+  try {
+    JSON.stringify(value);
+  } catch (error) {
+    throw new UserError(`${source}: an anchor contains an alias of itself`, { cause: error });
+  }
+  return value;
 }
 
 /** `settings` with overrides such as `train.lr=0.001` laid over them. @throws UserError where one is no override. */

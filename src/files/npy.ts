@@ -68,6 +68,9 @@ async function readHeader(file: FileHandle, size: number, path: string) {
   if (size < start.length) throw new UserError(`${path} is not a .npy file: it has ${size} bytes`);
   await readExactly(file, start, 0);
   if (!start.subarray(0, magic.length).equals(magic)) {
+    if (start.toString("latin1").startsWith("version http")) {
+      throw new UserError(`${path} is a Git LFS pointer, not the file itself: run git lfs pull`);
+    }
     throw new UserError(`${path} is not a .npy file: it does not begin with \\x93NUMPY`);
   }
   const version = start.readUInt8(magic.length);

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
@@ -86,6 +86,38 @@ describe("in a folder of its own", () => {
       });
     });
 
+    it("says how long the rows are where that means something", async () => {
+      const lengths = async (name: string, key: string, scale: number) => {
+        const data = six.data.map((value) => value * scale);
+        await writeSafetensors(join(folder, name), { [key]: { shape: [six.rows, six.dim], data } });
+        return (await mixhead(folder, "diagnose", name)).stdout.split("\n")[0];
+      };
+      const what = "6 prototypes of 3 dimensions";
+      assert.equal(
+        await lengths("free.safetensors", "last_layer.weight", 0.1),
+        `free.safetensors: last_layer.weight, ${what} and length 0.1 to 0.7 (median 0.25)`,
+      );
+      assert.equal(
+        await lengths("norm.safetensors", "last_layer.weight_v", 0.1),
+        `norm.safetensors: last_layer.weight_v, ${what}`,
+      );
+    });
+
+    it("takes the last layer of a projector where no name tells, and says that it is a guess", async () => {
+      const tensor = { shape: [six.rows, six.dim], data: six.data };
+      const square = { shape: [3, 3], data: six.data.slice(9) };
+      await writeSafetensors(join(folder, "c.safetensors"), {
+        "projector.teacher.2.weight": square,
+        "projector.teacher.4.weight": tensor,
+      });
+      const { stdout } = await mixhead(folder, "diagnose", "c.safetensors");
+      assert.match(stdout, /^c\.safetensors: projector\.teacher\.4\.weight, 6 prototypes/);
+      assert.match(
+        stdout,
+        /\(no name tells; projector\.teacher\.4\.weight is the last layer of a projector;/,
+      );
+    });
+
     it("answers a bad row with one sentence and exit status 2, and draws nothing", async () => {
       await npy(
         "bad.npy",
@@ -112,6 +144,9 @@ describe("in a folder of its own", () => {
         ]),
       );
       await npy("narrow.npy", rowsOf([[1, 2]]));
+      await writeFile(join(folder, "text.txt"), "1 2 3\n");
+      await mkdir(join(folder, "ckpt"));
+      await writeFile(join(folder, "pointer.npy"), "version https://git-lfs.github.com/spec/v1\n");
       for (const [args, message] of [
         [["nan.npy"], /nan\.npy: row 2 is not finite$/],
         [["six.npy", "--embeddings", "nan.npy"], /nan\.npy: row 2 is not finite$/],
@@ -120,7 +155,9 @@ describe("in a folder of its own", () => {
           /narrow\.npy has rows of 2 numbers, the prototypes have 3$/,
         ],
         [["missing.npy"], /cannot read .*missing\.npy: no such file/],
-        [["text.txt"], /text\.txt: prototypes are read from \.npy, \.safetensors, \.pt/],
+        [["ckpt"], /ckpt is a folder, but no checkpoint of torch\.distributed\.checkpoint: .*; it is empty$/],
+        [["text.txt"], /text\.txt is a text file, not a checkpoint$/],
+        [["pointer.npy"], /pointer\.npy is a Git LFS pointer, not the file itself: run git lfs pull$/],
         [["six.npy", "--plot", "x.gif"], /x\.gif: allowed are files named \.svg, \.png, \.html$/],
         [["six.npy", "--key", "a"], /six\.npy holds one array: --key is for checkpoints$/],
       ] as const) {
@@ -133,7 +170,9 @@ describe("in a folder of its own", () => {
   async function diagnoseHere(...args: string[]): Promise<void> {
     const program = new Command("mixhead");
     diagnose(program);
-    const files = args.map((arg) => (/\.(npy|txt|gif|safetensors)$/.test(arg) ? join(folder, arg) : arg));
+    const files = args.map((arg) =>
+      /\.(npy|txt|gif|safetensors)$|^ckpt$/.test(arg) ? join(folder, arg) : arg,
+    );
     await program.parseAsync(["diagnose", ...files], { from: "user" });
   }
 });

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { writeNpy } from "../../src/files/npy.ts";
-import { readSafetensors } from "../../src/files/safetensors.ts";
+import { readSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import { backends } from "../backend/available.ts";
 import { randomRows } from "../metrics/rows.ts";
 import { clusteredRows, difference } from "../plugins/support.ts";
@@ -56,6 +56,29 @@ describe("mixhead fit", function () {
     assert.match(stdout, /^3 steps/);
     assert.doesNotMatch(stderr, /ended early/);
     assert.equal(status, 0, stderr);
+  });
+
+  it("starts from the prototypes of a checkpoint and says which they are", async () => {
+    const { rows, dim, data } = randomRows(8, 8, 2);
+    await writeSafetensors(join(folder, "dino.safetensors"), {
+      "teacher.head.last_layer.weight_v": { shape: [rows, dim], data: data.map((value) => 3 * value) },
+    });
+    await writeNpy(join(folder, "same.npy"), [rows, dim], data);
+    const prototypes = async (...args: string[]) => {
+      const { status, stderr } = await fitted(...args);
+      assert.equal(status, 0, stderr);
+      const { tensors } = await readSafetensors(join(folder, "out", "mixture.safetensors"));
+      return { data: [...(tensors.prototypes?.data ?? [])], stderr };
+    };
+    const ofCheckpoint = await prototypes("--init", "dino.safetensors");
+    assert.match(
+      ofCheckpoint.stderr,
+      /^starts from dino\.safetensors: teacher\.head\.last_layer\.weight_v$/m,
+    );
+    assert.ok(difference(ofCheckpoint.data, (await prototypes("--init", "same.npy")).data) < 1e-5);
+    const { status, stderr } = await fitted("--key", "x");
+    assert.equal(stderr, "mixhead: --key names a tensor in the checkpoint of --init: give both\n");
+    assert.equal(status, 2);
   });
 
   it("answers a folder that cannot be one with a sentence and exit status 2", async () => {

@@ -88,6 +88,24 @@ describe("configuration", () => {
     assert.equal(complaint({ seed: -1, method: 3, data: { nam: 1 } }).split("\n").length, 3);
   });
 
+  it("names the file whose aliases have no end or no anchor", () => {
+    const levels = Array.from({ length: 9 }, (_, n) => {
+      const item = n === 0 ? "x" : `*a${n - 1}`;
+      return `a${n}: &a${n} [${Array(9).fill(item).join(", ")}]`;
+    });
+    for (const [text, words] of [
+      [levels.join("\n"), /^my\.yaml: an alias cannot be followed: Excessive alias count/],
+      ["train: *missing", /^my\.yaml: an alias cannot be followed: Unresolved alias/],
+      ["train: &t {batch: *t}", /^my\.yaml: an anchor contains an alias of itself$/],
+    ] as const) {
+      assert.throws(() => parseYaml(text, "my.yaml"), { name: "UserError", message: words });
+    }
+  });
+
+  it("follows an alias", () => {
+    assert.deepEqual(parseYaml("a: &x {b: 1}\nc: [*x, *x]", "x"), { a: { b: 1 }, c: [{ b: 1 }, { b: 1 }] });
+  });
+
   it("has its JSON schema and reference up to date (npm run schema)", async () => {
     assert.equal(await readFile(join(packageRoot, "configs", "schema.json"), "utf8"), jsonSchema());
     assert.equal(await readFile(join(packageRoot, "docs", "configuration.md"), "utf8"), markdown());

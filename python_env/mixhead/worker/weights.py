@@ -7,7 +7,10 @@ from pathlib import Path
 
 from torch import nn
 
-from mixhead.checkpoint import STUDENT, TEACHER, CheckpointError, Entry, read_safetensors, read_torch
+from mixhead.checkpoint.entry import Entry
+from mixhead.checkpoint.errors import CheckpointError
+from mixhead.checkpoint.files import read_entries
+from mixhead.checkpoint.names import owner, plain_name
 from mixhead.worker.errors import WorkerError
 
 ENCODER = "encoder.safetensors"  # of a checkpoint's folder: the teacher's
@@ -29,7 +32,7 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
             else f"{path} does not exist"
         )
     try:
-        entries = read_safetensors(file) if file.suffix == ".safetensors" else read_torch(file)
+        entries = {plain_name(name): entry for name, entry in read_entries(file).items()}
     except CheckpointError as error:
         raise WorkerError(str(error)) from error
     wanted = {
@@ -49,8 +52,7 @@ def _prefix(entries: Mapping[str, Entry], wanted: Mapping[str, tuple[int, ...]])
 
     def rank(prefix: str) -> tuple[int, int, str]:
         present = sum(prefix + key in entries for key in wanted)
-        owner = 0 if TEACHER.search(prefix) else 2 if STUDENT.search(prefix) else 1
-        return -present, owner, prefix
+        return -present, owner(prefix), prefix
 
     return min({"", *found}, key=rank)
 

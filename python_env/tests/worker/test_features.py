@@ -38,7 +38,7 @@ def test_weights_come_out_of_a_checkpoints_folder(tmp_path: Path):
     assert same(trained, other)
 
 
-@pytest.mark.parametrize("prefix", ["", "module.", "backbone."])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "backbone._orig_mod."])
 def test_weights_come_out_of_a_file_under_any_prefix(prefix: str, tmp_path: Path):
     trained, other = encoder(1), encoder(2)
     tensors = {prefix + key: tensor for key, tensor in trained.state_dict().items()}

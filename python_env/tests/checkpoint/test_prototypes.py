@@ -1,6 +1,5 @@
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,23 +8,12 @@ import torch
 from lightly.models.modules import DINOProjectionHead
 from lightly.models.modules.heads import CAPIProjectionHead, SwaVPrototypes
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from mixhead.checkpoint import CheckpointError, main, read_prototypes
-
-K, D = 6, 4
-
-
-def rows(seed: int = 1) -> Tensor:
-    return torch.randn(K, D, generator=torch.Generator().manual_seed(seed))
-
-
-def saved(tmp_path: Path, content: object, name: str = "checkpoint.pth", **options: object) -> Path:
-    torch.save(content, tmp_path / name, **options)
-    return tmp_path / name
-
-
-DISTRACTING = {"backbone.blocks.0.attn.qkv.weight": torch.ones(12, 4), "head.mlp.0.weight": torch.ones(8, 4)}
+from mixhead.checkpoint.__main__ import main
+from mixhead.checkpoint.errors import CheckpointError
+from mixhead.checkpoint.prototypes import read_prototypes
+from tests.checkpoint.files import DISTRACTING, D, K, rows, saved
 
 
 @pytest.mark.parametrize(
@@ -43,6 +31,13 @@ DISTRACTING = {"backbone.blocks.0.attn.qkv.weight": torch.ones(12, 4), "head.mlp
         "head.layer.weight",
         "smog.group_features",
         "prototypes",
+        "prototypes.0.weight",
+        "teacher.dino_head.last_layers.2.weight_v",
+        "head.last_layer.module.weight_v",
+        "head.last_layer._orig_mod.weight_v",
+        "head._fsdp_wrapped_module.last_layer._checkpoint_wrapped_module.weight_v",
+        "_forward_module.model.teacher_dino_head.last_layer.parametrizations.weight.original1",
+        "student.head.module.last_layer.parametrizations.weight_v.original",
     ],
 )
 @pytest.mark.parametrize("format", ["pth", "safetensors"])
@@ -79,6 +74,56 @@ def test_dinov2_heads_in_one_dictionary(tmp_path: Path) -> None:
     assert (
         read_prototypes(saved(tmp_path, {"model": model})).key
         == "model.teacher.dino_head.last_layer.weight_v"
+    )
+
+
+def test_of_nested_heads_the_one_with_most_rows_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
+    layers = {f"teacher.dino_head.last_layers.{n}.weight_v": rows(n, 4 + n) for n in (0, 2, 1)}
+    found = read_prototypes(saved(tmp_path, layers))
+    assert found.key == "teacher.dino_head.last_layers.2.weight_v" and torch.equal(found.rows, rows(2, 6))
+    assert found.others == [f"teacher.dino_head.last_layers.{n}.weight_v" for n in (1, 0)]
+
+
+def sequential(owner: str, **options: object) -> dict[str, torch.Tensor]:
+    """stable-pretraining's projector: an MLP, a norm without weights, and prototypes."""
+    layers = nn.Sequential(
+        nn.Linear(8, 8),
+        nn.GELU(),
+        nn.Linear(8, D),
+        nn.Identity(),
+        nn.Linear(D, K, **{"bias": False, **options}),
+    )
+    return {f"projector.{owner}.{name}": tensor for name, tensor in layers.state_dict().items()}
+
+
+BLOCKS = {f"backbone.teacher.blocks.{n}.attn.qkv.weight": torch.ones(24, 8) for n in range(24)}
+
+
+def test_the_last_layer_of_a_sequential_is_taken_and_said_to_be_a_guess(tmp_path: Path) -> None:
+    content = {**BLOCKS, **sequential("student"), **sequential("teacher")}
+    found = read_prototypes(saved(tmp_path, {"state_dict": content}))
+    assert found.guessed and found.key == "state_dict.projector.teacher.4.weight"
+    assert found.others == ["state_dict.projector.student.4.weight"]
+    assert torch.equal(found.rows, content["projector.teacher.4.weight"])
+
+
+def test_a_projector_that_does_not_end_in_prototypes_is_none(tmp_path: Path) -> None:
+    fewer = {"projector.0.weight": torch.ones(8, 8), "projector.2.weight": torch.ones(4, 8)}
+    for content in (sequential("teacher", bias=True), fewer):
+        with pytest.raises(CheckpointError, match="has no last layer of a known name"):
+            read_prototypes(saved(tmp_path, content))
+
+
+def test_candidates_are_listed_by_rows_a_teachers_first_and_the_layer_of_many_blocks_once(
+    tmp_path: Path,
+) -> None:
+    odd = {"student.x.weight": torch.ones(512, 4), "teacher.x.weight": torch.ones(512, 4)}
+    optimizer = {"optimizer.state.3.exp_avg": torch.ones(512, 4)}
+    with pytest.raises(CheckpointError) as error:
+        read_prototypes(saved(tmp_path, {**BLOCKS, **optimizer, **odd}))
+    assert str(error.value).endswith(
+        "2-D tensors: teacher.x.weight (512 x 4), student.x.weight (512 x 4), "
+        "backbone.teacher.blocks.*.attn.qkv.weight (24 of 24 x 8)"
     )
 
 
@@ -147,6 +192,8 @@ def test_the_key_decides_in_full_or_by_its_end(tmp_path: Path) -> None:
     )
     for key in ("a.odd.weight", "odd.weight"):
         assert torch.equal(read_prototypes(path, key).rows, rows(1))
+    wrapped = saved(tmp_path, {"a": {"odd.module.weight": rows(1)}, "even.weight": rows(2)}, "wrapped.pth")
+    assert torch.equal(read_prototypes(wrapped, "a.odd.weight").rows, rows(1))
     with pytest.raises(CheckpointError, match=r"has 2 tensors of the name weight; its 2-D.*: a\.odd\.weight"):
         read_prototypes(path, "weight")
     with pytest.raises(CheckpointError, match="has no tensor of the name c"):
@@ -161,43 +208,6 @@ def test_without_a_known_name_the_matrices_are_listed(tmp_path: Path) -> None:
         read_prototypes(path)
     assert "backbone.blocks.0.attn.qkv.weight (12 x 4), head.mlp.0.weight (8 x 4)" in str(error.value)
     assert "norm.weight" not in str(error.value)
-
-
-class Ran:
-    """What a pickle runs as it is loaded, unless only weights are."""
-
-    def __reduce__(self) -> tuple:
-        return (sys.exit, ("code in the pickle was run",))
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_pickle_never_runs(tmp_path: Path, zipped: bool) -> None:
-    content = {"last_layer.weight": rows(), "hook": Ran()}
-    path = saved(tmp_path, content, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"holds a Python object \(sys\.exit\), which is not loaded"):
-        read_prototypes(path)
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_a_pickled_model_is_refused_with_its_class(tmp_path: Path) -> None:
-    path = saved(tmp_path, DINOProjectionHead(8, 8, D, K))
-    with pytest.raises(
-        CheckpointError, match=r"object \(lightly\.models\.modules\.heads\.DINOProjectionHead\)"
-    ):
-        read_prototypes(path)
-
-
-@pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
-def test_a_damaged_file_is_one_sentence_and_exit_2(
-    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole = saved(tmp_path, {"last_layer.weight": rows()}, "whole.pth").read_bytes()
-    for content in (b"", b"no checkpoint at all", whole[: len(whole) // 2]):
-        (tmp_path / name).write_bytes(content)
-        assert main([str(tmp_path / name), "--out", str(tmp_path / "out.npy")]) == 2
-        message = capsys.readouterr().err
-        assert message.count("\n") == 1 and name in message
-    assert not (tmp_path / "out.npy").exists()
 
 
 def contains_itself() -> list:
@@ -252,6 +262,7 @@ def test_the_command_writes_the_rows_and_says_which_it_took(
     assert json.loads(capsys.readouterr().out) == {
         "key": "teacher.last_layer.weight",
         "others": ["student.last_layer.weight"],
+        "guessed": False,
     }
     written = np.load(tmp_path / "out.npy")
     assert written.dtype == np.float32 and np.array_equal(written, rows(1).numpy())

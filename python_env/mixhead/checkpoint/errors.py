@@ -1,0 +1,9 @@
+class CheckpointError(Exception):
+    """A mistake of the user's about a file: one sentence."""
+
+
+def one_ranks_shard(what: str) -> str:
+    return (
+        f"{what} is one rank's shard of an FSDP checkpoint: give eval/.../teacher_checkpoint.pth, "
+        "which DINOv2 and CAPI write beside it, or a full state dict"
+    )
