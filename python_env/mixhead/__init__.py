@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixhead.dropin.api import attach, prototypes, stats, step, targets, teacher
+    from mixhead.dropin.api import attach, prototypes, start_from, stats, step, targets, teacher
 
-__all__ = ["attach", "prototypes", "stats", "step", "targets", "teacher"]
+__all__ = ["attach", "prototypes", "start_from", "stats", "step", "targets", "teacher"]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,7 +16,7 @@ export function fit(program: Command): void {
     .description("the plugin alone over saved embeddings")
     .argument("<embeddings>", "a .npy file, a row an embedding")
     .argument("[key=value...]", "settings, such as plugin.components=256 fit.epochs=3")
-    .requiredOption("--out <dir>", "where mixture.safetensors and metrics.jsonl are written")
+    .requiredOption("--out <dir>", "the folder for the fitted mixture, its state and metrics.jsonl")
     .option("--init <prototypes>", "a .npy file of prototypes to start from")
     .action(async (file: string, overrides: string[], options: { out: string; init?: string }) => {
       const start = options.init === undefined ? undefined : await readUnitRows(options.init);
