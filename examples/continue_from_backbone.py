@@ -82,7 +82,8 @@ if args.start == "fitted":
         own = {"steps": args.fit_batches, "seed": args.seed + 1000}
         views = batches(argparse.Namespace(**vars(args) | own))
         np.save(file, torch.cat([embeddings(crops[:2]) for crops in views]).cpu().numpy())
-        settings = [f"plugin.components={args.components}", f"fit.batch={2 * args.batch}", "fit.epochs=2"]
+        settings = ["plugin.init.from=data", f"plugin.components={args.components}"]
+        settings += [f"fit.batch={2 * args.batch}", "fit.epochs=2"]
         command = ["npx", "mixhead", "fit", file, "--out", out, *settings]
         subprocess.run(command, cwd=Path(__file__).parents[1], check=True)
         mixhead.start_from(out)
