@@ -6,11 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixhead.dropin.api import attach, prototypes, stats, step, targets, teacher
+    from mixhead.dropin.api import attach, prototypes, start_from, stats, step, targets, teacher
     from mixhead.dropin.paused import paused
     from mixhead.dropin.prototypes import Prototypes
 
-__all__ = ["Prototypes", "attach", "paused", "prototypes", "stats", "step", "targets", "teacher"]
+__all__ = [
+    "Prototypes",
+    "attach",
+    "paused",
+    "prototypes",
+    "start_from",
+    "stats",
+    "step",
+    "targets",
+    "teacher",
+]
 
 _MODULES = {"Prototypes": "mixhead.dropin.prototypes", "paused": "mixhead.dropin.paused"}
 

@@ -23,7 +23,7 @@ export function fit(program: Command): void {
     .description("the plugin alone over saved embeddings")
     .argument("<embeddings>", "a .npy file, a row an embedding")
     .argument("[key=value...]", "settings, such as plugin.components=256 fit.epochs=3")
-    .requiredOption("--out <dir>", "where mixture.safetensors and metrics.jsonl are written")
+    .requiredOption("--out <dir>", "the folder for the fitted mixture, its state and metrics.jsonl")
     .option("--init <file>", "prototypes to start from: a .npy file, or a checkpoint with them in it")
     .option("--key <name>", "the tensor in the checkpoint of --init (default: the last layer)")
     .action(async (file: string, overrides: string[], options: Options) => {

@@ -8,6 +8,7 @@ import type { Rows } from "../files/rows.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
 import { uniqueness } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
+import { prefixed } from "../mixture/prefix.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 
@@ -25,7 +26,7 @@ export interface FitOptions {
   fit: Config["fit"];
   plugin: PrototypePlugin;
   embeddings: Rows;
-  /** The folder for mixture.safetensors and metrics.jsonl. */
+  /** The folder for mixture.safetensors, state.safetensors and metrics.jsonl. */
   out: string;
   progress(step: number, steps: number): void;
   signal: AbortSignal;
@@ -34,7 +35,8 @@ export interface FitOptions {
 /**
  * The plugin alone over saved embeddings: `epochs` passes in file order, in batches of `batch`, the
  * last one partial. Measures every `measureEvery` steps and at the end. When `signal` aborts it
- * ends after the step under way, with what it has.
+ * ends after the step under way, with what it has. Writes what was estimated, for others to read, and
+ * the plugin's whole state, for a head to go on from.
  */
 export async function fitPlugin({
   fit,
@@ -73,6 +75,7 @@ export async function fitPlugin({
     await appendFile(log, `${JSON.stringify(measurement)}\n`);
     if (!end) continue;
     await writeSafetensors(join(out, "mixture.safetensors"), await plugin.parameters());
+    await writeSafetensors(join(out, "state.safetensors"), prefixed("plugin", await plugin.state()));
     return measurement;
   }
 }

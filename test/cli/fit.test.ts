@@ -47,7 +47,8 @@ describe("mixhead fit", function () {
     assert.equal(status, 1, stderr);
     assert.match(stderr, /ended early; out holds the mixture so far/);
     assert.ok(Number(/^(\d+) steps/.exec(stdout)?.[1]) < 600, stdout);
-    assert.deepEqual((await readdir(join(folder, "out"))).sort(), ["metrics.jsonl", "mixture.safetensors"]);
+    const files = ["metrics.jsonl", "mixture.safetensors", "state.safetensors"];
+    assert.deepEqual((await readdir(join(folder, "out"))).sort(), files);
   });
 
   it("did not end early where an interruption found no step left", async () => {

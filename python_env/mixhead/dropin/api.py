@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixhead.dropin.fitted import start_from as start_from
 from mixhead.dropin.prototypes import Prototypes
 from mixhead.dropin.registry import mixture, mixtures
 from mixhead.dropin.settings import Settings

@@ -158,8 +158,12 @@ class Connection:
             endpoint = self._plugin.endpoint
         self._join(endpoint, run, None if state is None else state.start)
         if state is not None and state.start is None:
-            with self._last_words():
-                self.welcome = self._client.load_state(state.step, state.tensors)
+            try:
+                with self._last_words():
+                    self.welcome = self._client.load_state(state.step, state.tensors)
+            except BaseException:
+                self._client.close()  # an open socket would hold up the end of the process
+                raise
         return json.dumps([endpoint, run])
 
     def _join(self, endpoint: str, run: str, start: np.ndarray | None) -> None:

@@ -136,7 +136,7 @@ class DropInHead(nn.Module):
     def _compare(self, layer: nn.Module, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Rows of length 1 (..., D) -> logits (..., K) of `dtype`."""
         if isinstance(layer, Prototypes):
-            return layer.compare(unit, padding, dtype)
+            return layer(unit, padding, dtype)
         return layer(unit)
 
 

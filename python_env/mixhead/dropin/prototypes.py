@@ -84,16 +84,20 @@ class Prototypes(nn.Module):
         """For `torch.distributed.checkpoint`, which looks up the names of a state dict as attributes."""
         return _Names()
 
-    def forward(self, rows: Tensor) -> Tensor:
-        """Rows (..., dim) -> cosines (..., components) times the scale, of the rows' dtype."""
-        padding = is_padding(rows)
-        return self.compare(self.unit(rows, self.norm, padding), padding, rows.dtype)
+    def forward(
+        self, rows: Tensor, padding: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Rows (..., dim) -> cosines (..., components) times the scale. This is a call of a teacher or of a
+        student: it may end a step or begin one.
 
-    def compare(self, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """Rows (..., dim) of length 1 -> cosines times the scale, of `dtype`. This is a call of a teacher or
-        of a student: it may end a step or begin one. `padding`: (...) bool."""
-        prototypes = self._look_up(unit, padding, dtype)
-        logits = F.linear(unit.to(prototypes.dtype), prototypes)
+        dtype: of the cosines, if the rows are those of `unit`; `padding` (...) bool says then which of them
+        are padding. None: rows are of any length, and the cosines of their dtype.
+        """
+        if dtype is None:
+            padding, dtype = is_padding(rows), rows.dtype
+            rows = self.unit(rows, self.norm, padding)
+        prototypes = self._look_up(rows, padding, dtype)
+        logits = F.linear(rows.to(prototypes.dtype), prototypes)
         return logits if self.scale is None else logits * self.scale
 
     def unit(self, rows: Tensor, norm: nn.Module | None, padding: Tensor | None) -> Tensor:

@@ -92,3 +92,11 @@ def test_trains_with_the_prototypes_of_a_mixture(name: str, data: Path) -> None:
     output = run(f"{name}.py", data, "--prototypes", "online-gmm", "--norm", "batch")
     assert len(figures(output)) == 4
     assert re.search(r"mixhead\.stats\(\)  .*'entropy': \d", output)
+
+
+@pytest.mark.parametrize("start", ["fitted", "empty", "joint"])
+def test_trains_on_from_a_backbone_without_a_head(start: str, data: Path) -> None:
+    options = ("--start", start, "--components", "32", "--fit-batches", "4", "--every", "3")
+    output = run("continue_from_backbone.py", data, *options)
+    assert re.search(r"^as released  k-NN \d", output)
+    assert re.search(r"^step    3 .*loss \d", output, re.MULTILINE)
