@@ -6,13 +6,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixhead.dropin.api import attach, prototypes, stats, step, targets, teacher
+    from mixhead.dropin.api import attach, prototypes, scalars, stats, step, targets, teacher
     from mixhead.dropin.paused import paused
     from mixhead.dropin.prototypes import Prototypes
+    from mixhead.monitoring.monitor import monitor
 
-__all__ = ["Prototypes", "attach", "paused", "prototypes", "stats", "step", "targets", "teacher"]
+__all__ = [
+    "Prototypes",
+    "attach",
+    "monitor",
+    "paused",
+    "prototypes",
+    "scalars",
+    "stats",
+    "step",
+    "targets",
+    "teacher",
+]
 
-_MODULES = {"Prototypes": "mixhead.dropin.prototypes", "paused": "mixhead.dropin.paused"}
+_MODULES = {
+    "Prototypes": "mixhead.dropin.prototypes",
+    "monitor": "mixhead.monitoring.monitor",
+    "paused": "mixhead.dropin.paused",
+}
 
 
 def __getattr__(name: str) -> Any:
