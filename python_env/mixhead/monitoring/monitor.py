@@ -49,7 +49,8 @@ def monitor(
         references and queries of the k-NN. A DataLoader may be the training's own. At most `limit` images of
         each are taken.
     encoder: makes features (N, F) of images: the teacher's backbone, or a method of it.
-    head: makes logits (N, K) of features: the teacher's head. Without it nothing is said of prototypes.
+    head: makes logits (N, K) of features: the teacher's head. Without it nothing is said of prototypes. It is
+        not kept alive by this; where it is gone, the monitor has ended.
     name: the mixture whose `stats` tell of it. The heads may be joint ones, too.
 
     Returns a handle, whose `remove()` ends it. What is wrong with images or encoder is an error at the first
@@ -81,8 +82,10 @@ class Monitor:
 
     def __init__(self, images: list[Images], encoder: Part, head: Part | None, every: int) -> None:
         self._images, self._every = images, every
-        self._encoder, self._head = _bare(encoder), head if head is None else _bare(head)
-        self._modules = [_module(of) for of in (self._encoder, self._head) if of is not None]
+        self._encoder, head = _bare(encoder), _bare(head)
+        _owner(self._encoder)
+        # A head that lived on here would still be one of its mixture's when the next training begins.
+        self._head = None if head is None else _weakly(head)
         self._counted: Callable[[], Optimizer | None] = lambda: None
         self._steps = 0
         self.figures: dict[str, float] = {}
@@ -97,8 +100,12 @@ class Monitor:
         self._steps += 1
         if self._steps > 1 and self._steps % self._every:
             return
+        head = self._head and self._head()
+        if self._head and head is None:
+            self.handle.remove()
+            return
         try:
-            self.figures = self._measure()
+            self.figures = self._measure(head)
         except Exception as error:
             if not self.figures:
                 raise
@@ -108,11 +115,12 @@ class Monitor:
             told = ", ".join(f"{key} {value:.4g}" for key, value in self.figures.items())
             _log.info("step %d: %s", self._steps, told)
 
-    def _measure(self) -> dict[str, float]:
-        like = next(self._modules[0].parameters(), torch.empty(0))
+    def _measure(self, head: Part | None) -> dict[str, float]:
+        modules = [_owner(part) for part in (self._encoder, head) if part is not None]
+        like = next(modules[0].parameters(), torch.empty(0))
         references, *queries = (_like(like, images) for images in self._images)
-        with undisturbed(self._modules, like.device):
-            seen = see(references, self._encoder, self._head)
+        with undisturbed(modules, like.device):
+            seen = see(references, self._encoder, head)
             return figures(seen, *(see(each, self._encoder, None) for each in queries))
 
 
@@ -127,9 +135,14 @@ def _bare(called: Any) -> Any:
     return called.module if isinstance(called, DistributedDataParallel) else called
 
 
-def _module(called: object) -> nn.Module:
+def _weakly(part: Part) -> Callable[[], Part | None]:
+    _owner(part)
+    return weakref.WeakMethod(part) if isinstance(part, types.MethodType) else weakref.ref(part)
+
+
+def _owner(part: Part) -> nn.Module:
     """Whose modes are to be set. Raises TypeError where that cannot be told."""
-    owner = called.__self__ if isinstance(called, types.MethodType) else called
+    owner = part.__self__ if isinstance(part, types.MethodType) else part
     if isinstance(owner, nn.Module):
         return owner
     raise TypeError(

@@ -3,6 +3,7 @@
 import copy
 import logging
 import random
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -146,10 +147,14 @@ def watch(images: object, encoder: object = None, head: object = None, **options
     """The figures after a first step."""
     encoder = encoder or nn.Flatten()
     mixhead.monitor(images, encoder, head, **options)
+    optimizer_step()
+    return monitoring.monitored("default")
+
+
+def optimizer_step() -> None:
     weight = nn.Parameter(torch.zeros(1))
     weight.grad = torch.ones(1)
     torch.optim.SGD([weight], 0.1).step()
-    return monitoring.monitored("default")
 
 
 def test_queries_may_be_other_images_than_the_references():
@@ -259,6 +264,19 @@ def test_ends_where_its_handle_is_removed_and_a_second_one_takes_its_place():
     handle = mixhead.monitor(images, nn.Linear(3, 3))
     handle.remove()
     assert watch(images).keys() == {"effective_rank"}
+
+
+def test_ends_with_the_training_that_it_watches():
+    """Heads that it kept alive would be in the way of those of the next training."""
+    calls = []
+    encoder, head = nn.Flatten(), nn.Linear(4, 5)
+    encoder.register_forward_hook(lambda *_: calls.append(1))
+    gone = weakref.ref(head)
+    assert "perplexity" in watch([torch.randn(8, 4)], encoder, head, every=1)
+    del head
+    assert gone() is None
+    optimizer_step()
+    assert len(calls) == 1
 
 
 class Tokens(nn.Module):
