@@ -27,8 +27,9 @@ IDLE = 0.05
 #: Steps that the plugin's `used` looks back on; and so many have to have passed, since components come into
 #: use slowly.
 WINDOW, SETTLED = 500, 1000
-#: Rows for each component in a window. With fewer, it may be the batch that is small, and not the use.
-ROWS_EACH = 10
+#: Rows for each component in a window. With 30, a training that went well had 5 % of 4,096 components in use:
+#: then the number of components is large for the rows, and nothing is wrong.
+ROWS_EACH = 100
 
 
 @dataclass

@@ -39,9 +39,9 @@ def signs(batches: Iterator[Tensor], components: int = K, norm: str | None = Non
     return dict(told)
 
 
-def spread(steps: int, size: int = 16) -> Iterator[Tensor]:
+def spread(steps: int) -> Iterator[Tensor]:
     """Rows that lie in all directions."""
-    return (torch.randn(size, IN) for _ in range(steps))
+    return (torch.randn(16, IN) for _ in range(steps))
 
 
 def alike(steps: int) -> Iterator[Tensor]:
@@ -49,10 +49,10 @@ def alike(steps: int) -> Iterator[Tensor]:
     return (center + 0.01 * torch.randn(16, IN) for _ in range(steps))
 
 
-def two_spots(steps: int, size: int = 16) -> Iterator[Tensor]:
+def two_spots(steps: int) -> Iterator[Tensor]:
     center = torch.randn(IN)
-    turns = torch.tensor([1.0, -1.0]).repeat(size // 2).unsqueeze(1)
-    return (center * turns + 0.01 * torch.randn(size, IN) for _ in range(steps))
+    turns = torch.tensor([1.0, -1.0]).repeat(8).unsqueeze(1)
+    return (center * turns + 0.01 * torch.randn(16, IN) for _ in range(steps))
 
 
 @pytest.mark.parametrize("placement", ["host"])
@@ -63,7 +63,7 @@ def test_a_training_that_is_well_hears_nothing(attach: Attach):
 
 def test_rows_that_are_all_alike_are_told(attach: Attach):
     attach()
-    told = signs(alike(400))
+    told = signs(alike(260))
     assert told.keys() == {"alike"}
     assert 'mixture "default"' in told["alike"]
     assert f"ln K = {math.log(K):.2f}" in told["alike"]
@@ -72,12 +72,12 @@ def test_rows_that_are_all_alike_are_told(attach: Attach):
 @pytest.mark.parametrize("placement", ["host"])
 def test_a_norm_of_the_batch_ends_what_the_warning_of_alike_rows_is_about(attach: Attach):
     attach()
-    assert signs(alike(400), norm="batch") == {}
+    assert signs(alike(260), norm="batch") == {}
 
 
 def test_responsibilities_near_ln_k_are_told(attach: Attach):
     attach(plugin={"variance": 100})
-    told = signs(spread(400))
+    told = signs(spread(260))
     assert told.keys() == {"flat"}
     assert f"near ln K = {math.log(K):.2f}" in told["flat"]
 
@@ -85,18 +85,18 @@ def test_responsibilities_near_ln_k_are_told(attach: Attach):
 @pytest.mark.parametrize("placement", ["host"])
 def test_responsibilities_that_annealing_flattens_are_meant_to_be_flat(attach: Attach):
     attach(plugin={"annealing": 1e-4})
-    assert signs(spread(400)) == {}
+    assert signs(spread(260)) == {}
 
 
 def test_a_mixture_that_never_moves_is_told(attach: Attach):
     attach(plugin={"prior": {"strength": 1e9}})
-    assert signs(spread(400)).keys() == {"still"}
+    assert signs(spread(260)).keys() == {"still"}
 
 
 @pytest.mark.parametrize("placement", ["host"])
 def test_frozen_prototypes_are_not_meant_to_move(attach: Attach):
     attach(plugin={"kind": "frozen"})
-    assert signs(spread(400)) == {}
+    assert signs(spread(260)) == {}
 
 
 @pytest.mark.parametrize("placement", ["host"])
@@ -110,4 +110,4 @@ def test_few_components_in_use_are_told_with_the_rows_that_came(attach: Attach):
 @pytest.mark.parametrize("placement", ["host"])
 def test_components_are_not_called_idle_where_there_are_too_few_rows_for_them(attach: Attach):
     attach()
-    assert signs(two_spots(1200, size=4), components=256) == {}
+    assert signs(two_spots(1200), components=96) == {}
