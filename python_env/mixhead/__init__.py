@@ -6,15 +6,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mixhead.dropin.api import attach, prototypes, start_from, stats, step, targets, teacher
+    from mixhead.dropin.api import attach, prototypes, scalars, start_from, stats, step, targets, teacher
     from mixhead.dropin.paused import paused
     from mixhead.dropin.prototypes import Prototypes
+    from mixhead.monitoring.monitor import monitor
 
 __all__ = [
     "Prototypes",
     "attach",
+    "monitor",
     "paused",
     "prototypes",
+    "scalars",
     "start_from",
     "stats",
     "step",
@@ -22,7 +25,11 @@ __all__ = [
     "teacher",
 ]
 
-_MODULES = {"Prototypes": "mixhead.dropin.prototypes", "paused": "mixhead.dropin.paused"}
+_MODULES = {
+    "Prototypes": "mixhead.dropin.prototypes",
+    "monitor": "mixhead.monitoring.monitor",
+    "paused": "mixhead.dropin.paused",
+}
 
 
 def __getattr__(name: str) -> Any:

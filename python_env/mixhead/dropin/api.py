@@ -15,6 +15,7 @@ from mixhead.dropin.fitted import start_from as start_from
 from mixhead.dropin.prototypes import Prototypes
 from mixhead.dropin.registry import mixture, mixtures
 from mixhead.dropin.settings import Settings
+from mixhead.monitoring.monitor import monitored
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _EPSILONS = ("0.025", "0.1", "0.25", "0.5")
@@ -56,12 +57,20 @@ def stats(name: str = "default") -> dict[str, Any]:
     "unique": by cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of prototypes that far apart.
     "used": the share of components that won an embedding in the last 500 steps.
     "entropy": of the responsibilities, in nats. "wait": seconds that the last step waited for the plugin.
-    And whatever else the plugin tells, such as "beta". If the mixture is computed on this process's device,
-    "used" and "entropy" are those of the step before.
+    And whatever else the plugin tells, such as "beta", and what `mixhead.monitor` has measured. If the
+    mixture is computed on this process's device, "used" and "entropy" are those of the step before.
     """
     values = dict(mixture(name).stats)
     unique = {epsilon: values.pop(f"unique.{epsilon}", math.nan) for epsilon in _EPSILONS}
-    return {"unique": unique, "used": math.nan, "entropy": math.nan, **values}
+    return {"unique": unique, "used": math.nan, "entropy": math.nan, **values, **monitored(name)}
+
+
+def scalars(prefix: str = "mixhead/", name: str = "default") -> dict[str, float]:
+    """What `stats` has, for a logger: finite numbers alone, by names such as "mixhead/unique/0.5"."""
+    values = stats(name)
+    unique = {f"unique/{epsilon}": share for epsilon, share in values.pop("unique").items()}
+    flat = {**unique, **values}
+    return {f"{prefix}{key}": float(value) for key, value in flat.items() if math.isfinite(value)}
 
 
 def teacher(module: _Module, name: str = "default") -> _Module:

@@ -80,6 +80,7 @@ class Connection:
         config = json.loads(self.welcome.config)
         self.balance: str = config["targets"]["balance"]
         self.on_device = config["placement"] == "device"
+        self.moves = config["plugin"]["kind"] != "frozen"
         self._gather = RowGather(self.world, settings.deadline)
         where = f"by PyTorch on {device}" if self.on_device else "in Node"
         _log.info('mixture "%s" is computed %s (placement %s)', name, where, config["placement"])

@@ -276,6 +276,7 @@ class Mixture:
             if len(padding):
                 self._told.only_padding()
             return  # no rank has any: no step
+        self._told.sends(batch, self._mirror.rows, moves=self._connection.moves)
         self._connection.send(self._next, batch)
         self._batch, self._padding = (batch, padding) if self._settings.targets else (None, None)
         self._phase, self._waiting = Phase.SENT, True

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import warnings
 
+from torch import Tensor
+
 from mixhead.bridge import BatchError, Targets
+from mixhead.dropin.symptoms import Symptoms
 
 #: No step of mixhead's own plugins reads; one value may be asked for beside a step, now and then.
 _READS_BESIDE = 1
@@ -19,6 +22,11 @@ class Told:
         self._answers = 0
         self._said: set[str] = set()
         self._told_reads = False
+        self._symptoms = Symptoms(self._warn)
+
+    def sends(self, rows: Tensor, prototypes: Tensor, moves: bool) -> None:
+        """A step goes off with unit rows (N, D), on prototypes (K, D). moves: whether these ever do."""
+        self._symptoms.sends(rows, prototypes, moves)
 
     def answered(self, answer: Targets) -> None:
         """A device tells of a bad row, as of all that it measures, when the next step is under way."""
@@ -28,6 +36,7 @@ class Told:
         scalars.pop("targetTemperature", None)
         self.stats.update(scalars)
         self._answers += 1
+        self._symptoms.answers(scalars)
         if step is not None:
             self._warn(
                 f"row {row:.0f} of the embeddings of step {step:.0f} was not finite or all zero; "

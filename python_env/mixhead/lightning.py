@@ -1,0 +1,43 @@
+"""mixhead's figures in the loggers of a Lightning trainer."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import mixhead
+
+if TYPE_CHECKING or "lightning.pytorch" in sys.modules:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+elif "pytorch_lightning" in sys.modules or find_spec("lightning") is None:
+    from pytorch_lightning import Callback, LightningModule, Trainer
+else:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+class StatsCallback(Callback):
+    """Logs `mixhead.scalars()`, to every logger of the trainer; callbacks may go by them as well, such as
+    `ModelCheckpoint(monitor="mixhead/knn", mode="max")` once there is a `mixhead.monitor`.
+
+    every: steps between two logs; None: the trainer's `log_every_n_steps`.
+    """
+
+    def __init__(self, every: int | None = None, prefix: str = "mixhead/", name: str = "default") -> None:
+        super().__init__()
+        if every is not None and every < 1:
+            raise ValueError(f"StatsCallback: every is {every}; allowed: whole numbers from 1")
+        self._every, self._prefix, self._name = every, prefix, name
+        self._logged = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every, step = self._every or trainer.log_every_n_steps, trainer.global_step
+        if every == 0 or step % every or step == self._logged:  # gradient accumulation stays at a step
+            return
+        self._logged = step
+        scalars = mixhead.scalars(self._prefix, self._name)
+        pl_module.log_dict(scalars, logger=False)  # by itself it logs only where the trainer is to
+        for logger in trainer.loggers:
+            logger.log_metrics(scalars, step)

@@ -1,0 +1,1 @@
+"""Measures of a training that runs, beside its loop."""

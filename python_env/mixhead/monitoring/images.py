@@ -1,0 +1,95 @@
+"""The images that a monitor looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler
+
+#: What images come from: batches, or something that batches can be made of.
+Source: TypeAlias = "DataLoader[Any] | Dataset[Any] | Iterable[Any]"
+
+_BATCH = 256
+_NAMES = "image", "label"  # where a batch is a dict
+
+
+class Images:
+    """At most `limit` images of a source, the same ones at every pass.
+
+    Of a data set they are drawn at random, once. A DataLoader is not iterated itself, since the training may
+    be in the middle of it: its data set is, in batches made as its own are. Other sources give their first
+    batches.
+    """
+
+    def __init__(self, source: Source, limit: int) -> None:
+        """Raises TypeError for a source that gives batches only once, or none."""
+        self._limit = limit
+        if isinstance(source, DataLoader):
+            source = _beside(source, limit)
+        elif isinstance(source, Dataset) and not isinstance(source, IterableDataset):
+            source = DataLoader(Subset(source, _drawn(range(len(source)), limit)), batch_size=_BATCH)
+        elif isinstance(source, Iterator) or not isinstance(source, Iterable):
+            raise TypeError(
+                f"monitor: images come from a {type(source).__name__}, which cannot be passed over again; "
+                "allowed: a DataLoader, a data set, or a list of batches"
+            )
+        self._batches: Iterable[Any] = source
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Images (n, ...) and, where there are labels, those (n,), -1 for none.
+
+        Raises TypeError where a batch is of another kind.
+        """
+        left = self._limit
+        for batch in self._batches:
+            images, labels = _parts(batch)
+            yield images[:left], labels if labels is None else labels[:left]
+            left -= len(images)
+            if left <= 0:
+                return
+
+
+def _beside(loader: DataLoader[Any], limit: int) -> DataLoader[Any]:
+    """Another loader over the same data."""
+    dataset, size = loader.dataset, loader.batch_size
+    if not isinstance(dataset, IterableDataset) and (size or loader.batch_sampler):
+        part = isinstance(loader.sampler, SubsetRandomSampler)
+        positions = loader.sampler.indices if part else range(len(dataset))
+        dataset = Subset(dataset, _drawn(positions, limit))
+        size = size or getattr(loader.batch_sampler, "batch_size", None) or _BATCH
+    return DataLoader(
+        dataset,
+        batch_size=size,
+        num_workers=loader.num_workers,
+        collate_fn=loader.collate_fn,
+        worker_init_fn=loader.worker_init_fn,
+        multiprocessing_context=loader.multiprocessing_context,
+    )
+
+
+def _drawn(positions: Sequence[int], limit: int) -> list[int]:
+    """At random, since many data sets are sorted by class."""
+    order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
+    return [int(positions[place]) for place in order[:limit].tolist()]
+
+
+def _parts(batch: Any) -> tuple[Tensor, Tensor | None]:
+    """Of a batch: its images, of several views the first, and its labels."""
+    if isinstance(batch, Mapping):
+        images, labels = (batch.get(name) for name in _NAMES)
+    elif isinstance(batch, (tuple, list)) and batch:
+        images, labels = batch[0], batch[1] if len(batch) > 1 else None
+    else:
+        images, labels = batch, None
+    if isinstance(images, (tuple, list)) and images:
+        images = images[0]
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"monitor: a batch begins with a {type(images).__name__}; allowed: images as a tensor, a tuple "
+            'of images and labels, or a dict with "image" and "label"'
+        )
+    known = isinstance(labels, Tensor) and labels.shape == images.shape[:1] and not labels.is_floating_point()
+    return images, labels.long() if known else None
