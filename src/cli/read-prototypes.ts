@@ -1,12 +1,12 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { extname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { RunError, UserError } from "../errors.ts";
 import { readNpy } from "../files/npy.ts";
 import type { Rows } from "../files/rows.ts";
+import { makeTemporaryFolder } from "../files/temporary.ts";
 import { pythonEnv } from "../setup/paths.ts";
 import { pythonPath } from "../setup/python.ts";
 
@@ -33,7 +33,7 @@ export async function readPrototypes(path: string, key?: string): Promise<FoundP
   if (!CHECKPOINTS.includes(extension)) {
     throw new UserError(`${path}: prototypes are read from ${[".npy", ...CHECKPOINTS].join(", ")} files`);
   }
-  const folder = await mkdtemp(join(tmpdir(), "mixhead-"));
+  const folder = await makeTemporaryFolder("mixhead-");
   try {
     const rows = join(folder, "rows.npy");
     const found = await askPython(path, rows, key);
