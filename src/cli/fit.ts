@@ -8,6 +8,7 @@ import { type FitMeasurement, fitPlugin } from "../experiment/fit.ts";
 import { type Rows, readUnitRows } from "../files/rows.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
 import { createPlugin } from "../plugins/registry.ts";
+import { onSignals } from "./signals.ts";
 
 /** `mixhead fit EMBEDDINGS.npy --out DIR [--init PROTOTYPES.npy] [key=value ...]`: the plugin alone. */
 export function fit(program: Command): void {
@@ -50,8 +51,7 @@ async function fitWith(
   out: string,
 ): Promise<void> {
   const abort = new AbortController();
-  const interrupt = () => abort.abort();
-  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+  const hearNothing = onSignals({ stop: () => abort.abort(), quit: () => process.exit(1) });
   const bar = new SingleBar(
     {
       stream: process.stderr,
@@ -72,7 +72,7 @@ async function fitWith(
     }
   } finally {
     bar.stop();
-    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    hearNothing();
   }
 }
 

@@ -37,6 +37,24 @@ describe("mixhead serve", () => {
     return String(chunk);
   }
 
+  it("ends with its owner alone where it is owned, whatever signals come", async () => {
+    const owned = start("--owned", "--json", "backend=wasm");
+    await firstLine(owned.stdout);
+    for (const signal of ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2"] as const) owned.kill(signal);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.deepEqual([owned.exitCode, owned.signalCode], [null, null]);
+    owned.stdin.end();
+    assert.deepEqual(await once(owned, "exit"), [0, null]);
+    assert.equal(await text(owned.stderr), "", "no debugger was opened");
+  });
+
+  it("ends at once where it cannot start, though its owner is there", async () => {
+    const owned = start("--owned", "--json", "backend=wasm", "--endpoint", "ipc:///proc/nobody");
+    const [status] = await once(owned, "exit");
+    assert.equal(status, 2);
+    assert.match(await text(owned.stderr), /^mixhead: cannot listen on ipc:\/\/\/proc\/nobody: .*\n$/);
+  });
+
   it("says where it listens, keeps its mixtures on SIGTERM, and goes on with them", async () => {
     const first = start("--json", "--state", "kept", "backend=wasm", "plugin.components=16");
     const { endpoint } = JSON.parse(await firstLine(first.stdout));

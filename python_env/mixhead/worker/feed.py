@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -70,5 +71,13 @@ class Feed:
     def _next(self, step: int) -> Drawn | str:
         if self._ahead is None:
             steps = itertools.count(step)
-            self._ahead = iter(DataLoader(self._batches, None, sampler=steps, num_workers=cores()))
+            loader = DataLoader(
+                self._batches, None, sampler=steps, num_workers=cores(), worker_init_fn=_ignore_sigterm
+            )
+            self._ahead = iter(loader)
         return next(self._ahead)
+
+
+def _ignore_sigterm(_: int) -> None:
+    """As the rank does (see launch.py). PyTorch has its loaders end, and the rank fail with them."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

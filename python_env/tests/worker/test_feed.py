@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -75,6 +77,15 @@ def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
     while multiprocessing.active_children() and time.monotonic() < until:
         time.sleep(0.05)
     assert not multiprocessing.active_children()
+
+
+def test_a_signal_to_every_process_of_a_job_ends_no_loader(photographs: Path, large: None):
+    with Feed(dataset(photographs), 8, 0, 0) as feed:
+        feed.of(0)
+        for loader in multiprocessing.active_children():
+            os.kill(loader.pid, signal.SIGTERM)
+        for step in range(1, 8):
+            feed.of(step)
 
 
 def test_an_image_that_cannot_be_read_is_one_sentence(photographs: Path, large: None):
