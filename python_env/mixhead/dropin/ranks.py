@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
-from mixhead.dropin.machines import is_local, out_of_reach, reaches, this_machine
+from mixhead.dropin import machines
 
 
 @dataclass(frozen=True)
@@ -50,31 +50,31 @@ class Ranks:
 
         Raises RuntimeError if it does not, because it is on another machine than rank 0.
         """
-        if self.world == 1 or not is_local(endpoint):
+        if self.world == 1 or not machines.is_local(endpoint):
             return
         store = self._store()
         if self.rank == 0:
-            store.set(f"{key}/machine", this_machine())
+            store.set(f"{key}/machine", machines.this_machine())
             return
         self._wait(store, f"{key}/machine", "rank 0 has not said where it is")
         first = store.get(f"{key}/machine").decode()
-        out = not reaches(endpoint, first)
-        store.set(f"{key}/out-of-reach/{self.rank}", this_machine() if out else "")
+        out = not machines.reaches(endpoint, first)
+        store.set(f"{key}/out-of-reach/{self.rank}", machines.this_machine() if out else "")
         if out:
-            raise RuntimeError(out_of_reach(self.rank, this_machine(), first, endpoint))
+            raise RuntimeError(machines.out_of_reach(self.rank, machines.this_machine(), first, endpoint))
 
     def hear_reach(self, key: str, endpoint: str) -> None:
         """Has rank 0 hear what the others tell, before it waits for something that takes all of them.
 
         Raises RuntimeError if one of them does not reach the plugin, or does not tell in time.
         """
-        if self.world == 1 or self.rank > 0 or not is_local(endpoint):
+        if self.world == 1 or self.rank > 0 or not machines.is_local(endpoint):
             return
         store = self._store()
         for rank in range(1, self.world):
             self._wait(store, f"{key}/out-of-reach/{rank}", f"rank {rank} has not used its head")
             if machine := store.get(f"{key}/out-of-reach/{rank}").decode():
-                raise RuntimeError(out_of_reach(rank, machine, this_machine(), endpoint))
+                raise RuntimeError(machines.out_of_reach(rank, machine, machines.this_machine(), endpoint))
 
     def _store(self) -> dist.Store:
         return dist.PrefixStore("mixhead", dist.distributed_c10d._get_default_store())

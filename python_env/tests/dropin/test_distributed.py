@@ -258,7 +258,7 @@ def test_ranks_that_share_no_folder_for_sockets_are_told_what_they_need(
         pytest.skip("no mounts of one's own here")
     hidden = (*own_mounts, "sh", "-c", 'mount -t tmpfs none "$TMPDIR" && exec "$@"', "sh")
     environment = {"DEADLINE": "600", "TMPDIR": str(tmp_path)}
-    assert_several_machines(start(placement, 2, "joined_late", rank_1=hidden, **environment))
+    assert_several_machines(start(placement, 2, "forward", rank_1=hidden, **environment))
 
 
 def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -39,6 +39,12 @@ def installed(wheel: Path) -> Path:
     return site
 
 
+def contents(folder: Path) -> dict[Path, int]:
+    """The files and folders there and when each file was changed, without what Python itself keeps."""
+    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return {path: path.stat().st_mtime_ns if path.is_file() else 0 for path in paths}
+
+
 def test_carries_the_plugin_and_its_addons_for_every_platform_that_torch_has(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         plugin = {Path(name).name for name in archive.namelist() if name.startswith("mixhead/_plugin/")}
@@ -70,6 +76,7 @@ def test_trains_by_its_own_plugin_with_nothing_of_the_repository(installed: Path
     script = Path(__file__).with_name("train.py").read_text()
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     environment.pop("MIXHEAD_ENDPOINT", None)
+    before = contents(installed)
     done = subprocess.run(
         [sys.executable, "-"], input=script, capture_output=True, text=True, cwd=tmp_path, env=environment
     )
@@ -79,6 +86,7 @@ def test_trains_by_its_own_plugin_with_nothing_of_the_repository(installed: Path
     assert result["plugin"] == [str(installed / "mixhead" / "_plugin" / "mixhead.mjs")]
     assert result["moved"] > 1e-3
     assert result["heavy"] == []
+    assert contents(installed) == before, "an install may be read-only"
 
 
 def test_says_in_one_sentence_that_there_is_no_node(installed: Path, tmp_path: Path) -> None:
