@@ -44,15 +44,16 @@ describe("mixhead serve", () => {
     await new Promise((resolve) => setTimeout(resolve, 300));
     assert.deepEqual([owned.exitCode, owned.signalCode], [null, null]);
     owned.stdin.end();
-    assert.deepEqual(await once(owned, "exit"), [0, null]);
-    assert.equal(await text(owned.stderr), "", "no debugger was opened");
+    const [ended, said] = await Promise.all([once(owned, "exit"), text(owned.stderr)]);
+    assert.deepEqual(ended, [0, null]);
+    assert.equal(said, "", "no debugger was opened");
   });
 
   it("ends at once where it cannot start, though its owner is there", async () => {
     const owned = start("--owned", "--json", "backend=wasm", "--endpoint", "ipc:///proc/nobody");
-    const [status] = await once(owned, "exit");
+    const [[status], said] = await Promise.all([once(owned, "exit"), text(owned.stderr)]);
     assert.equal(status, 2);
-    assert.match(await text(owned.stderr), /^mixhead: cannot listen on ipc:\/\/\/proc\/nobody: .*\n$/);
+    assert.match(said, /^mixhead: cannot listen on ipc:\/\/\/proc\/nobody: .*\n$/);
   });
 
   it("says where it listens, keeps its mixtures on SIGTERM, and goes on with them", async () => {
