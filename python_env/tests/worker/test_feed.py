@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -79,13 +78,19 @@ def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
     assert not multiprocessing.active_children()
 
 
-def test_a_signal_to_every_process_of_a_job_ends_no_loader(photographs: Path, large: None):
+def test_a_schedulers_signal_ends_no_loader_and_the_ranks_own_does(photographs: Path, large: None):
     with Feed(dataset(photographs), 8, 0, 0) as feed:
-        feed.of(0)
-        for loader in multiprocessing.active_children():
-            os.kill(loader.pid, signal.SIGTERM)
-        for step in range(1, 8):
+        feed.of(0), feed.of(1)
+        loaders = multiprocessing.active_children()
+        subprocess.run(["kill", "-TERM", *(str(loader.pid) for loader in loaders)], check=True)
+        for step in range(2, 8):
             feed.of(step)
+    with Feed(dataset(photographs), 8, 0, 0) as feed:
+        feed.of(0), feed.of(1)
+        loader = multiprocessing.active_children()[0]
+        loader.terminate()
+        loader.join(20)
+        assert loader.exitcode == 0
 
 
 def test_an_image_that_cannot_be_read_is_one_sentence(photographs: Path, large: None):
