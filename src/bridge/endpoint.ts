@@ -1,11 +1,11 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { createConnection } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { makeTemporaryFolder } from "../files/temporary.ts";
 
-/** The kernel keeps a socket's path in 108 bytes, the last one a zero. */
-const MAX_PATH_BYTES = 107;
+/** The kernel keeps a socket's path in 108 bytes, macOS and the BSDs in 104, the last one a zero. */
+const MAX_PATH_BYTES = process.platform === "linux" ? 107 : 103;
 
 /** Where a server binds, and how that is cleared away. */
 export interface Endpoint {
@@ -38,10 +38,10 @@ export async function chooseEndpoint(wanted: string, secured: boolean): Promise<
 }
 
 async function privateSocket(): Promise<Endpoint> {
-  const base = Buffer.byteLength(tmpdir()) < MAX_PATH_BYTES - 24 ? tmpdir() : "/tmp";
-  const folder = await mkdtemp(join(base, "mixhead-")); // mode 0700
+  const name = "bridge";
+  const folder = await makeTemporaryFolder("mixhead-", MAX_PATH_BYTES - `/${name}`.length);
   return {
-    address: `ipc://${join(folder, "bridge")}`,
+    address: `ipc://${join(folder, name)}`,
     remove: () => rm(folder, { recursive: true, force: true }),
   };
 }

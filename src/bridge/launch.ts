@@ -65,8 +65,8 @@ export interface WorkerExit {
 export interface Worker {
   pid: number;
   exited: Promise<WorkerExit>;
-  /** Asks it to end, kills it after `grace` seconds (5), and waits for that. */
-  stop(grace?: number): Promise<WorkerExit>;
+  /** Kills it, since signals that ask do not reach it, and waits for its end. */
+  stop(): Promise<WorkerExit>;
 }
 
 const LAUNCH_PY = fileURLToPath(new URL("../../python_env/mixhead/worker/launch.py", import.meta.url));
@@ -167,7 +167,7 @@ export class PythonControl {
     try {
       if (this.workers.size === 1) void this.watch(); // before the answer: another launch may come meanwhile
       const pid = await this.ask(z.int(), { do: "launch", id, module, arguments: args, env, log });
-      return { pid, exited, stop: (grace = 5) => this.stop(id, grace).then(() => exited) };
+      return { pid, exited, stop: () => this.stop(id).then(() => exited) };
     } catch (error) {
       this.workers.delete(id);
       throw error;
@@ -176,17 +176,15 @@ export class PythonControl {
 
   /** Ends the workers and the process; nothing is left that would keep Node from ending. */
   async close(): Promise<void> {
-    await Promise.all([...this.workers.keys()].map((id) => this.stop(id, 5)));
+    await Promise.all([...this.workers.keys()].map((id) => this.stop(id)));
     while (this.workers.size > 0) await this.reap().catch(() => this.workers.clear());
-    this.process.kill("SIGTERM");
-    const patience = setTimeout(() => this.process.kill("SIGKILL"), 2000);
+    this.process.kill("SIGKILL"); // it has nothing to keep, and ignores what asks
     await this.gone;
-    clearTimeout(patience);
   }
 
   /** Where the process is gone, so is the worker. */
-  private async stop(id: number, grace: number): Promise<void> {
-    await this.ask(z.null(), { do: "stop", id, grace }).catch(() => {});
+  private async stop(id: number): Promise<void> {
+    await this.ask(z.null(), { do: "stop", id }).catch(() => {});
   }
 
   /** One question to launch.py. Throws RunError: what it answered, that it is gone, or that it is silent. */

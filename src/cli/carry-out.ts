@@ -13,6 +13,7 @@ import { differencesAndFailures } from "../report/differences.ts";
 import { comparisonTable, groupsTable } from "../report/table.ts";
 import { tensorboard } from "../report/tensorboard.ts";
 import { LiveView } from "./live-view.ts";
+import { onSignals } from "./signals.ts";
 
 export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
   /** Ends at a checkpoint, as the first Ctrl-C does. */
@@ -28,8 +29,8 @@ export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
 
 /**
  * Trains what is left of a run while it shows it, then writes summary.json and report.html and
- * prints the table. The first Ctrl-C ends at a checkpoint, the second one at once. Where some
- * trainings failed the process's exit status is 1.
+ * prints the table. The first Ctrl-C, or any other signal that says that the end is near, ends at a
+ * checkpoint, a Ctrl-C after it at once. Where some trainings failed the process's exit status is 1.
  *
  * @throws RunError "interrupted"; the first failure where every training failed.
  */
@@ -47,12 +48,13 @@ async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary
   const view = quiet ? null : new LiveView();
   const abort = new AbortController();
   const stop = () => abort.abort();
-  const interrupt = () => {
-    if (abort.signal.aborted) process.exit(1);
-    view?.note("ends after a checkpoint; Ctrl-C again ends at once");
-    stop();
-  };
-  process.on("SIGINT", interrupt).on("SIGTERM", interrupt);
+  const hearNothing = onSignals({
+    stop() {
+      view?.note("ends after a checkpoint; Ctrl-C again ends at once");
+      stop();
+    },
+    quit: () => process.exit(1),
+  });
   signal?.addEventListener("abort", stop);
   if (signal?.aborted) stop();
   let page: Live | null = null;
@@ -75,7 +77,7 @@ async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary
     view?.close();
     await page?.close();
     await trace?.end();
-    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    hearNothing();
     signal?.removeEventListener("abort", stop);
   }
   const summary = await summarise(run);

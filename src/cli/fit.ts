@@ -9,6 +9,7 @@ import { type Rows, readUnitRows, unitRows } from "../files/rows.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
 import { createPlugin } from "../plugins/registry.ts";
 import { readPrototypes, remarks } from "./read-prototypes.ts";
+import { onSignals } from "./signals.ts";
 
 interface Options {
   out: string;
@@ -70,8 +71,7 @@ async function fitWith(
   out: string,
 ): Promise<void> {
   const abort = new AbortController();
-  const interrupt = () => abort.abort();
-  process.once("SIGINT", interrupt).once("SIGTERM", interrupt);
+  const hearNothing = onSignals({ stop: () => abort.abort(), quit: () => process.exit(1) });
   const bar = new SingleBar(
     {
       stream: process.stderr,
@@ -92,7 +92,7 @@ async function fitWith(
     }
   } finally {
     bar.stop();
-    process.off("SIGINT", interrupt).off("SIGTERM", interrupt);
+    hearNothing();
   }
 }
 

@@ -1,12 +1,12 @@
 import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { extname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { z } from "zod";
 import { RunError, UserError } from "../errors.ts";
 import { readNpy } from "../files/npy.ts";
 import type { Rows } from "../files/rows.ts";
+import { makeTemporaryFolder } from "../files/temporary.ts";
 import { pythonEnv } from "../setup/paths.ts";
 import { pythonPath } from "../setup/python.ts";
 
@@ -32,7 +32,7 @@ export async function readPrototypes(path: string, key?: string): Promise<FoundP
     if (key !== undefined) throw new UserError(`${path} holds one array: --key is for checkpoints`);
     return { ...(await readMatrix(path, path)), others: [], guessed: false };
   }
-  const folder = await mkdtemp(join(tmpdir(), "mixhead-"));
+  const folder = await makeTemporaryFolder("mixhead-");
   try {
     const rows = join(folder, "rows.npy");
     const found = await askPython(path, rows, key);

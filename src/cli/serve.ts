@@ -8,6 +8,7 @@ import { MixtureServer } from "../serve/server.ts";
 import { readSettings, type Settings } from "../serve/settings.ts";
 import { Status } from "../serve/status.ts";
 import { runsDir } from "../setup/paths.ts";
+import { askedToEnd, ignoreSignals } from "./signals.ts";
 
 interface Options {
   endpoint?: string;
@@ -46,14 +47,16 @@ export function serve(program: Command): void {
 
 const STATUS_MS = 10_000;
 
-/** Serves until a signal, or until the owner has ended. */
+/** Serves until a signal; if it is owned, until its owner has ended, and no signal ends it. */
 async function serveUntilStopped(settings: Settings, options: Options): Promise<void> {
   const { bridge, backend } = resolveConfig(settings.given, [], settings.source);
   const stateDir = options.state ?? (options.owned ? undefined : join(runsDir(), `serve-${timestamp()}`));
   const log = (line: string) => void process.stderr.write(`${line}\n`);
-  const stopped = Promise.race([signalled(), ...(options.owned ? [ownerEnded()] : [])]);
-  await openBackend(backend, options.owned ? undefined : log);
+  const failed = new AbortController();
+  if (options.owned) ignoreSignals();
+  const stopped = options.owned ? ownerEnded(failed.signal) : askedToEnd();
   try {
+    await openBackend(backend, options.owned ? undefined : log);
     const server = await MixtureServer.start({
       settings,
       endpoint: options.endpoint ?? bridge.endpoint,
@@ -71,6 +74,7 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
     clearInterval(timer);
     await server.stop();
   } finally {
+    failed.abort();
     await closeBackend();
   }
 }
@@ -80,12 +84,6 @@ function announcement(endpoint: string, stateDir: string | undefined, json: bool
   const kept =
     stateDir === undefined ? "" : `mixtures are kept in ${relative("", stateDir)} when it is stopped\n`;
   return `listening on ${endpoint}\n${kept}scripts find it by MIXHEAD_ENDPOINT=${endpoint}\n`;
-}
-
-function signalled(): Promise<void> {
-  return new Promise((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, () => resolve());
-  });
 }
 
 /** Such as 2025-01-31-235959, local time. */

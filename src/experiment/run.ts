@@ -1,6 +1,6 @@
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { openBackend } from "../backend/backend.ts";
+import { allowedCores, askedThreads } from "../backend/cores.ts";
 import { RejectError } from "../bridge/errors.ts";
 import type { Preflight } from "../bridge/launch.ts";
 import { BridgeServer } from "../bridge/server.ts";
@@ -105,9 +105,7 @@ function sayPlacements(pending: Pending[], around: Surroundings, said: readonly 
 
 /** Threads of each worker: what OMP_NUM_THREADS says, or its share of the cores. */
 function threadsFor(workers: number): number {
-  const asked = Number(process.env.OMP_NUM_THREADS);
-  if (Number.isInteger(asked) && asked > 0) return asked;
-  return Math.max(1, Math.floor(availableParallelism() / workers));
+  return askedThreads() ?? Math.max(1, Math.floor(allowedCores() / workers));
 }
 
 /** Waiting threads sleep: where another program wants the cores, spinning ones made a run 2 to 3 times as long. */
@@ -122,7 +120,7 @@ function openMp(threads: number): Record<string, string> {
  */
 function placesFor(run: Run, gpus: number, jobs?: number): Record<string, string>[] {
   if (gpus === 0 || run.jobs.every(({ config }) => config.device === "cpu")) {
-    return Array.from({ length: jobs ?? availableParallelism() }, () => ({}));
+    return Array.from({ length: jobs ?? allowedCores() }, () => ({}));
   }
   const visible = process.env.CUDA_VISIBLE_DEVICES?.split(",") ?? [];
   return Array.from({ length: jobs ?? gpus }, (_, index) => {

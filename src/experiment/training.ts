@@ -130,10 +130,11 @@ export function placementIn({ config }: Job, { cuda, open }: Pick<Surroundings, 
   return choosePlacement(config, cuda && config.device !== "cpu");
 }
 
-/** A worker that has said goodbye ends by itself in a moment, with a status of its own. */
-async function endOf(worker: Worker): Promise<WorkerExit> {
-  await Promise.race([worker.exited, sleep(PARTING_MS, undefined, { ref: false })]);
-  return worker.stop();
+/** A worker that has said goodbye ends by itself in a moment, with a status of its own; undefined if it does not. */
+async function endOf(worker: Worker): Promise<WorkerExit | undefined> {
+  const exit = await Promise.race([worker.exited, sleep(PARTING_MS, undefined, { ref: false })]);
+  if (exit === undefined) await worker.stop();
+  return exit;
 }
 
 /** A worker that is lost has ended, mostly: how it did says more than that it is not there. */
@@ -141,7 +142,7 @@ function reasonOf(error: unknown, exit: WorkerExit | undefined | null): Error {
   const failure = error instanceof Error ? error : new RunError("internal", String(error));
   if (exit?.code === BAD_INPUT) return new UserError(failure.message, { cause: failure });
   const lost = failure instanceof RunError && failure.code === "peer-lost";
-  if (!lost || !exit || exit.error === "" || exit.signal === "SIGTERM") return failure;
+  if (!lost || !exit || exit.error === "") return failure;
   return new RunError("worker-failed", exit.error, { cause: failure });
 }
 

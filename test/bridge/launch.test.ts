@@ -121,10 +121,10 @@ describe("launching Python workers", function () {
     const control = await PythonControl.start({ python: PYTHON });
     const one = await control.launch(options);
     const two = await control.launch({ ...options, rank: 1, world: 2 });
-    assert.deepEqual((await one.stop()).signal, "SIGTERM");
+    assert.deepEqual((await one.stop()).signal, "SIGKILL");
     assert.ok(isAlive(two.pid));
     await control.close();
-    assert.equal((await two.exited).signal, "SIGTERM");
+    assert.equal((await two.exited).signal, "SIGKILL");
     await control.close();
     const again = await PythonControl.start({ python: PYTHON });
     await again.close();

@@ -37,6 +37,25 @@ describe("mixhead serve", () => {
     return String(chunk);
   }
 
+  it("ends with its owner alone where it is owned, whatever signals come", async () => {
+    const owned = start("--owned", "--json", "backend=wasm");
+    await firstLine(owned.stdout);
+    for (const signal of ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2"] as const) owned.kill(signal);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    assert.deepEqual([owned.exitCode, owned.signalCode], [null, null]);
+    owned.stdin.end();
+    const [ended, said] = await Promise.all([once(owned, "exit"), text(owned.stderr)]);
+    assert.deepEqual(ended, [0, null]);
+    assert.equal(said, "", "no debugger was opened");
+  });
+
+  it("ends at once where it cannot start, though its owner is there", async () => {
+    const owned = start("--owned", "--json", "backend=wasm", "--endpoint", "ipc:///proc/nobody");
+    const [[status], said] = await Promise.all([once(owned, "exit"), text(owned.stderr)]);
+    assert.equal(status, 2);
+    assert.match(said, /^mixhead: cannot listen on ipc:\/\/\/proc\/nobody: .*\n$/);
+  });
+
   it("says where it listens, keeps its mixtures on SIGTERM, and goes on with them", async () => {
     const first = start("--json", "--state", "kept", "backend=wasm", "plugin.components=16");
     const { endpoint } = JSON.parse(await firstLine(first.stdout));

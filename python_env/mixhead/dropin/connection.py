@@ -75,8 +75,11 @@ class Connection:
         self._agreements = itertools.count()
         self._plugin: PluginProcess | None = None
         place = self._ranks.from_first(self._key, lambda: self._lead(state))
+        self._endpoint, run = json.loads(place)
+        self._heard = False
+        self._ranks.tell_reach(self._key, self._endpoint)
         if self._ranks.rank > 0:
-            self._join(*json.loads(place), None)
+            self._join(self._endpoint, run, None)
         config = json.loads(self.welcome.config)
         self.balance: str = config["targets"]["balance"]
         self.on_device = config["placement"] == "device"
@@ -111,7 +114,10 @@ class Connection:
     def gather(self, rows: Tensor) -> tuple[Tensor, slice]:
         """This rank's teacher rows (n, D) -> those (N, D) that it knows of the step, and which are its own.
         Where the mixture is on the ranks' devices, each has to know all of them: every rank calls this."""
-        return self._gather(rows) if self.on_device else (rows, slice(0, len(rows)))
+        if not self.on_device:
+            return rows, slice(0, len(rows))
+        self._hear()
+        return self._gather(rows)
 
     def send(self, step: int, batch: Tensor) -> None:
         """Sends the rows (N, D) of a step, or announces them where they are needed on this rank's device."""
@@ -126,6 +132,7 @@ class Connection:
 
     def receive(self, step: int) -> Targets:
         """Waits for the answer. Raises BatchError where the step changed nothing."""
+        self._hear()
         with self._last_words():
             return self._client.receive_targets(step)
 
@@ -140,6 +147,7 @@ class Connection:
 
     def load(self, state: State) -> Welcome:
         """Goes on from a state: every rank of a distributed training has to."""
+        self._hear()
 
         def load() -> None:
             with self._last_words():
@@ -154,7 +162,6 @@ class Connection:
     def _lead(self, state: State | None) -> str:
         endpoint, run = self._settings.endpoint, self._settings.run_name()
         if endpoint is None:
-            self._ranks.must_share_a_host()
             self._plugin = start_plugin(self._settings.arguments)
             endpoint = self._plugin.endpoint
         self._join(endpoint, run, None if state is None else state.start)
@@ -166,6 +173,12 @@ class Connection:
                 self._client.close()  # an open socket would hold up the end of the process
                 raise
         return json.dumps([endpoint, run])
+
+    def _hear(self) -> None:
+        """Before the first wait that takes every rank."""
+        if not self._heard:
+            self._ranks.hear_reach(self._key, self._endpoint)
+            self._heard = True
 
     def _join(self, endpoint: str, run: str, start: np.ndarray | None) -> None:
         """Joins the run. One that is held may be so only until the plugin has heard of its rank's end."""

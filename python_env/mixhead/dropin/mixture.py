@@ -58,7 +58,7 @@ class Mixture:
 
     def _forget(self) -> None:
         self._told = Told(self.name)
-        self._pid = os.getpid()
+        self._pid = 0  # the process that has the connection
         self._connection: Connection | None = None
         self._mirror: Mirror | None = None
         self._given: State | None = None  # what to go on from once there is a plugin
@@ -117,7 +117,6 @@ class Mixture:
         if self._connection is not None:
             self.close()
             self._forget()
-        self._pid = os.getpid()
         self._settings = settings
 
     # The steps
@@ -318,7 +317,7 @@ class Mixture:
 
     def _attach(self, device: torch.device | None = None) -> None:
         """Connects to the plugin, unless that is done. `device`: where rows are."""
-        if os.getpid() != self._pid:
+        if self._connection is not None and os.getpid() != self._pid:
             raise RuntimeError(
                 f'a head of mixture "{self.name}" belongs to process {self._pid} and was used in its fork '
                 f"{os.getpid()} (a DataLoader worker?): use it in the training process, "
@@ -334,6 +333,7 @@ class Mixture:
         device = device or self.heads.device()
         size = self.components, self.dim
         self._connection = Connection(self.name, self._settings, size, device, self._given)
+        self._pid = os.getpid()
         self._given, student_led = None, self._student_led
         self._go_on()
         self._student_led = student_led

@@ -1,71 +1,97 @@
-"""Finding, starting and ending the plugin: a Node process that ends with this one, however that ends."""
+"""Starting and ending the plugin: a Node process that ends with this one, however that ends."""
 
 from __future__ import annotations
 
 import json
 import os
-import select
-import shutil
+import re
+import selectors
+import signal
 import subprocess
+import sys
 import tempfile
 import time
-from functools import cache
 from pathlib import Path
 
 import mixhead
+from mixhead.dropin.node import PluginMissing, find_node, node_environment
 
-NEEDED_NODE = (20, 19)
 _START_DEADLINE = 60.0  # seconds
 _END_DEADLINE = 5.0
-
-
-class PluginMissing(RuntimeError):
-    """The plugin cannot be started here."""
+#: What a scheduler, a shell or a terminal sends to every process of a job. The plugin ignores these.
+_IGNORED = ("SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2")
+#: A line of standard error that says what went wrong; Node ends with a line of its version.
+_TOLD = re.compile(r"^(mixhead: |\w*Error\b.*: |FATAL ERROR: )")
 
 
 class PluginProcess:
-    """A running plugin, and the end of its standard input that keeps it running."""
+    """A running plugin, and the end of its standard input that keeps it running. Raises PluginMissing."""
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
+        if sys.platform == "win32":
+            raise PluginMissing(
+                "mixhead's plugin runs on Linux and macOS: on Windows use WSL, or attach to a "
+                '`mixhead serve` elsewhere: mixhead.attach("tcp://HOST:PORT")'
+            )
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  as long-lived as the process
         self._pid = os.getpid()
         command = [*plugin_command(), "serve", "--owned", "--json", *arguments]
+        until = time.monotonic() + _START_DEADLINE
+        # Node sets every signal to its default as it starts, so one may end it before the plugin ignores it.
+        # It holds nothing yet: another one is as good.
+        while (announced := self._start(command, until)) is None:
+            pass
+        self.endpoint: str = json.loads(announced)["endpoint"]
+
+    def _start(self, command: list[str], until: float) -> bytes | None:
+        """The first line that a new plugin writes; None if a signal that plugins ignore came too early."""
         # A session of its own: Ctrl-C is for the script, which may still want to save the mixture.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
+            env=node_environment(),
             start_new_session=True,
         )
-        self.endpoint = self._announced()
-
-    def _announced(self) -> str:
-        """The endpoint, which is the first line that the plugin writes."""
-        until = time.monotonic() + _START_DEADLINE
         line = b""
-        while not line.endswith(b"\n"):
-            left = until - time.monotonic()
-            if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
-                self.stop()
-                raise PluginMissing(
-                    f"the plugin did not start within {_START_DEADLINE:g} s{self.last_words()}"
-                )
-            read = os.read(self._process.stdout.fileno(), 4096)
-            if not read:
-                self.stop()
-                raise PluginMissing(f"the plugin did not start{self.last_words()}")
-            line += read
-        return json.loads(line)["endpoint"]
+        with selectors.DefaultSelector() as output:
+            output.register(self._process.stdout, selectors.EVENT_READ)
+            while not line.endswith(b"\n"):
+                if not output.select(max(0.0, until - time.monotonic())):
+                    self.stop()
+                    raise PluginMissing(
+                        f"the plugin did not start within {_START_DEADLINE:g} s{self.last_words()}"
+                    )
+                read = os.read(self._process.stdout.fileno(), 4096)
+                if not read:
+                    self.stop()
+                    if self._ended_by() in _IGNORED:
+                        return None
+                    raise PluginMissing(f"the plugin did not start{self.last_words()}")
+                line += read
+        return line
 
     def running(self) -> bool:
-        return self._process.poll() is None
+        """False in a fork, whose parent's it is."""
+        return os.getpid() == self._pid and self._process.poll() is None
 
     def last_words(self) -> str:
-        """The last line that the plugin wrote to standard error, as the end of a sentence."""
+        """Why the plugin ended, as the end of a sentence: its own words, or the signal that ended it."""
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
-        return f": {lines[-1]}" if lines else ""
+        told = next((line for line in reversed(lines) if _TOLD.match(line)), lines[-1] if lines else "")
+        if not told and self._ended_by():
+            told = f"it was ended by {self._ended_by()}"
+        if not told or told.startswith("mixhead: "):
+            return f": {told}" if told else ""
+        options = os.environ.get("NODE_OPTIONS", "").strip()
+        return f": {told} (NODE_OPTIONS is {options})" if options else f": {told}"
+
+    def _ended_by(self) -> str:
+        """The signal that has ended the plugin; "" where none has."""
+        status = self._process.poll()
+        return signal.Signals(-status).name if status is not None and status < 0 else ""
 
     def stop(self) -> None:
         """Ends the plugin. Harmless when repeated, and in a fork, whose parent's it is."""
@@ -107,25 +133,10 @@ def plugin_command() -> list[str]:
     if sources.exists():
         if not (root / "node_modules").is_dir():
             raise PluginMissing(f"the plugin's npm packages are not installed: run `npm start` in {root}")
-        return [_node(), "--import", (root / "register.mjs").as_uri(), str(sources)]
+        return [find_node(), "--import", (root / "register.mjs").as_uri(), str(sources)]
     if bundle.exists():
-        return [_node(), str(bundle)]
+        return [find_node(), str(bundle)]
     raise PluginMissing(
         f"the plugin is not in {package}: install mixhead from its wheel or its repository, "
         "or say where one runs: mixhead.attach(endpoint) or MIXHEAD_ENDPOINT"
     )
-
-
-@cache
-def _node() -> str:
-    node = shutil.which("node")
-    needed = ".".join(map(str, NEEDED_NODE))
-    if node is None:
-        raise PluginMissing(
-            f"the plugin needs Node {needed} or newer, and there is no node on the PATH: install it "
-            "(nodejs.org), or say where a plugin runs: mixhead.attach(endpoint) or MIXHEAD_ENDPOINT"
-        )
-    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    if tuple(map(int, version.lstrip("v").split(".")[:2])) < NEEDED_NODE:
-        raise PluginMissing(f"the plugin needs Node {needed} or newer; {node} is {version}")
-    return node

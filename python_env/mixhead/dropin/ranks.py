@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import torch.distributed as dist
 
+from mixhead.dropin import machines
+
 
 @dataclass(frozen=True)
 class Ranks:
@@ -43,14 +45,36 @@ class Ranks:
         store.set(f"{key}/{self.rank}", "")
         self._wait(store, f"{key}/{self.world - 1}", f"rank {self.world - 1} has not done the same")
 
-    def must_share_a_host(self) -> None:
-        """Raises RuntimeError where torchrun says that there are ranks on other machines."""
-        if int(os.environ.get("LOCAL_WORLD_SIZE", self.world)) < self.world:
-            raise RuntimeError(
-                "the ranks run on several machines and need a plugin that all of them reach: start "
-                "`mixhead serve --endpoint tcp://HOST:PORT --keys FOLDER`, and set MIXHEAD_ENDPOINT, and "
-                "MIXHEAD_KEYS to FOLDER/client.json, for every rank"
-            )
+    def tell_reach(self, key: str, endpoint: str) -> None:
+        """Lets rank 0 know whether this rank reaches the plugin at `endpoint`: each calls it once.
+
+        Raises RuntimeError if it does not, because it is on another machine than rank 0.
+        """
+        if self.world == 1 or not machines.is_local(endpoint):
+            return
+        store = self._store()
+        if self.rank == 0:
+            store.set(f"{key}/machine", machines.this_machine())
+            return
+        self._wait(store, f"{key}/machine", "rank 0 has not said where it is")
+        first = store.get(f"{key}/machine").decode()
+        out = not machines.reaches(endpoint, first)
+        store.set(f"{key}/out-of-reach/{self.rank}", machines.this_machine() if out else "")
+        if out:
+            raise RuntimeError(machines.out_of_reach(self.rank, machines.this_machine(), first, endpoint))
+
+    def hear_reach(self, key: str, endpoint: str) -> None:
+        """Has rank 0 hear what the others tell, before it waits for something that takes all of them.
+
+        Raises RuntimeError if one of them does not reach the plugin, or does not tell in time.
+        """
+        if self.world == 1 or self.rank > 0 or not machines.is_local(endpoint):
+            return
+        store = self._store()
+        for rank in range(1, self.world):
+            self._wait(store, f"{key}/out-of-reach/{rank}", f"rank {rank} has not used its head")
+            if machine := store.get(f"{key}/out-of-reach/{rank}").decode():
+                raise RuntimeError(machines.out_of_reach(rank, machine, machines.this_machine(), endpoint))
 
     def _store(self) -> dist.Store:
         return dist.PrefixStore("mixhead", dist.distributed_c10d._get_default_store())
@@ -66,9 +90,31 @@ def ranks(deadline: float) -> Ranks:
     """Raises RuntimeError where a launcher started several processes that have no process group yet."""
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size(), deadline)
-    if os.environ.get("TORCHELASTIC_RUN_ID") and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    said_by, world = _launched()
+    if world > 1:
         raise RuntimeError(
-            "torchrun started several processes, but torch.distributed is not initialised: "
-            "call torch.distributed.init_process_group before the first use of a head"
+            f"{world} processes were started together ({said_by}), but torch.distributed is not initialised: "
+            "call torch.distributed.init_process_group before the first use of a head; "
+            "for trainings that have nothing to do with each other set WORLD_SIZE=1 and RANK=0"
         )
     return Ranks(0, 1, deadline)
+
+
+#: How launchers tell a process how many of them there are, and which one it is: torchrun, srun, mpirun.
+#: A batch script of SLURM itself has SLURM_NTASKS and SLURM_PROCID=0, though it is one process.
+_LAUNCHERS = (
+    ("WORLD_SIZE", "RANK", 0),
+    ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", 0),
+    ("SLURM_NTASKS", "SLURM_PROCID", 1),
+    ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", 0),
+    ("PMI_SIZE", "PMI_RANK", 0),
+)
+
+
+def _launched() -> tuple[str, int]:
+    """The variable by which a launcher says how many processes it has started, and their number; 1: none."""
+    for size, number, least in _LAUNCHERS:
+        world, rank = os.environ.get(size, ""), os.environ.get(number, "")
+        if world.isdecimal() and rank.isdecimal() and int(rank) >= least:
+            return size, int(world)
+    return "", 1

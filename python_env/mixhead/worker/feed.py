@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -70,5 +73,22 @@ class Feed:
     def _next(self, step: int) -> Drawn | str:
         if self._ahead is None:
             steps = itertools.count(step)
-            self._ahead = iter(DataLoader(self._batches, None, sampler=steps, num_workers=cores()))
+            loader = DataLoader(
+                self._batches, None, sampler=steps, num_workers=cores(), worker_init_fn=_heed_the_rank_alone
+            )
+            self._ahead = iter(loader)
         return next(self._ahead)
+
+
+def _heed_the_rank_alone(_: int) -> None:
+    """A scheduler's SIGTERM, which the rank ignores (see launch.py), ends no loader; the rank's own does."""
+    if not hasattr(signal, "sigwaitinfo"):  # macOS
+        return
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=wait, daemon=True).start()

@@ -4,7 +4,8 @@ Two lives of one file. In the control process, which Node starts through pythoni
 function that is called: JSON in, JSON out, never an exception and never a NaN. As a program,
 `python -m mixhead.worker.launch work MODULE ...` is a worker itself (a trainer, or an executor), tied to the
 life of the control process by its standard input: whatever ends Node ends the control process, and that ends
-the workers.
+the workers. Both ignore the signals that a scheduler sends to every process of a job: Node decides what they
+mean.
 
 Only the standard library is imported here, so that the control process stays small.
 """
@@ -64,8 +65,10 @@ def answer(text: str) -> str:
 
 
 def _begin() -> int:
-    """Makes this process independent of the terminal and dependent on its parent."""
-    os.setsid()  # Ctrl-C reaches Node alone, which decides what it means
+    """Makes this process independent of terminal and scheduler, and dependent on its parent."""
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(name, signal.SIG_IGN)  # workers inherit it
+    os.setsid()
     os.dup2(2, 1)  # standard output is Node's, for results
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     return os.getpid()
@@ -89,7 +92,7 @@ def _preflight() -> dict[str, Any]:
 
 
 def _launch(id: int, module: str, arguments: list[str], env: dict[str, str], log: str) -> int:
-    """Starts a worker in a session of its own, where no signal of the terminal reaches it. Gives its pid."""
+    """Starts a worker in a session of its own, which it leads with all that it starts. Gives its pid."""
     if module not in WORKERS:
         raise ValueError(f"{module} is no worker; {' and '.join(WORKERS)} are")
     with open(log, "ab") as file:
@@ -135,21 +138,11 @@ def _bury(worker: _Worker) -> dict[str, Any]:
     return {"pid": pid, "code": None if status < 0 else status, "signal": name, "tail": tail}
 
 
-def _stop(id: int, grace: float) -> None:
-    """Asks a worker to end, and kills it where it has not after `grace` seconds."""
-    worker = _workers.get(id)
-    if worker is None:
-        return
-    # Not Popen.send_signal: of a worker that has just ended it would take the status that `_reap` waits for.
-    os.kill(worker.process.pid, signal.SIGTERM)
-
-    def insist() -> None:
-        if _workers.get(id) is worker:
-            _kill_group(worker.process.pid)
-
-    timer = threading.Timer(grace, insist)
-    timer.daemon = True
-    timer.start()
+def _stop(id: int) -> None:
+    """Kills a worker, and what it has started."""
+    if id in _workers:
+        # Not Popen.kill: of a worker that has just ended it would take the status that `_reap` waits for.
+        _kill_group(_workers[id].process.pid)
 
 
 def _kill_group(pid: int) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 import mixhead
+from mixhead.dropin import machines
 from mixhead.dropin.mixture import Mixture, Phase
 from mixhead.dropin.registry import mixture
 from tests.dropin.heads import DIM, IN, K, lightly_head, with_teacher
@@ -174,6 +175,25 @@ def joined_late() -> list[Tensor]:
         time.sleep(2)
     train(range(3), student, teacher)
     return [mixhead.prototypes()]
+
+
+def forward() -> list[Tensor]:
+    """Steps without a gradient: the ranks have nothing to do with each other but by their mixture."""
+    attach()
+    student, teacher = heads()
+    for step in range(2):
+        with torch.no_grad():
+            teacher(share(batch(step)))
+            student(share(batch(step)))
+    return []
+
+
+def elsewhere() -> list[Tensor]:
+    """Rank 1 is on another machine, or so it believes. It comes late, when rank 0 waits for it."""
+    if rank == 1:
+        machines.this_machine = lambda: "other-host boot"
+        time.sleep(1)
+    return forward()
 
 
 def moved() -> list[Tensor]:

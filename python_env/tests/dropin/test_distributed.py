@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from .heads import IN, lightly_head, with_teacher
 ROOT = Path(__file__).parents[2]
 
 
-#: `start(placement, world, *scenarios, **environment)`
+#: `start(placement, world, *scenarios, rank_1=(), **environment)`; `rank_1`: a command that runs rank 1's.
 Start = Callable[..., list[subprocess.Popen]]
 
 
@@ -40,16 +41,19 @@ def start(folder: Path) -> Iterator[Start]:
     """The ranks as torchrun starts them, but each left to its own fate; none outlives its tests."""
     started = []
 
-    def start(placement: str, world: int, *scenarios: str, **environment: str) -> list[subprocess.Popen]:
+    def start(
+        placement: str, world: int, *scenarios: str, rank_1: tuple[str, ...] = (), **environment: str
+    ) -> list[subprocess.Popen]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(world)}
         own = {"OMP_NUM_THREADS": "1", "MIXHEAD_ENDPOINT": "", **group, **environment}
+        program = [sys.executable, "-m", "tests.dropin.rank"]
         (folder / placement).mkdir(exist_ok=True)
         ranks = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.dropin.rank", str(folder / placement), placement, *scenarios],
+                [*(rank_1 if rank == 1 else ()), *program, str(folder / placement), placement, *scenarios],
                 cwd=ROOT,
                 env={**os.environ, **own, "RANK": str(rank)},
                 stdout=subprocess.DEVNULL,
@@ -187,11 +191,74 @@ def test_a_rank_that_hangs_ends_the_others_by_the_deadline(placement: str, start
     one.kill()
 
 
-def test_torchrun_without_a_process_group_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RuntimeError, match=r"call torch\.distributed\.init_process_group"):
-        ranks(60)
+#: What launchers say to the second of two processes: torchrun, srun, an older srun, mpirun.
+LAUNCHERS = [
+    {"WORLD_SIZE": "2", "RANK": "1"},
+    {"SLURM_STEP_NUM_TASKS": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "0"},
+    {"SLURM_NTASKS": "2", "SLURM_PROCID": "1"},
+    {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "0"},
+    {"PMI_SIZE": "2", "PMI_RANK": "1"},
+]
+#: A process that is alone: in a batch script whose job could have more, in a task that says so, on a desk.
+ALONE = [
+    {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"},
+    {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "WORLD_SIZE": "1", "RANK": "0"},
+    {"SLURM_STEP_NUM_TASKS": "1", "SLURM_NTASKS": "8", "SLURM_PROCID": "0"},
+    {"WORLD_SIZE": "2"},
+    {"WORLD_SIZE": "two", "RANK": "0"},
+    {},
+]
+
+
+@pytest.fixture
+def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None]:
+    """Has a launcher's variables in the environment, and nobody else's."""
+    for name in {name for case in (*LAUNCHERS, *ALONE) for name in case}:
+        monkeypatch.delenv(name, raising=False)
+    return lambda said: [monkeypatch.setenv(*each) for each in said.items()] and None
+
+
+@pytest.mark.parametrize("said", LAUNCHERS)
+def test_a_head_before_the_process_group_is_told_in_a_sentence(launched: Callable[..., None], said: dict):
+    launched(said)
+    with pytest.raises(RuntimeError, match=r"2 processes .* call torch\.distributed\.init_process_group"):
+        lightly_head()(torch.randn(2, IN))
+
+
+@pytest.mark.parametrize("said", ALONE)
+def test_a_process_that_is_alone_needs_no_process_group(launched: Callable[..., None], said: dict):
+    launched(said)
+    assert ranks(60) == Ranks(0, 1, 60)
+
+
+SEVERAL = r"rank 1 on .* cannot reach rank 0's plugin on .*mixhead serve --endpoint tcp://HOST:PORT --keys"
+
+
+def assert_several_machines(ranks: list[subprocess.Popen]) -> None:
+    """Both ranks end with the sentence, long before the deadline that they have."""
+    for rank in ranks:
+        _, err = rank.communicate(timeout=60)
+        assert rank.returncode == 1 and re.search(SEVERAL, err.splitlines()[-1]), err
+
+
+def test_ranks_on_several_machines_are_told_what_they_need(placement: str, start: Start):
+    assert_several_machines(start(placement, 2, "elsewhere", DEADLINE="600"))
+
+
+@pytest.mark.parametrize("placement", ["host"])
+def test_ranks_that_share_no_folder_for_sockets_are_told_what_they_need(
+    placement: str, start: Start, tmp_path: Path
+):
+    """As in two containers of one machine: rank 1 has an empty folder in its place."""
+    own_mounts = ("unshare", "--map-root-user", "--mount")
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*own_mounts, "true"], stderr=subprocess.DEVNULL).returncode
+    ):
+        pytest.skip("no mounts of one's own here")
+    hidden = (*own_mounts, "sh", "-c", 'mount -t tmpfs none "$TMPDIR" && exec "$@"', "sh")
+    environment = {"DEADLINE": "600", "TMPDIR": str(tmp_path)}
+    assert_several_machines(start(placement, 2, "forward", rank_1=hidden, **environment))
 
 
 def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -221,15 +288,8 @@ def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monke
     plugin.stop()
 
 
-def test_keys_that_cannot_be_read_and_ranks_that_cannot_reach_the_plugin(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_keys_that_cannot_be_read_are_told_in_a_sentence(tmp_path: Path):
     for content in ("", "{}", '{"server": "short", "public": "short", "secret": "short"}'):
         (tmp_path / "keys.json").write_text(content)
         with pytest.raises(ValueError, match=r"the keys in .*keys.json"):
             mixhead.attach(config={"bridge": {"keys": str(tmp_path / "keys.json")}})
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
-    with pytest.raises(
-        RuntimeError, match=r"several machines.*mixhead serve --endpoint tcp://HOST:PORT --keys"
-    ):
-        Ranks(0, 2, 60).must_share_a_host()

@@ -134,19 +134,6 @@ def test_a_configuration_file_is_the_started_plugins(monkeypatch: pytest.MonkeyP
         lightly_head()(torch.randn(2, IN))
 
 
-def test_without_node_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    plugin_process._node.cache_clear()
-    with pytest.raises(PluginMissing, match=r"needs Node 20\.19 or newer, and there is no node on the PATH"):
-        plugin_process.plugin_command()
-    old = tmp_path / "node"
-    old.write_text("#!/bin/sh\necho v18.19.1\n")
-    old.chmod(0o755)
-    with pytest.raises(PluginMissing, match=f"needs Node 20.19 or newer; {old} is v18.19.1"):
-        plugin_process.plugin_command()
-    plugin_process._node.cache_clear()
-
-
 def test_without_sources_and_bundle_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     package = tmp_path / "python_env" / "mixhead"
     monkeypatch.setattr(mixhead, "__file__", str(package / "__init__.py"))

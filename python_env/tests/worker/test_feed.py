@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import subprocess
 import time
 from pathlib import Path
 
@@ -75,6 +76,21 @@ def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
     while multiprocessing.active_children() and time.monotonic() < until:
         time.sleep(0.05)
     assert not multiprocessing.active_children()
+
+
+def test_a_schedulers_signal_ends_no_loader_and_the_ranks_own_does(photographs: Path, large: None):
+    with Feed(dataset(photographs), 8, 0, 0) as feed:
+        feed.of(0), feed.of(1)
+        loaders = multiprocessing.active_children()
+        subprocess.run(["kill", "-TERM", *(str(loader.pid) for loader in loaders)], check=True)
+        for step in range(2, 8):
+            feed.of(step)
+    with Feed(dataset(photographs), 8, 0, 0) as feed:
+        feed.of(0), feed.of(1)
+        loader = multiprocessing.active_children()[0]
+        loader.terminate()
+        loader.join(20)
+        assert loader.exitcode == 0
 
 
 def test_an_image_that_cannot_be_read_is_one_sentence(photographs: Path, large: None):

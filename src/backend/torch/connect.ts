@@ -1,5 +1,4 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
@@ -7,7 +6,9 @@ import type { Worker } from "../../bridge/launch.ts";
 import { BridgeServer } from "../../bridge/server.ts";
 import { type ControlShare, shareControl } from "../../bridge/shared-control.ts";
 import { RunError, UserError } from "../../errors.ts";
+import { makeTemporaryFolder } from "../../files/temporary.ts";
 import { pythonPath } from "../../setup/python.ts";
+import { askedThreads, coresOfQuota } from "../cores.ts";
 import type { TorchBackend } from "./backend.ts";
 import type { DeviceOptions } from "./device.ts";
 import { ExecutorRoom } from "./executor-room.ts";
@@ -17,7 +18,7 @@ export interface ConnectOptions extends DeviceOptions {
   device?: string;
   /** The interpreter; default: MIXHEAD_PYTHON, or what set-up has installed. */
   python?: string;
-  /** Threads of a CPU; default: PyTorch's choice. */
+  /** Threads of a CPU; default: PyTorch's choice, or fewer if the control group allows fewer. */
   threads?: number;
   /** Seconds that Python may take to start. Default 120. */
   deadline?: number;
@@ -43,9 +44,11 @@ const RUN = "torch";
  * @throws UserError where there is no such interpreter or device; RunError where it does not start in time.
  */
 export async function connect(options: ConnectOptions = {}): Promise<Connection> {
-  const { device = "auto", python = pythonPath(), threads, memory, deadline = 120 } = options;
+  const { device = "auto", python = pythonPath(), memory, deadline = 120 } = options;
+  // PyTorch heeds the cores that a process may run on, and OMP_NUM_THREADS, but no quota.
+  const threads = options.threads ?? (askedThreads() === undefined ? coresOfQuota() : undefined);
   const room = new ExecutorRoom(options);
-  const folder = await mkdtemp(join(tmpdir(), "mixhead-torch-"));
+  const folder = await makeTemporaryFolder("mixhead-torch-");
   let server: BridgeServer | undefined;
   let share: ControlShare | undefined;
   let worker: Worker | undefined;

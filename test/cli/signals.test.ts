@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { packageRoot } from "../../src/setup/paths.ts";
+import { CommandLine, tiny } from "./command.ts";
+
+const config = join(packageRoot, "configs", "demo", "decoupled.yaml");
+const long = [...tiny, "train.stop=40", "train.checkpointEvery=1000"];
+
+/** A process and all that it has started, by their numbers. */
+function family(pid: number): number[] {
+  const rows = execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
+  const pairs = rows.map((row) => row.trim().split(/\s+/).map(Number));
+  return [pid, ...pairs.flatMap(([child = 0, parent]) => (parent === pid ? family(child) : []))];
+}
+
+describe("a training that a scheduler ends", function () {
+  this.timeout(120_000);
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+  });
+  afterEach(() => rm(folder, { recursive: true }));
+
+  async function begin(): Promise<CommandLine> {
+    const command = new CommandLine(folder, ["train", config, ...long, "--name", "mine"]);
+    await command.says(/step 4/);
+    return command;
+  }
+
+  async function assertCheckpoint(): Promise<void> {
+    const checkpoints = join(folder, "runs", "mine", "decoupled", "checkpoints");
+    const [last = ""] = (await readdir(checkpoints)).slice(-1);
+    assert.ok(Number(last.slice("step-".length)) > 4);
+    assert.ok(existsSync(join(checkpoints, last, "mixture.safetensors")));
+  }
+
+  it("takes a checkpoint and says how to go on, though every process has the signals, and all of them", async () => {
+    const command = await begin();
+    const processes = family(command.process.pid ?? assert.fail());
+    assert.ok(processes.length >= 3, "Node, the Python that launches, and the worker");
+    for (const signal of ["SIGUSR1", "SIGTERM", "SIGHUP", "SIGUSR2", "SIGTERM"] as const) {
+      for (const pid of processes) process.kill(pid, signal);
+    }
+    const { status, stderr } = await command.finished;
+    assert.equal(status, 1);
+    assert.match(stderr, /^ends after a checkpoint/m);
+    assert.match(stderr, /stopped at a checkpoint; go on with: npx mixhead resume mine\n$/);
+    await assertCheckpoint();
+  });
+
+  it("takes a checkpoint though its terminal has gone", async () => {
+    const command = await begin();
+    command.process.stdout?.destroy();
+    command.process.stderr?.destroy();
+    command.process.kill("SIGHUP");
+    assert.equal((await command.finished).status, 1);
+    await assertCheckpoint();
+  });
+});
