@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mixhead.checkpoint import CheckpointError, read_safetensors
+from mixhead.checkpoint.errors import CheckpointError
+from mixhead.checkpoint.safetensors_file import read_safetensors
 from mixhead.dropin.connection import State
 from mixhead.dropin.registry import mixture
 

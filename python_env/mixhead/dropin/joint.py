@@ -8,6 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixhead.checkpoint.names import plain_name
+
+_NEWER_NAMES = {
+    "parametrizations.weight.original0": "weight_g",
+    "parametrizations.weight.original1": "weight_v",
+}
+
 
 class JointPrototypes(nn.Module):
     """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))`, to the last bit with g = 1 at the
@@ -29,13 +36,15 @@ class JointPrototypes(nn.Module):
         return F.linear(rows, self.weight)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        take_newer_names(state_dict, prefix)
+        take_other_names(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-def take_newer_names(state_dict: dict[str, Any], prefix: str) -> None:
-    """Checkpoints of `nn.utils.parametrizations.weight_norm` have names of their own for g and v."""
-    for newer, name in (("original0", "weight_g"), ("original1", "weight_v")):
-        tensor = state_dict.pop(f"{prefix}parametrizations.weight.{newer}", None)
-        if tensor is not None:
-            state_dict[prefix + name] = tensor
+def take_other_names(state_dict: dict[str, Any], prefix: str) -> None:
+    """Gives a last layer's tensors the names that they have here: checkpoints of
+    `nn.utils.parametrizations.weight_norm` have names of their own for g and v, and wrappers add theirs."""
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        plain = plain_name(key.removeprefix(prefix))
+        name = _NEWER_NAMES.get(plain, plain)
+        if prefix + name != key:
+            state_dict[prefix + name] = state_dict.pop(key)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mixhead.bridge import BridgeError
 from mixhead.dropin.connection import State
-from mixhead.dropin.joint import take_newer_names
+from mixhead.dropin.joint import take_other_names
 from mixhead.dropin.members import is_frozen_or_marked
 from mixhead.dropin.norm import embedding_norm
 from mixhead.dropin.registry import mixture
@@ -166,7 +166,7 @@ class Prototypes(nn.Module):
         unexpected_keys: list[str],
         error_msgs: list[str],
     ) -> None:
-        take_newer_names(state_dict, prefix)
+        take_other_names(state_dict, prefix)
         key = next(
             (f"{prefix}{name}" for name in ("weight_v", "weight") if f"{prefix}{name}" in state_dict), None
         )

@@ -205,6 +205,21 @@ def test_a_last_layer_of_free_length_is_a_start_and_its_length_is_told(attach: C
     torch.testing.assert_close(mixhead.prototypes(), expected)
 
 
+@pytest.mark.parametrize("wrapper", ["module", "_orig_mod", "_fsdp_wrapped_module"])
+@pytest.mark.parametrize("prototypes", ["joint", "online-gmm"])
+def test_names_that_wrappers_add_to_a_last_layer_are_read(attach: Callable[..., None], prototypes, wrapper):
+    attach()
+    joint = seeded(mixhead.dinov2.DINOHead, in_dim=IN, out_dim=K, **SIZES)
+    state = {
+        key.replace("last_layer.", f"last_layer.{wrapper}."): value
+        for key, value in joint.state_dict().items()
+    }
+    head = mixhead.dinov2.DINOHead(IN, K, **SIZES, prototypes=prototypes)
+    head.load_state_dict(state)
+    expected = torch.nn.functional.normalize(joint.last_layer.weight.detach(), dim=1)
+    torch.testing.assert_close(head.last_layer.weight.detach(), expected)
+
+
 def test_a_head_can_start_on_the_meta_device_and_be_filled_with_anything(attach: Callable[..., None]):
     attach()
     with torch.device("meta"):
