@@ -222,6 +222,22 @@ def dies() -> list[Tensor]:
     return []
 
 
+def plugin_dies() -> list[Tensor]:
+    """Rank 0's plugin is killed after a step."""
+    attach()
+    student, teacher = heads()
+    for step in range(4):
+        if step == 1:
+            mixture("default")._receive()
+            dist.barrier()
+            if rank == 0:
+                mixture("default")._connection._plugin._process.kill()
+        with torch.no_grad():
+            teacher(share(batch(step)))
+        student(share(batch(step)))
+    return []
+
+
 torch.set_num_threads(1)
 if world > 1:
     dist.init_process_group("gloo")

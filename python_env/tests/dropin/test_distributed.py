@@ -179,6 +179,15 @@ def test_a_rank_that_dies_ends_the_others_with_a_sentence(placement: str, start:
     assert re.search(told, err.splitlines()[-1]), err
 
 
+def test_a_plugin_that_dies_in_a_step_of_two_ranks_ends_both_with_a_sentence(placement: str, start: Start):
+    ranks = start(placement, 2, "plugin_dies", DEADLINE="20")
+    told = "the plugin .* (is gone|has ended)|waited for .* from the plugin|a rank has ended"
+    for process in ranks:
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 1
+        assert re.search(told, err.strip().splitlines()[-1]), err
+
+
 def test_a_rank_that_hangs_ends_the_others_by_the_deadline(placement: str, start: Start):
     zero, one = start(placement, 2, "dies", VICTIM="1", HOW="SIGSTOP", DEADLINE="12")
     _, err = zero.communicate(timeout=120)
