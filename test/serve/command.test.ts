@@ -46,7 +46,7 @@ describe("mixhead serve", () => {
     owned.stdin.end();
     const [ended, said] = await Promise.all([once(owned, "exit"), text(owned.stderr)]);
     assert.deepEqual(ended, [0, null]);
-    assert.equal(said, "", "no debugger was opened");
+    assert.doesNotMatch(said, /Debugger listening/);
   });
 
   it("ends at once where it cannot start, though its owner is there", async () => {
