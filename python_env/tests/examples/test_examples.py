@@ -23,13 +23,15 @@ context.set_forkserver_preload(["lightly.loss", "lightly.models.modules", "pytor
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CIFAR-10 of noise, in the place of the one that has to be fetched. Most of it is a hole in a file."""
+    """A CIFAR-10 of colours and noise, in the place of the one that has to be fetched."""
     folder = tmp_path_factory.mktemp("data")
     (folder / "cifar10").mkdir()
     random = np.random.default_rng(0)
     for part, count in (("train", 50_000), ("test", 10_000)):
         file = folder / "cifar10" / f"{part}.npy"
         images = np.lib.format.open_memmap(file, "w+", np.uint8, (count, 3, 32, 32))
+        # Each of one colour: no two alike, so that no batch is without a spread.
+        images[:] = random.integers(0, 256, (count, 3, 1, 1), dtype=np.uint8)
         images[:REFERENCES] = random.integers(0, 256, (REFERENCES, 3, 32, 32), dtype=np.uint8)
         labels = random.integers(0, 10, count).tolist()
         (folder / "cifar10" / f"{part}_lables.json").write_text(str(labels))
