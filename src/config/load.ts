@@ -3,6 +3,7 @@ import { parseDocument, stringify } from "yaml";
 import { sentence, UserError } from "../errors.ts";
 import { explain } from "./explain.ts";
 import { withMethod } from "./methods.ts";
+import { withPreset } from "./presets.ts";
 import { type Config, config as schema } from "./schema.ts";
 
 type Settings = Record<string, unknown>;
@@ -28,7 +29,7 @@ export function resolveConfig(
   overrides: readonly string[] = [],
   source = "settings",
 ): Config {
-  const input = withMethod(applyOverrides(settings ?? {}, overrides));
+  const input = withPreset(withMethod(applyOverrides(settings ?? {}, overrides)), source);
   const parsed = schema.safeParse(input);
   if (!parsed.success) {
     throw new UserError(

@@ -94,6 +94,12 @@ export const plugin = z.strictObject({
     .describe(
       "online-gmm, frozen, kmeans, sinkhorn, or a path to a .ts file that exports a plugin; custom:NAME in the records of experiment files",
     ),
+  preset: z
+    .enum(["paper"])
+    .optional()
+    .describe(
+      "several settings by one word: diagonal covariance, estimated weights, annealing (docs/mixture.md)",
+    ),
   components: steps.default(1024).describe("K, the number of prototypes"),
   covariance: z
     .enum(["shared", "spherical", "diagonal"])

@@ -84,6 +84,29 @@ describe("configuration", () => {
     });
   }
 
+  it("takes the paper's mixture by one word, and comes back from its record the same", () => {
+    const config = resolveConfig({}, ["plugin.preset=paper", "plugin.annealing=0.8", "plugin.components=64"]);
+    const { covariance, weights, forgetting, annealing, components } = config.plugin;
+    assert.deepEqual([covariance, weights, annealing, components], ["diagonal", "estimated", 0.8, 64]);
+    assert.deepEqual(forgetting, { by: "responsibility", retention: 0.99 });
+    assert.deepEqual(resolveConfig(parseYaml(configYaml(config), "x")), config);
+    const { annealing: own } = resolveConfig({ plugin: { preset: "paper" } }).plugin;
+    assert.deepEqual(own, { cosine: { from: 0.5, to: 1, steps: 500 } });
+  });
+
+  for (const [setting, given, allowed] of [
+    ["covariance", "shared", '"diagonal"'],
+    ["weights", "uniform", '"estimated"'],
+    ["forgetting.by", "time", '"responsibility"'],
+  ] as const) {
+    it(`refuses plugin.${setting} that contradicts the preset`, () => {
+      assert.equal(
+        complaint({ plugin: { preset: "paper" } }, [`plugin.${setting}=${given}`]),
+        `my.yaml: plugin.${setting} is "${given}"; allowed with plugin.preset paper: ${allowed}`,
+      );
+    });
+  }
+
   it("says every mistake at once, a line each", () => {
     assert.equal(complaint({ seed: -1, method: 3, data: { nam: 1 } }).split("\n").length, 3);
   });

@@ -1,0 +1,53 @@
+import { UserError } from "../errors.ts";
+import { isGroup, overlay } from "./overlay.ts";
+
+/**
+ * Several settings of the plugin by one word.
+ *
+ * `paper`: the mixture of arXiv 2510.20108. It leaves open how far responsibilities are annealed and how long a
+ * component remembers; here beta rises from .5 to 1 in 500 steps, and the memory is the default's.
+ */
+const PRESETS = new Map<unknown, object>([
+  [
+    "paper",
+    {
+      covariance: "diagonal",
+      weights: "estimated",
+      forgetting: { by: "responsibility" },
+      annealing: { cosine: { from: 0.5, to: 1, steps: 500 } },
+    },
+  ],
+]);
+
+/** Settings with those of `plugin.preset` under them. @throws UserError where one contradicts the preset. */
+export function withPreset(settings: unknown, source: string): unknown {
+  const plugin = isGroup(settings) && "plugin" in settings ? settings.plugin : undefined;
+  const name = isGroup(plugin) && "preset" in plugin ? plugin.preset : undefined;
+  const preset = PRESETS.get(name);
+  if (preset === undefined) return settings;
+  const clash = contradiction(preset, plugin, "plugin");
+  if (clash !== undefined) {
+    throw new UserError(
+      `${source}: ${clash.key} is ${clash.given}; allowed with plugin.preset ${name}: ${clash.preset}`,
+    );
+  }
+  return overlay({ plugin: preset }, settings);
+}
+
+/** What a preset stands for; of annealing, a schedule of one's own is no contradiction. */
+function contradiction(
+  preset: unknown,
+  given: unknown,
+  key: string,
+): { key: string; given: string; preset: string } | undefined {
+  if (given === undefined || key === "plugin.annealing") return undefined;
+  if (!isGroup(preset) || !isGroup(given)) {
+    return preset === given
+      ? undefined
+      : { key, given: JSON.stringify(given), preset: JSON.stringify(preset) };
+  }
+  const settings = new Map(Object.entries(given));
+  return Object.entries(preset)
+    .map(([name, value]) => contradiction(value, settings.get(name), `${key}.${name}`))
+    .find((clash) => clash !== undefined);
+}
