@@ -118,6 +118,20 @@ function adopted(
   return made.targets;
 }
 
+/** Targets of a batch after the same batch. */
+async function rememberedTwice(logits: number[][]): Promise<number[][]> {
+  const [balance, x] = [new RunningSinkhorn(MEMORY), tf.tensor2d(logits)];
+  const [first, second] = [balance.propose(x, 1), balance.propose(x, 1)];
+  second.discard();
+  first.adopt();
+  const after = balance.propose(x, 1);
+  after.adopt();
+  const rows = await after.targets.array();
+  tf.dispose([x, ...[first, second, after].map(({ targets }) => targets)]);
+  balance.dispose();
+  return rows;
+}
+
 onEachBackend("targets", () => {
   it("stay finite and balanced where logits are extreme", async () => {
     const cases: number[][][] = [
@@ -133,16 +147,23 @@ onEachBackend("targets", () => {
       ],
       Array.from({ length: 5 }, () => [1, 2, 3]),
     ];
+    const before = tf.memory().numTensors;
     for (const logits of cases) {
       const balanced = tf.tidy(() => sinkhorn(tf.tensor2d(logits)));
       const rows = await balanced.array();
+      const remembering = await rememberedTwice(logits);
       balanced.dispose();
+      assert.ok(
+        remembering.flat().every(Number.isFinite) && sumToOne(remembering),
+        JSON.stringify(remembering),
+      );
       assert.ok(
         rows.flat().every((value) => Number.isFinite(value) && value >= 0),
         JSON.stringify(rows),
       );
       assert.ok(sumToOne(rows), JSON.stringify(rows));
     }
+    assert.equal(tf.memory().numTensors, before, "what is discarded before the first batch is adopted, too");
   });
 
   for (const from of ["similarity", "responsibility"] as const) {
