@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mixhead.dropin.heads import DropInHead, initialise, mlp, weight_normed, widths
-from mixhead.losses import dino_loss, sinkhorn_targets
+from mixhead.losses import Sinkhorn, dino_loss
 
 
 class DINOHead(DropInHead):
@@ -54,6 +54,9 @@ class DINOHead(DropInHead):
 class SinkhornDINOLoss(nn.Module):
     """``main_dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre: called as that is, and without a
     process group too. With several ranks the batch that is balanced is that of all of them.
+
+    memory: rows of earlier batches that are balanced along with this one, for small batches (see
+        ``mixhead.losses.Sinkhorn``); the state dict then has what it needs to go on.
     """
 
     def __init__(
@@ -66,8 +69,11 @@ class SinkhornDINOLoss(nn.Module):
         nepochs: int,
         student_temp: float = 0.1,
         center_momentum: float = 0.9,
+        *,
+        memory: int = 0,
     ) -> None:
         super().__init__()
+        self.balance = Sinkhorn(out_dim, memory, across_ranks=True)
         self.ncrops = ncrops
         self.student_temp = student_temp
         warmup = torch.linspace(
@@ -77,5 +83,5 @@ class SinkhornDINOLoss(nn.Module):
 
     def forward(self, student_output: Tensor, teacher_output: Tensor, epoch: int) -> Tensor:
         """Logits of all crops (ncrops * B, K), and of the teacher's two (2 * B, K)."""
-        targets = sinkhorn_targets(teacher_output, self.teacher_temps[epoch], across_ranks=True)
+        targets = self.balance(teacher_output, self.teacher_temps[epoch])
         return dino_loss(student_output, targets, self.ncrops, self.student_temp)

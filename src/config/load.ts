@@ -39,10 +39,15 @@ export function resolveConfig(
         .join("\n"),
     );
   }
-  const { train } = parsed.data;
+  const { targets, train } = parsed.data;
   if (train.stop !== undefined && train.stop > train.steps) {
     throw new UserError(
       `${source}: train.stop is ${train.stop}; allowed: at most train.steps, which is ${train.steps}`,
+    );
+  }
+  if (targets.memory > 0 && targets.balance !== "sinkhorn") {
+    throw new UserError(
+      `${source}: targets.memory is ${targets.memory}, and targets.balance ${targets.balance} keeps no rows; allowed: 0, or targets.balance=sinkhorn`,
     );
   }
   return parsed.data;

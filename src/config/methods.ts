@@ -68,6 +68,9 @@ export function methodProblem({
   if (method === "swav" && targets.balance !== "sinkhorn") {
     return `method swav balances its codes by Sinkhorn-Knopp: targets.balance is ${targets.balance}; allowed: sinkhorn`;
   }
+  if (targets.memory > 0 && !takesTargets({ method })) {
+    return `method ${method} balances each batch by itself: targets.memory is ${targets.memory}; allowed: 0`;
+  }
   if (!takesTargets({ method }) && targets.balance === "center") {
     return `method ${method} has no center: targets.balance is center; allowed: sinkhorn, none`;
   }

@@ -171,6 +171,13 @@ export const targets = z.strictObject({
     .enum(["sinkhorn", "center", "none"])
     .default("sinkhorn")
     .describe("over the batch; with method carp none"),
+  memory: z
+    .int()
+    .nonnegative()
+    .default(0)
+    .describe(
+      "balance sinkhorn: rows of earlier batches that are balanced along with this one, for small batches; 0: none",
+    ),
   by: z
     .enum(["rank", "plugin"])
     .default("rank")

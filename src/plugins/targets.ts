@@ -9,6 +9,7 @@ import {
 } from "../schedules/schedule.ts";
 import { Centering } from "./centering.ts";
 import type { NamedTensors, Proposal } from "./plugin.ts";
+import { RunningSinkhorn } from "./running-sinkhorn.ts";
 import { checkSaved } from "./saved.ts";
 import { sinkhorn } from "./sinkhorn.ts";
 
@@ -16,7 +17,7 @@ import { sinkhorn } from "./sinkhorn.ts";
 export interface TargetProposal {
   /** N x K, rows that sum to 1. The caller's to dispose of. */
   targets: tf.Tensor2D;
-  /** Moves what moves with a batch, a center. With `ok`, a bool: where it is false, nothing moves. */
+  /** Moves what moves with a batch: a center, a memory. With `ok`, a bool: where it is false, nothing moves. */
   adopt(ok?: tf.Scalar): void;
   discard(): void;
 }
@@ -47,18 +48,18 @@ const LEAST_RESPONSIBILITY = 1e-30;
 /**
  * Targets from the similarities h . c / temperature, with the prototypes as the step has left them,
  * or from the step's responsibilities, as logits log r. They are balanced over the prototypes by
- * Sinkhorn-Knopp, by centering, or by nothing.
+ * Sinkhorn-Knopp (over the batch, or over earlier rows too), by centering, or by nothing.
  *
  * @throws UserError where the temperature leaves what is allowed.
  */
 export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): Targets {
   const { from, balance } = config;
   const temperature = targetTemperature(config, schedules);
-  const centering = balance === "center" ? new Centering() : undefined;
+  const moving = movingBalance(config);
 
   const plain = (targets: tf.Tensor2D): TargetProposal => ({ targets, adopt: () => {}, discard: () => {} });
   const checkState = (state: NamedTensors) =>
-    centering ? centering.check(state) : checkSaved(state, {}, "a run without a center");
+    moving ? moving.check(state) : checkSaved(state, {}, "a run whose balance remembers nothing");
 
   return {
     fromResponsibilities: from === "responsibility",
@@ -72,10 +73,10 @@ export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): 
       };
       if (from === "responsibility" && balance === "none" && responsibilities !== undefined)
         return plain(responsibilities.clone());
-      if (centering) {
+      if (moving) {
         const x = tf.tidy(() => scores(1));
         try {
-          return centering.propose(x, divisor);
+          return moving.propose(x, divisor);
         } finally {
           x.dispose();
         }
@@ -87,11 +88,17 @@ export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): 
         }),
       );
     },
-    state: async () => centering?.state() ?? {},
+    state: async () => moving?.state() ?? {},
     checkState,
-    load: (state) => (centering ? centering.load(state) : checkState(state)),
-    dispose: () => centering?.dispose(),
+    load: (state) => (moving ? moving.load(state) : checkState(state)),
+    dispose: () => moving?.dispose(),
   };
+}
+
+/** A balance that remembers something of the batches before; the others look at one batch. */
+function movingBalance({ balance, memory }: TargetsConfig): Centering | RunningSinkhorn | undefined {
+  if (balance === "center") return new Centering();
+  return balance === "sinkhorn" && memory > 0 ? new RunningSinkhorn(memory) : undefined;
 }
 
 /** @throws UserError, when it is asked, where the schedule leaves what is allowed. */

@@ -24,6 +24,8 @@ export interface Axis {
   title: string;
   domain?: [number, number];
   log?: boolean;
+  /** Of a logarithmic axis: where its labels stand, in place of round numbers. */
+  ticks?: readonly number[];
   percent?: boolean;
   /** Whether the axis starts at 0; it does where it is left out. */
   fromZero?: boolean;
@@ -111,7 +113,7 @@ function spanOf(points: readonly CurvePoint[], level?: number): number[] {
 }
 
 /** @param values what the axis is to hold, where it has no domain of its own */
-function channelOf({ title, percent, log, domain, fromZero = true }: Axis, values: readonly number[]) {
+function channelOf({ title, percent, log, ticks, domain, fromZero = true }: Axis, values: readonly number[]) {
   const span = domain ?? [Math.min(...values), Math.max(...values)];
   const zero = domain === undefined && fromZero && log !== true;
   return {
@@ -124,7 +126,7 @@ function channelOf({ title, percent, log, domain, fromZero = true }: Axis, value
     },
     axis:
       log === true
-        ? { format: "~g", values: logTicks(span) }
+        ? { format: "~g", values: [...(ticks ?? logTicks(span))] }
         : { tickCount: 5, ...(percent === true ? { format: ".0%" } : {}) },
   };
 }

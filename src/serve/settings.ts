@@ -96,9 +96,12 @@ export function settingsFor(hello: Hello, { given, source }: Settings, owners = 
   return { config, components: config.plugin.components, dim, targets, chosen, rankTargets };
 }
 
-/** A rank that holds the whole batch makes targets of similarities by itself; a center has to outlive it, in the plugin's state. */
-function canMakeTargets({ targets: { from, by, balance } }: Config): boolean {
-  return from === "similarity" && by === "rank" && balance !== "center";
+/**
+ * A rank that holds the whole batch makes targets of similarities by itself; what a center or a memory holds has to
+ * outlive it, in the plugin's state.
+ */
+function canMakeTargets({ targets: { from, by, balance, memory } }: Config): boolean {
+  return from === "similarity" && by === "rank" && balance !== "center" && memory === 0;
 }
 
 function temperatureOf({ targets }: Config): (clock: Clock) => { targetTemperature: number } {

@@ -23,7 +23,13 @@ describe("configuration", () => {
     assert.equal(prototypes, "decoupled");
     assert.deepEqual(plugin.forgetting, { by: "responsibility", retention: 0.99 });
     assert.equal(plugin.prior.strength, 10);
-    assert.deepEqual(targets, { from: "similarity", temperature: 0.04, balance: "sinkhorn", by: "rank" });
+    assert.deepEqual(targets, {
+      from: "similarity",
+      temperature: 0.04,
+      balance: "sinkhorn",
+      memory: 0,
+      by: "rank",
+    });
   });
 
   it("comes back from its YAML the same", () => {
@@ -59,6 +65,8 @@ describe("configuration", () => {
   const wrong: [string, RegExp][] = [
     ["method=dyno", /method is "dyno"; allowed: dino, ibot, carp, swav, msn, pmsn$/],
     ["train.lr=-1", /train.lr is -1; allowed: a number above 0$/],
+    ["targets={balance: center, memory: 64}", /memory is 64, .*balance center keeps no rows; allowed: 0, or/],
+    ["targets.memory=-1", /targets.memory is -1; allowed: a number of at least 0$/],
     ["train.batch=1", /train.batch is 1; allowed: a number of at least 2$/],
     ["plugin.components=1.5", /plugin.components is 1.5; allowed: a whole number$/],
     ["plugin.annealing=2", /plugin.annealing is 2; allowed: a number above 0, at most 1$/],

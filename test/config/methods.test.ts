@@ -8,14 +8,13 @@ const problem = (settings: object) => methodProblem(resolveConfig(settings));
 describe("the configuration of a method", () => {
   it("has the targets of its paper, where it does not say others", () => {
     const targets = (settings: object, ...overrides: string[]) => resolveConfig(settings, overrides).targets;
-    const [from, by] = ["similarity", "rank"];
-    assert.deepEqual(targets({}, "method=carp"), { from, by, temperature: 0.1, balance: "none" });
-    assert.deepEqual(targets({ method: "swav" }), { from, by, temperature: 0.05, balance: "sinkhorn" });
-    assert.deepEqual(targets({ method: "msn" }), { from, by, temperature: 0.025, balance: "sinkhorn" });
+    const same = { from: "similarity", by: "rank", memory: 0 };
+    assert.deepEqual(targets({}, "method=carp"), { ...same, temperature: 0.1, balance: "none" });
+    assert.deepEqual(targets({ method: "swav" }), { ...same, temperature: 0.05, balance: "sinkhorn" });
+    assert.deepEqual(targets({ method: "msn" }), { ...same, temperature: 0.025, balance: "sinkhorn" });
     assert.deepEqual(targets({ method: "ibot" }), targets({ method: "dino" }));
     assert.deepEqual(targets({ method: "carp", targets: { temperature: 0.2 } }, "targets.balance=center"), {
-      from,
-      by,
+      ...same,
       temperature: 0.2,
       balance: "center",
     });
@@ -74,6 +73,7 @@ describe("the configuration of a method", () => {
     [{ method: "ibot", encoder: { name: "resnet18-32" } }, /resnet18-32 has no patches/],
     [{ method: "swav", targets: { balance: "center" } }, /balance is center; allowed: sinkhorn/],
     [{ method: "msn", targets: { balance: "center" } }, /balance is center; allowed: sinkhorn, none/],
+    [{ method: "msn", targets: { memory: 64 } }, /msn balances each batch by itself: .* is 64; allowed: 0/],
     [{ method: "pmsn", targets: { from: "responsibility" } }, /from is responsibility; allowed: similarity/],
     [{ prototypes: "frozen", train: { koleo: 1 } }, /koleo .* here they are frozen/],
   ];

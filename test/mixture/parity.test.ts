@@ -185,12 +185,13 @@ describe("the trajectory of an EM", function () {
       "in blocks": { kind: "online-gmm", covariance: "diagonal", floor: 1e-3, block: 7 },
     };
     for (const [kind, settings] of Object.entries(others)) {
-      for (const [from, balance] of [
-        ["similarity", "sinkhorn"],
-        ["responsibility", "center"],
+      for (const [from, balance, memory] of [
+        ["similarity", "sinkhorn", 0],
+        ["similarity", "sinkhorn", 100],
+        ["responsibility", "center", 0],
       ] as const) {
-        it(`is the same there and on a rank's device: ${kind}; targets from ${from}, ${balance}`, async () => {
-          const of = parts(settings, { from, balance, by: "plugin", temperature: 0.1 });
+        it(`is the same there and on a rank's device: ${kind}; targets from ${from}, ${balance}, ${memory}`, async () => {
+          const of = parts(settings, { from, balance, memory, by: "plugin", temperature: 0.1 });
           same(await onDevice(rank, of, { use: true }), await onHost(of, { use: true }), kind);
         });
       }

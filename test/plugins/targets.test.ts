@@ -10,7 +10,8 @@ import { writeNpy } from "../../src/files/npy.ts";
 import { Centering } from "../../src/plugins/centering.ts";
 import { frozen } from "../../src/plugins/frozen.ts";
 import { onlineGmm } from "../../src/plugins/online-gmm.ts";
-import type { PrototypePlugin, StepResult } from "../../src/plugins/plugin.ts";
+import type { NamedTensors, PrototypePlugin, StepResult } from "../../src/plugins/plugin.ts";
+import { RunningSinkhorn } from "../../src/plugins/running-sinkhorn.ts";
 import { sinkhorn } from "../../src/plugins/sinkhorn.ts";
 import { createTargets, type Targets } from "../../src/plugins/targets.ts";
 import type { Clock } from "../../src/schedules/schedule.ts";
@@ -20,6 +21,8 @@ import { at, clusteredRows, difference, options } from "./support.ts";
 
 const [N, K, D] = [24, 40, 8];
 const TEMPERATURE = 0.04;
+/** Less than three batches hold. */
+const MEMORY = 30;
 
 /** Similarities of three batches with some prototypes. */
 const batches = [1, 2, 3].map((seed) => {
@@ -28,6 +31,8 @@ const batches = [1, 2, 3].map((seed) => {
     prototypes.map((c) => row.reduce((sum, value, d) => sum + value * (c[d] ?? 0), 0)),
   );
 });
+
+const zeros = (shape: number[]) => ({ shape, data: new Float32Array(shape.reduce((a, b) => a * b)) });
 
 const rowSums = (rows: number[][]) => rows.map((row) => row.reduce((sum, value) => sum + value, 0));
 const sumToOne = (rows: number[][]) =>
@@ -39,16 +44,23 @@ const sumToOne = (rows: number[][]) =>
 describe("targets against PyTorch in float64", function () {
   this.timeout(60_000);
   let folder: string;
-  let expected: { sinkhorn: number[][]; centered: number[][]; center: number[] };
+  let expected: { sinkhorn: number[][]; remembering: number[][]; centered: number[][]; center: number[] };
 
   before(async () => {
     folder = await mkdtemp(join(tmpdir(), "mixhead-targets-"));
     for (const [i, batch] of batches.entries())
       await writeNpy(join(folder, `scores${i}.npy`), [N, K], Float32Array.from(batch.flat()));
-    const printed: unknown = JSON.parse(await runPython("targets.py", folder, String(TEMPERATURE)));
+    const printed: unknown = JSON.parse(
+      await runPython("targets.py", folder, String(TEMPERATURE), String(MEMORY)),
+    );
     const numbers = z.array(z.number());
     expected = z
-      .object({ sinkhorn: z.array(numbers), centered: z.array(numbers), center: numbers })
+      .object({
+        sinkhorn: z.array(numbers),
+        remembering: z.array(numbers),
+        centered: z.array(numbers),
+        center: numbers,
+      })
       .parse(printed);
   });
   after(() => rm(folder, { recursive: true }));
@@ -60,6 +72,21 @@ describe("targets against PyTorch in float64", function () {
         assert.ok(difference([...(await balanced.data())], expected.sinkhorn[i] ?? []) < 1e-5);
         balanced.dispose();
       }
+    });
+
+    it("are Sinkhorn-Knopp's over the batches before too, to 1e-4", async () => {
+      const balance = new RunningSinkhorn(MEMORY);
+      for (const [i, batch] of batches.entries()) {
+        const x = tf.tensor2d(batch);
+        const { targets, adopt } = balance.propose(x, TEMPERATURE);
+        adopt();
+        assert.ok(
+          difference([...(await targets.data())], expected.remembering[i] ?? []) < 1e-4,
+          `batch ${i}`,
+        );
+        tf.dispose([x, targets]);
+      }
+      balance.dispose();
     });
 
     it("are centered as lightly's DINOLoss does it, to 1e-5", async () => {
@@ -91,6 +118,20 @@ function adopted(
   return made.targets;
 }
 
+/** Targets of a batch after the same batch. */
+async function rememberedTwice(logits: number[][]): Promise<number[][]> {
+  const [balance, x] = [new RunningSinkhorn(MEMORY), tf.tensor2d(logits)];
+  const [first, second] = [balance.propose(x, 1), balance.propose(x, 1)];
+  second.discard();
+  first.adopt();
+  const after = balance.propose(x, 1);
+  after.adopt();
+  const rows = await after.targets.array();
+  tf.dispose([x, ...[first, second, after].map(({ targets }) => targets)]);
+  balance.dispose();
+  return rows;
+}
+
 onEachBackend("targets", () => {
   it("stay finite and balanced where logits are extreme", async () => {
     const cases: number[][][] = [
@@ -106,23 +147,35 @@ onEachBackend("targets", () => {
       ],
       Array.from({ length: 5 }, () => [1, 2, 3]),
     ];
+    const before = tf.memory().numTensors;
     for (const logits of cases) {
       const balanced = tf.tidy(() => sinkhorn(tf.tensor2d(logits)));
       const rows = await balanced.array();
+      const remembering = await rememberedTwice(logits);
       balanced.dispose();
+      assert.ok(
+        remembering.flat().every(Number.isFinite) && sumToOne(remembering),
+        JSON.stringify(remembering),
+      );
       assert.ok(
         rows.flat().every((value) => Number.isFinite(value) && value >= 0),
         JSON.stringify(rows),
       );
       assert.ok(sumToOne(rows), JSON.stringify(rows));
     }
+    assert.equal(tf.memory().numTensors, before, "what is discarded before the first batch is adopted, too");
   });
 
   for (const from of ["similarity", "responsibility"] as const) {
-    for (const balance of ["sinkhorn", "center", "none"] as const) {
-      it(`from ${from}, balanced by ${balance}, are rows that sum to 1, and leave no tensor behind`, async () => {
+    for (const [balance, memory] of [
+      ["sinkhorn", 0],
+      ["sinkhorn", MEMORY],
+      ["center", 0],
+      ["none", 0],
+    ] as const) {
+      it(`from ${from}, balanced by ${balance} with a memory of ${memory}, are rows that sum to 1, and leave no tensor behind`, async () => {
         const plugin = onlineGmm(options({ components: K, cutoff: 0.01 }, { dim: D }));
-        const targets = createTargets(targetsSchema.parse({ from, balance }));
+        const targets = createTargets(targetsSchema.parse({ from, balance, memory }));
         const h = tf.tensor2d(clusteredRows(N, D, 1));
         const held: number[] = [];
         for (let t = 0; t < 4; t++) {
@@ -159,36 +212,50 @@ onEachBackend("targets", () => {
     plugin.dispose();
   });
 
-  it("go on from a saved center bit for bit, and refuse one of another width", async () => {
-    const config = targetsSchema.parse({ balance: "center" });
-    const plugin = frozen(options({ components: 5 }, { dim: D }));
-    const [unbroken, first, second] = [createTargets(config), createTargets(config), createTargets(config)];
-    const run = async (targets: typeof first, t: number) => {
-      const h = tf.tensor2d(clusteredRows(N, D, t));
-      const result = await plugin.step(h, at(t));
-      const rows = adopted(targets, h, plugin, result, at(t));
-      const values = await rows.data();
-      tf.dispose([h, rows, result.responsibilities]);
-      return values;
-    };
-    assert.deepEqual(await first.state(), {}, "no center before the first batch");
-    for (const t of [0, 1]) await run(unbroken, t);
-    await run(first, 0);
-    second.load(await first.state());
-    assert.deepEqual(await run(second, 1), await run(first, 1));
-    assert.deepEqual(await second.state(), await unbroken.state());
+  const remembering: Record<string, { config: object; unfit: NamedTensors[]; unknown: RegExp }> = {
+    center: {
+      config: { balance: "center" },
+      unfit: [[1, 4], [5]].map((shape) => ({ center: zeros(shape) })),
+      unknown: /has center, which/,
+    },
+    memory: {
+      config: { memory: MEMORY },
+      unfit: [
+        { logSums: zeros([1, 4]), rows: zeros([1, 1]) },
+        { logSums: zeros([1, 5]), rows: zeros([1]) },
+        { logSums: zeros([1, 5]) },
+      ],
+      unknown: /has logSums, which/,
+    },
+  };
+  for (const [what, { config, unfit, unknown }] of Object.entries(remembering)) {
+    it(`go on from a saved ${what} bit for bit, and refuse one of another width`, async () => {
+      const plugin = frozen(options({ components: 5 }, { dim: D }));
+      const begin = () => createTargets(targetsSchema.parse(config));
+      const [unbroken, first, second] = [begin(), begin(), begin()];
+      const run = async (targets: typeof first, t: number) => {
+        const h = tf.tensor2d(clusteredRows(N, D, t));
+        const result = await plugin.step(h, at(t));
+        const rows = adopted(targets, h, plugin, result, at(t));
+        const values = await rows.data();
+        tf.dispose([h, rows, result.responsibilities]);
+        return values;
+      };
+      assert.deepEqual(await first.state(), {}, "nothing before the first batch");
+      for (const t of [0, 1]) await run(unbroken, t);
+      await run(first, 0);
+      second.load(await first.state());
+      assert.deepEqual(await run(second, 1), await run(first, 1));
+      assert.deepEqual(await second.state(), await unbroken.state());
 
-    const before = await second.state();
-    for (const center of [
-      { shape: [1, 4], data: new Float32Array(4) },
-      { shape: [5], data: new Float32Array(5) },
-    ])
-      assert.throws(() => second.load({ center }), UserError);
-    assert.throws(() => createTargets(targetsSchema.parse({})).load(before), /has center, which/);
-    assert.deepEqual(await second.state(), before);
-    second.load({});
-    assert.deepEqual(await second.state(), {});
-    for (const targets of [unbroken, first, second]) targets.dispose();
-    plugin.dispose();
-  });
+      const before = await second.state();
+      for (const state of unfit) assert.throws(() => second.load(state), UserError);
+      assert.throws(() => createTargets(targetsSchema.parse({})).load(before), unknown);
+      assert.deepEqual(await second.state(), before);
+      second.load({});
+      assert.deepEqual(await second.state(), {});
+      for (const targets of [unbroken, first, second]) targets.dispose();
+      plugin.dispose();
+    });
+  }
 });

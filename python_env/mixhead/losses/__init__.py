@@ -5,10 +5,11 @@ from mixhead.losses.dino import SinkhornDINOLoss, dino_loss
 from mixhead.losses.ibot import ibot_patch_loss
 from mixhead.losses.koleo import koleo_loss
 from mixhead.losses.swav import swav_loss
-from mixhead.losses.targets import Center, sinkhorn_targets, softmax_targets
+from mixhead.losses.targets import Center, Sinkhorn, sinkhorn_targets, softmax_targets
 
 __all__ = [
     "Center",
+    "Sinkhorn",
     "SinkhornDINOLoss",
     "carp_loss",
     "dino_loss",

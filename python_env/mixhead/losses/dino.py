@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixhead.losses.targets import sinkhorn_targets
+from mixhead.losses.targets import Sinkhorn
 
 
 def dino_loss(
@@ -43,8 +43,9 @@ def dino_loss(
     if pairs == 0:
         raise ValueError("the loss needs at least two views")
     log_q = F.log_softmax(logits.float() / temperature, dim=-1)
-    # All pairs of views in one product: (G, B K) x (B K, V).
-    cross = -(probabilities.float().reshape(teachers, -1) @ log_q.reshape(views, -1).T)
+    # All pairs of views in one product: (G, B K) x (B K, V). Under autocast half precision could not hold it.
+    with torch.autocast(log_q.device.type, enabled=False):
+        cross = -(probabilities.float().reshape(teachers, -1) @ log_q.reshape(views, -1).T)
     off_diagonal = 1 - torch.eye(teachers, views, device=cross.device)
     return (cross * off_diagonal).sum() / (pairs * batch)
 
@@ -54,6 +55,9 @@ class SinkhornDINOLoss(nn.Module):
 
     Centering lets prototypes die that no view is near; balanced targets put all of them to use. With several
     ranks the batch that is balanced is that of all of them. What concerns the centre is taken and not used.
+
+    memory: rows of earlier batches that are balanced along with this one, for small batches (see
+        ``Sinkhorn``); the state dict then has what it needs to go on.
     """
 
     def __init__(
@@ -65,8 +69,11 @@ class SinkhornDINOLoss(nn.Module):
         student_temp: float = 0.1,
         center_momentum: float = 0.9,
         center_mode: str = "mean",
+        *,
+        memory: int = 0,
     ) -> None:
         super().__init__()
+        self.balance = Sinkhorn(output_dim, memory, across_ranks=True)
         self.teacher_temp = teacher_temp
         self.student_temp = student_temp
         self.warmup = torch.linspace(
@@ -84,5 +91,5 @@ class SinkhornDINOLoss(nn.Module):
         if teacher_temp is None:
             warming = epoch is not None and epoch < len(self.warmup)
             teacher_temp = self.warmup[epoch] if warming else self.teacher_temp
-        targets = sinkhorn_targets(torch.cat(teacher_out), teacher_temp, across_ranks=True)
+        targets = self.balance(torch.cat(teacher_out), teacher_temp)
         return dino_loss(student_out, targets, len(student_out), self.student_temp)

@@ -3,7 +3,7 @@
 encoder.safetensors   the teacher's encoder, the one that is evaluated and exported
 head.safetensors      the teacher's head
 student.safetensors   the student, encoder and head
-training.pt           optimizer, gradient scaler, centre, online probe, step: what only training needs
+training.pt           optimizer, gradient scaler, centre, balance, online probe, step: for training alone
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def save(state: State, checkpoint_dir: str | Path) -> Path:
             "optimizer": state.optimizer.state_dict(),
             "scaler": state.scaler.state_dict(),
             "center": state.center.value,
+            "sinkhorn": state.sinkhorn.state_dict(),
             "online": state.online and state.online.state_dict(),
             "measured": measured(state),
         },
@@ -65,6 +66,7 @@ def restore(state: State, folder: str | Path) -> None:
         state.optimizer.load_state_dict(training["optimizer"])
         state.scaler.load_state_dict(training["scaler"])
         state.center.value = training["center"]
+        state.sinkhorn.load_state_dict(training.get("sinkhorn", {}))
         if state.online is not None and training.get("online") is not None:
             state.online.load_state_dict(training["online"])
         state.step = training["step"]

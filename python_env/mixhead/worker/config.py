@@ -63,6 +63,7 @@ class PluginConfig:
 @dataclass(frozen=True)
 class TargetsConfig:
     balance: str
+    memory: int = 0
     from_: str = "similarity"
     by: str = "rank"
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mixhead.heads import JointHead, PrototypeMirror
-from mixhead.losses import Center, koleo_loss, sinkhorn_targets, softmax_targets
+from mixhead.losses import Center, Sinkhorn, koleo_loss, softmax_targets
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods import LOSSES, Batch
@@ -43,6 +43,7 @@ class State:
     teacher: Network
     mirror: PrototypeMirror | None  # None in the joint arm, whose prototypes are the head's last layer
     center: Center
+    sinkhorn: Sinkhorn
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     online: OnlineProbe | None = None
@@ -82,6 +83,7 @@ def start(config: Config, device: torch.device, classes: int = 0) -> State:
         teacher=teacher,
         mirror=None if config.prototypes == "joint" else PrototypeMirror(components, dim, device),
         center=Center(components, device=device),
+        sinkhorn=Sinkhorn(components, config.targets.memory).to(device),
         optimizer=torch.optim.AdamW([g for g in groups if g["params"]], fused=True),
         scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
         online=OnlineProbe(teacher.width, classes, device) if config.train.online_probe and classes else None,
@@ -143,6 +145,7 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         z=z,
         prototypes=_students_prototypes(state),
         targets=lambda: _targets(state, h, answer),
+        balanced=lambda logits: _balanced(state, logits, answer),
         temperature=_value(clock, "studentTemperature"),
         teacher_temperature=_value(clock, "teacherTemperature"),
         block=int(clock.get("block", 0)),
@@ -245,18 +248,21 @@ def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
     """
     config = state.config.targets
     if state.mirror is None or (config.from_, config.by) == ("similarity", "rank"):
-        temperature = _value(answer.scalars, "teacherTemperature")
         with torch.no_grad():
             logits = state.teacher.head.last_layer(h) if state.mirror is None else state.mirror(h)
-        if config.balance == "center":
-            return state.center.targets(logits, temperature)
-        return (sinkhorn_targets if config.balance == "sinkhorn" else softmax_targets)(logits, temperature)
+        return _balanced(state, logits, answer)
 
     expected = (len(h), state.config.plugin.components)
     if answer.targets is None or tuple(answer.targets.shape) != expected:
         found = "none" if answer.targets is None else str(tuple(answer.targets.shape))
         raise WorkerError(f"step {state.step}: targets of shape {expected} were expected, there were {found}")
     return torch.as_tensor(answer.targets, dtype=torch.float32).to(state.device)
+
+
+def _balanced(state: State, logits: Tensor, answer: Answer) -> Tensor:
+    """Target probabilities (N, K) of logits (N, K), balanced as the configuration says."""
+    balances = {"sinkhorn": state.sinkhorn, "center": state.center.targets, "none": softmax_targets}
+    return balances[state.config.targets.balance](logits, _value(answer.scalars, "teacherTemperature"))
 
 
 def _value(clock: dict[str, float], name: str) -> float:

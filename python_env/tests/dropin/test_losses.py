@@ -16,6 +16,7 @@ from mixhead.dropin.registry import mixture
 from mixhead.lightly import SinkhornDINOLoss
 from mixhead.losses import (
     Center,
+    Sinkhorn,
     carp_loss,
     dino_loss,
     ibot_patch_loss,
@@ -90,6 +91,31 @@ def test_the_sinkhorn_losses_are_called_as_the_originals_and_differ_in_the_targe
     assert_equal(lambda x: theirs(views, list(x.chunk(5)), epoch=epoch), lambda x: meta(x, targets), student)
     given = theirs(views, list(student.chunk(5)), teacher_temp=0.07)
     torch.testing.assert_close(given, meta(student, sinkhorn_targets(teacher, 0.07).chunk(2)))
+
+
+def test_the_sinkhorn_losses_remember_rows_if_they_are_asked_to_and_go_on_from_their_state():
+    pairs = [(cosines(16, 50), cosines(40, 50)) for _ in range(4)]
+    balance = Sinkhorn(50, memory=64)
+    targets = [balance(teacher, 0.04) for teacher, _ in pairs]
+    expected = [dino_loss(student, q, 5, 0.1) for (_, student), q in zip(pairs, targets, strict=True)]
+
+    def lightlys(loss: SinkhornDINOLoss, teacher: Tensor, student: Tensor) -> Tensor:
+        return loss(list(teacher.chunk(2)), list(student.chunk(5)))
+
+    def metas(loss: MetaSinkhornDINOLoss, teacher: Tensor, student: Tensor) -> Tensor:
+        return loss(student, teacher, 7)
+
+    kinds = [
+        (lambda **more: SinkhornDINOLoss(50, **more), lightlys),
+        (lambda **more: MetaSinkhornDINOLoss(50, 5, 0.04, 0.04, 3, 8, **more), metas),
+    ]
+    for make, call in kinds:
+        assert make().state_dict() == {}
+        loss, resumed = make(memory=64), make(memory=64)
+        values = [call(loss, *pair) for pair in pairs[:2]]
+        resumed.load_state_dict(loss.state_dict())
+        values += [call(resumed, *pair) for pair in pairs[2:]]
+        torch.testing.assert_close(torch.stack(values), torch.stack(expected))
 
 
 def test_ibots_patch_loss_equals_lightlys():

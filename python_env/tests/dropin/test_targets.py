@@ -9,7 +9,7 @@ from torch import Tensor
 
 import mixhead
 from mixhead.dropin.registry import mixture
-from mixhead.losses import Center, sinkhorn_targets, softmax_targets
+from mixhead.losses import Center, Sinkhorn, sinkhorn_targets, softmax_targets
 
 from .heads import DIM, IN, K, lightly_head, with_teacher
 
@@ -48,6 +48,15 @@ def test_targets_of_similarities_are_the_losses_own_whoever_makes_them(attach: A
         torch.testing.assert_close(targets, expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(targets.sum(dim=1), torch.ones(len(rows)))
     assert made_by_plugin() == (by == "plugin" or balance == "center")
+
+
+def test_targets_that_remember_are_the_plugins_and_those_of_the_losses(attach: Attach):
+    attach(targets={"memory": 64, "temperature": TEMPERATURE})
+    balance = Sinkhorn(K, memory=64)
+    for rows, prototypes, targets in steps(6):
+        expected = balance(rows @ prototypes.T, TEMPERATURE)
+        torch.testing.assert_close(targets, expected, rtol=1e-3, atol=1e-5)
+    assert made_by_plugin()
 
 
 @pytest.mark.parametrize("placement", ["device"])

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss, MSNLoss, PMSNLoss, SwaVLoss
 from torch import Tensor
 
-from mixhead.losses import carp_loss, koleo_loss, random_partition, softmax_targets
+from mixhead.losses import carp_loss, koleo_loss, random_partition, sinkhorn_targets, softmax_targets
 from mixhead.worker import checkpoint
 from mixhead.worker.encoders import build_encoder
 from mixhead.worker.errors import WorkerError
@@ -47,6 +47,7 @@ def batch(
         z=z.requires_grad_(),
         prototypes=prototypes.requires_grad_(),
         targets=lambda: softmax_targets(h @ prototypes.T, 0.1),
+        balanced=lambda logits: sinkhorn_targets(logits, 0.05),
         temperature=0.1,
         teacher_temperature={"swav": 0.05, "msn": 0.025, "pmsn": 0.025}.get(method, 0.1),
         block=COMPONENTS // 8,

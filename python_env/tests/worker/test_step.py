@@ -49,6 +49,8 @@ def assert_same(left: State, right: State) -> None:
     for name in a:
         assert torch.equal(a[name], b[name]), name
     assert torch.equal(left.center.value, right.center.value)
+    for ours, theirs in zip(left.sinkhorn.buffers(), right.sinkhorn.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
     assert {k: float(v) for k, v in left.measured.items()} == {k: float(v) for k, v in right.measured.items()}
 
 
@@ -56,6 +58,8 @@ ARMS = [
     {"prototypes": "decoupled"},
     {"prototypes": "joint"},
     {"prototypes": "joint", "targets": {"balance": "center"}},
+    {"prototypes": "decoupled", "targets": {"memory": 40}},
+    {"prototypes": "joint", "method": "swav", "targets": {"memory": 40}},
     {"prototypes": "joint", "head": {"norm": "none"}, "targets": {"balance": "none"}},
 ]
 
@@ -145,17 +149,22 @@ def test_the_plugins_rows_and_targets_reach_the_loss():
     torch.testing.assert_close(state.measured["loss"], expected.detach(), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("balance", ["sinkhorn", "center", "none"])
-def test_both_arms_make_targets_of_similarities_by_the_same_function(balance: str):
-    state = begin(targets={"balance": balance})
-    joint = begin(prototypes="joint", targets={"balance": balance})
-    rows = joint.teacher.head.last_layer.weight.detach().numpy().copy()
+@pytest.mark.parametrize(
+    "targets", [{"balance": of} for of in ("sinkhorn", "center", "none")] + [{"memory": 40}]
+)
+def test_both_arms_make_targets_of_similarities_by_the_same_function(targets: dict):
+    state = begin(targets=targets)
+    joint = begin(prototypes="joint", targets=targets)
     views = views_of(state)
     h, z = teacher_rows(state, views[:1]), student_rows(state, views).detach()
-    finish(state, h, z.clone().requires_grad_(), Reply(clock(0), rows, None))
-    finish(joint, h, z.clone().requires_grad_(), Reply(clock(0)))
+    for _ in range(2):
+        rows = joint.teacher.head.last_layer.weight.detach().numpy().copy()
+        finish(state, h, z.clone().requires_grad_(), Reply(clock(0), rows, None))
+        finish(joint, h, z.clone().requires_grad_(), Reply(clock(0)))
     torch.testing.assert_close(state.measured["loss"], joint.measured["loss"], rtol=1e-6, atol=1e-6)
     torch.testing.assert_close(state.center.value, joint.center.value, rtol=1e-6, atol=1e-6)
+    for ours, theirs in zip(state.sinkhorn.buffers(), joint.sinkhorn.buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ class Batch:
     (G B, rows, columns) of M hidden patches, M rows of these patches follow in each. ``prototypes``
     (K, D) carry a gradient in the joint arm alone. ``targets`` makes the probabilities (len(h), K) of the
     teacher's rows, or hands over the plugin's: at most one call a step, since a centre moves with it.
+    ``balanced`` makes them of logits (N, K) that the method has chosen itself.
     """
 
     config: Config
@@ -27,6 +28,7 @@ class Batch:
     z: Tensor
     prototypes: Tensor
     targets: Callable[[], Tensor]
+    balanced: Callable[[Tensor], Tensor]
     temperature: float  # the student's
     teacher_temperature: float
     block: int = 0  # prototypes in each of CARP's blocks; 0 for the other methods

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixhead.losses import sinkhorn_targets, swav_loss
+from mixhead.losses import swav_loss
 from mixhead.worker.methods.batch import Batch
 
 
@@ -19,5 +19,5 @@ def loss(batch: Batch) -> Tensor:
         codes = batch.targets()
     else:
         of_views = logits.detach().chunk(batch.views)[: batch.global_views]
-        codes = torch.cat([sinkhorn_targets(view, batch.teacher_temperature) for view in of_views])
+        codes = torch.cat([batch.balanced(view) for view in of_views])
     return swav_loss(logits, codes, batch.views, batch.temperature)
