@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
         parser.add_argument("--loss", choices=["center", "sinkhorn"])
     args = parser.parse_args()
     args.norm = None if args.norm == "none" else args.norm
+    args.words = {"prototypes": args.prototypes, "norm": args.norm}
     torch.manual_seed(args.seed)
     return args
 
@@ -83,26 +84,39 @@ class Progress:
 
     def report(self, encoder: nn.Module, head: nn.Module) -> None:
         """Prints the figures of a trained teacher."""
-        mixture = "mixhead.dropin.heads" in sys.modules and not list(head.last_layer.parameters())
-        prototypes = mixhead.prototypes() if mixture else head.last_layer.weight.detach().cpu()
+        layer = head[-1] if isinstance(head, nn.Sequential) else head.last_layer
+        prototypes = layer.weight.detach().cpu()
         data = cifar10()
         train_x = embed(encoder, data, data.train_images[: self.references])
-        test_x = embed(encoder, data, data.test_images[: self.references // 2])
-        rows = [nn.functional.normalize(each, dim=1).cpu() for each in embeddings(head, train_x)]
-        used = len(torch.cat([(each @ prototypes.T).argmax(dim=1) for each in rows]).unique())
-        labels = (torch.from_numpy(of).to(train_x.device) for of in (data.train_labels, data.test_labels))
-        train_y, test_y = labels
-        found = knn_predictions(train_x, train_y[: len(train_x)], test_x, 10, [20])[20]
-        right = (found == test_y[: len(test_x)]).float().mean().item()
+        used = len(torch.cat(list(nearest(head, train_x))).unique())
         steps = [1000 * (end - start) for start, end in pairwise(self.times)]
         last = self.losses[-50:]
         print(f"loss       {sum(last) / len(last):.4f}")
         print(f"ms a step  {median(steps):.0f}")
         print(f"unique     .25: {unique(prototypes, 0.25):.2f}   .5: {unique(prototypes, 0.5):.2f}")
         print(f"used       {used / len(prototypes):.2f}")
-        print(f"k-NN       {right:.3f}")
-        if mixture:
-            print(f"mixhead.stats()  {mixhead.stats()}")
+        print(f"k-NN       {knn(encoder, data, self.references):.3f}")
+        report_mixtures()
+
+
+def report_mixtures() -> None:
+    """Prints what mixhead tells of each mixture, in the order in which their heads were made."""
+    if "mixhead.dropin.registry" not in sys.modules:
+        return
+    from mixhead.dropin.registry import mixtures
+
+    for mixture in mixtures():
+        print(f'mixture "{mixture.name}"  {mixhead.stats(mixture.name)}')
+
+
+def knn(encoder: nn.Module, data: Dataset, references: int) -> float:
+    """The accuracy of k-NN, k = 20, on half as many test images as there are references."""
+    train_x = embed(encoder, data, data.train_images[:references])
+    test_x = embed(encoder, data, data.test_images[: references // 2])
+    labels = (torch.from_numpy(of).to(train_x.device) for of in (data.train_labels, data.test_labels))
+    train_y, test_y = labels
+    found = knn_predictions(train_x, train_y[: len(train_x)], test_x, 10, [20])[20]
+    return (found == test_y[: len(test_x)]).float().mean().item()
 
 
 @torch.no_grad()
@@ -116,15 +130,12 @@ def embed(encoder: nn.Module, data: Dataset, images: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def embeddings(head: nn.Module, features: Tensor) -> Iterator[Tensor]:
-    """What reaches the head's last layer, of the features (N, width), in blocks (500, D)."""
-    seen: list[Tensor] = []
-    hook = head.last_layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+def nearest(head: nn.Module, features: Tensor) -> Iterator[Tensor]:
+    """The prototype of the largest logit for each of the features (N, width), in blocks (500,)."""
     head.eval()
     for block in features.split(500):
-        head(block)
-        yield seen.pop()
-    hook.remove()
+        logits = head(block)
+        yield (logits[-1] if isinstance(logits, list) else logits).argmax(dim=1)
 
 
 def unique(prototypes: Tensor, epsilon: float) -> float:

@@ -7,6 +7,7 @@ import re
 import runpy
 import sys
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,18 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 NAMES = ["lightly_dino", "meta_dino", "lightning_dino"]
+STYLES = ["dinov2_style", "dinov3_style", "solo_dino"]  # scripts whose heads have the words, joint ones too
+PROTOTYPES = ["nested_heads"]  # scripts with the layer alone
+# Scripts that run in a project's own package, which is no part of the set-up. The sizes are on disk.
+PACKAGES = {
+    "lightly_train_dino": ("lightly_train", "pip install lightly-train", "520 MB"),
+    "stable_pretraining_dino": ("stable_pretraining", "pip install stable-pretraining", "860 MB"),
+}
 REFERENCES = 200
 
 # What takes seconds to import is imported once; each run has a process of its own all the same.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["lightly.loss", "lightly.models.modules", "pytorch_lightning"])
+context.set_forkserver_preload(["lightly.loss", "lightly.models.modules", "pytorch_lightning", "timm"])
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +49,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def perform(script: str, options: tuple[str, ...], data: Path, output: Path) -> None:
     os.environ["MIXHEAD_DATA"] = str(data)
     os.environ.pop("MIXHEAD_ENDPOINT", None)
+    os.environ["LIGHTLY_TRAIN_EVENTS_DISABLED"] = "1"  # a test tells nobody that it ran
     sys.argv = [script, "--steps", "3", "--batch", "16", "--references", str(REFERENCES), *options]
     sys.path.insert(0, str(EXAMPLES))
     with output.open("w") as file, redirect_stdout(file):
@@ -57,12 +66,17 @@ def run(script: str, data: Path, *options: str) -> str:
     return output.read_text()
 
 
+def mixtures(output: str) -> list[str]:
+    """The names of the mixtures that have had a step."""
+    return re.findall(r'^mixture "(.*)"  .*\'entropy\': \d', output, re.MULTILINE)
+
+
 def figures(output: str) -> list[str]:
     """What the same arithmetic prints again: all but the times."""
     return [line for line in output.splitlines() if re.match("loss|unique|used|k-NN", line)]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *STYLES, *PROTOTYPES, *PACKAGES])
 def test_differs_from_the_script_without_mixhead_in_three_lines_at_most(name: str) -> None:
     plain, ours = ((EXAMPLES / f"{name}{end}.py").read_text().splitlines() for end in ("_plain", ""))
     changes = [line for line in difflib.ndiff(plain, ours) if line[0] in "+-"]
@@ -78,22 +92,43 @@ def test_joint_prototypes_train_as_the_script_without_mixhead_does(name: str, da
     assert figures(run(f"{name}.py", data, "--prototypes", "joint")) == plain
 
 
-def test_joint_prototypes_train_in_the_manner_of_metas_scripts(data: Path) -> None:
-    assert len(figures(run("meta_dino_plain.py", data))) == 4
-    assert len(figures(run("meta_dino.py", data, "--prototypes", "joint"))) == 4
+@pytest.mark.parametrize("name", ["meta_dino", *STYLES])
+def test_joint_prototypes_train_in_the_manner_of_other_scripts(name: str, data: Path) -> None:
+    assert len(figures(run(f"{name}_plain.py", data))) == 4
+    assert len(figures(run(f"{name}.py", data, "--prototypes", "joint"))) == 4
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "solo_dino"])
 def test_balances_the_targets_where_it_is_asked_to(name: str, data: Path) -> None:
     centered, balanced = (figures(run(f"{name}.py", data, "--loss", loss)) for loss in ("center", "sinkhorn"))
     assert centered[0].startswith("loss") and centered[0] != balanced[0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *STYLES])
 def test_trains_with_the_prototypes_of_a_mixture(name: str, data: Path) -> None:
     output = run(f"{name}.py", data, "--prototypes", "online-gmm", "--norm", "batch")
     assert len(figures(output)) == 4
-    assert re.search(r"mixhead\.stats\(\)  .*'entropy': \d", output)
+    assert mixtures(output) == (["default", "patches"] if name.startswith("dinov") else ["default"])
+
+
+@pytest.mark.parametrize("name", PROTOTYPES)
+def test_trains_with_several_mixtures_of_different_sizes(name: str, data: Path) -> None:
+    assert len(figures(run(f"{name}_plain.py", data))) == 4
+    output = run(f"{name}.py", data)
+    assert len(figures(output)) == 4
+    assert mixtures(output) == ["of 32", "of 64", "of 128"]
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_trains_in_the_projects_own_package(name: str, data: Path) -> None:
+    module, install, size = PACKAGES[name]
+    if find_spec(module) is None:
+        pytest.skip(f"{module} is not installed, and brings {size}: `{install}` in python_env/.venv adds it")
+    options = ["--prototypes", "online-gmm", "--norm", "batch"] if name.startswith("lightly") else []
+    assert "k-NN" in run(f"{name}_plain.py", data)
+    output = run(f"{name}.py", data, *options)
+    assert "k-NN" in output
+    assert mixtures(output) == ["default"]
 
 
 @pytest.mark.parametrize("start", ["fitted", "empty", "joint"])
