@@ -7,11 +7,10 @@ import math
 from functools import partial
 
 import pytorch_lightning as lightning
+import solo_head
 import torch
 from cifar10 import Progress, arguments, batches
-from meta import DINOLoss
 from mixhead.worker.encoders import build_encoder
-from solo_head import DINOHead
 from torch import Tensor
 
 args = arguments()
@@ -23,15 +22,15 @@ class DINO(lightning.LightningModule):
         self.backbone, width = build_encoder("conv-small")
         self.momentum_backbone, _ = build_encoder("conv-small")
         sizes = {"in_dim": width, "num_prototypes": 1024, "hidden_dim": 256, "bottleneck_dim": 64}
-        head = partial(DINOHead, **sizes)
+        head = partial(solo_head.DINOHead, **sizes)
         self.head, self.momentum_head = head(), head()
         for ours, theirs in self.momentum_pairs():
             theirs.load_state_dict(ours.state_dict())
             for parameter in theirs.parameters():
                 parameter.requires_grad = False
-        settings = {"out_dim": 1024, "ncrops": 2, "nepochs": args.steps // 50 + 1}
+        settings = {"num_prototypes": 1024, "num_epochs": args.steps // 50 + 1}
         settings |= {"warmup_teacher_temp": 0.04, "teacher_temp": 0.04, "warmup_teacher_temp_epochs": 0}
-        self.dino_loss_func = DINOLoss(**settings)
+        self.dino_loss_func = solo_head.DINOLoss(**settings)
         self.progress = Progress(args)
 
     def momentum_pairs(self) -> list[tuple[torch.nn.Module, torch.nn.Module]]:
@@ -42,7 +41,8 @@ class DINO(lightning.LightningModule):
         p = [self.head(self.backbone(crop)) for crop in large]
         with torch.no_grad():
             momentum_p = [self.momentum_head(self.momentum_backbone(crop)) for crop in large]
-        loss = self.dino_loss_func(torch.cat(p), torch.cat(momentum_p), index // 50)
+        self.dino_loss_func.epoch = index // 50
+        loss = self.dino_loss_func(torch.cat(p), torch.cat(momentum_p))
         self.progress.step(loss.detach())
         return loss
 

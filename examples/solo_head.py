@@ -1,5 +1,6 @@
-"""The projection head of such scripts: a batch norm after each layer, prototypes that the loss learns."""
+"""The projection head and the loss of such scripts: a batch norm after each layer, prototypes that the loss learns."""
 
+import meta
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -26,3 +27,25 @@ class DINOHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.last_layer(F.normalize(self.mlp(x), dim=-1))
+
+
+class DINOLoss(nn.Module):
+    """Meta's loss, of the large crops alone. The training sets `epoch`."""
+
+    def __init__(
+        self,
+        num_prototypes: int,
+        warmup_teacher_temp: float,
+        teacher_temp: float,
+        warmup_teacher_temp_epochs: int,
+        num_epochs: int,
+        student_temp: float = 0.1,
+        num_large_crops: int = 2,
+    ) -> None:
+        super().__init__()
+        self.epoch = 0
+        temperatures = (warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs)
+        self.loss = meta.DINOLoss(num_prototypes, num_large_crops, *temperatures, num_epochs, student_temp)
+
+    def forward(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
+        return self.loss(student_output, teacher_output, self.epoch)

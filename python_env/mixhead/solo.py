@@ -1,12 +1,13 @@
-"""The DINO head of solo-learn, with prototypes that can be a mixture's."""
+"""The DINO head of solo-learn, with prototypes that can be a mixture's, and its loss, balanced."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from mixhead import dino
 from mixhead.dropin.heads import DropInHead, initialise, mlp, weight_normed, widths
 
-__all__ = ["DINOHead"]
+__all__ = ["DINOHead", "SinkhornDINOLoss"]
 
 
 class DINOHead(DropInHead):
@@ -45,3 +46,39 @@ class DINOHead(DropInHead):
 
     def forward(self, x: Tensor) -> Tensor:
         return self._logits(self.mlp(x), x)
+
+
+class SinkhornDINOLoss(nn.Module):
+    """``solo.losses.dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre. As there, the training sets
+    ``epoch``. ``memory``: see `mixhead.losses.Sinkhorn`.
+    """
+
+    def __init__(
+        self,
+        num_prototypes: int,
+        warmup_teacher_temp: float,
+        teacher_temp: float,
+        warmup_teacher_temp_epochs: int,
+        num_epochs: int,
+        student_temp: float = 0.1,
+        num_large_crops: int = 2,
+        center_momentum: float = 0.9,
+        *,
+        memory: int = 0,
+    ) -> None:
+        super().__init__()
+        self.epoch = 0
+        self.loss = dino.SinkhornDINOLoss(
+            num_prototypes,
+            num_large_crops,
+            warmup_teacher_temp,
+            teacher_temp,
+            warmup_teacher_temp_epochs,
+            num_epochs,
+            student_temp,
+            memory=memory,
+        )
+
+    def forward(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
+        """Logits of large crops: (num_large_crops * B, K) of the student, (2 * B, K) of the teacher."""
+        return self.loss(student_output, teacher_output, self.epoch)

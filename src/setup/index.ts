@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { CIFAR10, setUpData } from "./cifar10.ts";
 import { dataDir, pythonEnv } from "./paths.ts";
 import { duration, say } from "./progress.ts";
+import { setUpProjects } from "./projects.ts";
 import { pythonPath } from "./python.ts";
 import { setUpPython } from "./python-environment.ts";
 import { setUpAddon } from "./tfjs-addon.ts";
@@ -16,13 +17,14 @@ export interface SetUpOptions {
 }
 
 /**
- * Set-up, stage two: the Python environment (unless MIXHEAD_PYTHON names another), tfjs-node's addon
- * and CIFAR-10. Prints nothing where everything is there.
+ * Set-up, stage two: the Python environment (unless MIXHEAD_PYTHON names another), under CI the packages of
+ * other projects that tests train with, tfjs-node's addon and CIFAR-10. Prints nothing where everything is there.
  */
 export async function setUpAll({ start, retry, installed }: SetUpOptions): Promise<void> {
   let worked = installed;
   if (!process.env.MIXHEAD_PYTHON)
     worked = (await setUpPython(pythonEnv, "about 3.1 GB to fetch, 5.8 GB on disk")) || worked;
+  if (!process.env.MIXHEAD_PYTHON && process.env.CI) worked = (await setUpProjects(pythonEnv)) || worked;
   worked = (await setUpAddon(pythonPath(), retry)) || worked;
   worked = (await setUpData(CIFAR10, join(dataDir(), "cifar10"))) || worked;
   if (worked) say(`set-up took ${duration(Date.now() - start)}`);

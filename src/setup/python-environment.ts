@@ -99,7 +99,12 @@ async function installLock(folder: string, note: (text: string) => void): Promis
   await pip(folder, [...exactly, "-r", lock], onLine);
 }
 
-function pip(folder: string, args: readonly string[], onLine?: (line: string) => void): Promise<string> {
+/** pip of the environment in `folder`, without a machine's constraints. */
+export function pip(
+  folder: string,
+  args: readonly string[],
+  onLine?: (line: string) => void,
+): Promise<string> {
   return run(interpreter(folder), ["-m", "pip", ...args], { env: PIP_ENV, ...(onLine && { onLine }) });
 }
 

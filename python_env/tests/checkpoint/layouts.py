@@ -157,7 +157,7 @@ LAYOUTS: dict[str, tuple[str, Callable[[Path], None]]] = {
         "last.ckpt",
         lambda: {
             "state_dict": owned(
-                ("teacher", "student"), lambda owner: normed(f"{owner}_dino_head.dino_head.last_layer")
+                ("teacher", "student"), lambda owner: normed(f"{owner}_projection_head.last_layer")
             )
         },
     ),

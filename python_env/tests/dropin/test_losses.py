@@ -25,6 +25,7 @@ from mixhead.losses import (
     softmax_targets,
     swav_loss,
 )
+from mixhead.solo import SinkhornDINOLoss as SoloSinkhornDINOLoss
 
 from .heads import DIM, IN, K, lightly_head, with_teacher
 
@@ -87,6 +88,9 @@ def test_the_sinkhorn_losses_are_called_as_the_originals_and_differ_in_the_targe
     targets, views = sinkhorn_targets(teacher, temperature).chunk(2), list(teacher.chunk(2))
     ours = MetaSinkhornDINOLoss(50, 5, 0.02, 0.04, 3, 8, student_temp=0.1)
     assert_equal(lambda x: ours(x, teacher, epoch), lambda x: meta(x, targets), student)
+    solos = SoloSinkhornDINOLoss(50, 0.02, 0.04, 3, 8, student_temp=0.1, num_large_crops=5)
+    solos.epoch = epoch
+    assert torch.equal(solos(student, teacher), ours(student, teacher, epoch))
     theirs = SinkhornDINOLoss(50, 0.02, 0.04, 3)
     assert_equal(lambda x: theirs(views, list(x.chunk(5)), epoch=epoch), lambda x: meta(x, targets), student)
     given = theirs(views, list(student.chunk(5)), teacher_temp=0.07)
