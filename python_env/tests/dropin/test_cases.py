@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import mixhead
 import mixhead.dinov2
+import mixhead.ibot
 from mixhead.dino import DINOHead
 from mixhead.dropin.registry import mixture
 
@@ -71,6 +72,35 @@ def test_padding_gets_logits_and_feeds_neither_the_mixture_nor_the_norm(attach: 
         del student, teacher
     for plain, padded in zip(*results, strict=True):
         torch.testing.assert_close(padded, plain, rtol=0, atol=1e-5)
+
+
+def test_padding_may_be_anywhere_in_rows_of_more_dimensions(attach: Attach):
+    attach(targets={"balance": "none"})
+    student, teacher = pair(norm="batch")
+    x = torch.randn(3, 7, IN)
+    x[1, 4:] = 0
+    padding = (x == 0).all(dim=-1).flatten()
+    with torch.no_grad():
+        teacher(x)
+        teacher(torch.randn(5, IN))
+    made = mixhead.targets()
+    assert made.shape == (26, K) and not made[:21][padding].any()
+    assert (made[:21][~padding].sum(dim=1) > 0.99).all() and (made[21:].sum(dim=1) > 0.99).all()
+    student(x).sum().backward()
+    assert steps_taken() == 1
+
+
+def test_class_and_patch_tokens_of_a_shared_ibot_head_are_one_batch(attach: Attach):
+    attach()
+    sizes = dict(hidden_dim=64, bottleneck_dim=DIM, shared_head=True, prototypes="online-gmm", norm="batch")
+    student = mixhead.ibot.iBOTHead(IN, K, K, **sizes)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    for _ in range(3):
+        x = torch.randn(6, 5, IN)
+        with torch.no_grad():
+            teacher(x)
+        sum(output.sum() for output in student(x)).backward()
+    assert steps_taken() == 3
 
 
 def test_a_batch_of_nothing_but_padding_is_no_step_and_is_told(heads: Pair):
