@@ -100,7 +100,7 @@ class DropInHead(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> DropInHead:
         """A teacher is made so: another head of the same mixture."""
         head = memo[id(self)] = self.__new__(type(self))
-        head.__setstate__(copy.deepcopy(self.__dict__, memo))
+        head.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return head
 
     def __setstate__(self, state: dict[str, Any]) -> None:

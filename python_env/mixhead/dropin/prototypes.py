@@ -127,7 +127,7 @@ class Prototypes(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled carries the mixture's state as a state dict does."""
-        return {**self.__dict__, "_head": None, "_saved": self.state_dict()}
+        return {**super().__getstate__(), "_head": None, "_saved": self.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
@@ -140,7 +140,7 @@ class Prototypes(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Prototypes:
         """A teacher is made so: another layer of the same mixture."""
         copied = memo[id(self)] = self.__new__(type(self))
-        copied.__setstate__({**copy.deepcopy(self.__dict__, memo), "_head": None})
+        copied.__setstate__({**copy.deepcopy(super().__getstate__(), memo), "_head": None})
         return copied
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:

@@ -151,6 +151,23 @@ def test_a_teacher_that_is_never_frozen_is_told_by_its_calls(attach: Attach, how
     assert steps_taken() == 3
 
 
+def test_a_copy_of_a_head_that_compiles_itself_is_a_head_of_its_own(attach: Attach):
+    """`module.compile()`, as DINOv3 does, keeps a call of the module itself among its attributes."""
+    attach()
+    student = DINOHead(**SIZE)
+    student.compile(backend="aot_eager")
+    student.last_layer.compile(backend="aot_eager")
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    with torch.no_grad():
+        teacher.mlp[-1].weight.zero_()
+        teacher.mlp[-1].bias.fill_(1)
+        logits = teacher(torch.randn(8, IN))
+    torch.testing.assert_close(logits, logits[:1].expand(8, K))
+    step(student, teacher)
+    assert steps_taken() == 1
+    torch.save(student, io.BytesIO())
+
+
 def test_forward_by_itself_counts_as_a_call(heads: Pair):
     student, teacher = heads
     with torch.no_grad():
