@@ -75,11 +75,12 @@ class Mixture:
         self._rows: list[Rows] = []  # the teacher's, of the step under way
         self._calls = 0  # how often the teacher was called since the student was
         self._waiting = False  # for the answer to the step that was sent
-        self._batch: Tensor | None = None  # the rows of the step that was sent, where targets are wanted
+        self._batch: Tensor | None = None  # the rows that were sent last, where targets are wanted
         self._own = slice(0)  # this rank's among them
         self._padding: Tensor | None = None  # which of this rank's rows are no part of them
         self._student_led = False  # whether the student was called before any of the rows
-        self._answer: Targets | None = None
+        self._answer: Targets | None = None  # to what was sent last in the step under way
+        self._ahead: Mirror | None = None  # the prototypes that its answers so far leave
         self._saved: State | None = None
 
     @property
@@ -255,7 +256,7 @@ class Mixture:
         if self._answer is None:
             made[real] = torch.nan
             return made
-        rows = target_rows(self._answer, self._batch, self._mirror, self._connection.balance)
+        rows = target_rows(self._answer, self._batch, self._ahead, self._connection.balance)
         if rows is None:
             raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it was begun without')
         made[real] = rows[self._own].to(device)
@@ -278,7 +279,7 @@ class Mixture:
         self._told.sends(batch, self._mirror.rows, moves=self._connection.moves)
         self._connection.send(self._next, batch)
         self._batch, self._padding = (batch, padding) if self._settings.targets else (None, None)
-        self._phase, self._waiting = Phase.SENT, True
+        self._phase, self._waiting, self._answer = Phase.SENT, True, None
         self._saved = None
 
     def _send_early(self) -> None:
@@ -302,15 +303,15 @@ class Mixture:
         else:
             self._waiting = False
             self._next += 1
+            self._ahead = (self._ahead or self._mirror).after(self._answer)
             self._told.answered(self._answer)
         self._told.waited(time.perf_counter() - start, self._connection.reads - reads)
 
     def _next_step(self) -> None:
-        """Applies the answer: from here on it is the next step."""
+        """Applies the answers: from here on it is the next step."""
         self._receive()
-        if self._answer is not None:
-            self._mirror = self._mirror.after(self._answer)
-        self._answer = self._batch = self._padding = None
+        self._mirror = self._ahead or self._mirror
+        self._answer = self._ahead = self._batch = self._padding = None
         self._phase, self._student_led = Phase.COLLECTING, False
 
     # The plugin and the state
@@ -374,7 +375,7 @@ class Mixture:
                 warnings.warn(
                     f"the prototypes are saved without their mixture's state: {error}", stacklevel=2
                 )
-        mirror = self._mirror if self._answer is None else self._mirror.after(self._answer)
+        mirror = self._ahead or self._mirror
         return mirror.on(torch.device("cpu"), torch.float32), self._saved or self._blank()
 
     def _has_only_a_start(self) -> bool:
