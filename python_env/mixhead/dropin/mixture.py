@@ -184,7 +184,7 @@ class Mixture:
         if len(rows) or self._connection.world > 1:
             self._rows.append(rows)
         if self._usual_calls and len(self._rows) > _EVALUATION * self._usual_calls and not self._by_hand:
-            del self._rows[0]
+            del self._rows[-1 if self._student_led else 0]
 
     def _student_is_called(self, rows: Tensor) -> None:
         self._attach(rows.device)
@@ -212,12 +212,14 @@ class Mixture:
         ]
 
     def _drop_what_was_an_evaluations(self) -> None:
-        """Where the teacher was called much more often than in other steps, the last calls are the step's."""
-        if self._usual_calls and self._calls > _EVALUATION * self._usual_calls:
-            self._rows = self._rows[-self._usual_calls :]
-            self._told.evaluated(self._calls, self._usual_calls)
+        """Where the teacher was called much more often than in other steps, the calls that are nearest to the
+        student's of that step are the step's."""
+        usual = self._usual_calls
+        if usual and self._calls > _EVALUATION * usual:
+            self._rows = self._rows[:usual] if self._student_led else self._rows[-usual:]
+            self._told.evaluated(self._calls, usual, "first" if self._student_led else "last")
         else:
-            self._usual_calls = max(self._usual_calls, self._calls)
+            self._usual_calls = max(usual, self._calls)
 
     def _watch_for_a_teacher(self, rows: Tensor) -> None:
         """At the first backward pass every teacher has been called."""

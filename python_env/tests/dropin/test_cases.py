@@ -228,6 +228,27 @@ def test_an_evaluation_between_two_steps_is_no_step(heads: Pair):
     assert rows == [32]
 
 
+def test_an_evaluation_comes_behind_the_steps_rows_where_the_student_is_called_first(
+    heads: Pair, monkeypatch: pytest.MonkeyPatch
+):
+    student, teacher = heads
+    fed: list[int] = []
+    send = mixture("default")._send
+    monkeypatch.setattr(
+        mixture("default"), "_send", lambda: (fed.extend(map(len, mixture("default")._rows)), send())
+    )
+    for each in range(4):
+        student(torch.randn(30 + each, IN)).sum().backward()
+        with torch.no_grad():
+            teacher(torch.randn(30 + each, IN))
+    with torch.no_grad():
+        for _ in range(20):
+            teacher(torch.randn(16, IN))
+    with pytest.warns(UserWarning, match="all but the first 1 calls are taken for an evaluation"):
+        student(torch.randn(8, IN))
+    assert fed == [30, 31, 32, 33]
+
+
 def test_keys_of_a_state_dict_are_the_same_through_a_heads_life(attach: Attach, tmp_path):
     from mixhead.dropin.plugin_process import PluginProcess
 
