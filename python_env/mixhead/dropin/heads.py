@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixhead.dropin.joint import JointPrototypes
-from mixhead.dropin.norm import embedding_norm
+from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.prototypes import Prototypes, is_padding, normed
 
 PROTOTYPES = ("joint", "online-gmm")
@@ -70,7 +70,7 @@ class DropInHead(nn.Module):
     """A DINO head behind its MLP: norm, L2 norm, last layer. A subclass makes its MLP, then `_finish`es."""
 
     last_layer: nn.Module
-    norm: nn.Module | None
+    norm: EmbeddingNorm | None
 
     def _finish(
         self,

@@ -16,7 +16,7 @@ from mixhead.bridge import BridgeError
 from mixhead.dropin.connection import State
 from mixhead.dropin.joint import take_other_names
 from mixhead.dropin.members import is_frozen_or_marked
-from mixhead.dropin.norm import embedding_norm
+from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.registry import mixture
 
 _STATE = "mixture."
@@ -100,7 +100,7 @@ class Prototypes(nn.Module):
         logits = F.linear(rows.to(prototypes.dtype), prototypes)
         return logits if self.scale is None else logits * self.scale
 
-    def unit(self, rows: Tensor, norm: nn.Module | None, padding: Tensor | None) -> Tensor:
+    def unit(self, rows: Tensor, norm: EmbeddingNorm | None, padding: Tensor | None) -> Tensor:
         """Rows (..., dim) of any length -> (..., dim) of length 1, behind the norm."""
         if getattr(self, "_is_replica", False):
             raise RuntimeError(
@@ -113,7 +113,7 @@ class Prototypes(nn.Module):
         return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
 
     @torch.compiler.disable
-    def _uses_batch_statistics(self, norm: nn.Module) -> bool:
+    def _uses_batch_statistics(self, norm: EmbeddingNorm) -> bool:
         """In training, and for a teacher that lives in eval mode and feeds the mixture."""
         return norm.training or mixture(self.name).may_feed(self)
 
@@ -223,10 +223,10 @@ def is_padding(rows: Tensor) -> Tensor:
     return (rows == 0).all(dim=-1)
 
 
-def normed(norm: nn.Module, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
-    """Rows (..., D) behind an `EmbeddingNorm`. Raises ValueError for one row whose statistics are wanted."""
+def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
+    """Rows (..., D) behind the norm. Raises ValueError for a single row whose statistics are wanted."""
     flat = rows.reshape(-1, rows.shape[-1])
-    if batch and len(flat) < 2:
+    if batch and len(flat) == 1 and not norm.takes_others_rows():
         raise ValueError(
             'norm="batch" needs at least two rows in training, and this batch has one: '
             "use larger batches, drop the last partial one (drop_last=True), or norm=None"

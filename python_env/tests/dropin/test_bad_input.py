@@ -119,6 +119,7 @@ def test_a_batch_of_one(attach: Attach):
     student, teacher = with_teacher(lightly_head(norm="batch", name="normed"))
     with pytest.raises(ValueError, match='norm="batch" needs at least two rows'):
         teacher(torch.randn(1, IN))
+    assert teacher(torch.randn(0, IN)).shape == (0, K)
     student.eval()
     assert student(torch.randn(1, IN)).shape == (1, K)
 
