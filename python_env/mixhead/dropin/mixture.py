@@ -35,7 +35,7 @@ class Phase(Enum):
     """Of the step under way."""
 
     COLLECTING = auto()  # its rows are not complete
-    SENT = auto()  # its rows were sent; the teacher's next call begins the next step
+    SENT = auto()  # its rows were sent, if there were any; the teacher's next call begins the next step
     OVER = auto()  # its rows were sent, and any next call begins the next step
 
 
@@ -181,8 +181,7 @@ class Mixture:
         if self._phase is Phase.OVER or (self._phase is Phase.SENT and not self._by_hand):
             self._next_step()
         self._calls += 1
-        if len(rows) or self._connection.world > 1:
-            self._rows.append(rows)
+        self._rows.append(rows)
         if self._usual_calls and len(self._rows) > _EVALUATION * self._usual_calls and not self._by_hand:
             del self._rows[-1 if self._student_led else 0]
 
@@ -199,7 +198,7 @@ class Mixture:
             return
         self._drop_what_was_an_evaluations()
         self._send()
-        if self._student_led and self._phase is Phase.SENT:
+        if self._student_led:
             self._next_step()
             self._student_led = True
 
@@ -274,20 +273,20 @@ class Mixture:
         batch, self._own = self._connection.gather(torch.cat([rows.real() for rows in self._rows]))
         padding = torch.cat([rows.padding() for rows in self._rows])
         self._rows, self._calls = [], 0
+        self._phase, self._answer = Phase.SENT, None
+        self._batch, self._padding = (batch, padding) if self._settings.targets else (None, None)
         if len(batch) == 0 and (self._connection.on_device or self._connection.world == 1):
             if len(padding):
                 self._told.only_padding()
             return  # no rank has any: no step
         self._told.sends(batch, self._mirror.rows, moves=self._connection.moves)
         self._connection.send(self._next, batch)
-        self._batch, self._padding = (batch, padding) if self._settings.targets else (None, None)
-        self._phase, self._waiting, self._answer = Phase.SENT, True, None
-        self._saved = None
+        self._waiting, self._saved = True, None
 
     def _send_early(self) -> None:
         """Sends before the call that would have: where the student leads, its next call begins a step."""
         self._send()
-        if self._student_led and self._phase is Phase.SENT:
+        if self._student_led:
             self._phase = Phase.OVER
 
     def _receive(self) -> None:

@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mixhead
 from mixhead.dropin import machines
-from mixhead.dropin.mixture import Mixture, Phase
+from mixhead.dropin.mixture import Mixture
 from mixhead.dropin.norm import EmbeddingNorm
 from mixhead.dropin.prototypes import normed as normed_rows
 from mixhead.dropin.registry import mixture
@@ -112,12 +112,12 @@ def uneven() -> list[Tensor]:
 
     def rows() -> Iterator[Tensor]:
         for step, (count, total) in enumerate(zip(counts, totals, strict=True)):
-            if total == 0 and placement == "host" and world > 1:
-                continue  # there no rank can know that nobody has any
+            if total == 0 and placement == "host":
+                continue  # there no rank of several can know that nobody has any
             whole = batch(step, total, DIM)
             yield whole if world == 1 else (whole[:count], whole[count:])[rank]
 
-    made.extend(mixhead.targets() for the in fed(rows()) if the._phase is not Phase.COLLECTING)
+    made.extend(mixhead.targets() for _ in fed(rows()))
     return [mixhead.prototypes(), *made]
 
 

@@ -111,6 +111,18 @@ def test_a_batch_of_nothing_but_padding_is_no_step_and_is_told(heads: Pair):
     assert steps_taken() == 1
 
 
+def test_targets_of_nothing_but_padding_are_zero(attach: Attach):
+    attach(targets={"balance": "none"})
+    student, teacher = pair()
+    for each in range(3):
+        with torch.no_grad():
+            teacher(torch.zeros(8, IN) if each == 1 else torch.randn(8, IN))
+        made = mixhead.targets()
+        assert made.shape == (8, K) and bool(made.any()) == (each != 1)
+        student(torch.randn(8, IN))
+    assert steps_taken() == 2
+
+
 @pytest.mark.parametrize("norm", ["batch", "syncbatch"])
 def test_no_module_of_a_head_is_a_batch_norm(attach: Attach, norm: str):
     attach()

@@ -129,6 +129,21 @@ def test_a_batch_without_rows_is_no_step(heads: Pair):
     assert steps_taken() == 2
 
 
+@pytest.mark.parametrize("nothing", [torch.zeros(5, IN), torch.zeros(0, IN)], ids=["padding", "empty"])
+@pytest.mark.filterwarnings("ignore:.*which is padding")
+def test_after_a_step_that_feeds_nothing_the_teacher_still_leads(heads: Pair, nothing: Tensor):
+    """DINOv2's batches without a masked patch, before two calls of the student."""
+    student, teacher = heads
+    previous = torch.empty(0, DIM)
+    for crop in (torch.randn(5, IN), nothing, torch.randn(5, IN), torch.randn(5, IN)):
+        teacher(crop)
+        assert_seen(previous)
+        sum(student(each).sum() for each in views(2)).backward()
+        assert_seen(previous)
+        previous = previous if crop is nothing else rows(teacher, crop)
+    assert steps_taken() == 3
+
+
 def test_steps_can_be_ended_by_hand_where_calls_alternate(heads: Pair):
     student, teacher = heads
     mixhead.step()
