@@ -82,8 +82,9 @@ class DropInHead(nn.Module):
         joint: Callable[[int, int], nn.Module],
     ) -> None:
         """joint: makes the original's last layer of `dim` and `components`."""
-        self.last_layer = self._layer(dim, components, prototypes, name, joint)
+        # The norm is first: what averages state dicts in their order meets the mixture's state last.
         self.norm = embedding_norm(norm, dim)
+        self.last_layer = self._layer(dim, components, prototypes, name, joint)
 
     def _layer(
         self, dim: int, components: int, prototypes: str, name: str, joint: Callable[[int, int], nn.Module]

@@ -163,6 +163,18 @@ def test_a_teacher_that_is_never_frozen_is_told_by_its_calls(attach: Attach, how
     assert steps_taken() == 3
 
 
+def test_an_average_by_the_order_of_state_dicts_meets_its_own_tensors(attach: Attach):
+    """As timm's `ModelEmaV2`: the mixture's state, which a frozen teacher does not have, comes last."""
+    attach()
+    student, teacher = pair(norm="batch")
+    step(student, teacher)
+    with torch.no_grad():
+        for ours, theirs in zip(teacher.state_dict().values(), student.state_dict().values(), strict=False):
+            ours.copy_(theirs)
+    for name, tensor in teacher.named_buffers():
+        assert torch.equal(tensor, student.get_buffer(name))
+
+
 def test_a_copy_of_a_head_that_compiles_itself_is_a_head_of_its_own(attach: Attach):
     """`module.compile()`, as DINOv3 does, keeps a call of the module itself among its attributes."""
     attach()
