@@ -102,7 +102,8 @@ class Mixture:
         elif other_size:
             raise ValueError(
                 f'the heads of mixture "{self.name}" have {self.components} prototypes of dimension '
-                f'{self.dim}, this one {components} of {dim}: give it a mixture of its own, name="..."'
+                f'{self.dim}, this one {components} of {dim}: give it a mixture of its own, name="...", '
+                "or delete those first"
             )
         elif self._next > 0 and not copied:
             warnings.warn(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 import weakref
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -49,8 +51,11 @@ class Prototypes(nn.Module):
         scale: float | None = None,
     ) -> None:
         super().__init__()
-        if scale is not None and not scale > 0:
-            raise ValueError(f"scale is {scale!r}; allowed: a number above 0, or None")
+        for what, size in (("dim", dim), ("components", components)):
+            if not isinstance(size, Integral) or size < 1:
+                raise ValueError(f"{what} is {size!r}; allowed: whole numbers from 1")
+        if scale is not None and not (isinstance(scale, Real) and 0 < scale < math.inf):
+            raise ValueError(f"scale is {scale!r}; allowed: a finite number above 0, or None")
         self.dim, self.components, self.name, self.scale = dim, components, name, scale
         self.norm = embedding_norm(norm, dim)
         self.weight_norm = False  # whether the layer that it replaces has its weight as g and v

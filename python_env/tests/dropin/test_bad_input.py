@@ -124,6 +124,23 @@ def test_a_batch_of_one(attach: Attach):
     assert student(torch.randn(1, IN)).shape == (1, K)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((0, 8), "dim is 0; allowed: whole numbers from 1"),
+        ((4.5, 8), "dim is 4.5; allowed: whole numbers from 1"),
+        ((4, 0), "components is 0; allowed: whole numbers from 1"),
+        ((4, -3), "components is -3; allowed: whole numbers from 1"),
+        ((4, 8, "default", None, 0), "scale is 0; allowed: a finite number above 0, or None"),
+        ((4, 8, "default", None, torch.inf), "scale is inf; allowed: a finite number above 0, or None"),
+        ((4, 8, "default", None, "x"), "scale is 'x'; allowed: a finite number above 0, or None"),
+    ],
+)
+def test_sizes_of_a_layer_that_are_none(arguments: tuple[object, ...], sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        mixhead.Prototypes(*arguments)
+
+
 def feed(batches: list[torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[list[str]]]:
     """Each batch is a step of a mixture that sees the rows as they are. The state then, and the warnings that
     came when each batch was fed, and at the end."""
