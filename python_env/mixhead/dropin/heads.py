@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixhead.dropin.joint import JointPrototypes
-from mixhead.dropin.norm import embedding_norm
+from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.prototypes import Prototypes, is_padding, normed
 
 PROTOTYPES = ("joint", "online-gmm")
@@ -70,7 +70,7 @@ class DropInHead(nn.Module):
     """A DINO head behind its MLP: norm, L2 norm, last layer. A subclass makes its MLP, then `_finish`es."""
 
     last_layer: nn.Module
-    norm: nn.Module | None
+    norm: EmbeddingNorm | None
 
     def _finish(
         self,
@@ -82,8 +82,9 @@ class DropInHead(nn.Module):
         joint: Callable[[int, int], nn.Module],
     ) -> None:
         """joint: makes the original's last layer of `dim` and `components`."""
-        self.last_layer = self._layer(dim, components, prototypes, name, joint)
+        # The norm is first: what averages state dicts in their order meets the mixture's state last.
         self.norm = embedding_norm(norm, dim)
+        self.last_layer = self._layer(dim, components, prototypes, name, joint)
 
     def _layer(
         self, dim: int, components: int, prototypes: str, name: str, joint: Callable[[int, int], nn.Module]
@@ -100,7 +101,7 @@ class DropInHead(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> DropInHead:
         """A teacher is made so: another head of the same mixture."""
         head = memo[id(self)] = self.__new__(type(self))
-        head.__setstate__(copy.deepcopy(self.__dict__, memo))
+        head.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return head
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -35,7 +35,7 @@ class Phase(Enum):
     """Of the step under way."""
 
     COLLECTING = auto()  # its rows are not complete
-    SENT = auto()  # its rows were sent; the teacher's next call begins the next step
+    SENT = auto()  # its rows were sent, if there were any; the teacher's next call begins the next step
     OVER = auto()  # its rows were sent, and any next call begins the next step
 
 
@@ -75,11 +75,12 @@ class Mixture:
         self._rows: list[Rows] = []  # the teacher's, of the step under way
         self._calls = 0  # how often the teacher was called since the student was
         self._waiting = False  # for the answer to the step that was sent
-        self._batch: Tensor | None = None  # the rows of the step that was sent, where targets are wanted
+        self._batch: Tensor | None = None  # the rows that were sent last, where targets are wanted
         self._own = slice(0)  # this rank's among them
         self._padding: Tensor | None = None  # which of this rank's rows are no part of them
         self._student_led = False  # whether the student was called before any of the rows
-        self._answer: Targets | None = None
+        self._answer: Targets | None = None  # to what was sent last in the step under way
+        self._ahead: Mirror | None = None  # the prototypes that its answers so far leave
         self._saved: State | None = None
 
     @property
@@ -101,7 +102,8 @@ class Mixture:
         elif other_size:
             raise ValueError(
                 f'the heads of mixture "{self.name}" have {self.components} prototypes of dimension '
-                f'{self.dim}, this one {components} of {dim}: give it a mixture of its own, name="..."'
+                f'{self.dim}, this one {components} of {dim}: give it a mixture of its own, name="...", '
+                "or delete those first"
             )
         elif self._next > 0 and not copied:
             warnings.warn(
@@ -180,10 +182,9 @@ class Mixture:
         if self._phase is Phase.OVER or (self._phase is Phase.SENT and not self._by_hand):
             self._next_step()
         self._calls += 1
-        if len(rows) or self._connection.world > 1:
-            self._rows.append(rows)
+        self._rows.append(rows)
         if self._usual_calls and len(self._rows) > _EVALUATION * self._usual_calls and not self._by_hand:
-            del self._rows[0]
+            del self._rows[-1 if self._student_led else 0]
 
     def _student_is_called(self, rows: Tensor) -> None:
         self._attach(rows.device)
@@ -198,7 +199,7 @@ class Mixture:
             return
         self._drop_what_was_an_evaluations()
         self._send()
-        if self._student_led and self._phase is Phase.SENT:
+        if self._student_led:
             self._next_step()
             self._student_led = True
 
@@ -211,12 +212,14 @@ class Mixture:
         ]
 
     def _drop_what_was_an_evaluations(self) -> None:
-        """Where the teacher was called much more often than in other steps, the last calls are the step's."""
-        if self._usual_calls and self._calls > _EVALUATION * self._usual_calls:
-            self._rows = self._rows[-self._usual_calls :]
-            self._told.evaluated(self._calls, self._usual_calls)
+        """Where the teacher was called much more often than in other steps, the calls that are nearest to the
+        student's of that step are the step's."""
+        usual = self._usual_calls
+        if usual and self._calls > _EVALUATION * usual:
+            self._rows = self._rows[:usual] if self._student_led else self._rows[-usual:]
+            self._told.evaluated(self._calls, usual, "first" if self._student_led else "last")
         else:
-            self._usual_calls = max(self._usual_calls, self._calls)
+            self._usual_calls = max(usual, self._calls)
 
     def _watch_for_a_teacher(self, rows: Tensor) -> None:
         """At the first backward pass every teacher has been called."""
@@ -255,7 +258,7 @@ class Mixture:
         if self._answer is None:
             made[real] = torch.nan
             return made
-        rows = target_rows(self._answer, self._batch, self._mirror, self._connection.balance)
+        rows = target_rows(self._answer, self._batch, self._ahead, self._connection.balance)
         if rows is None:
             raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it was begun without')
         made[real] = rows[self._own].to(device)
@@ -271,20 +274,20 @@ class Mixture:
         batch, self._own = self._connection.gather(torch.cat([rows.real() for rows in self._rows]))
         padding = torch.cat([rows.padding() for rows in self._rows])
         self._rows, self._calls = [], 0
+        self._phase, self._answer = Phase.SENT, None
+        self._batch, self._padding = (batch, padding) if self._settings.targets else (None, None)
         if len(batch) == 0 and (self._connection.on_device or self._connection.world == 1):
             if len(padding):
                 self._told.only_padding()
             return  # no rank has any: no step
         self._told.sends(batch, self._mirror.rows, moves=self._connection.moves)
         self._connection.send(self._next, batch)
-        self._batch, self._padding = (batch, padding) if self._settings.targets else (None, None)
-        self._phase, self._waiting = Phase.SENT, True
-        self._saved = None
+        self._waiting, self._saved = True, None
 
     def _send_early(self) -> None:
         """Sends before the call that would have: where the student leads, its next call begins a step."""
         self._send()
-        if self._student_led and self._phase is Phase.SENT:
+        if self._student_led:
             self._phase = Phase.OVER
 
     def _receive(self) -> None:
@@ -302,15 +305,15 @@ class Mixture:
         else:
             self._waiting = False
             self._next += 1
+            self._ahead = (self._ahead or self._mirror).after(self._answer)
             self._told.answered(self._answer)
         self._told.waited(time.perf_counter() - start, self._connection.reads - reads)
 
     def _next_step(self) -> None:
-        """Applies the answer: from here on it is the next step."""
+        """Applies the answers: from here on it is the next step."""
         self._receive()
-        if self._answer is not None:
-            self._mirror = self._mirror.after(self._answer)
-        self._answer = self._batch = self._padding = None
+        self._mirror = self._ahead or self._mirror
+        self._answer = self._ahead = self._batch = self._padding = None
         self._phase, self._student_led = Phase.COLLECTING, False
 
     # The plugin and the state
@@ -374,7 +377,7 @@ class Mixture:
                 warnings.warn(
                     f"the prototypes are saved without their mixture's state: {error}", stacklevel=2
                 )
-        mirror = self._mirror if self._answer is None else self._mirror.after(self._answer)
+        mirror = self._ahead or self._mirror
         return mirror.on(torch.device("cpu"), torch.float32), self._saved or self._blank()
 
     def _has_only_a_start(self) -> bool:

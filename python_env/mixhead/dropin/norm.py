@@ -68,11 +68,14 @@ class EmbeddingNorm(nn.Module):
         self._remember(mean.detach(), variance.detach(), count.detach())
         return mean, variance
 
+    def takes_others_rows(self) -> bool:
+        """Whether the rows of other ranks count too."""
+        distributed = dist.is_available() and dist.is_initialized()
+        return self.across_ranks and distributed and dist.get_world_size() > 1
+
     def _sum(self, values: Tensor) -> Tensor:
         total = values.sum(dim=0)
-        if self.across_ranks and dist.is_available() and dist.is_initialized():
-            return _SumOverRanks.apply(total)
-        return total
+        return _SumOverRanks.apply(total) if self.takes_others_rows() else total
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:

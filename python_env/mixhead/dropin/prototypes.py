@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 import weakref
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from mixhead.bridge import BridgeError
 from mixhead.dropin.connection import State
 from mixhead.dropin.joint import take_other_names
 from mixhead.dropin.members import is_frozen_or_marked
-from mixhead.dropin.norm import embedding_norm
+from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.registry import mixture
 
 _STATE = "mixture."
@@ -49,8 +51,11 @@ class Prototypes(nn.Module):
         scale: float | None = None,
     ) -> None:
         super().__init__()
-        if scale is not None and not scale > 0:
-            raise ValueError(f"scale is {scale!r}; allowed: a number above 0, or None")
+        for what, size in (("dim", dim), ("components", components)):
+            if not isinstance(size, Integral) or size < 1:
+                raise ValueError(f"{what} is {size!r}; allowed: whole numbers from 1")
+        if scale is not None and not (isinstance(scale, Real) and 0 < scale < math.inf):
+            raise ValueError(f"scale is {scale!r}; allowed: a finite number above 0, or None")
         self.dim, self.components, self.name, self.scale = dim, components, name, scale
         self.norm = embedding_norm(norm, dim)
         self.weight_norm = False  # whether the layer that it replaces has its weight as g and v
@@ -100,7 +105,7 @@ class Prototypes(nn.Module):
         logits = F.linear(rows.to(prototypes.dtype), prototypes)
         return logits if self.scale is None else logits * self.scale
 
-    def unit(self, rows: Tensor, norm: nn.Module | None, padding: Tensor | None) -> Tensor:
+    def unit(self, rows: Tensor, norm: EmbeddingNorm | None, padding: Tensor | None) -> Tensor:
         """Rows (..., dim) of any length -> (..., dim) of length 1, behind the norm."""
         if getattr(self, "_is_replica", False):
             raise RuntimeError(
@@ -113,7 +118,7 @@ class Prototypes(nn.Module):
         return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
 
     @torch.compiler.disable
-    def _uses_batch_statistics(self, norm: nn.Module) -> bool:
+    def _uses_batch_statistics(self, norm: EmbeddingNorm) -> bool:
         """In training, and for a teacher that lives in eval mode and feeds the mixture."""
         return norm.training or mixture(self.name).may_feed(self)
 
@@ -127,7 +132,7 @@ class Prototypes(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled carries the mixture's state as a state dict does."""
-        return {**self.__dict__, "_head": None, "_saved": self.state_dict()}
+        return {**super().__getstate__(), "_head": None, "_saved": self.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
@@ -140,7 +145,7 @@ class Prototypes(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Prototypes:
         """A teacher is made so: another layer of the same mixture."""
         copied = memo[id(self)] = self.__new__(type(self))
-        copied.__setstate__({**copy.deepcopy(self.__dict__, memo), "_head": None})
+        copied.__setstate__({**copy.deepcopy(super().__getstate__(), memo), "_head": None})
         return copied
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -223,10 +228,10 @@ def is_padding(rows: Tensor) -> Tensor:
     return (rows == 0).all(dim=-1)
 
 
-def normed(norm: nn.Module, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
-    """Rows (..., D) behind an `EmbeddingNorm`. Raises ValueError for one row whose statistics are wanted."""
+def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
+    """Rows (..., D) behind the norm. Raises ValueError for a single row whose statistics are wanted."""
     flat = rows.reshape(-1, rows.shape[-1])
-    if batch and len(flat) < 2:
+    if batch and len(flat) == 1 and not norm.takes_others_rows():
         raise ValueError(
             'norm="batch" needs at least two rows in training, and this batch has one: '
             "use larger batches, drop the last partial one (drop_last=True), or norm=None"

@@ -13,19 +13,19 @@ from mixhead.dropin.members import Member
 class Rows:
     """The unit rows (n, D) of one call. Those that are padding feed nothing.
 
-    padding: (n,) bool, on the rows' device, or None. caller: the layer that was called, if its role is not
-    known yet.
+    rows: (..., D). padding: (...) bool, on the rows' device, or None. caller: the layer that was called, if
+    its role is not known yet.
     """
 
     def __init__(self, rows: Tensor, padding: Tensor | None, caller: Member | None) -> None:
         self._rows = rows.detach().reshape(-1, rows.shape[-1]).clone()
         self._caller = None if caller is None else weakref.ref(caller)
         self._arrived: torch.cuda.Event | None = None
-        self._padding = padding
+        self._padding = None if padding is None else padding.reshape(-1)
         if padding is not None and padding.is_cuda:
             # Asking a GPU waits for all its work; by the time that a step is sent, this copy has arrived.
-            self._padding = torch.empty(padding.shape, dtype=torch.bool, pin_memory=True, device="cpu")
-            self._padding.copy_(padding, non_blocking=True)
+            self._padding = torch.empty(padding.numel(), dtype=torch.bool, pin_memory=True, device="cpu")
+            self._padding.copy_(padding.reshape(-1), non_blocking=True)
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 

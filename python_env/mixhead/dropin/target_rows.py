@@ -18,7 +18,7 @@ def target_rows(answer: Targets, rows: Tensor, mirror: Mirror, balance: str) -> 
     The plugin says at which temperature this rank is to make them, or makes them itself. None: it does
     neither. NaN where a row is not finite or all zero: a device tells of that a step later.
 
-    mirror: the prototypes before the answer. balance: the configuration's `targets.balance`.
+    mirror: the prototypes that the step has left. balance: the configuration's `targets.balance`.
     """
     temperature = answer.scalars.get("targetTemperature")
     with plain_torch(rows.device):  # a script may call this under autocast, and allow TF32
@@ -28,7 +28,7 @@ def target_rows(answer: Targets, rows: Tensor, mirror: Mirror, balance: str) -> 
                 return torch.where(_are_usable(rows), made, torch.nan)
             return None if made is None else torch.from_numpy(made)
         rows = torch.where(_are_usable(rows), rows, torch.nan)
-        logits = cosine_logits(rows, mirror.after(answer).on(rows.device, torch.float32))
+        logits = cosine_logits(rows, mirror.on(rows.device, torch.float32))
         return (sinkhorn_targets if balance == "sinkhorn" else softmax_targets)(logits, temperature)
 
 

@@ -71,11 +71,11 @@ class Told:
             "any other with mixhead.teacher(head)"
         )
 
-    def evaluated(self, calls: int, usual: int) -> None:
-        """The teacher was called much more often than in the steps before."""
+    def evaluated(self, calls: int, usual: int, which: str) -> None:
+        """The teacher was called much more often than in the steps before. which: "first" or "last"."""
         self._once(
             f"the teacher was called {calls} times before its student was, and {usual} times in other steps: "
-            f"all but the last {usual} calls are taken for an evaluation and feed nothing. Say so by "
+            f"all but the {which} {usual} calls are taken for an evaluation and feed nothing. Say so by "
             "`with mixhead.paused():` around the evaluation"
         )
 

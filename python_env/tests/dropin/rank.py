@@ -18,7 +18,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mixhead
 from mixhead.dropin import machines
-from mixhead.dropin.mixture import Mixture, Phase
+from mixhead.dropin.mixture import Mixture
+from mixhead.dropin.norm import EmbeddingNorm
+from mixhead.dropin.prototypes import normed as normed_rows
 from mixhead.dropin.registry import mixture
 from tests.dropin.heads import DIM, IN, K, lightly_head, with_teacher
 
@@ -110,12 +112,12 @@ def uneven() -> list[Tensor]:
 
     def rows() -> Iterator[Tensor]:
         for step, (count, total) in enumerate(zip(counts, totals, strict=True)):
-            if total == 0 and placement == "host" and world > 1:
-                continue  # there no rank can know that nobody has any
+            if total == 0 and placement == "host":
+                continue  # there no rank of several can know that nobody has any
             whole = batch(step, total, DIM)
             yield whole if world == 1 else (whole[:count], whole[count:])[rank]
 
-    made.extend(mixhead.targets() for the in fed(rows()) if the._phase is not Phase.COLLECTING)
+    made.extend(mixhead.targets() for _ in fed(rows()))
     return [mixhead.prototypes(), *made]
 
 
@@ -147,6 +149,21 @@ def _apart(steps: range, at: int, component: object) -> Tensor:
         dist.all_gather(both, ours.contiguous())
         distances.append((both[0] - both[1]).abs().max())
     return torch.stack(distances)
+
+
+def normed() -> list[Tensor]:
+    """Rows behind the norm of all ranks, and their gradients. Rank 0 has one row, none, or only padding."""
+    made = []
+    norm = EmbeddingNorm(DIM, across_ranks=True)
+    for count, padded in ((1, 0), (0, 0), (4, 4)):
+        whole = batch(count, 12, DIM) + 2
+        padding = torch.arange(12) < padded
+        own = slice(None) if world == 1 else (slice(count), slice(count, None))[rank]
+        rows = whole[own].requires_grad_()
+        output = normed_rows(norm, rows, padding[own], True)
+        (output[~padding[own]] * batch(count, 12, DIM)[own][~padding[own]]).square().sum().backward()
+        made.extend([output.detach(), rows.grad])
+    return [norm.running_mean, norm.running_var, *made]
 
 
 def saved_by_all() -> list[Tensor]:

@@ -119,8 +119,26 @@ def test_a_batch_of_one(attach: Attach):
     student, teacher = with_teacher(lightly_head(norm="batch", name="normed"))
     with pytest.raises(ValueError, match='norm="batch" needs at least two rows'):
         teacher(torch.randn(1, IN))
+    assert teacher(torch.randn(0, IN)).shape == (0, K)
     student.eval()
     assert student(torch.randn(1, IN)).shape == (1, K)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((0, 8), "dim is 0; allowed: whole numbers from 1"),
+        ((4.5, 8), "dim is 4.5; allowed: whole numbers from 1"),
+        ((4, 0), "components is 0; allowed: whole numbers from 1"),
+        ((4, -3), "components is -3; allowed: whole numbers from 1"),
+        ((4, 8, "default", None, 0), "scale is 0; allowed: a finite number above 0, or None"),
+        ((4, 8, "default", None, torch.inf), "scale is inf; allowed: a finite number above 0, or None"),
+        ((4, 8, "default", None, "x"), "scale is 'x'; allowed: a finite number above 0, or None"),
+    ],
+)
+def test_sizes_of_a_layer_that_are_none(arguments: tuple[object, ...], sentence: str):
+    with pytest.raises(ValueError, match=sentence):
+        mixhead.Prototypes(*arguments)
 
 
 def feed(batches: list[torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[list[str]]]:

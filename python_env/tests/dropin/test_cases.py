@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import mixhead
 import mixhead.dinov2
+import mixhead.ibot
 from mixhead.dino import DINOHead
 from mixhead.dropin.registry import mixture
 
@@ -73,12 +74,53 @@ def test_padding_gets_logits_and_feeds_neither_the_mixture_nor_the_norm(attach: 
         torch.testing.assert_close(padded, plain, rtol=0, atol=1e-5)
 
 
+def test_padding_may_be_anywhere_in_rows_of_more_dimensions(attach: Attach):
+    attach(targets={"balance": "none"})
+    student, teacher = pair(norm="batch")
+    x = torch.randn(3, 7, IN)
+    x[1, 4:] = 0
+    padding = (x == 0).all(dim=-1).flatten()
+    with torch.no_grad():
+        teacher(x)
+        teacher(torch.randn(5, IN))
+    made = mixhead.targets()
+    assert made.shape == (26, K) and not made[:21][padding].any()
+    assert (made[:21][~padding].sum(dim=1) > 0.99).all() and (made[21:].sum(dim=1) > 0.99).all()
+    student(x).sum().backward()
+    assert steps_taken() == 1
+
+
+def test_class_and_patch_tokens_of_a_shared_ibot_head_are_one_batch(attach: Attach):
+    attach()
+    sizes = dict(hidden_dim=64, bottleneck_dim=DIM, shared_head=True, prototypes="online-gmm", norm="batch")
+    student = mixhead.ibot.iBOTHead(IN, K, K, **sizes)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    for _ in range(3):
+        x = torch.randn(6, 5, IN)
+        with torch.no_grad():
+            teacher(x)
+        sum(output.sum() for output in student(x)).backward()
+    assert steps_taken() == 3
+
+
 def test_a_batch_of_nothing_but_padding_is_no_step_and_is_told(heads: Pair):
     with pytest.warns(UserWarning, match="all rows of the teacher are zero, which is padding"):
         step(*heads, torch.zeros(8, IN))
     assert steps_taken() == 0
     step(*heads)
     assert steps_taken() == 1
+
+
+def test_targets_of_nothing_but_padding_are_zero(attach: Attach):
+    attach(targets={"balance": "none"})
+    student, teacher = pair()
+    for each in range(3):
+        with torch.no_grad():
+            teacher(torch.zeros(8, IN) if each == 1 else torch.randn(8, IN))
+        made = mixhead.targets()
+        assert made.shape == (8, K) and bool(made.any()) == (each != 1)
+        student(torch.randn(8, IN))
+    assert steps_taken() == 2
 
 
 @pytest.mark.parametrize("norm", ["batch", "syncbatch"])
@@ -119,6 +161,35 @@ def test_a_teacher_that_is_never_frozen_is_told_by_its_calls(attach: Attach, how
         for _ in range(3):
             step(student, teacher)
     assert steps_taken() == 3
+
+
+def test_an_average_by_the_order_of_state_dicts_meets_its_own_tensors(attach: Attach):
+    """As timm's `ModelEmaV2`: the mixture's state, which a frozen teacher does not have, comes last."""
+    attach()
+    student, teacher = pair(norm="batch")
+    step(student, teacher)
+    with torch.no_grad():
+        for ours, theirs in zip(teacher.state_dict().values(), student.state_dict().values(), strict=False):
+            ours.copy_(theirs)
+    for name, tensor in teacher.named_buffers():
+        assert torch.equal(tensor, student.get_buffer(name))
+
+
+def test_a_copy_of_a_head_that_compiles_itself_is_a_head_of_its_own(attach: Attach):
+    """`module.compile()`, as DINOv3 does, keeps a call of the module itself among its attributes."""
+    attach()
+    student = DINOHead(**SIZE)
+    student.compile(backend="aot_eager")
+    student.last_layer.compile(backend="aot_eager")
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    with torch.no_grad():
+        teacher.mlp[-1].weight.zero_()
+        teacher.mlp[-1].bias.fill_(1)
+        logits = teacher(torch.randn(8, IN))
+    torch.testing.assert_close(logits, logits[:1].expand(8, K))
+    step(student, teacher)
+    assert steps_taken() == 1
+    torch.save(student, io.BytesIO())
 
 
 def test_forward_by_itself_counts_as_a_call(heads: Pair):
@@ -179,6 +250,27 @@ def test_an_evaluation_between_two_steps_is_no_step(heads: Pair):
         student(torch.randn(4, IN))
     mixture("default")._waiting = False
     assert rows == [32]
+
+
+def test_an_evaluation_comes_behind_the_steps_rows_where_the_student_is_called_first(
+    heads: Pair, monkeypatch: pytest.MonkeyPatch
+):
+    student, teacher = heads
+    fed: list[int] = []
+    send = mixture("default")._send
+    monkeypatch.setattr(
+        mixture("default"), "_send", lambda: (fed.extend(map(len, mixture("default")._rows)), send())
+    )
+    for each in range(4):
+        student(torch.randn(30 + each, IN)).sum().backward()
+        with torch.no_grad():
+            teacher(torch.randn(30 + each, IN))
+    with torch.no_grad():
+        for _ in range(20):
+            teacher(torch.randn(16, IN))
+    with pytest.warns(UserWarning, match="all but the first 1 calls are taken for an evaluation"):
+        student(torch.randn(8, IN))
+    assert fed == [30, 31, 32, 33]
 
 
 def test_keys_of_a_state_dict_are_the_same_through_a_heads_life(attach: Attach, tmp_path):

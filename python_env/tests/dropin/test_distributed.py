@@ -72,7 +72,7 @@ def start(folder: Path) -> Iterator[Start]:
 
 
 #: What both worlds do, and what takes two ranks.
-TOGETHER = ("trained_and_resumed", "uneven")
+TOGETHER = ("trained_and_resumed", "uneven", "normed")
 OF_TWO = ("saved_by_all", "joined_late", "moved")
 ON_DEVICES = ("perturbed", "perturbed_unnoticed")
 
@@ -126,14 +126,27 @@ def test_both_placements_train_the_same(folder: Path, result: Result, ran: Calla
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
 
 
-def test_ranks_may_bring_different_numbers_of_rows_or_none(result: Result):
+def test_ranks_may_bring_different_numbers_of_rows_or_none(placement: str, result: Result):
     (zero, *of_zero), (one, *of_one) = (result("uneven", rank) for rank in range(2))
     alone, *targets = result("uneven", 0, 1)
     assert torch.equal(zero, one)
     torch.testing.assert_close(zero, alone, rtol=1e-5, atol=1e-5)
-    assert [len(each) for each in of_zero] == [16, 3, 0, 9, 8]
+    assert [len(each) for each in of_zero] == (
+        [16, 3, 0, 9, 8] if placement == "host" else [16, 3, 0, 9, 0, 8]
+    )
     for whole, *parts in zip(targets, of_zero, of_one, strict=True):
         torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_the_norm_of_all_ranks_is_that_of_the_whole_batch_though_one_has_a_single_row(result: Result):
+    zero, one = (result("normed", rank) for rank in range(2))
+    alone = result("normed", 0, 1)
+    statistics, rows = slice(2), slice(2, None)
+    for ours, theirs, whole in zip(zero[statistics], one[statistics], alone[statistics], strict=True):
+        assert torch.equal(ours, theirs)
+        torch.testing.assert_close(ours, whole)
+    for ours, theirs, whole in zip(zero[rows], one[rows], alone[rows], strict=True):
+        torch.testing.assert_close(torch.cat([ours, theirs]), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_every_rank_may_save_whatever_the_others_wait_for(result: Result):

@@ -129,6 +129,21 @@ def test_a_batch_without_rows_is_no_step(heads: Pair):
     assert steps_taken() == 2
 
 
+@pytest.mark.parametrize("nothing", [torch.zeros(5, IN), torch.zeros(0, IN)], ids=["padding", "empty"])
+@pytest.mark.filterwarnings("ignore:.*which is padding")
+def test_after_a_step_that_feeds_nothing_the_teacher_still_leads(heads: Pair, nothing: Tensor):
+    """DINOv2's batches without a masked patch, before two calls of the student."""
+    student, teacher = heads
+    previous = torch.empty(0, DIM)
+    for crop in (torch.randn(5, IN), nothing, torch.randn(5, IN), torch.randn(5, IN)):
+        teacher(crop)
+        assert_seen(previous)
+        sum(student(each).sum() for each in views(2)).backward()
+        assert_seen(previous)
+        previous = previous if crop is nothing else rows(teacher, crop)
+    assert steps_taken() == 3
+
+
 def test_steps_can_be_ended_by_hand_where_calls_alternate(heads: Pair):
     student, teacher = heads
     mixhead.step()
@@ -144,6 +159,31 @@ def test_steps_can_be_ended_by_hand_where_calls_alternate(heads: Pair):
     assert steps_taken() == 3
     student(crops[0])
     assert_seen(previous)
+
+
+@pytest.mark.parametrize("early", ["targets", "state"])
+def test_what_is_sent_early_in_a_step_by_hand_reaches_the_heads_too(attach: Callable[..., None], early: str):
+    """Answers hold the rows that changed alone: none may be left out."""
+    attach(plugin={"cutoff": 1e-3}, targets={"balance": "none"})
+    student, teacher = pair()
+    mixhead.step()
+    for _ in range(4):
+        before = None
+        for crop in views(2):
+            teacher(crop)
+            before = mixhead.prototypes() if before is None else before
+            student(crop)
+            if early == "targets":
+                assert mixhead.targets().shape == (len(crop), K)
+            else:
+                student.state_dict()
+            assert torch.equal(mixhead.prototypes(), before)
+        mixhead.step()
+    student(views(1)[0])
+    state = mixture("default").save()[1]
+    assert state.step == 8
+    saved = torch.from_numpy(state.tensors["plugin.prototypes"])
+    torch.testing.assert_close(mixhead.prototypes(), saved, rtol=0, atol=1e-6)
 
 
 def test_each_micro_batch_of_an_accumulation_is_a_step(heads: Pair):

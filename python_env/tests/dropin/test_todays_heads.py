@@ -186,7 +186,7 @@ def test_a_common_length_scales_the_cosines_and_the_weight(attach: Callable[...,
         layer(x), 0.3 * torch.nn.functional.normalize(x, dim=1) @ mixhead.prototypes().T
     )
     torch.testing.assert_close(layer.state_dict()["weight"].norm(dim=1), torch.full((K,), 0.3))
-    with pytest.raises(ValueError, match="scale is 0; allowed: a number above 0, or None"):
+    with pytest.raises(ValueError, match="scale is 0; allowed: a finite number above 0, or None"):
         mixhead.Prototypes(DIM, K, scale=0)
 
 
