@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { writeNpy } from "../../src/files/npy.ts";
 import { readSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import { backends } from "../backend/available.ts";
@@ -54,7 +55,10 @@ describe("mixhead fit", function () {
   it("did not end early where an interruption found no step left", async () => {
     await writeFile(join(folder, "late.ts"), interrupting("parameters"));
     const { status, stdout, stderr } = await fitted("plugin.kind=./late.ts");
-    assert.match(stdout, /^3 steps/);
+    assert.match(stdout, /^3 steps: distinctUsed \d.* at 0\.5; unique \d.* at 0\.5; used \d/);
+    const [last] = await readMetrics(join(folder, "out", "metrics.jsonl"));
+    assert.ok((last?.distinctUsed?.["0.5"] ?? 0) > 0);
+    assert.ok((last?.distinctUsed?.["0.025"] ?? 1) <= (last?.used ?? 0));
     assert.doesNotMatch(stderr, /ended early/);
     assert.equal(status, 0, stderr);
   });
