@@ -15,7 +15,7 @@ export { RunError, UserError } from "./errors.ts";
 export type { MetricsHook } from "./experiment/hooks.ts";
 export type { MetricsLine } from "./experiment/metrics-log.ts";
 export type { ArmSummary, Difference, Summary, TrainingFigures } from "./experiment/summary.ts";
-export { uniqueness } from "./metrics/uniqueness.ts";
+export { geometryInUse, uniqueness } from "./metrics/uniqueness.ts";
 export { usage } from "./metrics/usage.ts";
 export type { NamedTensors, PrototypePlugin, StepResult } from "./plugins/plugin.ts";
 export { directions, generator } from "./plugins/random.ts";

@@ -7,8 +7,14 @@ import { writeAtomic } from "../files/atomic.ts";
 import { type Rows, readUnitRows, rowLengths, unitRows } from "../files/rows.ts";
 import { quantile } from "../metrics/quantile.ts";
 import { effectiveRank } from "../metrics/rank.ts";
-import { EPSILONS, type Geometry, geometry } from "../metrics/uniqueness.ts";
-import { type Usage, usage, wins } from "../metrics/usage.ts";
+import {
+  EPSILONS,
+  type Geometry,
+  type GeometryInUse,
+  geometry,
+  geometryInUse,
+} from "../metrics/uniqueness.ts";
+import { usage, wins } from "../metrics/usage.ts";
 import { type Diagnosis, diagnosisTable, diagnosisWords } from "../report/diagnosis.ts";
 import { drawDiagnosis, pictureForms } from "../report/diagnosis-plot.ts";
 import { EPSILON_GRID } from "../report/figures.ts";
@@ -35,7 +41,10 @@ export function diagnose(program: Command): void {
       "prototypes as .npy, or a checkpoint with them in it (.safetensors, .pth, a DCP folder)",
     )
     .option("--key <name>", "the tensor in the checkpoint (default: the last layer, found by its name)")
-    .option("--embeddings <file>", "N x D embeddings as .npy: also tells how many prototypes are used")
+    .option(
+      "--embeddings <file>",
+      "N x D embeddings as .npy: also tells how many prototypes are used, and distinct among these",
+    )
     .option(
       "--plot <file>",
       `where to draw it, ${pictureForms.join(", ")} (default: FILE's name with .diagnosis.svg)`,
@@ -53,21 +62,20 @@ async function carryOut(file: string, options: Options): Promise<void> {
   const embeddings = options.embeddings === undefined ? undefined : await readUnitRows(options.embeddings);
   const prototypes = await readPrototypes(file, options.key);
   await openBackend("auto");
-  const used = embeddings && (await usageOf(embeddings, options.embeddings ?? "", prototypes, file));
-  const measured = await withProgress((onProgress) =>
-    geometry(prototypes, {
-      epsilons: [...new Set([...EPSILONS, ...EPSILON_GRID])],
-      source: file,
-      onProgress,
-    }),
-  );
+  const won = embeddings && (await winsOf(embeddings, options.embeddings ?? "", prototypes, file));
+  const measured = await withProgress((onProgress): Promise<Geometry & Partial<GeometryInUse>> => {
+    const epsilons = [...new Set([...EPSILONS, ...EPSILON_GRID])];
+    const how = { epsilons, source: file, onProgress };
+    return won ? geometryInUse(prototypes, won, how) : geometry(prototypes, how);
+  });
   const diagnosis: Diagnosis = {
     prototypes: prototypes.rows,
     dim: prototypes.dim,
-    unique: Object.fromEntries(EPSILONS.map((epsilon) => [epsilon, measured.unique[epsilon] ?? Number.NaN])),
+    unique: reported(measured.unique),
     nearest: nearestOf(measured),
     effectiveRank: await effectiveRank(prototypes, { source: file }),
-    ...used,
+    ...(won && usage(won)),
+    ...(measured.distinctUsed && { distinctUsed: reported(measured.distinctUsed) }),
   };
   const words = diagnosisWords(diagnosis, embeddings?.rows);
   const table = diagnosisTable(diagnosis);
@@ -76,10 +84,21 @@ async function carryOut(file: string, options: Options): Promise<void> {
   if (options.json === true && options.plot === undefined) return;
 
   const title = `${basename(file)}: ${count(prototypes.rows)} prototypes of ${prototypes.dim} dimensions`;
-  const unique = EPSILON_GRID.map((epsilon) => [epsilon, measured.unique[epsilon] ?? 0] as const);
-  const picture = await drawDiagnosis({ title, words, table, unique, nearest: measured.nearest }, form);
+  const curve = (shares: Record<string, number>) =>
+    EPSILON_GRID.map((epsilon) => [epsilon, shares[epsilon] ?? 0] as const);
+  const drawn = {
+    unique: curve(measured.unique),
+    ...(measured.distinctUsed && { distinctUsed: curve(measured.distinctUsed) }),
+    nearest: measured.nearest,
+  };
+  const picture = await drawDiagnosis({ title, words, table, ...drawn }, form);
   await writeAtomic(plot, [picture]);
   if (options.json !== true) process.stdout.write(`\nplot: ${plot}\n`);
+}
+
+/** At the epsilons of every report. */
+function reported(shares: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(EPSILONS.map((epsilon) => [epsilon, shares[epsilon] ?? Number.NaN]));
 }
 
 function nearestOf({ nearest }: Geometry): Diagnosis["nearest"] {
@@ -87,11 +106,11 @@ function nearestOf({ nearest }: Geometry): Diagnosis["nearest"] {
   return { median: quantile(sorted, 0.5), p01: quantile(sorted, 0.01) };
 }
 
-/** Usage of the prototypes by embeddings of unit length; the prototypes' own rows stay as they are. */
-async function usageOf(embeddings: Rows, source: string, prototypes: Rows, file: string): Promise<Usage> {
+/** How many embeddings of unit length each prototype wins; the prototypes' own rows stay as they are. */
+async function winsOf(embeddings: Rows, source: string, prototypes: Rows, file: string): Promise<Int32Array> {
   const unit = { ...prototypes, data: prototypes.data.slice() };
   unitRows(unit.data, unit.dim, file);
-  return usage(await wins(embeddings, unit, { source }));
+  return wins(embeddings, unit, { source });
 }
 
 function headline(file: string, found: FoundPrototypes): string {

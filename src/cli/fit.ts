@@ -112,9 +112,11 @@ function note(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
-function describe({ step, unique, used }: FitMeasurement): string {
-  const shares = Object.entries(unique).map(
-    ([epsilon, share]) => `${(100 * share).toFixed(1)} % at ${epsilon}`,
-  );
-  return `${step} steps: unique ${shares.join(", ")}; used ${(100 * used).toFixed(1)} %`;
+function describe({ step, unique, used, distinctUsed }: FitMeasurement): string {
+  const percent = (share: number) => `${(100 * share).toFixed(1)} %`;
+  const shares = (byEpsilon: Record<string, number>) =>
+    Object.entries(byEpsilon)
+      .map(([epsilon, share]) => `${percent(share)} at ${epsilon}`)
+      .join(", ");
+  return `${step} steps: distinctUsed ${shares(distinctUsed)}; unique ${shares(unique)}; used ${percent(used)}`;
 }

@@ -18,11 +18,12 @@ interface Shown {
   /** The newest value of each figure, as text. */
   loss: string;
   knn: string;
+  distinctUsed: string;
   unique: string;
   used: string;
 }
 
-/** Shows a run on standard error while it goes: progress, time left, loss, k-NN, uniqueness and usage of each arm. */
+/** Shows a run on standard error while it goes: progress, time left, loss, k-NN, how many prototypes are distinct and used. */
 export class LiveView implements RunEvents {
   private readonly shown = new Map<Job, Shown>();
   private readonly bars = new Map<Job, SingleBar>();
@@ -36,7 +37,7 @@ export class LiveView implements RunEvents {
           hideCursor: true,
           fps: 4,
           format:
-            "{name} {bar} {percentage}% {value}/{total}  {left} left  loss {loss}  k-NN {knn}  unique .5 {unique}  used {used}",
+            "{name} {bar} {percentage}% {value}/{total}  {left} left  loss {loss}  k-NN {knn}  distinctUsed .5 {distinctUsed}  unique {unique}  used {used}",
           barsize: 18,
         })
       : null;
@@ -58,6 +59,7 @@ export class LiveView implements RunEvents {
       printed: now,
       loss: "-",
       knn: "-",
+      distinctUsed: "-",
       unique: "-",
       used: "-",
     };
@@ -72,6 +74,8 @@ export class LiveView implements RunEvents {
     view.steps = steps;
     if (line.loss !== undefined && line.loss !== null) view.loss = line.loss.toFixed(3);
     if (line.knn !== undefined) view.knn = percent(line.knn);
+    const both = line.distinctUsed?.["0.5"];
+    if (both !== undefined) view.distinctUsed = both.toFixed(2);
     if (line.unique?.["0.5"] !== undefined) view.unique = line.unique["0.5"].toFixed(2);
     if (line.used !== undefined) view.used = line.used.toFixed(2);
     const bar = this.bars.get(job);
@@ -83,7 +87,7 @@ export class LiveView implements RunEvents {
     if (line.knn === undefined && now - view.printed < LINE_SECONDS * 1000) return;
     view.printed = now;
     this.note(
-      `${view.name} step ${steps}/${view.total}, ${timeLeft(view)} left: loss ${view.loss}, k-NN ${view.knn}, unique .5 ${view.unique}, used ${view.used}`,
+      `${view.name} step ${steps}/${view.total}, ${timeLeft(view)} left: loss ${view.loss}, k-NN ${view.knn}, distinctUsed .5 ${view.distinctUsed}, unique ${view.unique}, used ${view.used}`,
     );
   }
 

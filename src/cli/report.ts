@@ -25,7 +25,7 @@ export function report(program: Command): void {
       "--out <file>",
       "where the page goes (default: runs/RUN/report.html; of several: runs/report-RUN-RUN.html)",
     )
-    .option("--picture <file>", "also one picture: k-NN and uniqueness over training (.svg, .png)")
+    .option("--picture <file>", "also one picture: k-NN and distinctUsed over training (.svg, .png)")
     .action(async (names: string[], { out, picture }: Options) => {
       if (picture !== undefined && !/\.(svg|png)$/.test(picture)) {
         throw new UserError(`--picture is ${picture}; allowed: a file that ends in .svg or .png`);

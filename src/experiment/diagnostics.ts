@@ -216,11 +216,13 @@ function copies(evaluated: readonly MetricsLine[]): Warning | null {
   };
 }
 
-/** Uniqueness counts dead components too, so one figure without the other misleads. */
+/** Uniqueness counts dead components too, so it misleads where few are used. */
 function reminder(line: MetricsLine): string {
   const unique = uniqueAt(line, "0.5");
   if (unique === undefined || unique < HIGH_UNIQUE) return "";
-  return ` ${percent(unique)} are unique at 0.5, but a component that wins no image stays unique and teaches nothing: read both together.`;
+  const both = line.distinctUsed?.["0.5"];
+  const instead = both === undefined ? "read both together" : `distinct and used are ${percent(both)}`;
+  return ` ${percent(unique)} are unique at 0.5, but a component that wins no image stays unique and teaches nothing: ${instead}.`;
 }
 
 function uniqueAt(line: MetricsLine, epsilon: string): number | undefined {

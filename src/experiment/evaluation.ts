@@ -4,7 +4,7 @@ import type { RankResult, Rows } from "../bridge/room.ts";
 import { RunError } from "../errors.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import { effectiveRank } from "../metrics/rank.ts";
-import { uniqueness } from "../metrics/uniqueness.ts";
+import { geometryInUse } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { MetricsLine } from "./metrics-log.ts";
@@ -43,18 +43,20 @@ export function readEvaluation(result: RankResult, own: Rows | undefined): Evalu
 }
 
 /**
- * The measures of an evaluation: what the rank found; uniqueness, usage and effective rank of the
- * prototypes, and the embeddings' effective rank.
+ * The measures of an evaluation: what the rank found; uniqueness, usage, both together and effective rank of
+ * the prototypes, and the embeddings' effective rank.
  */
 export async function measure({ step, scalars, tensors }: Evaluation): Promise<MetricsLine> {
   const { prototypes, wins, sample } = tensors;
   if (prototypes === undefined || wins === undefined || sample === undefined)
     throw new RunError("internal", "an evaluation without prototypes");
   const rows = matrix(prototypes);
+  const { unique, distinctUsed } = await geometryInUse(rows, wins.data);
   return {
     step,
     ...scalars,
-    unique: await uniqueness(rows),
+    unique,
+    distinctUsed,
     ...usage(wins.data),
     effectiveRank: await effectiveRank(rows),
     embeddingRank: await effectiveRank(matrix(sample), { source: "the embeddings of test images" }),

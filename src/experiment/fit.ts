@@ -6,7 +6,7 @@ import type { Config } from "../config/schema.ts";
 import { fileError } from "../files/errors.ts";
 import type { Rows } from "../files/rows.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
-import { uniqueness } from "../metrics/uniqueness.ts";
+import { geometryInUse } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
 import { prefixed } from "../mixture/prefix.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
@@ -20,6 +20,8 @@ export interface FitMeasurement {
   unique: Record<string, number>;
   /** Share of components that had the largest h . c for at least one row since the epoch began. */
   used: number;
+  /** Of these alone, the share of all components that uniqueness' cover keeps. */
+  distinctUsed: Record<string, number>;
 }
 
 export interface FitOptions {
@@ -66,12 +68,13 @@ export async function fitPlugin({
     await yieldToEvents();
     const end = step + 1 === steps || signal.aborted;
     if (!end && (step + 1) % fit.measureEvery !== 0) continue;
-    const unique = await uniqueness({
+    const prototypes = {
       rows: plugin.components,
       dim: plugin.dim,
       data: await plugin.prototypes().data<"float32">(),
-    });
-    const measurement = { step: step + 1, beta, unique, used: usage(wins).used };
+    };
+    const { unique, distinctUsed } = await geometryInUse(prototypes, wins);
+    const measurement = { step: step + 1, beta, unique, used: usage(wins).used, distinctUsed };
     await appendFile(log, `${JSON.stringify(measurement)}\n`);
     if (!end) continue;
     await writeSafetensors(join(out, "mixture.safetensors"), await plugin.parameters());

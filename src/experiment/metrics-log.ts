@@ -14,6 +14,8 @@ export const metricsLine = z.looseObject({
   knn: share.optional(),
   unique: z.record(z.string(), share).optional(),
   used: share.optional(),
+  /** Runs of earlier versions were evaluated without it. */
+  distinctUsed: z.record(z.string(), share).optional(),
   perplexity: z.number().optional(),
   /** Seconds of training and evaluation so far, over all sessions of the run. */
   seconds: z.number().optional(),

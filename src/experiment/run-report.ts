@@ -129,13 +129,14 @@ async function trainingOf({ seed, folder }: Job): Promise<ArmRecord["trainings"]
 
 function measurementOf(line: MetricsLine): Measurement {
   const number = (value: unknown) => (typeof value === "number" ? value : undefined);
-  const { step, knn, unique, used, perplexity } = line;
+  const { step, knn, unique, used, distinctUsed, perplexity } = line;
   const evaluation = knn !== undefined;
   return {
     step,
     knn,
     unique,
     used,
+    distinctUsed,
     perplexity,
     // An evaluation repeats what the step before it measured, and its spread is of other images.
     ...(!evaluation && {

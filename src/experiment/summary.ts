@@ -15,11 +15,17 @@ export interface ArmSummary extends Partial<Probed> {
   knn: number;
   unique: Record<string, number>;
   used: number;
+  /** Where every seed was evaluated with it: runs of earlier versions were not. */
+  distinctUsed?: Record<string, number>;
   perplexity: number;
   steps: number;
   seeds: number[];
   /** 95 % intervals of the means, where there are two seeds and more. */
-  interval?: { knn: [number, number]; linear?: [number, number] };
+  interval?: {
+    knn: [number, number];
+    linear?: [number, number];
+    distinctUsed?: Record<string, [number, number]>;
+  };
   /** Of all its seeds together, training and evaluation. */
   seconds: number;
 }
@@ -48,7 +54,7 @@ export interface Summary {
 
 /** What one training reached. */
 export interface TrainingFigures
-  extends Pick<EvaluationLine, "knn" | "unique" | "used" | "perplexity">,
+  extends Pick<EvaluationLine, "knn" | "unique" | "used" | "distinctUsed" | "perplexity">,
     Partial<Probed> {
   arm: string;
   seed: number;
@@ -157,18 +163,43 @@ function summariseArm(trainings: Measured[]): ArmSummary {
   const linear = complete(trainings.map((training) => training.linear));
   const aroundLinear = linear && interval(linear);
   const epsilons = Object.keys(trainings[0]?.unique ?? {});
+  const { distinctUsed, around: aroundDistinct } = meanDistinctUsed(trainings);
   return {
     knn: over(({ knn }) => knn),
     unique: Object.fromEntries(
       epsilons.map((epsilon) => [epsilon, over(({ unique }) => unique[epsilon] ?? 0)]),
     ),
     used: over(({ used }) => used),
+    ...(distinctUsed && { distinctUsed }),
     perplexity: over(({ perplexity }) => perplexity),
     steps: Math.min(...trainings.map(({ steps }) => steps)),
     seeds: trainings.map(({ seed }) => seed),
     ...meanProbed(trainings),
-    ...(around && { interval: { knn: around, ...(aroundLinear && { linear: aroundLinear }) } }),
+    ...(around && {
+      interval: {
+        knn: around,
+        ...(aroundLinear && { linear: aroundLinear }),
+        ...(aroundDistinct && { distinctUsed: aroundDistinct }),
+      },
+    }),
     seconds: trainings.reduce((sum, { seconds }) => sum + seconds, 0),
+  };
+}
+
+/** By epsilon, of those at which every training has it: the mean, and with several trainings its interval. */
+function meanDistinctUsed(trainings: readonly Measured[]): {
+  distinctUsed?: Record<string, number>;
+  around?: Record<string, [number, number]>;
+} {
+  const known = Object.keys(trainings[0]?.distinctUsed ?? {}).flatMap((epsilon) => {
+    const values = complete(trainings.map(({ distinctUsed }) => distinctUsed?.[epsilon]));
+    return values === null ? [] : [{ epsilon, mean: mean(values), around: interval(values) }];
+  });
+  if (known.length === 0) return {};
+  const around = known.flatMap((one) => (one.around === null ? [] : [[one.epsilon, one.around] as const]));
+  return {
+    distinctUsed: Object.fromEntries(known.map((one) => [one.epsilon, one.mean])),
+    ...(around.length > 0 && { around: Object.fromEntries(around) }),
   };
 }
 
@@ -178,13 +209,14 @@ async function measurementsOf(run: Run, failures: readonly Failure[]): Promise<M
       const lines = evaluationsOf(await readMetrics(join(folder, "metrics.jsonl")));
       const [first, last] = [lines[0], lines.at(-1)];
       if (first === undefined || last === undefined) return null;
-      const { knn, unique, used, perplexity, step: steps } = last;
+      const { knn, unique, used, distinctUsed, perplexity, step: steps } = last;
       // The linear probe comes between the last evaluation and the last checkpoint.
       const seconds = Math.max(last.seconds, await secondsAtCheckpoint(join(folder, "checkpoints")));
       const failed = failures.some((each) => each.arm === arm && each.seed === seed);
       const found = await loadFigures(folder);
       const probed = found === null ? {} : probedOf(found);
-      const own = { arm, seed, knn, ...probed, unique, used, perplexity, steps, seconds };
+      const measures = { unique, used, ...(distinctUsed && { distinctUsed }), perplexity };
+      const own = { arm, seed, knn, ...probed, ...measures, steps, seconds };
       return { ...own, untrained: first.knn, failed };
     }),
   );

@@ -12,7 +12,7 @@ export type State = "waiting" | "running" | "stopped" | "failed" | "complete";
 export interface Figures {
   loss: number | null;
   knn: number | null;
-  unique25: number | null;
+  distinctUsed5: number | null;
   unique5: number | null;
   used: number | null;
 }
@@ -57,6 +57,7 @@ export interface Point {
   entropy?: number | undefined;
   knn?: number | undefined;
   online?: number | undefined;
+  distinctUsed5?: number | undefined;
   unique25?: number | undefined;
   unique5?: number | undefined;
   used?: number | undefined;

@@ -64,6 +64,7 @@ export function pointOf(line: MetricsLine): Point {
           entropy: numeric(line.entropy),
         }),
     knn: line.knn,
+    distinctUsed5: line.distinctUsed?.["0.5"],
     unique25: line.unique?.["0.25"],
     unique5: line.unique?.["0.5"],
     used: line.used,
@@ -121,7 +122,7 @@ function figuresOf(trainings: readonly Training[]): Figures {
   return {
     loss: newest(({ loss }) => loss),
     knn: newest(({ knn }) => knn),
-    unique25: newest(({ unique25 }) => unique25),
+    distinctUsed5: newest(({ distinctUsed5 }) => distinctUsed5),
     unique5: newest(({ unique5 }) => unique5),
     used: newest(({ used }) => used),
   };

@@ -25,6 +25,11 @@ export interface Geometry {
   nearest: Float64Array;
 }
 
+export interface GeometryInUse extends Geometry {
+  /** By epsilon: the share of K, in [0, 1], that the same cover keeps of the prototypes that are used. */
+  distinctUsed: Record<string, number>;
+}
+
 /** Float32 products are off by less than this; pairs closer to an epsilon are decided in float64. */
 const MARGIN = 1e-5;
 /** Rows and columns of one product: 4 MB of float32. */
@@ -44,10 +49,42 @@ const BLOCK = 1024;
  * UserError where a row is not finite or all zero.
  */
 export async function geometry(prototypes: Rows, options: GeometryOptions = {}): Promise<Geometry> {
-  const { epsilons = EPSILONS, source = "prototypes", onProgress } = options;
+  const pairs = await walk(prototypes, null, options);
+  return { unique: pairs.unique(), nearest: pairs.nearest() };
+}
+
+/**
+ * `geometry`, and in the same pass `distinctUsed`: the cover of those prototypes alone that win anything,
+ * walked in index order, over all K. What is not used neither counts nor covers.
+ *
+ * @param wins K numbers, above 0 where a prototype is used
+ */
+export async function geometryInUse(
+  prototypes: Rows,
+  wins: ArrayLike<number>,
+  options: GeometryOptions = {},
+): Promise<GeometryInUse> {
+  const pairs = await walk(prototypes, wins, options);
+  return { unique: pairs.unique(), nearest: pairs.nearest(), distinctUsed: pairs.distinctUsed() };
+}
+
+/** Uniqueness alone, as `geometry` defines it: `{"0.025": share, ...}`. */
+export async function uniqueness(
+  prototypes: Rows,
+  epsilons: readonly number[] = EPSILONS,
+  options: MeasureOptions = {},
+): Promise<Record<string, number>> {
+  return (await geometry(prototypes, { ...options, epsilons })).unique;
+}
+
+async function walk(
+  prototypes: Rows,
+  wins: ArrayLike<number> | null,
+  { epsilons = EPSILONS, source = "prototypes", onProgress }: GeometryOptions,
+): Promise<Pairs> {
   const { rows: K, dim: D } = prototypes;
   const unit = unitFloat64(prototypes, source);
-  const pairs = new Pairs(unit, K, D, epsilons);
+  const pairs = new Pairs(unit, K, D, epsilons, wins);
   const starts = Array.from({ length: Math.ceil(K / BLOCK) }, (_, block) => block * BLOCK);
   const rowsFrom = (start: number) => {
     const end = Math.min(K, start + BLOCK);
@@ -71,24 +108,23 @@ export async function geometry(prototypes: Rows, options: GeometryOptions = {}):
   } finally {
     tf.dispose(columns);
   }
-  return { unique: pairs.unique(), nearest: pairs.nearest() };
+  return pairs;
 }
 
-/** Uniqueness alone, as `geometry` defines it: `{"0.025": share, ...}`. */
-export async function uniqueness(
-  prototypes: Rows,
-  epsilons: readonly number[] = EPSILONS,
-  options: MeasureOptions = {},
-): Promise<Record<string, number>> {
-  return (await geometry(prototypes, { ...options, epsilons })).unique;
+/** A greedy cover at one epsilon. */
+interface Cover {
+  epsilon: number;
+  /** 1 where a representative covers a row that comes after it; or where the row does not take part. */
+  covered: Uint8Array;
 }
 
 /** What the pass over the pairs i < j has found so far. */
 class Pairs {
-  /** Largest first, so that the first one that a pair misses ends the search. */
-  private readonly epsilons: number[];
-  /** By epsilon: 1 where a row is covered by a representative before it. */
-  private readonly covered: Uint8Array[];
+  /** By epsilon, as they were asked for: of all rows, and of those that are used. */
+  private readonly all: Cover[];
+  private readonly used: Cover[];
+  /** Both, the largest epsilon first, so that the first one that a pair misses ends the search. */
+  private readonly covers: Cover[];
   private readonly best: Float32Array;
   private readonly bestIndex: Int32Array;
 
@@ -96,10 +132,13 @@ class Pairs {
     private readonly unit: Float64Array,
     private readonly count: number,
     private readonly dim: number,
-    private readonly asked: readonly number[],
+    epsilons: readonly number[],
+    wins: ArrayLike<number> | null,
   ) {
-    this.epsilons = [...asked].sort((a, b) => b - a);
-    this.covered = this.epsilons.map(() => new Uint8Array(count));
+    this.all = epsilons.map((epsilon) => ({ epsilon, covered: new Uint8Array(count) }));
+    const idle = wins && Uint8Array.from({ length: count }, (_, k) => ((wins[k] ?? 0) > 0 ? 0 : 1));
+    this.used = idle ? epsilons.map((epsilon) => ({ epsilon, covered: idle.slice() })) : [];
+    this.covers = [...this.all, ...this.used].sort((a, b) => b.epsilon - a.epsilon);
     this.best = new Float32Array(count).fill(Number.NEGATIVE_INFINITY);
     this.bestIndex = new Int32Array(count).fill(-1);
   }
@@ -114,8 +153,8 @@ class Pairs {
     const rowEnd = row + cosines.length / width;
     const columnEnd = column + width;
     for (let i = row; i < rowEnd; i++) {
-      const open = this.epsilons.flatMap((_, e) => (this.covered[e]?.[i] === 0 ? [e] : []));
-      const widest = this.epsilons[open[0] ?? -1] ?? Number.NEGATIVE_INFINITY;
+      const open = this.covers.filter(({ covered }) => covered[i] === 0);
+      const widest = open[0]?.epsilon ?? Number.NEGATIVE_INFINITY;
       const reach = 1 - widest - MARGIN;
       const offset = (i - row) * width - column;
       let bestOfRow = best[i] ?? 0;
@@ -137,31 +176,33 @@ class Pairs {
     }
   }
 
-  /** Marks `j` covered at each of the epsilons `open` that reach it from the representative `i`. */
-  private cover(open: readonly number[], i: number, j: number, cosine: number): void {
-    for (const e of open) {
-      const epsilon = this.epsilons[e] ?? 0;
+  /** Marks `j` covered in each of the covers `open` that reach it from the representative `i`. */
+  private cover(open: readonly Cover[], i: number, j: number, cosine: number): void {
+    for (const { epsilon, covered } of open) {
       if (1 - cosine > epsilon + MARGIN) return;
-      const covered = this.covered[e];
-      if (covered === undefined || covered[j] === 1) continue;
+      if (covered[j] === 1) continue;
       const inside = 1 - cosine < epsilon - MARGIN || 1 - dot(this.unit, this.dim, i, j) < epsilon;
       if (inside) covered[j] = 1;
     }
   }
 
-  /** In the order in which the epsilons were asked for. */
   unique(): Record<string, number> {
-    return Object.fromEntries(
-      this.asked.map((epsilon) => {
-        const covered = this.covered[this.epsilons.indexOf(epsilon)] ?? new Uint8Array(0);
-        return [String(epsilon), covered.reduce((left, one) => left - one, this.count) / this.count];
-      }),
-    );
+    return this.kept(this.all);
+  }
+
+  distinctUsed(): Record<string, number> {
+    return this.kept(this.used);
   }
 
   nearest(): Float64Array {
     return Float64Array.from(this.bestIndex, (j, i) =>
       j < 0 ? Number.NaN : Math.max(0, 1 - dot(this.unit, this.dim, i, j)),
     );
+  }
+
+  /** The share of K that each cover keeps. */
+  private kept(covers: readonly Cover[]): Record<string, number> {
+    const share = (covered: Uint8Array) => covered.reduce((left, one) => left - one, this.count) / this.count;
+    return Object.fromEntries(covers.map(({ epsilon, covered }) => [String(epsilon), share(covered)]));
   }
 }

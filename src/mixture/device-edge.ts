@@ -6,7 +6,13 @@ import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Device } from "./device.ts";
 import type { Edge, EdgeAnswer, EdgeStepOptions } from "./edge.ts";
-import { Mixture, type MixtureOptions, type MixtureParts, type MixtureStep } from "./mixture.ts";
+import {
+  Mixture,
+  type MixtureOptions,
+  type MixtureParts,
+  type MixtureStep,
+  type PrototypesInUse,
+} from "./mixture.ts";
 
 /** Steps between two checks that all ranks hold the same prototypes. */
 const COMPARE_EVERY = 100;
@@ -114,6 +120,10 @@ export class DeviceEdge implements Edge {
       d,
       data: await this.mixture.plugin.prototypes().data<"float32">(),
     }));
+  }
+
+  prototypesInUse(): Promise<PrototypesInUse> {
+    return this.device.run(() => this.mixture.prototypesInUse());
   }
 
   state(): Promise<NamedTensors> {

@@ -2,6 +2,7 @@ import type { Answer, Batch, Rows, Welcome } from "../bridge/room.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Device } from "./device.ts";
+import type { PrototypesInUse } from "./mixture.ts";
 import type { Placement } from "./placement.ts";
 
 /** What an edge does with a step, as a room answers it. */
@@ -34,6 +35,8 @@ export interface Edge {
   welcome(): Promise<Pick<Welcome, "prototypes" | "run">>;
   /** The prototypes, K x D. */
   prototypes(): Promise<Rows>;
+  /** See Mixture.prototypesInUse. */
+  prototypesInUse(): Promise<PrototypesInUse>;
   state(): Promise<NamedTensors>;
   /** @throws UserError, and changes nothing, where the state does not fit. */
   load(state: NamedTensors): void;

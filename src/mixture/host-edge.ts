@@ -6,7 +6,7 @@ import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Device } from "./device.ts";
 import type { Edge, EdgeAnswer } from "./edge.ts";
-import { Mixture, type MixtureOptions, type MixtureParts } from "./mixture.ts";
+import { Mixture, type MixtureOptions, type MixtureParts, type PrototypesInUse } from "./mixture.ts";
 
 /** Arrays of the prototypes that changed, and of targets where they are made here. */
 type HostAnswer = EdgeAnswer & Required<Pick<EdgeAnswer, "rows">>;
@@ -76,6 +76,10 @@ export class HostEdge implements Edge {
       d,
       data: await this.mixture.plugin.prototypes().data<"float32">(),
     }));
+  }
+
+  prototypesInUse(): Promise<PrototypesInUse> {
+    return on(this.device, () => this.mixture.prototypesInUse());
   }
 
   state(): Promise<NamedTensors> {

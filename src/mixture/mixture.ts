@@ -44,6 +44,13 @@ export interface MixtureStep {
   scalars: Record<string, number | tf.Scalar>;
 }
 
+/** Prototypes, and which of them are in use. */
+export interface PrototypesInUse {
+  prototypes: Rows;
+  /** K numbers: 1 where a component has won a row of late, else 0. */
+  used?: Uint8Array;
+}
+
 /** What a device says of a batch whose rows nobody has looked at. */
 export interface Guard {
   /** Whether every row is finite and not all zero. */
@@ -95,6 +102,16 @@ export class Mixture {
       winners: this.use !== undefined,
     });
     return this.take(h, proposal, clock, guard);
+  }
+
+  /**
+   * The prototypes (K x D), and a 1 for each of the K that has won a row of late; without these where the mixture
+   * was opened without `use`, or has taken no step. Asked for together: on a device that is one round trip.
+   */
+  async prototypesInUse(): Promise<PrototypesInUse> {
+    const { components: n, dim: d } = this.plugin;
+    const [data, used] = await Promise.all([this.plugin.prototypes().data<"float32">(), this.use?.latest()]);
+    return { prototypes: { n, d, data }, ...(used && { used }) };
   }
 
   async state(): Promise<NamedTensors> {

@@ -8,6 +8,8 @@ const WITHIN = 500;
 export class RecentUse {
   /** The step at which each component last won a row (K); made at the first step. */
   private won: tf.Tensor1D | undefined;
+  /** The last step that was taken. */
+  private step = 0;
 
   constructor(private readonly components: number) {}
 
@@ -27,10 +29,18 @@ export class RecentUse {
       used,
       adopt: (ok) => {
         this.won = tf.keep(selected(ok, { won }, { won: old }).won);
+        this.step = step;
         old.dispose();
       },
       discard: () => tf.dispose(before === undefined ? [won, old, used] : [won, used]),
     };
+  }
+
+  /** 1 for each component (K) that has won a row of late, else 0; undefined where none was told to have. */
+  async latest(): Promise<Uint8Array | undefined> {
+    const { step } = this;
+    const won = await this.won?.data<"float32">();
+    return won && Uint8Array.from(won, (at) => (at > step - WITHIN ? 1 : 0));
   }
 
   forget(): void {

@@ -46,6 +46,7 @@ function cellsOf(figures: Figures): Cells {
       "k-NN",
       ...(intervals ? ["k-NN from", "k-NN to"] : []),
       ...(probed ? ["linear", ...(intervals ? ["linear from", "linear to"] : [])] : []),
+      ...epsilons.map((epsilon) => `distinctUsed ${epsilon}`),
       ...epsilons.map((epsilon) => `unique ${epsilon}`),
       "used",
       "perplexity",
@@ -53,12 +54,14 @@ function cellsOf(figures: Figures): Cells {
       "seeds",
       "seconds",
     ],
-    rows: arms.map(([name, { knn, linear, interval, unique, used, perplexity, steps, seeds, seconds }]) => {
+    rows: arms.map(([name, arm]) => {
+      const { knn, linear, interval, unique, used, distinctUsed, perplexity, steps, seeds, seconds } = arm;
       return [
         name,
         share(knn, 1),
         ...ends(interval?.knn),
         ...(probed ? [share(linear ?? Number.NaN, 1), ...ends(interval?.linear)] : []),
+        ...epsilons.map((epsilon) => share(distinctUsed?.[epsilon] ?? Number.NaN)),
         ...epsilons.map((epsilon) => share(unique[epsilon] ?? Number.NaN)),
         share(used),
         whole(perplexity),

@@ -37,6 +37,8 @@ export interface CurveOptions {
   size?: Size;
   /** A dashed line across, with its name. */
   level?: { y: number; name: string };
+  /** Another measure of the same arms, as thin dashed lines in their colours. */
+  beside?: readonly CurvePoint[];
   /** Of arms that are only some of a page's. */
   colors?: ReadonlyMap<string, string>;
 }
@@ -51,7 +53,7 @@ const STRETCH = 0.5;
 export function drawCurves(
   arms: readonly string[],
   points: readonly CurvePoint[],
-  { x, y, size = FIGURE, level, colors = armColors(arms) }: CurveOptions,
+  { x, y, size = FIGURE, level, beside = [], colors = armColors(arms) }: CurveOptions,
 ): Promise<string> {
   const encoding = {
     x: {
@@ -91,10 +93,16 @@ export function drawCurves(
       encoding,
     };
   });
+  const thin = arms.flatMap((name) => {
+    const values = beside.filter(({ arm }) => arm === name);
+    const color = colors.get(name) ?? muted;
+    const mark = { type: "line" as const, color, strokeWidth: 1.2, strokeDash: [4, 4] };
+    return values.length === 0 ? [] : [{ data: { values }, mark, encoding }];
+  });
   const spec: TopLevelSpec = {
     ...size,
     autosize: { type: "fit", contains: "padding" },
-    layer: [...(level === undefined ? [] : levelLayers(level)), ...bands, ...curves],
+    layer: [...(level === undefined ? [] : levelLayers(level)), ...bands, ...thin, ...curves],
   };
   return renderChart(spec);
 }

@@ -14,11 +14,17 @@ export interface ArmFigures {
   balanced?: { knn: number; linear: number; groups?: GroupFigures };
   unique: Record<string, number>;
   used: number;
+  /** Of runs that were evaluated with it. */
+  distinctUsed?: Record<string, number>;
   perplexity: number;
   steps: number;
   seeds: readonly number[];
   /** 95 % intervals of the means, where there are two seeds and more. */
-  interval?: { knn: [number, number]; linear?: [number, number] };
+  interval?: {
+    knn: [number, number];
+    linear?: [number, number];
+    distinctUsed?: Record<string, [number, number]>;
+  };
   /** Training and evaluation of all seeds together. */
   seconds: number;
   /** k-NN of its own untrained encoder, where arms of several runs stand side by side. */
@@ -54,6 +60,7 @@ export interface Measurement {
   knn?: number | undefined;
   unique?: Record<string, number> | undefined;
   used?: number | undefined;
+  distinctUsed?: Record<string, number> | undefined;
   perplexity?: number | undefined;
   online?: number | undefined;
   entropy?: number | undefined;

@@ -25,6 +25,8 @@ export interface DiagnosisPicture {
   table: string;
   /** [epsilon, share], ascending. */
   unique: readonly (readonly [number, number])[];
+  /** Likewise, where use is known. */
+  distinctUsed?: readonly (readonly [number, number])[];
   /** Cosine distance of each prototype to its nearest other one. */
   nearest: ArrayLike<number>;
 }
@@ -34,9 +36,9 @@ export const pictureForms: readonly string[] = [".svg", ".png", ".html"];
 
 /** Uniqueness over epsilon beside published values, and the histogram of nearest distances, as the content of a file. */
 export async function drawDiagnosis(content: DiagnosisPicture, form: string): Promise<string | Uint8Array> {
-  const { title, words, table, unique, nearest } = content;
+  const { title, words, table, nearest } = content;
   const panels: [string, string] = [
-    await renderChart(epsilonSpec(unique)),
+    await renderChart(epsilonSpec(content)),
     await renderChart(histogramSpec(nearest)),
   ];
   if (form === ".html") {
@@ -45,7 +47,7 @@ export async function drawDiagnosis(content: DiagnosisPicture, form: string): Pr
         "Unique at any distance",
         "",
         panels[0],
-        "The further to the right the curve holds, the further apart the prototypes lie; circles are published models.",
+        `The further to the right the curve holds, the further apart the prototypes lie; circles are published models.${content.distinctUsed === undefined ? "" : " Dashed: of those alone that win an embedding."}`,
       ),
       figure(
         "Nearest neighbours",
@@ -64,7 +66,10 @@ export async function drawDiagnosis(content: DiagnosisPicture, form: string): Pr
   return form === ".png" ? toPng(svg) : svg;
 }
 
-function epsilonSpec(unique: DiagnosisPicture["unique"]): TopLevelSpec {
+function epsilonSpec({
+  unique,
+  distinctUsed = [],
+}: Pick<DiagnosisPicture, "unique" | "distinctUsed">): TopLevelSpec {
   const x = {
     field: "epsilon",
     type: "quantitative" as const,
@@ -75,7 +80,7 @@ function epsilonSpec(unique: DiagnosisPicture["unique"]): TopLevelSpec {
   const y = {
     field: "share",
     type: "quantitative" as const,
-    title: "unique prototypes; circles: published",
+    title: `unique prototypes; ${distinctUsed.length === 0 ? "" : "dashed: and used; "}circles: published`,
     scale: { domain: [0, 1] },
     axis: { format: ".0%", tickCount: 5 },
   };
@@ -98,6 +103,11 @@ function epsilonSpec(unique: DiagnosisPicture["unique"]): TopLevelSpec {
         },
         encoding: { x, y, text: { field: "name" } },
       })),
+      {
+        data: { values: distinctUsed.map(([epsilon, share]) => ({ epsilon, share })) },
+        mark: { type: "line", color, strokeDash: [6, 4] },
+        encoding: { x, y },
+      },
       {
         data: { values: unique.map(([epsilon, share]) => ({ epsilon, share })) },
         mark: { type: "line", color },

@@ -12,6 +12,8 @@ export interface Diagnosis extends Partial<Usage> {
   /** Cosine distance to the nearest other prototype; NaN where there is one prototype. */
   nearest: { median: number; p01: number };
   effectiveRank: number;
+  /** Where use is known. */
+  distinctUsed?: Record<string, number>;
 }
 
 /** The figures of a diagnosis as plain text for a terminal. */
@@ -23,12 +25,20 @@ export function diagnosisTable({
   effectiveRank,
   used,
   perplexity,
+  distinctUsed,
 }: Diagnosis): string {
   const shares = Object.entries(unique);
+  const both = distinctUsed && Object.values(distinctUsed);
   const distinct = aligned([
     ["distinct at distance", ...shares.map(([epsilon]) => epsilon)],
     ["prototypes", ...shares.map(([, share]) => count(share * prototypes))],
     ["share", ...shares.map(([, share]) => percent(share))],
+    ...(both === undefined
+      ? []
+      : [
+          ["and used", ...both.map((share) => count(share * prototypes))],
+          ["share", ...both.map((share) => percent(share))],
+        ]),
   ]);
   const rest = aligned([
     ["nearest other, median", distance(nearest.median)],
@@ -46,10 +56,15 @@ export function diagnosisTable({
  * What a diagnosis means for whoever trained the prototypes, and what to do: two sentences. Where
  * `embeddings`, their number, is below 2 K, use is not judged: N embeddings are won by N prototypes at most.
  */
-export function diagnosisWords({ prototypes: K, unique, used }: Diagnosis, embeddings = 0): string {
+export function diagnosisWords(
+  { prototypes: K, unique, used, distinctUsed }: Diagnosis,
+  embeddings = 0,
+): string {
   const distinct = unique["0.025"] ?? 1;
   const spread = unique["0.5"] ?? 1;
   const kept = count(distinct * K);
+  const both = distinctUsed?.["0.5"];
+  const clear = both === undefined ? "" : `, ${percent(both)} win one and are distinct at 0.5`;
   const known = embeddings >= 2 * K ? used : undefined;
   if (distinct < 0.5) {
     return (
@@ -59,7 +74,7 @@ export function diagnosisWords({ prototypes: K, unique, used }: Diagnosis, embed
   }
   if (known !== undefined && known < 0.5) {
     return (
-      `${percent(distinct)} of the ${count(K)} prototypes are distinct, but only ${percent(known)} win any of the embeddings: the rest lie where no data is and do no work. ` +
+      `${percent(distinct)} of the ${count(K)} prototypes are distinct, but only ${percent(known)} win any of the embeddings${clear}: the rest lie where no data is and do no work. ` +
       "Use fewer prototypes, or bring more into play (a smaller plugin.prior.strength, targets.balance: sinkhorn) and measure again."
     );
   }
@@ -69,9 +84,15 @@ export function diagnosisWords({ prototypes: K, unique, used }: Diagnosis, embed
       "That is a partial collapse: diagnose an earlier checkpoint to see whether it goes on, and if it does, decouple the prototypes or use fewer."
     );
   }
+  if (known !== undefined && both !== undefined && both < known / 2) {
+    return (
+      `Of the ${count(K)} prototypes ${percent(spread)} are distinct at 0.5, but those that do work crowd: ${percent(known)} win any of the embeddings, and of these ${count(both * K)} are left where a cosine distance of 0.5 is what counts as different. ` +
+      "That is a partial collapse: diagnose an earlier checkpoint to see whether it goes on, and if it does, decouple the prototypes or use fewer."
+    );
+  }
   const advice =
     known !== undefined
-      ? `${percent(known)} of them win at least one of the embeddings, so there is nothing to repair.`
+      ? `${percent(known)} of them win at least one of the embeddings${clear}, so there is nothing to repair.`
       : `Whether they are used is another question, which --embeddings answers with ${count(2 * K)} embeddings and more.`;
   return `These ${count(K)} prototypes have not collapsed: ${percent(distinct)} are distinct, and ${percent(spread)} still are at a cosine distance of 0.5. ${advice}`;
 }

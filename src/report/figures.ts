@@ -34,6 +34,29 @@ export function knnOverTraining(
   );
 }
 
+/**
+ * How many prototypes are used and distinct at one epsilon at every evaluation; dashed beside it uniqueness, which
+ * counts the unused too. null where no arm was evaluated with it.
+ */
+export async function distinctUsedOverTraining(
+  arms: readonly ArmRecord[],
+  epsilon: string,
+  size = FIGURE,
+): Promise<string | null> {
+  const points = over(arms, ({ distinctUsed }) => distinctUsed?.[epsilon]);
+  if (points.length === 0) return null;
+  return drawCurves(namesOf(arms), points, {
+    x: STEP,
+    y: {
+      title: `distinct and used at ${epsilon}; dashed: unique`,
+      domain: [0, 1],
+      percent: true,
+    },
+    beside: over(arms, ({ unique }) => unique?.[epsilon]),
+    size,
+  });
+}
+
 /** Uniqueness at one epsilon at every evaluation. */
 export function uniqueOverTraining(
   arms: readonly ArmRecord[],
@@ -146,16 +169,22 @@ export async function measureOverTraining(
   return points.length === 0 ? null : drawCurves(namesOf(arms), points, { x: STEP, y: axis, size });
 }
 
-/** Uniqueness as a function of epsilon; `curves` maps an arm to [epsilon, share]. */
-export function uniqueOverEpsilon(
+/** By arm: [epsilon, share]. */
+export type OverEpsilon = ReadonlyMap<string, readonly (readonly [number, number])[]>;
+
+/** How many prototypes are distinct and used as a function of epsilon; dashed beside it, whether used or not. */
+export function distinctUsedOverEpsilon(
   arms: readonly ArmRecord[],
-  curves: ReadonlyMap<string, readonly (readonly [number, number])[]>,
+  distinctUsed: OverEpsilon,
+  unique: OverEpsilon,
   size = FIGURE,
 ): Promise<string> {
-  const points = [...curves].flatMap(([arm, curve]) => curve.map(([x, y]) => ({ arm, x, y })));
-  return drawCurves(namesOf(arms), points, {
+  const points = (curves: OverEpsilon) =>
+    [...curves].flatMap(([arm, curve]) => curve.map(([x, y]) => ({ arm, x, y })));
+  return drawCurves(namesOf(arms), points(distinctUsed), {
     x: { title: "cosine distance that counts as different (log scale)", log: true },
-    y: { title: "unique prototypes", domain: [0, 1], percent: true },
+    y: { title: "distinct and used; dashed: unique", domain: [0, 1], percent: true },
+    beside: points(unique),
     size,
   });
 }

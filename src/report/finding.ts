@@ -22,13 +22,12 @@ export function finding({ untrained, arms, differences = [] }: Figures): string 
   if (first === undefined) return "This run has no arm that was evaluated.";
   if (second === undefined) {
     const reached = `${capital(first.name)} reaches a k-NN accuracy of ${percent(first.knn, 1)}`;
-    return `${reached}, ${gain(first)}; ${distinct(first)} and ${percent(first.used)} win an image.`;
+    return `${reached}, ${gain(first)}; ${work(first)}.`;
   }
   const paired = differences.find(
     ({ arms: both }) => both.includes(first.name) && both.includes(second.name),
   );
-  const other = (share: number) => `(${second.name}: ${percent(share)})`;
-  return `${accuracy(first, second, paired?.knn.interval)}; ${distinct(first)} ${other(second.unique[DISTANCE] ?? Number.NaN)} and ${percent(first.used)} win an image ${other(second.used)}.`;
+  return `${accuracy(first, second, paired?.knn.interval)}; ${work(first, second)}.`;
 }
 
 /** The decoupled arm before the joint one, else the two that are best by k-NN. */
@@ -72,8 +71,21 @@ function gain({ knn, untrained }: Named): string {
   return `${points(difference)} ${difference > 0 ? "above" : "below"} the untrained encoder`;
 }
 
-function distinct({ name, unique }: Named): string {
-  return `of ${name}'s prototypes ${percent(unique[DISTANCE] ?? Number.NaN)} are distinct at a cosine distance of ${DISTANCE}`;
+/** What share of an arm's prototypes do distinct work, and how that comes about; beside it that of the other arm. */
+function work(first: Named, second?: Named): string {
+  const said = (of: (arm: Named) => number | undefined) => {
+    const share = (arm: Named) => percent(of(arm) ?? Number.NaN);
+    return share(first) + (second === undefined ? "" : ` (${second.name}: ${share(second)})`);
+  };
+  const distinct = said(({ unique }) => unique[DISTANCE]);
+  const used = said((arm) => arm.used);
+  const whose = `of ${first.name}'s prototypes`;
+  const measured = [first, second].some((arm) => arm?.distinctUsed !== undefined);
+  if (!measured) {
+    return `${whose} ${distinct} are distinct at a cosine distance of ${DISTANCE} and ${used} win an image`;
+  }
+  const both = said(({ distinctUsed }) => distinctUsed?.[DISTANCE]);
+  return `${whose} ${both} win an image and are distinct at a cosine distance of ${DISTANCE}; whether used or not, ${distinct} are distinct, and ${used} win an image`;
 }
 
 function points(difference: number): string {

@@ -1,4 +1,4 @@
-import { geometry } from "../metrics/uniqueness.ts";
+import { geometryInUse } from "../metrics/uniqueness.ts";
 import { contactSheet } from "./contact-sheet.ts";
 import { copies } from "./copies.ts";
 import type { ArmRecord, ReportData } from "./data.ts";
@@ -23,40 +23,52 @@ export async function reportHtml(data: ReportData): Promise<string> {
   const widths = new Set(arms.map(({ prototypes }) => prototypes.rows));
   const legend = [...colors].map(([name, color]) => swatch(name, color)).join("");
   const ofArms = (title: string, svg: string, caption: string) => figure(title, legend, svg, caption);
-  const overEpsilon = new Map<string, [number, number][]>();
+  const overEpsilon = {
+    distinctUsed: new Map<string, [number, number][]>(),
+    unique: new Map<string, [number, number][]>(),
+  };
   const nearest = new Map<string, Float64Array>();
-  for (const { name, prototypes } of arms) {
-    const measured = await geometry(prototypes, {
+  for (const { name, prototypes, wins } of arms) {
+    const measured = await geometryInUse(prototypes, wins, {
       epsilons: figures.EPSILON_GRID,
       source: `the prototypes of ${name}`,
     });
-    overEpsilon.set(
-      name,
-      figures.EPSILON_GRID.map((epsilon) => [epsilon, measured.unique[String(epsilon)] ?? 0]),
-    );
+    for (const by of ["distinctUsed", "unique"] as const) {
+      const curve = figures.EPSILON_GRID.map((at): [number, number] => [at, measured[by][String(at)] ?? 0]);
+      overEpsilon[by].set(name, curve);
+    }
     nearest.set(name, measured.nearest);
   }
   const further = await measured(arms, figures.FURTHER, ofArms);
+  const work = await figures.distinctUsedOverTraining(arms, "0.5");
   const body = [
     `<header><p class="kind">mixhead ${data.kind}</p><h1>${escapeXml(data.title)}</h1><p class="finding">${unbroken(escapeXml(finding(data.figures)))}</p></header>`,
     unbroken(remarksList(data.remarks, colors)),
     unbroken(figuresTable(data.figures, colors, widths.size === 1 ? [...widths][0] : undefined)),
     seedsNote(arms),
-    section("Are the prototypes distinct?", [
+    section("How many prototypes do distinct work?", [
+      work === null
+        ? ofArms(
+            "Unique at 0.5",
+            await figures.uniqueOverTraining(arms, "0.5"),
+            "Share of prototypes, used or not, that a greedy cover keeps at a cosine distance of 0.5, at each evaluation.",
+          )
+        : ofArms(
+            "Distinct and used at 0.5",
+            work,
+            "Share of prototypes that win a training image and that a greedy cover of these keeps at a cosine distance of 0.5, where only what points to clearly different places counts as two. Dashed: of all, used or not.",
+          ),
+      ofArms(
+        "Distinct and used at any distance",
+        await figures.distinctUsedOverEpsilon(arms, overEpsilon.distinctUsed, overEpsilon.unique),
+        "At the end of training: the further to the right a curve holds, the further apart the used prototypes lie. Dashed: of all, used or not.",
+      ),
+    ]),
+    section("Are they distinct, used or not?", [
       ofArms(
         "Unique at 0.25",
         await figures.uniqueOverTraining(arms, "0.25"),
         "Share of prototypes that a greedy cover keeps at a cosine distance of 0.25, at each evaluation.",
-      ),
-      ofArms(
-        "Unique at 0.5",
-        await figures.uniqueOverTraining(arms, "0.5"),
-        "The same at 0.5, where only prototypes that point to clearly different places count as two.",
-      ),
-      ofArms(
-        "Unique at any distance",
-        await figures.uniqueOverEpsilon(arms, overEpsilon),
-        "At the end of training: the further to the right a curve holds, the further apart the prototypes lie.",
       ),
       ofArms(
         "Nearest neighbours",

@@ -22,6 +22,8 @@ export function figuresTable(figures: Figures, colors: ReadonlyMap<string, strin
     row(label, (arm, color) => bar(share(arm), color) + percent(share(arm)));
   const around = (interval: [number, number] | undefined) =>
     interval === undefined ? "" : ` <small>${intervalText(interval)}</small>`;
+  const ofK = K === undefined ? "" : `, of ${count(K)} prototypes`;
+  const epsilons = epsilonsOf(figures);
   const accuracyRow = (label: string, by: "knn" | "linear") =>
     row(label, (arm, color) => {
       const share = arm[by] ?? Number.NaN;
@@ -35,10 +37,15 @@ export function figuresTable(figures: Figures, colors: ReadonlyMap<string, strin
     }),
     ...differenceRows(figures, "knn", "k-NN"),
     ...differenceRows(figures, "linear", "linear"),
-    { group: `distinct at a cosine distance${K === undefined ? "" : `, of ${count(K)} prototypes`}` },
-    ...epsilonsOf(figures).map((epsilon) =>
-      shareRow(`at ${epsilon}`, ({ unique }) => unique[epsilon] ?? Number.NaN),
+    { group: `used, and distinct at a cosine distance${ofK}` },
+    ...epsilons.map((epsilon) =>
+      row(`at ${epsilon}`, ({ distinctUsed, interval }, color) => {
+        const share = distinctUsed?.[epsilon] ?? Number.NaN;
+        return bar(share, color) + percent(share) + around(interval?.distinctUsed?.[epsilon]);
+      }),
     ),
+    { group: "distinct, used or not" },
+    ...epsilons.map((epsilon) => shareRow(`at ${epsilon}`, ({ unique }) => unique[epsilon] ?? Number.NaN)),
     { group: "use" },
     shareRow("used prototypes", ({ used }) => used),
     row("perplexity of the wins", ({ perplexity }) => count(perplexity)),

@@ -1,8 +1,9 @@
 import { sentence } from "../errors.ts";
-import type { Rows } from "../files/rows.ts";
-import { uniqueness } from "../metrics/uniqueness.ts";
+import { geometry, geometryInUse } from "../metrics/uniqueness.ts";
+import type { PrototypesInUse } from "../mixture/mixture.ts";
+import { prefixed } from "../mixture/prefix.ts";
 
-/** Uniqueness is measured at most once in so many steps ... */
+/** They are measured at most once in so many steps ... */
 const UNIQUE_EVERY = 100;
 /** ... and takes at most one part in so many of the time, the first time too: at K = 65,536 it is a minute's work. */
 const UNIQUE_SHARE = 20;
@@ -10,11 +11,12 @@ const UNIQUE_SHARE = 20;
 const PRODUCTS_PER_MS = 1e7;
 
 /**
- * How far apart the prototypes are, as scalars that travel with every answer once they are measured:
- * "unique.0.025" and so on. They are measured beside the steps, which do not wait for it.
+ * How far apart the prototypes are, and those in use, as scalars that travel with every answer once they are
+ * measured: "unique.0.025", "distinctUsed.0.025" and so on. They are measured beside the steps, which do not
+ * wait for it.
  */
 export class Measures {
-  private unique: Record<string, number> = {};
+  private scalars: Record<string, number> = {};
   private measuring = false;
   private readonly ended = new AbortController();
   private nextStep = 0;
@@ -26,13 +28,13 @@ export class Measures {
   }
 
   /** After step `step`. */
-  note(step: number, prototypes: () => Promise<Rows>): Record<string, number> {
+  note(step: number, read: () => Promise<PrototypesInUse>): Record<string, number> {
     if (!this.measuring && step >= this.nextStep && performance.now() >= this.nextTime) {
       this.nextStep = step + UNIQUE_EVERY;
       this.measuring = true;
-      void this.measure(prototypes);
+      void this.measure(read);
     }
-    return this.unique;
+    return this.scalars;
   }
 
   /** Leaves off what is being measured, which would keep the process from ending. */
@@ -40,14 +42,20 @@ export class Measures {
     this.ended.abort();
   }
 
-  private async measure(prototypes: () => Promise<Rows>): Promise<void> {
+  private async measure(read: () => Promise<PrototypesInUse>): Promise<void> {
     const start = performance.now();
     try {
       const onProgress = () => this.ended.signal.throwIfAborted();
-      const unique = await uniqueness(await prototypes(), undefined, { onProgress });
-      this.unique = Object.fromEntries(
-        Object.entries(unique).map(([epsilon, share]) => [`unique.${epsilon}`, share]),
-      );
+      const { prototypes, used } = await read();
+      const { n, d, data } = prototypes;
+      const rows = { rows: n, dim: d, data: new Float32Array(data) };
+      const measured = used
+        ? await geometryInUse(rows, used, { onProgress })
+        : { ...(await geometry(rows, { onProgress })), distinctUsed: {} };
+      this.scalars = {
+        ...prefixed("unique", measured.unique),
+        ...prefixed("distinctUsed", measured.distinctUsed),
+      };
     } catch (error) {
       if (this.ended.signal.aborted) return;
       process.emitWarning(`uniqueness was not measured: ${sentence(error)}`);

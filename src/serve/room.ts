@@ -123,10 +123,7 @@ export class MixtureRoom implements Room {
     const clock = { step, epoch, steps: this.settings.config.train.steps };
     const { rows, targets, run, scalars, bad } = await this.edge.step(batch, clock);
     this.taken = step + 1;
-    const measured = this.measures.note(step, async () => {
-      const { n, d, data } = await this.edge.prototypes();
-      return { rows: n, dim: d, data: new Float32Array(data) };
-    });
+    const measured = this.measures.note(step, () => this.edge.prototypesInUse());
     this.latest = { ...scalars, ...measured };
     return {
       scalars: {

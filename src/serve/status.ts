@@ -11,7 +11,7 @@ export class Status {
       this.seen.set(room, { steps, time: now });
       if (steps === last.steps) return [];
       const rate = ((steps - last.steps) / (now - last.time)) * 1000;
-      return `${room.title}: step ${steps}, ${rate.toFixed(1)} steps/s, used ${show(scalars.used)}, unique .5 ${show(scalars["unique.0.5"])}`;
+      return `${room.title}: step ${steps}, ${rate.toFixed(1)} steps/s, used ${show(scalars.used)}, unique .5 ${show(scalars["unique.0.5"])}, distinctUsed .5 ${show(scalars["distinctUsed.0.5"])}`;
     });
   }
 }

@@ -11,9 +11,11 @@ import { CommandLine, mixhead, tiny } from "./command.ts";
 
 const configs = ["joint", "decoupled"].map((arm) => join(packageRoot, "configs", "demo", `${arm}.yaml`));
 const share = z.number().min(0).max(1);
+const shares = z.strictObject({ "0.025": share, "0.1": share, "0.25": share, "0.5": share });
 const armSummary = z.looseObject({
   knn: share,
-  unique: z.strictObject({ "0.025": share, "0.1": share, "0.25": share, "0.5": share }),
+  unique: shares,
+  distinctUsed: shares,
   used: share,
   steps: z.literal(8),
   seeds: z.tuple([z.literal(0)]),
@@ -55,13 +57,17 @@ describe("in a folder of its own", () => {
       const figures = summary.parse(JSON.parse(await readFile(join(run, "summary.json"), "utf8")));
       assert.match(done.stdout, /joint/);
       assert.match(done.stdout, /decoupled/);
-      for (const arm of ["joint", "decoupled"]) {
+      for (const arm of ["joint", "decoupled"] as const) {
         const lines = await readMetrics(join(run, arm, "metrics.jsonl"));
         const evaluated = lines.filter((line) => line.knn !== undefined);
         assert.deepEqual(
           evaluated.map((line) => line.step),
           [0, 4, 8],
         );
+        const { used = 0, distinctUsed } = evaluated.at(-1) ?? {};
+        assert.deepEqual(distinctUsed, figures.arms[arm].distinctUsed);
+        const both = distinctUsed?.["0.025"] ?? 0;
+        assert.ok(both > 0 && both <= used);
         assert.equal(evaluated[0]?.knn, figures.untrained.knn, "both arms start from the same encoder");
         assert.ok(existsSync(join(run, arm, "checkpoints", "step-0000008", "mixture.safetensors")));
       }

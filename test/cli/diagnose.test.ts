@@ -48,6 +48,28 @@ describe("in a folder of its own", () => {
       assert.deepEqual(await readdir(folder), ["six.npy"]);
     });
 
+    it("counts who wins and is distinct among the winners, where it is given embeddings", async () => {
+      // Two embeddings at the first direction, of which the first row is one, and one at the fourth row.
+      const embeddings = rowsOf([
+        [1, 0, 0],
+        [0.9, 0.1, 0],
+        [0, 0, 1],
+      ]);
+      await npy("e.npy", embeddings);
+      const { stdout } = await mixhead(
+        folder,
+        "diagnose",
+        await npy("six.npy"),
+        "--embeddings",
+        "e.npy",
+        "--json",
+      );
+      const { unique, used, distinctUsed } = JSON.parse(stdout);
+      assert.equal(used, 2 / 6);
+      assert.deepEqual(distinctUsed, { "0.025": 2 / 6, "0.1": 2 / 6, "0.25": 2 / 6, "0.5": 2 / 6 });
+      assert.equal(unique["0.5"], 4 / 6);
+    });
+
     it("explains itself in words, counts wins of embeddings, and draws a picture beside", async () => {
       await npy("head.npy", randomRows(300, 8, 1, 4, 0.001));
       await npy("embeddings.npy", randomRows(700, 8, 2));
@@ -61,6 +83,7 @@ describe("in a folder of its own", () => {
       assert.equal(status, 0);
       assert.match(stdout, /head\.npy, 300 prototypes of 8 dimensions/);
       assert.match(stdout, /used prototypes +\d/);
+      assert.match(stdout, /and used +4 +4 +4 +3\n/);
       assert.match(stdout, /Of 300 prototypes 4 are truly distinct/);
       assert.match(stdout, /plot: head\.diagnosis\.svg\n$/);
       assert.match(await readFile(join(folder, "head.diagnosis.svg"), "utf8"), /^<svg /);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { writeNpy } from "../../src/files/npy.ts";
 import { readSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import { backends } from "../backend/available.ts";
@@ -54,9 +55,17 @@ describe("mixhead fit", function () {
   it("did not end early where an interruption found no step left", async () => {
     await writeFile(join(folder, "late.ts"), interrupting("parameters"));
     const { status, stdout, stderr } = await fitted("plugin.kind=./late.ts");
-    assert.match(stdout, /^3 steps/);
+    assert.match(stdout, /^3 steps: distinctUsed \d.* at 0\.5; unique \d.* at 0\.5; used \d/);
     assert.doesNotMatch(stderr, /ended early/);
     assert.equal(status, 0, stderr);
+  });
+
+  it("measures who is used, and distinct among these, of more components than rows can use", async () => {
+    const { status, stderr } = await fitted("plugin.components=900");
+    assert.equal(status, 0, stderr);
+    const { used = 1, distinctUsed } = (await readMetrics(join(folder, "out", "metrics.jsonl"))).at(-1) ?? {};
+    const both = distinctUsed?.["0.025"] ?? 0;
+    assert.ok(used < 0.67 && both > 0 && both <= used, `${used} used, ${both} of them distinct`);
   });
 
   it("starts from the prototypes of a checkpoint and says which they are", async () => {

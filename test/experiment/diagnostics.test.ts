@@ -103,6 +103,11 @@ describe("diagnostics", () => {
     assert.match(diagnose(stays, setting)[0]?.text ?? "", /90 % are unique at 0\.5, but .* teaches nothing/);
   });
 
+  it("say how many are both, where that was measured", () => {
+    const low = [100, 600].map((step) => evaluation(step, 0.05, { distinctUsed: { "0.5": 0.04 } }));
+    assert.match(diagnose(low, setting)[0]?.text ?? "", /teaches nothing: distinct and used are 4\.0 %\.$/);
+  });
+
   it("remind that unique is not used, without alarm, where usage is low but grows", () => {
     const [found] = diagnose([evaluation(250, 0.05), evaluation(500, 0.08), evaluation(750, 0.12)], setting);
     assert.equal(found?.kind, "idle");

@@ -37,6 +37,25 @@ describe("the report of what runs have left", () => {
     assert.deepEqual(arm?.probes, []);
     const last = arm?.trainings[0]?.measurements.at(-1);
     assert.deepEqual([last?.step, last?.effectiveRank, last?.loss], [100, 5, undefined]);
+    assert.equal(last?.distinctUsed?.["0.5"], 0.4);
+  });
+
+  it("shows a run that was measured before there was distinctUsed, with dashes in its place", async () => {
+    const [now, before] = await Promise.all(
+      [false, true].map(async (older) => {
+        const data = await reportData([await leaveRun(older ? "older" : "newer", { older })]);
+        return { data, html: await reportHtml(data) };
+      }),
+    );
+    assert.equal(now?.data.figures.arms.joint?.distinctUsed?.["0.5"], 0.4);
+    assert.equal(before?.data.figures.arms.joint?.distinctUsed, undefined);
+    const row = (html = "") =>
+      /used, and distinct at a cosine distance.*?at 0\.5.*?<\/tr>/s.exec(html)?.[0].split("at 0.5")[1];
+    assert.match(row(now?.html) ?? "", /40&nbsp;%.*40&nbsp;%/);
+    assert.match(row(before?.html) ?? "", /<\/span>–<.*<\/span>–</);
+    assert.match(now?.html ?? "", /<h3>Distinct and used at 0\.5</);
+    assert.doesNotMatch(before?.html ?? "", /<h3>Distinct and used at 0\.5</);
+    assert.match(before?.html ?? "", /<h3>Unique at 0\.5</);
   });
 
   it("takes up the probes and images of the trainings that have them", async () => {

@@ -110,6 +110,23 @@ describe("the summary of a run", () => {
     assert.equal(differences?.[0]?.linear, undefined);
   });
 
+  it("has what is distinct and used as means and intervals, of the epsilons at which every seed has it", async () => {
+    const own: Record<string, number[]> = { joint: [0.1, 0.2, 0.6], decoupled: [0.5, 0.7] };
+    for (const { arm, seed, folder } of run.jobs) {
+      const share = own[arm]?.[seed - 5];
+      const log = new MetricsLog(join(folder, "metrics.jsonl"));
+      const rest = { unique: { "0.5": 0.8 }, used: 0.5, perplexity: 10, seconds: 5 };
+      const distinctUsed = share === undefined ? {} : { distinctUsed: { "0.5": share } };
+      await log.append({ step: 10, knn: 0.5, ...rest, ...distinctUsed });
+    }
+    const { arms } = await summarise(run);
+    assert.equal(arms.joint?.distinctUsed?.["0.5"]?.toFixed(6), "0.300000");
+    assert.deepEqual(arms.joint?.interval?.distinctUsed?.["0.5"], interval(own.joint ?? []));
+    const { decoupled } = arms;
+    assert.deepEqual([decoupled?.distinctUsed, decoupled?.interval?.distinctUsed], [undefined, undefined]);
+    assert.equal((await readTrainings(run))[0]?.distinctUsed?.["0.5"], 0.1);
+  });
+
   it("names an evaluation.json that is damaged", async () => {
     await writeFile(`${run.jobs[0]?.folder}/evaluation.json`, '{"knn": 3}');
     await assert.rejects(summarise(run), /evaluation\.json is damaged/);

@@ -87,6 +87,7 @@ function evaluation(arm: string, step: number): MetricsLine {
     spread: 0.8,
     unique: { "0.025": 1, "0.1": 1, "0.25": 1 - 0.05 * grown, "0.5": 1 - (joint ? 0.75 : 0.3) * grown },
     used: joint ? 0.05 + 0.9 * grown : 0.02 + 0.5 * grown,
+    distinctUsed: { "0.5": joint ? 0.05 + 0.2 * grown : 0.02 + 0.4 * grown },
     perplexity: 100,
     seconds: 5 + 0.14 * step,
   };

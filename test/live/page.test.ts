@@ -203,7 +203,7 @@ describe("the live page", () => {
     live = await serveLive(invented.run.folder, port);
     await shows("step 1,000 of 2,000");
     await page.locator("#lost").waitFor({ state: "hidden" });
-    assert.equal(await page.locator("figure").count(), 7);
+    assert.equal(await page.locator("figure").count(), 8);
   });
 
   it("answers under this machine's own names only, so that no other site can read it", async () => {

@@ -32,7 +32,15 @@ function stateOf(files: Files[], session: number | null = began, settings = conf
 }
 
 function evaluation(step: number, seconds: number): MetricsLine {
-  return { step, knn: 0.4, unique: { "0.25": 0.9, "0.5": 0.7 }, used: 0.5, perplexity: 9, seconds };
+  return {
+    step,
+    knn: 0.4,
+    unique: { "0.25": 0.9, "0.5": 0.7 },
+    used: 0.5,
+    distinctUsed: { "0.5": 0.3 },
+    perplexity: 9,
+    seconds,
+  };
 }
 
 const waiting = { lines: [], changed: null };
@@ -95,6 +103,7 @@ describe("the state of a run", () => {
       [
         ["step", 100],
         ["knn", 0.4],
+        ["distinctUsed5", 0.3],
         ["unique25", 0.9],
         ["unique5", 0.7],
         ["used", 0.5],

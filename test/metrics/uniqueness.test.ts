@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
 import type { Rows } from "../../src/files/rows.ts";
-import { EPSILONS, geometry, uniqueness } from "../../src/metrics/uniqueness.ts";
+import { EPSILONS, geometry, geometryInUse, uniqueness } from "../../src/metrics/uniqueness.ts";
 import { normals, randomRows, rowsOf, vectorsOf } from "./rows.ts";
 
 /** The definition, word for word, in float64. */
@@ -42,6 +42,57 @@ async function agrees(prototypes: Rows, epsilons = EPSILONS): Promise<Record<str
   }
   return found.unique;
 }
+
+describe("distinct and used", () => {
+  before(async () => {
+    await tf.setBackend("wasm");
+  });
+
+  /** By the definition: the rows that win alone, walked by the plain loop, over all K. */
+  async function agreesInUse(prototypes: Rows, wins: number[]): Promise<Record<string, number>> {
+    const used = vectorsOf(prototypes).filter((_, k) => (wins[k] ?? 0) > 0);
+    const kept = reference(rowsOf(used), EPSILONS).unique;
+    const found = await geometryInUse(prototypes, wins);
+    for (const epsilon of EPSILONS) {
+      const [share = 0, expected = 0] = [found.distinctUsed[epsilon], kept[epsilon]];
+      assert.ok(Math.abs(share - (expected * used.length) / prototypes.rows) < 1e-12, `at ${epsilon}`);
+    }
+    const { unique, nearest } = await geometry(prototypes);
+    assert.deepEqual([found.unique, found.nearest], [unique, nearest], "uniqueness asks nobody who wins");
+    return found.distinctUsed;
+  }
+
+  it("is the greedy cover of a plain float64 loop over the rows that win, on directions and on clusters", async () => {
+    const some = (K: number, every: number) => Array.from({ length: K }, (_, k) => (k % every === 1 ? k : 0));
+    await agreesInUse(randomRows(300, 3, 1), some(300, 2));
+    const clusters = await agreesInUse(randomRows(400, 24, 2, 20), some(400, 3));
+    assert.ok((clusters["0.5"] ?? 1) < 0.1 && (clusters["0.025"] ?? 0) > (clusters["0.5"] ?? 1));
+  });
+
+  it("follows the index order across blocks of rows", async () => {
+    const normal = normals(8);
+    const wins = Array.from({ length: 2200 }, () => (normal() > 0.5 ? 1 : 0));
+    await agreesInUse(randomRows(2200, 4, 3), wins);
+  });
+
+  it("lets nothing that is not used cover what is, nor count", async () => {
+    const rows = rowsOf([
+      [1, 0],
+      [1, 0.01],
+      [0, 1],
+      [0, -1],
+    ]);
+    assert.equal((await agreesInUse(rows, [0, 3, 0, 1]))["0.5"], 0.5);
+  });
+
+  it("is uniqueness where all are used, and 0 where none is", async () => {
+    const rows = randomRows(120, 4, 4);
+    const { unique, distinctUsed } = await geometryInUse(rows, Array(120).fill(2));
+    assert.deepEqual(distinctUsed, unique);
+    const none = await geometryInUse(rows, Array(120).fill(0));
+    assert.deepEqual(Object.values(none.distinctUsed), [0, 0, 0, 0]);
+  });
+});
 
 describe("uniqueness", () => {
   before(async () => {

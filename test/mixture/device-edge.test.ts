@@ -90,6 +90,18 @@ describe("a mixture on a rank's device", function () {
     });
   }
 
+  it("tells the prototypes and who is in use in one round trip", async () => {
+    const { edge } = await joined(parts({}), { use: true });
+    for (let step = 0; step < 3; step++) await rank.take(step, rows(step));
+    const waits = edge.device.roundTrips;
+    const asked = edge.prototypesInUse();
+    await rank.take(3, rows(3)); // a rank hears of what is asked for while it waits for an answer
+    const { prototypes, used } = await asked;
+    assert.equal(edge.device.roundTrips, waits + 1);
+    assert.deepEqual([prototypes.n, prototypes.d, prototypes.data.length], [K, D, K * D]);
+    assert.ok(used?.length === K && used.includes(1), `${used}`);
+  });
+
   for (const [kind, settings] of Object.entries(kinds)) {
     it(`names a row that is not finite or all zero one step later; that step changes nothing: ${kind}`, async () => {
       const of = parts(settings, { by: "plugin", balance: "center" });

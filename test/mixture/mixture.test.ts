@@ -199,6 +199,14 @@ onEachBackend("a step of the mixture", () => {
     const [one, other] = [await with_.step(h, at(0)), await without.step(h, at(0))];
     assert.ok(Number(one.scalars.used) > 0 && Number(one.scalars.used) <= 1);
     assert.equal(other.scalars.used, undefined);
+    const { prototypes, used = new Uint8Array() } = await with_.prototypesInUse();
+    assert.deepEqual(prototypes.data, await with_.plugin.prototypes().data());
+    const share = used.reduce((sum, one) => sum + one, 0) / used.length;
+    assert.ok(
+      Math.abs(share - Number(one.scalars.used)) < 1e-6,
+      "those who are in use are the share that is",
+    );
+    assert.equal((await without.prototypesInUse()).used, undefined);
     h.dispose();
     with_.dispose();
     without.dispose();

@@ -28,6 +28,23 @@ describe("the words of a diagnosis", () => {
     assert.match(diagnosisWords(healthy), /Whether they are used is another question/);
   });
 
+  it("see a crowd among those that win, which idle ones hide", () => {
+    const used = { ...healthy, used: 0.6, distinctUsed: { "0.5": 0.1 } };
+    const words = diagnosisWords(used, 50 * K);
+    assert.match(words, /do work crowd: 60 % win any .* 100 are left .* partial collapse/);
+    assert.equal(words.split(/\. (?=[A-Z0-9])/).length, 2);
+    const apart = { ...used, distinctUsed: { "0.5": 0.55 } };
+    assert.match(
+      diagnosisWords(apart, 50 * K),
+      /60 % of them win .*, 55 % win one and are distinct at 0\.5, so/,
+    );
+    const few = { ...used, used: 0.1, distinctUsed: { "0.5": 0.08 } };
+    assert.match(
+      diagnosisWords(few, 50 * K),
+      /only 10 % win any .*, 8\.0 % win one and are distinct at 0\.5: the rest/,
+    );
+  });
+
   it("do not judge use by fewer embeddings than could show it", () => {
     assert.match(diagnosisWords({ ...healthy, used: 0.1 }, K), /2,000 embeddings and more/);
   });
@@ -52,6 +69,12 @@ describe("the table of a diagnosis", () => {
       diagnosisTable({ ...collapsed, used: 0.25, perplexity: 40 }),
       /used prototypes +25 %\n.* 40 of 1,000/,
     );
+    assert.doesNotMatch(table, /and used/);
+    const distinctUsed = { "0.025": 0.012, "0.1": 0.012, "0.25": 0.008, "0.5": 0.006 };
+    assert.match(
+      diagnosisTable({ ...collapsed, used: 0.25, distinctUsed }),
+      /and used +12 +12 +8 +6\nshare +1\.2 %/,
+    );
   });
 });
 
@@ -71,6 +94,13 @@ describe("the picture of a diagnosis", () => {
     for (const name of ["DINO 1.5 %, DINOv2 1.0 %", "CARP 10.8 %", "CAPI 39 %"])
       assert.ok(svg.includes(name), name);
     assert.match(svg, /mark-line.*?d="M[^"]+L/s);
+  });
+
+  it("has a dashed curve of those that are used, where that is known", async () => {
+    const dashed = /mark-line.*?stroke-dasharray="6,4"/s;
+    assert.doesNotMatch(String(await drawDiagnosis(content, ".svg")), dashed);
+    const distinctUsed = content.unique.map(([epsilon, share]) => [epsilon, share / 2] as const);
+    assert.match(String(await drawDiagnosis({ ...content, distinctUsed }, ".svg")), dashed);
   });
 
   it("is PNG or a page where that is asked for", async () => {

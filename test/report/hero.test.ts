@@ -5,15 +5,39 @@ import { armColors } from "../../src/report/theme.ts";
 import { invented } from "./invented.ts";
 
 describe("the hero picture", () => {
-  it("is 1200 x 480, with every arm's curve twice in its colour and named", async () => {
+  it("is 1200 x 480, with every arm's three curves in its colour and named", async () => {
     const svg = await heroPicture(invented());
     assert.match(svg, /^<svg [^>]*width="1200" height="480"/);
     for (const [name, color] of armColors(["joint", "decoupled"])) {
-      assert.equal(svg.match(new RegExp(`d="M[^"]+L[^"]+" stroke="${color}"`, "g"))?.length, 2, name);
+      assert.equal(svg.match(new RegExp(`d="M[^"]+L[^"]+" stroke="${color}"`, "g"))?.length, 3, name);
       assert.ok(svg.includes(`<tspan fill="${color}">●</tspan>\u00a0${name}`));
     }
     const png = Buffer.from(toPng(svg, 1));
     assert.deepEqual([png.readUInt32BE(16), png.readUInt32BE(20)], [1200, 480]);
+  });
+});
+
+describe("the right half of the hero picture", () => {
+  const dashed = /stroke-dasharray="4,4"/g;
+
+  it("has what is distinct and used, dashed beside it what is unique", async () => {
+    const svg = await heroPicture(invented());
+    assert.match(svg, />distinct and used at 0\.5; dashed: unique</);
+    assert.equal(svg.match(dashed)?.length, 2);
+  });
+
+  it("has what is unique alone, of a run of a version that measured no more", async () => {
+    const now = invented();
+    const arms = now.arms.map(({ trainings, ...arm }) => ({
+      ...arm,
+      trainings: trainings.map(({ seed, measurements }) => ({
+        seed,
+        measurements: measurements.map(({ distinctUsed: _, ...measurement }) => measurement),
+      })),
+    }));
+    const svg = await heroPicture({ ...now, arms });
+    assert.match(svg, />unique prototypes at distance 0\.5</);
+    assert.doesNotMatch(svg, dashed);
   });
 });
 

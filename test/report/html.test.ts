@@ -169,7 +169,7 @@ describe("the page of a run", () => {
         "plain text": "k-NN",
         Markdown: "| arm | k-NN | k-NN from |",
         LaTeX: "\\begin{tabular}{lr",
-        CSV: "arm,k-NN,k-NN from,k-NN to,unique 0.025",
+        CSV: "arm,k-NN,k-NN from,k-NN to,distinctUsed 0.025",
       })) {
         const details = page.locator("details", { hasText: `Table as ${form}` });
         await details.locator("summary").click();
@@ -187,8 +187,14 @@ describe("the page of a run", () => {
 
   it("draws uniqueness and use on axes from 0 to 100 %", async () => {
     const html = await reportHtml(invented());
-    for (const title of ["Unique at 0.25", "Unique at 0.5", "Unique at any distance", "Used prototypes"]) {
-      const picture = html.slice(html.indexOf(`<h3>${title}</h3>`)).split("</figure>")[0] ?? "";
+    const titles = [
+      "Distinct and used at 0.5",
+      "Distinct and used at any distance",
+      "Unique at 0.25",
+      "Used",
+    ];
+    for (const title of titles) {
+      const picture = html.slice(html.indexOf(`<h3>${title}`)).split("</figure>")[0] ?? "";
       assert.match(picture, />0%</);
       assert.match(picture, />100%</);
     }

@@ -62,6 +62,7 @@ export function invented({
               knn: end,
               unique: last?.unique ?? {},
               used: last?.used ?? 0,
+              ...(last?.distinctUsed && { distinctUsed: last.distinctUsed }),
               perplexity: K * 0.55 * (last?.used ?? 0),
               steps: STEPS,
               seeds: seedList,
@@ -126,12 +127,16 @@ function course(normal: () => number, collapses: boolean, dead: number, knn: num
       });
     if (step % 250 !== 0) continue;
     const learned = 1 - Math.exp(-5 * t);
+    const used = dead > 0 ? Math.min(1 - dead, 0.12 + 0.62 * t) : 1;
     const half = collapses ? 1 / (1 + Math.exp(14 * (t - 0.27))) : 1 - 0.72 * t;
+    const unique = { "0.025": 1, "0.1": 1 - 0.03 * t, "0.25": 1 - 0.21 * t * t, "0.5": Math.max(0.05, half) };
+    const both = Object.entries(unique).map(([epsilon, share]) => [epsilon, used * share]);
     measurements.push({
       step,
       knn: 0.308 + (knn - 0.308) * (learned / (1 - Math.exp(-5))) + (step > 0 ? 0.004 * normal() : 0),
-      unique: { "0.025": 1, "0.1": 1 - 0.03 * t, "0.25": 1 - 0.21 * t * t, "0.5": Math.max(0.05, half) },
-      used: dead > 0 ? Math.min(1 - dead, 0.12 + 0.62 * t) : 1,
+      unique,
+      used,
+      distinctUsed: Object.fromEntries(both),
       effectiveRank: 60 - (collapses ? 35 : 8) * t + normal(),
       embeddingRank: 12 + 20 * t + normal(),
       alignment: 0.5 - 0.2 * t + 0.02 * normal(),

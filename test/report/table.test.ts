@@ -15,6 +15,18 @@ describe("the comparison table", () => {
     assert.equal(lines[0]?.indexOf("used"), lines[3]?.indexOf("70 %") ?? -1);
   });
 
+  it("has what is distinct and used before what is unique, a dash where an older run lacks it", () => {
+    const { figures } = invented();
+    const { joint, decoupled } = figures.arms;
+    assert.ok(joint && decoupled);
+    const { distinctUsed, ...older } = joint;
+    assert.equal(distinctUsed?.["0.5"], 0.05);
+    const lines = comparisonTable({ ...figures, arms: { joint: older, decoupled } }).split("\n");
+    assert.match(lines[0] ?? "", /k-NN +distinctUsed 0\.5 +unique 0\.025/);
+    assert.match(lines[2] ?? "", /52\.3 % +– +100 %/);
+    assert.match(lines[3] ?? "", /56\.1 % +20 % +100 %/);
+  });
+
   it("shows intervals where there are several seeds", () => {
     assert.match(comparisonTable(invented({ seeds: 3 }).figures), /52\.3 % +51\.5 to 53\.1 %/);
   });
@@ -31,8 +43,8 @@ describe("the comparison table", () => {
     const [headings, , ...lines] = comparisonTable({ ...figures, arms: { joint: probed, decoupled } }).split(
       "\n",
     );
-    assert.match(headings ?? "", /k-NN +95 % interval +linear +95 % interval +unique/);
-    assert.match(lines[0] ?? "", /53\.1 % +60\.0 % +59\.0 to 61\.0 % +100 %/);
+    assert.match(headings ?? "", /k-NN +95 % interval +linear +95 % interval +distinctUsed 0\.5 +unique/);
+    assert.match(lines[0] ?? "", /53\.1 % +60\.0 % +59\.0 to 61\.0 % +5\.0 % +100 %/);
     assert.match(lines[1] ?? "", /56\.9 % {20,}\d/);
     assert.equal(lines[0]?.length, lines[1]?.length);
   });

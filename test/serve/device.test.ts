@@ -71,6 +71,16 @@ describe("a server of mixtures on the ranks' devices", function () {
     host.close();
   });
 
+  it("measures beside the steps what is unique, and what is distinct of those in use", async () => {
+    await joined("measured");
+    const { scalars } = server.mixtures[0] ?? {};
+    assert.equal(scalars?.["unique.0.5"], undefined);
+    let step = 0;
+    while (server.mixtures[0]?.scalars["unique.0.5"] === undefined) await rank.take(step, rows(step++));
+    const { used = 0, "distinctUsed.0.025": both = 0 } = server.mixtures[0].scalars;
+    assert.ok(both > 0 && both <= used, `${both} are used and distinct, ${used} used`);
+  });
+
   it("gives the whole state to a script that saves, which goes on with it bit for bit", async () => {
     await joined("one");
     for (const step of [0, 1, 2]) await rank.take(step, rows(step));

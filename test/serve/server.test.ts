@@ -106,6 +106,10 @@ describe("a server of mixtures", () => {
       await sleep(10);
       await step(plain, server.mixtures[0]?.steps ?? 0);
     }
+    const { used = 0, ...measured } = server.mixtures[0].scalars;
+    const both = measured["distinctUsed.0.025"] ?? 0;
+    assert.ok(both > 0 && both <= used, `${both} are used and distinct, ${used} used`);
+    assert.ok(["0.1", "0.25", "0.5"].every((epsilon) => (measured[`distinctUsed.${epsilon}`] ?? 0) > 0));
   });
 
   it("keeps mixtures when it is stopped, and goes on with them, bit for bit", async () => {
@@ -298,7 +302,10 @@ describe("a server of mixtures", () => {
     await step(rank, 1);
     const [line, ...more] = status.lines(server.mixtures, 500);
     assert.deepEqual(more, []);
-    assert.match(line ?? "", /^run "a": step 2, 4\.0 steps\/s, used 0\.\d\d, unique \.5 /);
+    assert.match(
+      line ?? "",
+      /^run "a": step 2, 4\.0 steps\/s, used 0\.\d\d, unique \.5 \S+, distinctUsed \.5 \S+$/,
+    );
   });
 });
 

@@ -19,6 +19,7 @@ from mixhead.monitoring.monitor import monitored
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _EPSILONS = ("0.025", "0.1", "0.25", "0.5")
+_BY_DISTANCE = ("distinctUsed", "unique")
 
 
 def attach(
@@ -54,22 +55,30 @@ def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor
 def stats(name: str = "default") -> dict[str, Any]:
     """What a script may log; NaN: not measured yet, which may take minutes for very many prototypes.
 
-    "unique": by cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of prototypes that far apart.
+    "distinctUsed": by cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of prototypes that are used
+    and that far apart from each other; it is measured when "unique" is, which counts the unused too.
     "used": the share of components that won an embedding in the last 500 steps.
     "entropy": of the responsibilities, in nats. "wait": seconds that the last step waited for the plugin.
     And whatever else the plugin tells, such as "beta", and what `mixhead.monitor` has measured. If the
     mixture is computed on this process's device, "used" and "entropy" are those of the step before.
     """
     values = dict(mixture(name).stats)
-    unique = {epsilon: values.pop(f"unique.{epsilon}", math.nan) for epsilon in _EPSILONS}
-    return {"unique": unique, "used": math.nan, "entropy": math.nan, **values, **monitored(name)}
+    by_distance = {
+        measure: {epsilon: values.pop(f"{measure}.{epsilon}", math.nan) for epsilon in _EPSILONS}
+        for measure in _BY_DISTANCE
+    }
+    return {**by_distance, "used": math.nan, "entropy": math.nan, **values, **monitored(name)}
 
 
 def scalars(prefix: str = "mixhead/", name: str = "default") -> dict[str, float]:
-    """What `stats` has, for a logger: finite numbers alone, by names such as "mixhead/unique/0.5"."""
+    """What `stats` has, for a logger: finite numbers alone, by names such as "mixhead/distinctUsed/0.5"."""
     values = stats(name)
-    unique = {f"unique/{epsilon}": share for epsilon, share in values.pop("unique").items()}
-    flat = {**unique, **values}
+    by_distance = {
+        f"{measure}/{epsilon}": share
+        for measure in _BY_DISTANCE
+        for epsilon, share in values.pop(measure).items()
+    }
+    flat = {**by_distance, **values}
     return {f"{prefix}{key}": float(value) for key, value in flat.items() if math.isfinite(value)}
 
 

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixhead.monitoring.distinct import distinct
 from mixhead.worker.knn import knn_predictions
 
 NEIGHBOURS = 20
+DISTANCE = 0.5  # cosine, at which two prototypes count as different
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,17 @@ def _rows(output: object, who: str, count: int) -> Tensor:
     )
 
 
-def figures(references: Seen, queries: Seen | None = None) -> dict[str, float]:
+def figures(
+    references: Seen, queries: Seen | None = None, prototypes: Tensor | None = None
+) -> dict[str, float]:
     """k-NN, effective rank and use of prototypes, as far as what was seen tells of them:
 
     "knn": accuracy in [0, 1], k = 20, T = .07, cosine, of the queries by the references. Without queries each
     half of the images is classified by the other. Needs labels of two classes.
     "effective_rank": of the references' features, in [1, F].
     "used_by_images": share of prototypes that have the largest logit of one of the references. "perplexity":
-    exp of the entropy of how often each has.
+    exp of the entropy of how often each has. "distinct_used_by_images", where the `prototypes` (K, D) are
+    known: the share of K that is left of the used ones where those within a cosine distance of .5 count once.
     """
     made = {"effective_rank": effective_rank(references.features)}
     x, y = references.labelled()
@@ -88,6 +93,9 @@ def figures(references: Seen, queries: Seen | None = None) -> dict[str, float]:
     if references.winners is not None:
         wins = torch.bincount(references.winners, minlength=references.components).double()
         made["used_by_images"] = (wins > 0).double().mean().item()
+        if prototypes is not None:
+            used = prototypes[(wins > 0).to(prototypes.device)]
+            made["distinct_used_by_images"] = distinct(used, DISTANCE) / references.components
         made["perplexity"] = torch.special.entr(wins / wins.sum()).sum().exp().item()
     return made
 

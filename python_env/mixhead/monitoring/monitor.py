@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
 
+from mixhead.monitoring.distinct import last_layer_of
 from mixhead.monitoring.images import Images, Source
 from mixhead.monitoring.measures import figures, see
 from mixhead.monitoring.undisturbed import undisturbed
@@ -37,8 +38,8 @@ def monitor(
     name: str = "default",
 ) -> RemovableHandle:
     """From now on `mixhead.stats()` has k-NN, effective rank and use of prototypes too: "knn",
-    "effective_rank", "used_by_images", "perplexity" (docs/watching.md says what they are). The log has them
-    as well.
+    "effective_rank", "used_by_images", "distinct_used_by_images", "perplexity" (docs/watching.md says what
+    they are). The log has them as well.
 
     They are measured after the first step of the script's optimizer and after every `every`-th one. The
     training feels nothing of it but the time: modes, batch norms, generators and mixtures are afterwards what
@@ -121,7 +122,9 @@ class Monitor:
         references, *queries = (_like(like, images) for images in self._images)
         with undisturbed(modules, like.device):
             seen = see(references, self._encoder, head)
-            return figures(seen, *(see(each, self._encoder, None) for each in queries))
+            asked = see(queries[0], self._encoder, None) if queries else None
+            prototypes = None if head is None else last_layer_of(_owner(head), seen.components)
+            return figures(seen, asked, prototypes)
 
 
 def _like(parameter: Tensor, images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -44,6 +44,7 @@ def test_what_is_not_measured_yet_is_left_out(attach: Attach):
     attach()
     lightly_head()
     assert math.isnan(mixhead.stats()["unique"]["0.5"])
+    assert math.isnan(mixhead.stats()["distinctUsed"]["0.5"])
     assert mixhead.scalars() == {"mixhead/wait": 0.0}
 
 

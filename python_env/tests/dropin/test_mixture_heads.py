@@ -259,6 +259,9 @@ def test_stats_tell_what_a_script_logs(make):
         take_steps(student, teacher)
     stats = mixhead.stats()
     assert stats["unique"].keys() == {"0.025", "0.1", "0.25", "0.5"} and 0 < stats["unique"]["0.025"] <= 1
+    assert stats["distinctUsed"].keys() == stats["unique"].keys()
+    assert 0 < stats["distinctUsed"]["0.5"] <= stats["distinctUsed"]["0.025"] <= stats["used"]
+    assert mixhead.scalars()["mixhead/distinctUsed/0.5"] == stats["distinctUsed"]["0.5"]
     assert 0 < stats["used"] <= 1 and 0 <= stats["entropy"] <= math.log(K) and stats["wait"] > 0
 
 

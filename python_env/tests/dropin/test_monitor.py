@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomS
 import mixhead
 from mixhead.dropin.registry import mixture
 from mixhead.monitoring import monitor as monitoring
+from mixhead.monitoring.distinct import distinct
 from mixhead.monitoring.images import Images
 from mixhead.monitoring.measures import effective_rank
 
@@ -99,6 +100,7 @@ def test_says_how_well_the_features_tell_classes_apart_and_how_prototypes_are_us
     assert stats["knn"] > 0.9
     assert 1 < stats["effective_rank"] <= IN
     assert 0 < stats["used_by_images"] <= 1 <= stats["perplexity"] <= K
+    assert 0 < stats["distinct_used_by_images"] <= stats["used_by_images"]
     assert stats["used_by_images"] * K == pytest.approx(round(stats["used_by_images"] * K))
     lines = [record.getMessage() for record in caplog.records if "knn" in record.getMessage()]
     assert [line.split(":")[0] for line in lines] == ["step 1", "step 5", "step 10"]
@@ -140,7 +142,50 @@ def test_watches_joint_heads_too(attach: Attach):
     mixhead.monitor(Noisy(), training.teacher_backbone, training.teacher_head)
     training.run()
     assert mixhead.stats()["knn"] > 0.9
-    assert 0 < mixhead.stats()["used_by_images"] <= 1
+    assert 0 < mixhead.stats()["distinct_used_by_images"] <= mixhead.stats()["used_by_images"] <= 1
+
+
+@pytest.mark.parametrize("epsilon", [0.025, 0.5])
+def test_distinct_prototypes_are_those_that_a_walk_in_index_order_keeps(epsilon: float):
+    torch.manual_seed(3)
+    centers = torch.randn(30, 4).repeat(80, 1)
+    rows = 5 * (centers + 0.1 * torch.randn(2400, 4))  # over several blocks
+    unit = torch.nn.functional.normalize(rows.double(), dim=1).numpy()
+    kept: list[np.ndarray] = []
+    for row in unit:
+        if all(1 - row @ other >= epsilon for other in kept):
+            kept.append(row)
+    assert 1 < len(kept) < len(rows)
+    assert distinct(rows, epsilon) == len(kept)
+
+
+class Fixed(nn.Module):
+    """A head whose last layer a wrapper has by another name."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.out = nn.Linear(weight.shape[1], len(weight), bias=False)
+        self.out.weight.data.copy_(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x)
+
+
+def test_prototypes_that_win_images_count_once_where_they_are_close_and_others_not_at_all():
+    weight = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [-1, -1], [0, -1]])
+    images = torch.tensor([[1.0, -0.2], [1, 0.2], [0, 1], [0.1, 1]]).reshape(4, 1, 1, 2)
+    stats = watch([images], head=Fixed(weight))
+    assert stats["used_by_images"] == pytest.approx(3 / 5)
+    assert stats["distinct_used_by_images"] == pytest.approx(2 / 5)
+
+
+def test_a_head_whose_prototypes_cannot_be_told_is_watched_without_what_needs_them():
+    class Bare(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x
+
+    stats = watch([torch.randn(8, 1, 1, 4)], head=Bare())
+    assert "used_by_images" in stats and "distinct_used_by_images" not in stats
 
 
 def watch(images: object, encoder: object = None, head: object = None, **options: object) -> dict[str, float]:

@@ -51,7 +51,7 @@ export function showArms(run: RunState, colors: ReadonlyMap<string, string>): vo
 }
 
 function card(arm: ArmState, untrained: number | null, color: string): HTMLElement {
-  const { knn, unique25, unique5, used, loss } = arm.figures;
+  const { knn, distinctUsed5, unique5, used, loss } = arm.figures;
   const share = arm.steps === 0 ? 0 : arm.step / arm.steps;
   const left =
     arm.state === "running" && arm.secondsLeft !== null ? ` · ${duration(arm.secondsLeft)} left` : "";
@@ -66,7 +66,7 @@ function card(arm: ArmState, untrained: number | null, color: string): HTMLEleme
       "dl",
       {},
       figure("k-NN accuracy", shareText(knn, 1), gain(knn, untrained)),
-      figure("unique at 0.25", shareText(unique25)),
+      figure("distinct and used at 0.5", shareText(distinctUsed5)),
       figure("unique at 0.5", shareText(unique5)),
       figure("used", shareText(used)),
       figure("loss", loss === null ? "–" : loss.toFixed(2)),

@@ -26,6 +26,15 @@ export const specs: readonly Spec[] = [
     level: { name: "untrained", value: ({ untrained }) => untrained },
   },
   {
+    title: "Distinct and used at 0.5",
+    caption:
+      "Share of prototypes that win a training image and are left when those within a cosine distance of 0.5 count once.",
+    value: ({ distinctUsed5 }) => distinctUsed5,
+    text: (value) => percent(value),
+    tick: (value) => percent(value, 0),
+    whole: true,
+  },
+  {
     title: "Loss",
     caption: "Arms have targets of their own, so compare the shapes of their losses, not the heights.",
     value: ({ loss }) => loss,
@@ -41,7 +50,8 @@ export const specs: readonly Spec[] = [
   },
   {
     title: "Unique at 0.25",
-    caption: "Share of prototypes that are left when those within a cosine distance of 0.25 count once.",
+    caption:
+      "Share of prototypes, used or not, that are left when those within a cosine distance of 0.25 count once.",
     value: ({ unique25 }) => unique25,
     text: (value) => percent(value),
     tick: (value) => percent(value, 0),
