@@ -28,9 +28,11 @@ type WithSchedules<T> = [ScheduleConfig] extends [T]
 export type SettingName = NamesIn<Settings>;
 
 type NamesIn<T> = {
-  [K in keyof T & string]-?: IsGroup<NonNullable<T[K]>> extends true
-    ? `${K}.${NamesIn<NonNullable<T[K]>>}`
-    : K;
+  [K in keyof T & string]-?: unknown extends T[K]
+    ? K
+    : IsGroup<NonNullable<T[K]>> extends true
+      ? `${K}.${NamesIn<NonNullable<T[K]>>}`
+      : K;
 }[keyof T & string];
 
 /** A union with something in it that is no object, such as a schedule with its number, is a value. */

@@ -94,6 +94,10 @@ export const plugin = z.strictObject({
     .describe(
       "online-gmm, frozen, kmeans, sinkhorn, or a path to a .ts file that exports a plugin; custom:NAME in the records of experiment files",
     ),
+  options: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe("of a plugin in a file, by the schema that the file exports (docs/mixture.md)"),
   components: steps.default(1024).describe("K, the number of prototypes"),
   covariance: z
     .enum(["shared", "spherical", "diagonal"])

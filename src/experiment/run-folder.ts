@@ -9,7 +9,7 @@ import { methodProblem } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import { checkKind } from "../plugins/registry.ts";
+import { withOptions } from "../plugins/registry.ts";
 import { parseSchedule } from "../schedules/schedule.ts";
 import { runsDir } from "../setup/paths.ts";
 import { checkFree } from "./lock.ts";
@@ -56,19 +56,20 @@ const armRule = /^[A-Za-z0-9][A-Za-z0-9._=+, -]*$/;
 /**
  * Opens `runs/NAME` for these arms: a new folder, or the one that is there where it has the same
  * configuration. Where nothing has been measured in it yet, another configuration replaces it.
- * `values`: by arm, the functions that the configurations only name.
+ * `asked`: the configurations by arm; `values`: the functions that they only name.
  *
- * @throws UserError where the folder belongs to another configuration and `force` is not given.
+ * @throws UserError where an arm cannot be trained, or the folder belongs to another configuration and `force` is not given.
  */
 export async function openRun(
   name: string,
-  arms: ReadonlyMap<string, Config>,
+  asked: ReadonlyMap<string, Config>,
   seeds: number[],
   force = false,
   values: ReadonlyMap<string, Values> = new Map(),
 ): Promise<Run> {
   checkName(name);
-  for (const [arm, config] of arms) checkArm(arm, config, values.get(arm));
+  const arms = new Map<string, Config>();
+  for (const [arm, config] of asked) arms.set(arm, await checkArm(arm, config, values.get(arm)));
   const folder = join(runsDir(), name);
   if (force) await replaceRun(folder);
   const run = describeRun(name, folder, arms, seeds, values);
@@ -166,7 +167,8 @@ function checkName(name: string): void {
   }
 }
 
-function checkArm(arm: string, config: Config, values: Values | undefined): void {
+/** The configuration with the plugin's own options in full. @throws UserError where it cannot be trained. */
+async function checkArm(arm: string, config: Config, values: Values | undefined): Promise<Config> {
   if (!armRule.test(arm) || arm.length > 100) {
     throw new UserError(
       `"${arm}" cannot name an arm; allowed: letters, digits, spaces and . _ = + , -, at most 100 in all`,
@@ -179,10 +181,12 @@ function checkArm(arm: string, config: Config, values: Values | undefined): void
     throw new UserError(`${arm}: ${missing} is a function, which only an experiment file can give`);
   }
   try {
-    if (config.prototypes === "decoupled") checkKind(config.plugin.kind);
     const { annealing, prior } = config.plugin;
     for (const schedule of [annealing, prior.strength]) parseSchedule(schedule, values?.schedules);
     trainingScalars(config, values?.schedules);
+    return config.prototypes === "decoupled"
+      ? { ...config, plugin: await withOptions(config.plugin) }
+      : config;
   } catch (error) {
     throw error instanceof UserError ? new UserError(`${arm}: ${error.message}`, { cause: error }) : error;
   }

@@ -10,7 +10,9 @@ export interface Values {
 
 /** The settings that name a function which `values` does not have, such as "plugin.annealing". */
 export function missingValues(config: Config, values: Values | undefined): string[] {
-  const missing = named(config).flatMap(([path, text]) => (values?.schedules.has(text) ? [] : [path]));
+  // A plugin's own options may say what they like.
+  const ours = { ...config, plugin: { ...config.plugin, options: undefined } };
+  const missing = named(ours).flatMap(([path, text]) => (values?.schedules.has(text) ? [] : [path]));
   if (config.plugin.kind.startsWith(CUSTOM) && values?.factory === undefined) missing.push("plugin.kind");
   return missing;
 }

@@ -58,6 +58,26 @@ describe("in a folder of its own", () => {
       assert.equal(await readFile("runs/a/config.yaml", "utf8"), before);
     });
 
+    it("is another one with other options of a plugin in a file, and has them in full in its record", async () => {
+      await writeFile(
+        "mine.ts",
+        'import { z } from "zod"; export const options = z.strictObject({ rate: z.number().default(1), idle: z.int().default(7) }); export default () => {};',
+      );
+      const open = (...overrides: string[]) =>
+        openRun("a", new Map([["d", resolveConfig({ plugin: { kind: "./mine.ts" } }, overrides)]]), [0]);
+      const [job] = (await open("plugin.options.rate=0.1")).jobs;
+      await new MetricsLog(join(job?.folder ?? "", "metrics.jsonl")).append({ step: 10, loss: 1 });
+      const recorded = (await readRun("a")).arms.get("d")?.plugin.options;
+      assert.deepEqual(recorded, { rate: 0.1, idle: 7 });
+      await open("plugin.options.rate=0.1");
+      await assert.rejects(open("plugin.options.rate=0.2"), /plugin\.options\.rate is 0\.1 there, 0\.2 here/);
+      await assert.rejects(open(), /plugin\.options\.rate is 0\.1 there, 1 here/);
+      await assert.rejects(
+        open("plugin.options.rte=1"),
+        /^UserError: d: \.\/mine\.ts: plugin\.options\.rte is not/,
+      );
+    });
+
     it("makes way for another configuration where nothing was measured yet", async () => {
       await openRun("a", arms(), [0]);
       await openRun("a", arms(), [1]);
