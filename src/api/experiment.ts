@@ -12,6 +12,7 @@ import { type ExperimentResult, resultOf } from "./result.ts";
 import {
   type Described,
   describeSettings,
+  factoryName,
   named,
   overlayDescribed,
   type SettingName,
@@ -129,6 +130,6 @@ function checkNames(all: readonly Values[]): void {
   const factories = new Map<string, PluginFactory>();
   for (const { schedules: own, factory } of all) {
     for (const [name, schedule] of own) named(schedules, name, schedule);
-    if (factory) named(factories, factory.name, factory);
+    if (factory) named(factories, factoryName(factory), factory);
   }
 }

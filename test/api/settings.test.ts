@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { resolveArms } from "../../src/api/experiment.ts";
+import { invocation, setInvocation } from "../../src/api/invocation.ts";
 import { describeSettings } from "../../src/api/settings.ts";
 import { variations } from "../../src/api/vary.ts";
 import { UserError } from "../../src/errors.ts";
@@ -25,6 +26,21 @@ describe("settings with functions in them", () => {
     assert.equal(values.factory, myPlugin);
     assert.equal(values.schedules.get("ramp"), ramp);
     assert.deepEqual([...values.schedules.keys()], ["ramp", "() => 0.04"], "a cosine needs no function");
+  });
+
+  it("call a factory that nobody has named after the experiment file", () => {
+    const before = invocation();
+    setInvocation({ ...before, file: "somewhere/reseed.ts" });
+    try {
+      const withStart = (): PluginFactory => (given) => myPlugin(given);
+      for (const plugin of [
+        { kind: withStart() },
+        { kind: (given) => myPlugin(given) },
+      ] satisfies Settings["plugin"][])
+        assert.deepEqual(describeSettings({ plugin }).record, { plugin: { kind: "custom:reseed" } });
+    } finally {
+      setInvocation(before);
+    }
   });
 
   it("are refused where a function cannot stand, or two have one name", () => {
