@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { differenceAt } from "../config/difference.ts";
-import { applyOverrides, configYaml, parseYaml, resolveConfig } from "../config/load.ts";
+import { configYaml, parseYaml, resolveConfig } from "../config/load.ts";
 import { methodProblem } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
@@ -85,9 +85,14 @@ export async function openRun(
     await replaceRun(folder);
   }
   for (const job of run.jobs) await mkdir(join(job.folder, "checkpoints"), { recursive: true });
+  await writeRecord(run);
+  return run;
+}
+
+/** Writes what `readRun` reads. */
+export async function writeRecord({ folder, seeds, arms }: Run): Promise<void> {
   const settings = { seeds, arms: Object.fromEntries(arms) };
   await writeAtomic(join(folder, "config.yaml"), [configYaml(settings)]);
-  return run;
 }
 
 /** Reads `runs/NAME` back; `parent` is where runs/ is. @throws UserError where it is no run. */
@@ -104,27 +109,6 @@ export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   return describeRun(name, folder, new Map(arms), parsed.data.seeds);
 }
 
-/** Settings that say where a run is computed, and not what. */
-const WHERE: readonly string[] = ["placement", "backend", "bridge"];
-
-/**
- * A run that goes on elsewhere than it was configured for, by overrides such as "placement=host". Its record
- * stays as it is.
- *
- * @throws UserError where an override would change what is trained.
- */
-export function moved(run: Run, overrides: readonly string[]): Run {
-  const groups = Object.keys(applyOverrides({}, overrides) ?? {});
-  const other = groups.find((group) => !WHERE.includes(group));
-  if (other !== undefined) {
-    throw new UserError(
-      `${other} belongs to what runs/${run.name} is: it goes on with its own; allowed: ${WHERE.join(", ")}`,
-    );
-  }
-  const arms = Array.from(run.arms, ([arm, config]) => [arm, resolveConfig(config, overrides)] as const);
-  return describeRun(run.name, run.folder, new Map(arms), run.seeds);
-}
-
 /** The seeds of a run: the one that all arms have, and the following. @throws UserError where they differ. */
 export function seedsFrom(configs: readonly Config[], count: number): number[] {
   const [first, ...others] = configs.map((config) => config.seed);
@@ -134,6 +118,12 @@ export function seedsFrom(configs: readonly Config[], count: number): number[] {
     );
   }
   return Array.from({ length: count }, (_, index) => first + index);
+}
+
+/** The same run with every arm's configuration changed. */
+export function withConfigs({ name, folder, seeds, arms }: Run, change: (config: Config) => Config): Run {
+  const changed = Array.from(arms, ([arm, config]) => [arm, change(config)] as const);
+  return describeRun(name, folder, new Map(changed), seeds);
 }
 
 function describeRun(

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { commitCheckpoint, latestCheckpoint, sweepCheckpoints } from "../../src/experiment/checkpoint.ts";
+import { goingOn } from "../../src/experiment/going-on.ts";
 import { lockRun } from "../../src/experiment/lock.ts";
 import { evaluationsOf, MetricsLog, readMetrics } from "../../src/experiment/metrics-log.ts";
 import { openRun, readRun } from "../../src/experiment/run-folder.ts";
@@ -111,6 +112,35 @@ describe("in a folder of its own", () => {
         await writeFile(join(folder, "lock"), dead);
         await (await lockRun(folder))();
       }
+    });
+
+    it("goes on to another end and elsewhere, and as nothing else, with its record as it was", async () => {
+      const settings = { prototypes: "joint", train: { steps: 40, stop: 8 } };
+      const run = await openRun("a", new Map([["joint", resolveConfig(settings)]]), [0]);
+      const checkpoints = join(run.jobs[0]?.folder ?? "", "checkpoints");
+      await mkdir(join(checkpoints, "incoming"));
+      await commitCheckpoint(
+        checkpoints,
+        join(checkpoints, "incoming"),
+        { step: 8, seconds: 1, metricsBytes: 0 },
+        {},
+      );
+      const before = await readFile("runs/a/config.yaml", "utf8");
+      for (const [setting, sentence] of [
+        ["train.stop=7", "train.stop is 7, and joint of runs/a has taken 8 steps; allowed: 8 to 40"],
+        ["train.stop=41", "runs/a: train.stop is 41; allowed: at most train.steps, which is 40"],
+        ["train.stop=soon", 'runs/a: train.stop is "soon"; allowed: a number'],
+        [
+          "train.steps=80",
+          "train.steps belongs to what runs/a is: it goes on with its own; allowed: train.stop, placement, backend, bridge",
+        ],
+      ]) {
+        await assert.rejects(goingOn(run, ["train.stop=16", setting ?? ""]), new UserError(sentence));
+        assert.equal(await readFile("runs/a/config.yaml", "utf8"), before, setting);
+      }
+      const next = await goingOn(run, ["train.stop=16", "placement=host"]);
+      assert.deepEqual([next.jobs[0]?.config.train.stop, next.jobs[0]?.config.placement], [16, "host"]);
+      assert.equal(await readFile("runs/a/config.yaml", "utf8"), before.replace("stop: 8", "stop: 16"));
     });
 
     it("is not made where a configuration names a function that is not there", async () => {
