@@ -6,7 +6,7 @@ import { type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
 import { clustering } from "./clustering.ts";
 import { frozen } from "./frozen.ts";
 import { kmeans } from "./kmeans.ts";
-import { type OnlineGmmOptions, onlineGmm } from "./online-gmm.ts";
+import { onlineGmm } from "./online-gmm.ts";
 import { parseOptions } from "./options.ts";
 import type { PrototypePlugin } from "./plugin.ts";
 
@@ -15,7 +15,7 @@ export interface PluginContext {
   dim: number;
   seed: number;
   /** K x D prototypes to begin at, row-major, such as a checkpoint's. */
-  start?: { data: Float32Array } | undefined;
+  start?: Float32Array | undefined;
   /** What makes the plugin where its kind is "custom:NAME". */
   factory?: PluginFactory | undefined;
   /** The schedules that the configuration only names. */
@@ -46,14 +46,17 @@ export interface PluginOptions<Options = NoOptions> {
   options: Options;
   /** K x D prototypes to begin at, row-major, where some are given. */
   start: Float32Array | undefined;
+  /** The functions of an experiment file that the configuration only names. */
+  schedules?: OwnSchedules | undefined;
+  /** See OnlineGmmOptions. */
+  dense?: boolean | undefined;
 }
 
-const kinds: Record<string, (options: OnlineGmmOptions) => PrototypePlugin> = {
-  "online-gmm": onlineGmm,
-  frozen,
-  kmeans,
-  sinkhorn: clustering,
-};
+const kinds = { "online-gmm": onlineGmm, frozen, kmeans, sinkhorn: clustering };
+/** The plugins that are here. */
+export type BuiltIn = keyof typeof kinds;
+
+const NAMES = Object.keys(kinds).join(", ");
 
 const FILES = /\.(ts|mts|js|mjs)$/;
 
@@ -81,7 +84,7 @@ export async function withOptions(config: PluginConfig): Promise<PluginConfig> {
 }
 
 /** Whether a kind is one of our own, not a plugin of the user's. */
-export function isBuiltIn(kind: string): boolean {
+export function isBuiltIn(kind: string): kind is BuiltIn {
   return Object.hasOwn(kinds, kind);
 }
 
@@ -91,24 +94,33 @@ export function isBuiltIn(kind: string): boolean {
  *
  * @throws UserError where there is none, or it cannot be made with these settings.
  */
-export async function createPlugin(
+export async function openPlugin(
   settings: PluginConfig,
-  { dim, seed, start, factory, schedules, dense }: PluginContext,
+  { factory, ...context }: PluginContext,
 ): Promise<PrototypePlugin> {
   const config = await withOptions(settings);
-  const make = isBuiltIn(config.kind) ? kinds[config.kind] : undefined;
-  if (make === undefined) {
-    const { kind, components, options = {} } = config;
-    const given = { components, dim, seed, config, options, start: start?.data };
-    return pluginOf(kind, await factoryOf(kind, factory), given);
-  }
-  return make({
+  const { kind, components, options = {} } = config;
+  const given = { start: undefined, ...context, components, config, options };
+  return isBuiltIn(kind) ? createPlugin(kind, given) : pluginOf(kind, await factoryOf(kind, factory), given);
+}
+
+/**
+ * One of our own plugins, for another to wrap: `given` is what the other's factory was given, maybe with another
+ * `config`. Its steps are to be taken by the other's, and its state is part of the other's.
+ *
+ * @throws UserError where it cannot be made with these settings.
+ */
+export function createPlugin(kind: BuiltIn, given: PluginOptions<unknown>): PrototypePlugin {
+  const { components, dim, seed, config, start, schedules, dense } = given;
+  if (!isBuiltIn(kind)) throw new UserError(`createPlugin makes ${NAMES}, and is asked for "${kind}"`);
+  return kinds[kind]({
     ...config,
+    components,
     dim,
     seed,
     annealing: parseSchedule(config.annealing, schedules),
     prior: { strength: parseSchedule(config.prior.strength, schedules) },
-    start: start?.data,
+    start,
     dense,
   });
 }
@@ -122,8 +134,7 @@ async function factoryOf(kind: string, given: PluginFactory | undefined): Promis
 /** What a plugin's file exports. @throws UserError where the kind names no file that can be loaded. */
 function pluginFile(kind: string): Promise<Record<string, unknown>> {
   if (FILES.test(kind)) return importFile(kind);
-  const names = Object.keys(kinds).join(", ");
-  throw new UserError(`plugin.kind is "${kind}"; allowed: ${names}, or a path to a .ts, .js or .mjs file`);
+  throw new UserError(`plugin.kind is "${kind}"; allowed: ${NAMES}, or a path to a .ts, .js or .mjs file`);
 }
 
 async function pluginOf(

@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { openBackend } from "../../src/backend/backend.ts";
 import { plugin as pluginSchema } from "../../src/config/schema.ts";
 import { UserError } from "../../src/errors.ts";
-import { createPlugin } from "../../src/plugins/registry.ts";
+import { openPlugin } from "../../src/plugins/registry.ts";
 import { at, clusteredRows, difference, matrix, take } from "./support.ts";
 
 const D = 8;
 const create = (kind: string, components = 4, start?: Float32Array) =>
-  createPlugin(pluginSchema.parse({ kind, components }), {
+  openPlugin(pluginSchema.parse({ kind, components }), {
     dim: D,
     seed: 1,
-    start: start && { data: start },
+    start,
   });
 
 /** A plugin of a user's, in TypeScript, that imports a value, a type and a neighbour. */
@@ -36,7 +36,7 @@ export default ({ components, dim, seed, config, start }: Record<string, any>): 
 };
 `;
 
-describe("createPlugin", function () {
+describe("openPlugin", function () {
   this.timeout(60_000);
   let folder: string;
   const file = async (name: string, text: string) => {
@@ -172,7 +172,7 @@ ${schema === "" ? "" : `export const options = ${schema};`}
 export default (given) => ({ ...given, name: JSON.stringify(given.options), step() {}, prototypes() {}, parameters() {}, state() {}, load() {}, dispose() {} });`,
       );
     const given = (kind: string, options?: Record<string, unknown>) =>
-      createPlugin(pluginSchema.parse({ kind, components: 4, options }), { dim: D, seed: 1 });
+      openPlugin(pluginSchema.parse({ kind, components: 4, options }), { dim: D, seed: 1 });
     const schema =
       'z.strictObject({ rate: z.number().positive().max(1).default(0.5), rows: z.enum(["far", "any"]).optional() })';
 
