@@ -5,7 +5,7 @@ import { connect } from "../../src/backend/torch/index.ts";
 import { plugin as pluginSchema } from "../../src/config/schema.ts";
 import { finiteScalars } from "../../src/plugins/estimator.ts";
 import { directions } from "../../src/plugins/random.ts";
-import { createPlugin } from "../../src/plugins/registry.ts";
+import { openPlugin } from "../../src/plugins/registry.ts";
 import { takeRounds } from "./rounds.ts";
 
 const schema = z.strictObject({
@@ -24,7 +24,7 @@ export async function emBackend(options: unknown): Promise<void> {
   const connection = backend === "torch" ? await connect({ device }) : undefined;
   if (backend === "torch") await tf.setBackend(backend);
   else await openBackend(backend);
-  const plugin = await createPlugin(config, { dim, seed: 0, dense: backend === "torch" });
+  const plugin = await openPlugin(config, { dim, seed: 0, dense: backend === "torch" });
   const h = directions(rows, dim, 0, "rows");
   const step = async () => {
     const proposal = await plugin.propose?.(h, { step: 0, steps: 1, epoch: 0 });

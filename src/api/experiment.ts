@@ -5,13 +5,14 @@ import { UserError } from "../errors.ts";
 import type { MetricsHook } from "../experiment/hooks.ts";
 import { openRun, type Run, seedsFrom } from "../experiment/run-folder.ts";
 import type { Values } from "../experiment/values.ts";
-import type { PluginFactory } from "../plugins/registry.ts";
+import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
 import { invocation, runName } from "./invocation.ts";
 import { inTurn } from "./queue.ts";
 import { type ExperimentResult, resultOf } from "./result.ts";
 import {
   type Described,
   describeSettings,
+  factoryName,
   named,
   overlayDescribed,
   type SettingName,
@@ -89,7 +90,13 @@ export function resolveArms(
 
 export function resolveArm(base: Described, arm: string, settings: unknown): ResolvedArm {
   const { record, values } = overlayDescribed(base, describeSettings(settings));
-  return [arm, resolveConfig(record, invocation().overrides, arm), values];
+  const config = resolveConfig(record, invocation().overrides, arm);
+  if (config.plugin.options !== undefined && config.plugin.kind.startsWith(CUSTOM)) {
+    throw new UserError(
+      `${arm}: plugin.kind is a function, which takes no plugin.options: let it close over them, or name the file that exports it`,
+    );
+  }
+  return [arm, config, values];
 }
 
 /** Opens the run for these arms, or the one that is there. */
@@ -123,6 +130,6 @@ function checkNames(all: readonly Values[]): void {
   const factories = new Map<string, PluginFactory>();
   for (const { schedules: own, factory } of all) {
     for (const [name, schedule] of own) named(schedules, name, schedule);
-    if (factory) named(factories, factory.name, factory);
+    if (factory) named(factories, factoryName(factory), factory);
   }
 }

@@ -30,14 +30,19 @@ export function invocation(): Invocation {
   return current;
 }
 
+/** The experiment file's name without its ending; undefined where there is no file. */
+export function fileName(): string | undefined {
+  return current.file && basename(current.file).replace(/\.\w+$/, "");
+}
+
 /**
  * What a run of this process is called: as the command line says, as `given`, or after the file.
  *
  * @throws UserError where there is no name, or a run before it had the same.
  */
 export function runName(given: string | undefined): string {
-  const { file, name: said } = current;
-  const name = said ?? given ?? (file && basename(file).replace(/\.\w+$/, ""));
+  const { name: said } = current;
+  const name = said ?? given ?? fileName();
   if (name === undefined) throw new UserError("give the run a name: { name: ... }");
   if (taken.has(name) && (said !== undefined || given === undefined)) {
     throw new UserError(

@@ -10,7 +10,7 @@ import type { Summary } from "../experiment/summary.ts";
 import { HostEdge } from "../mixture/host-edge.ts";
 import { deviceOf } from "../mixture/open-edge.ts";
 import type { NamedTensors, PrototypePlugin } from "../plugins/plugin.ts";
-import { CUSTOM, createPlugin, type PluginFactory } from "../plugins/registry.ts";
+import { CUSTOM, openPlugin, type PluginFactory, withOptions } from "../plugins/registry.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { type ExperimentOptions, openArms, resolveArm } from "./experiment.ts";
 import { invocation } from "./invocation.ts";
@@ -48,11 +48,12 @@ export function openSession(settings: Settings, options: SessionOptions = {}): P
         `method is ${config.method}, whose loss takes no targets, which a loop answers with`,
       );
     }
-    const { plugin, targets, seed } = config;
+    const { targets, seed } = config;
+    const plugin = await withOptions(config.plugin);
     // What the body of the loop does is in no record: it says that only this file can go on.
     const kind = `${CUSTOM}a loop around ${plugin.kind}`;
     const factory: PluginFactory = (asked) =>
-      createPlugin(plugin, { dim: asked.dim, seed: asked.seed, ...values });
+      openPlugin(plugin, { dim: asked.dim, seed: asked.seed, ...values });
     const recorded = { ...config, plugin: { ...plugin, kind } };
     const run = await openArms([[ARM, recorded, { ...values, factory }]], options);
     await openBackend(config.backend);

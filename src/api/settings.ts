@@ -5,6 +5,7 @@ import { UserError } from "../errors.ts";
 import type { Values } from "../experiment/values.ts";
 import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
 import type { Schedule } from "../schedules/schedule.ts";
+import { fileName } from "./invocation.ts";
 
 type Input = z.input<typeof config>;
 
@@ -28,9 +29,11 @@ type WithSchedules<T> = [ScheduleConfig] extends [T]
 export type SettingName = NamesIn<Settings>;
 
 type NamesIn<T> = {
-  [K in keyof T & string]-?: IsGroup<NonNullable<T[K]>> extends true
-    ? `${K}.${NamesIn<NonNullable<T[K]>>}`
-    : K;
+  [K in keyof T & string]-?: unknown extends T[K]
+    ? K
+    : IsGroup<NonNullable<T[K]>> extends true
+      ? `${K}.${NamesIn<NonNullable<T[K]>>}`
+      : K;
 }[keyof T & string];
 
 /** A union with something in it that is no object, such as a schedule with its number, is a value. */
@@ -62,7 +65,7 @@ export function describeSettings(settings: unknown): Described {
     }
     if (typeof value === "function" && path === "plugin.kind" && isFactory(value)) {
       factory = value;
-      return `${CUSTOM}${value.name || "plugin"}`;
+      return `${CUSTOM}${factoryName(value)}`;
     }
     if (typeof value === "function") {
       throw new UserError(
@@ -78,6 +81,14 @@ export function describeSettings(settings: unknown): Described {
   };
   const record = recorded(settings, "");
   return { record, values: { schedules, factory } };
+}
+
+/** What JavaScript calls a function that nobody has named: a value, an `export default`, the value of `kind`. */
+const UNNAMED: readonly string[] = ["", "default", "kind"];
+
+/** What records call a plugin's factory: its name, or the experiment file's where it has none. */
+export function factoryName({ name }: PluginFactory): string {
+  return UNNAMED.includes(name) ? (fileName() ?? "plugin") : name;
 }
 
 /** Notes what a record will call a function. @throws UserError where another function has that name already. */

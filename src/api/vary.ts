@@ -9,7 +9,7 @@ export interface Variation {
 }
 
 /** Every combination of the values in `vary`, the last setting fastest. @throws UserError where there is none. */
-export function variations(vary: Readonly<Record<string, readonly unknown[]>>): Variation[] {
+export function variations(vary: Readonly<Record<string, readonly unknown[] | undefined>>): Variation[] {
   const paths = Object.keys(vary);
   const last = (path: string) => path.split(".").at(-1) ?? path;
   const short = paths.map((path) =>

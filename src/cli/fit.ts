@@ -7,7 +7,7 @@ import { RunError, UserError } from "../errors.ts";
 import { type FitMeasurement, fitPlugin } from "../experiment/fit.ts";
 import { type Rows, readUnitRows, unitRows } from "../files/rows.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
-import { createPlugin } from "../plugins/registry.ts";
+import { openPlugin } from "../plugins/registry.ts";
 import { readPrototypes, remarks } from "./read-prototypes.ts";
 import { onSignals } from "./signals.ts";
 
@@ -37,12 +37,12 @@ export function fit(program: Command): void {
       if (start !== undefined) checkStart(start, embeddings, config.plugin.components, options.init);
       const backend = await openBackend(config.backend, note);
       try {
-        const plugin = await createPlugin(config.plugin, {
+        const plugin = await openPlugin(config.plugin, {
           dim: embeddings.dim,
           seed: config.seed,
           // What would choose among the components reads them, and each read waits for Python.
           dense: backend === "torch",
-          ...(start && { start }),
+          start: start?.data,
         });
         await fitWith(plugin, embeddings, config, options.out).finally(() => plugin.dispose());
       } finally {

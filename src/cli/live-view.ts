@@ -15,12 +15,9 @@ interface Shown {
   total: number;
   started: number;
   printed: number;
-  /** The newest value of each figure, as text. */
+  /** The newest loss, and what the last evaluation measured at which step, as text. */
   loss: string;
-  knn: string;
-  distinctUsed: string;
-  unique: string;
-  used: string;
+  measured: string;
 }
 
 /** Shows a run on standard error while it goes: progress, time left, loss, k-NN, how many prototypes are distinct and used. */
@@ -29,15 +26,17 @@ export class LiveView implements RunEvents {
   private readonly bars = new Map<Job, SingleBar>();
   private readonly multi: MultiBar | null;
 
-  constructor(private readonly stream: NodeJS.WriteStream = process.stderr) {
+  constructor(
+    private readonly stream: NodeJS.WritableStream & { isTTY?: boolean } = process.stderr,
+    private readonly lineSeconds = LINE_SECONDS,
+  ) {
     this.multi = stream.isTTY
       ? new MultiBar({
           stream,
           clearOnComplete: false,
           hideCursor: true,
           fps: 4,
-          format:
-            "{name} {bar} {percentage}% {value}/{total}  {left} left  loss {loss}  k-NN {knn}  distinctUsed .5 {distinctUsed}  unique {unique}  used {used}",
+          format: "{name} {bar} {percentage}% {value}/{total}  {left} left  loss {loss}{measured}",
           barsize: 18,
         })
       : null;
@@ -58,10 +57,7 @@ export class LiveView implements RunEvents {
       started: now,
       printed: now,
       loss: "-",
-      knn: "-",
-      distinctUsed: "-",
-      unique: "-",
-      used: "-",
+      measured: "",
     };
     this.shown.set(job, view);
     const bar = this.multi?.create(total, steps, { ...view, left: "-" });
@@ -73,21 +69,17 @@ export class LiveView implements RunEvents {
     if (view === undefined) return;
     view.steps = steps;
     if (line.loss !== undefined && line.loss !== null) view.loss = line.loss.toFixed(3);
-    if (line.knn !== undefined) view.knn = percent(line.knn);
-    const both = line.distinctUsed?.["0.5"];
-    if (both !== undefined) view.distinctUsed = both.toFixed(2);
-    if (line.unique?.["0.5"] !== undefined) view.unique = line.unique["0.5"].toFixed(2);
-    if (line.used !== undefined) view.used = line.used.toFixed(2);
+    if (line.knn !== undefined) view.measured = measuredAt(line);
     const bar = this.bars.get(job);
     if (bar !== undefined) {
       bar.update(steps, { ...view, left: timeLeft(view) });
       return;
     }
     const now = performance.now();
-    if (line.knn === undefined && now - view.printed < LINE_SECONDS * 1000) return;
+    if (line.knn === undefined && now - view.printed < this.lineSeconds * 1000) return;
     view.printed = now;
     this.note(
-      `${view.name} step ${steps}/${view.total}, ${timeLeft(view)} left: loss ${view.loss}, k-NN ${view.knn}, distinctUsed .5 ${view.distinctUsed}, unique ${view.unique}, used ${view.used}`,
+      `${view.name} step ${steps}/${view.total}, ${timeLeft(view)} left: loss ${view.loss}${view.measured}`,
     );
   }
 
@@ -98,6 +90,11 @@ export class LiveView implements RunEvents {
   close(): void {
     this.multi?.stop();
   }
+}
+
+function measuredAt({ step, knn = 0, distinctUsed, unique, used = 0 }: MetricsLine): string {
+  const [both, distinct] = [distinctUsed, unique].map((shares) => (shares?.["0.5"] ?? 0).toFixed(2));
+  return `; at step ${step}: k-NN ${percent(knn)}, distinctUsed .5 ${both}, unique ${distinct}, used ${used.toFixed(2)}`;
 }
 
 function percent(share: number): string {

@@ -1,5 +1,6 @@
 import type { Command } from "commander";
-import { moved, readRun } from "../experiment/run-folder.ts";
+import { goingOn } from "../experiment/going-on.ts";
+import { readRun } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
 import { JOBS } from "./jobs.ts";
 
@@ -9,10 +10,13 @@ export function resume(program: Command): void {
     .command("resume")
     .description("go on where the last checkpoint of a run is")
     .argument("<run>", "a name under runs/")
-    .argument("[key=value...]", "where it is computed from here on: placement, backend, bridge.*")
+    .argument(
+      "[key=value...]",
+      "where it ends: train.stop; where it is computed from here on: placement, backend, bridge.*",
+    )
     .option("--live", "serve the live page while it goes")
     .option(...JOBS)
     .action(async (name: string, overrides: string[], { live, jobs }: { live?: boolean; jobs?: number }) => {
-      await carryOut(moved(await readRun(name), overrides), { live, jobs });
+      await carryOut(await goingOn(await readRun(name), overrides), { live, jobs });
     });
 }

@@ -14,7 +14,7 @@ export function explain(error: z.ZodError, input: unknown, schema: z.ZodType): s
 function sentenceOf(issue: Issue, input: unknown, schema: z.ZodType): string {
   const at = issue.path.map(String);
   if (issue.code === "unrecognized_keys") {
-    const known = keysAt(z.toJSONSchema(schema, { io: "input" }), at);
+    const known = keysAt(z.toJSONSchema(schema, { io: "input", unrepresentable: "any" }), at);
     return issue.keys
       .map((key) => {
         const name = [...at, key].join(".");
@@ -40,6 +40,7 @@ function allowed(issue: Issue): string {
           int: "a whole number",
           number: "a number",
           object: "a group of settings",
+          record: "a group of settings",
           tuple: "a list",
           array: "a list",
         }[issue.expected as string] ?? `a ${issue.expected}`

@@ -100,6 +100,10 @@ export const plugin = z.strictObject({
     .describe(
       "several settings by one word: diagonal covariance, estimated weights, annealing (docs/mixture.md)",
     ),
+  options: z
+    .record(z.string(), z.unknown())
+    .optional()
+    .describe("of a plugin in a file, by the schema that the file exports (docs/mixture.md)"),
   components: steps.default(1024).describe("K, the number of prototypes"),
   covariance: z
     .enum(["shared", "spherical", "diagonal"])

@@ -68,6 +68,8 @@ export class Arm implements Room {
   private readonly patience: Patience;
   /** The mixture's state for the checkpoint that the rank was told to take, where it comes from its device. */
   private saved: Promise<NamedTensors> | undefined;
+  /** The record's length before an evaluation that a longer run would not have: the last, where no other was due. */
+  private beforeEnd: number | undefined;
   private readonly job: Job;
   private readonly answerer: Answerer | null;
   private readonly resumed: Checkpoint | null;
@@ -282,6 +284,7 @@ export class Arm implements Room {
   }
 
   private async noteEvaluation(result: RankResult): Promise<void> {
+    if (result.step % this.job.config.train.evaluateEvery !== 0) this.beforeEnd = await this.record.size();
     const prototypes = result.tensors.prototypes ? undefined : await this.answerer?.prototypes();
     await this.record.evaluation(result, prototypes, () => this.seconds);
   }
@@ -292,7 +295,11 @@ export class Arm implements Room {
     await commitCheckpoint(
       this.checkpoints,
       incoming,
-      { step: result.step, seconds: this.seconds, metricsBytes: await this.record.size() },
+      {
+        step: result.step,
+        seconds: this.seconds,
+        metricsBytes: this.beforeEnd ?? (await this.record.size()),
+      },
       await (this.saved ?? this.state()),
     );
   }

@@ -14,7 +14,7 @@ const clockFile = z.strictObject({
   step: z.int().nonnegative(),
   /** Seconds of training and evaluation so far. */
   seconds: z.number().nonnegative(),
-  /** Length of metrics.jsonl when the checkpoint was taken. */
+  /** Length of metrics.jsonl as far as a run that goes on from here keeps it. */
   metricsBytes: z.int().nonnegative(),
 });
 export type CheckpointClock = z.infer<typeof clockFile>;
@@ -72,11 +72,11 @@ export async function latestCheckpoint(folder: string): Promise<Checkpoint | nul
   return { path, clock: parsed.data, mixture: tensors };
 }
 
-/** Seconds of training up to the newest checkpoint; 0 where there is none. */
-export async function secondsAtCheckpoint(folder: string): Promise<number> {
+/** The clock of the newest checkpoint; undefined where there is none. */
+export async function clockAtCheckpoint(folder: string): Promise<CheckpointClock | undefined> {
   const newest = existsSync(folder) ? (await checkpointNames(folder)).at(-1) : undefined;
-  if (newest === undefined) return 0;
-  return clockFile.safeParse(await readJson(join(folder, newest, "clock.json"))).data?.seconds ?? 0;
+  if (newest === undefined) return undefined;
+  return clockFile.safeParse(await readJson(join(folder, newest, "clock.json"))).data;
 }
 
 function checkpointName(step: number): string {

@@ -32,6 +32,25 @@ const evaluationLine = metricsLine.required({
 });
 export type EvaluationLine = z.infer<typeof evaluationLine>;
 
+/**
+ * What a training line has that is not the plugin's to tell, and beta, which is as the configuration says. Entropy has
+ * a figure of its own.
+ */
+const NAMED: readonly string[] = [
+  ...Object.keys(metricsLine.shape),
+  ...["gradNorm", "spread", "stepSeconds", "loadSeconds", "waitSeconds", "beta", "entropy"],
+];
+
+/** The scalars by which a plugin tells of itself in a training line; an evaluation has none. */
+export function pluginScalars(line: MetricsLine): Record<string, number> {
+  if (line.knn !== undefined) return {};
+  return Object.fromEntries(
+    Object.entries(line).flatMap(([name, value]): [string, number][] =>
+      typeof value === "number" && !NAMED.includes(name) ? [[name, value]] : [],
+    ),
+  );
+}
+
 /** Appends measurements to a metrics.jsonl, a JSON object a line, in the order in which they are given. */
 export class MetricsLog {
   private last: Promise<void> = Promise.resolve();

@@ -4,12 +4,12 @@ import { basename, dirname, join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { z } from "zod";
 import { differenceAt } from "../config/difference.ts";
-import { applyOverrides, configYaml, parseYaml, resolveConfig } from "../config/load.ts";
+import { configYaml, parseYaml, resolveConfig } from "../config/load.ts";
 import { methodProblem } from "../config/methods.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import { checkKind } from "../plugins/registry.ts";
+import { withOptions } from "../plugins/registry.ts";
 import { parseSchedule } from "../schedules/schedule.ts";
 import { runsDir } from "../setup/paths.ts";
 import { checkFree } from "./lock.ts";
@@ -56,19 +56,20 @@ const armRule = /^[A-Za-z0-9][A-Za-z0-9._=+, -]*$/;
 /**
  * Opens `runs/NAME` for these arms: a new folder, or the one that is there where it has the same
  * configuration. Where nothing has been measured in it yet, another configuration replaces it.
- * `values`: by arm, the functions that the configurations only name.
+ * `asked`: the configurations by arm; `values`: the functions that they only name.
  *
- * @throws UserError where the folder belongs to another configuration and `force` is not given.
+ * @throws UserError where an arm cannot be trained, or the folder belongs to another configuration and `force` is not given.
  */
 export async function openRun(
   name: string,
-  arms: ReadonlyMap<string, Config>,
+  asked: ReadonlyMap<string, Config>,
   seeds: number[],
   force = false,
   values: ReadonlyMap<string, Values> = new Map(),
 ): Promise<Run> {
   checkName(name);
-  for (const [arm, config] of arms) checkArm(arm, config, values.get(arm));
+  const arms = new Map<string, Config>();
+  for (const [arm, config] of asked) arms.set(arm, await checkArm(arm, config, values.get(arm)));
   const folder = join(runsDir(), name);
   if (force) await replaceRun(folder);
   const run = describeRun(name, folder, arms, seeds, values);
@@ -84,9 +85,14 @@ export async function openRun(
     await replaceRun(folder);
   }
   for (const job of run.jobs) await mkdir(join(job.folder, "checkpoints"), { recursive: true });
+  await writeRecord(run);
+  return run;
+}
+
+/** Writes what `readRun` reads. */
+export async function writeRecord({ folder, seeds, arms }: Run): Promise<void> {
   const settings = { seeds, arms: Object.fromEntries(arms) };
   await writeAtomic(join(folder, "config.yaml"), [configYaml(settings)]);
-  return run;
 }
 
 /** Reads `runs/NAME` back; `parent` is where runs/ is. @throws UserError where it is no run. */
@@ -103,27 +109,6 @@ export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   return describeRun(name, folder, new Map(arms), parsed.data.seeds);
 }
 
-/** Settings that say where a run is computed, and not what. */
-const WHERE: readonly string[] = ["placement", "backend", "bridge"];
-
-/**
- * A run that goes on elsewhere than it was configured for, by overrides such as "placement=host". Its record
- * stays as it is.
- *
- * @throws UserError where an override would change what is trained.
- */
-export function moved(run: Run, overrides: readonly string[]): Run {
-  const groups = Object.keys(applyOverrides({}, overrides) ?? {});
-  const other = groups.find((group) => !WHERE.includes(group));
-  if (other !== undefined) {
-    throw new UserError(
-      `${other} belongs to what runs/${run.name} is: it goes on with its own; allowed: ${WHERE.join(", ")}`,
-    );
-  }
-  const arms = Array.from(run.arms, ([arm, config]) => [arm, resolveConfig(config, overrides)] as const);
-  return describeRun(run.name, run.folder, new Map(arms), run.seeds);
-}
-
 /** The seeds of a run: the one that all arms have, and the following. @throws UserError where they differ. */
 export function seedsFrom(configs: readonly Config[], count: number): number[] {
   const [first, ...others] = configs.map((config) => config.seed);
@@ -133,6 +118,12 @@ export function seedsFrom(configs: readonly Config[], count: number): number[] {
     );
   }
   return Array.from({ length: count }, (_, index) => first + index);
+}
+
+/** The same run with every arm's configuration changed. */
+export function withConfigs({ name, folder, seeds, arms }: Run, change: (config: Config) => Config): Run {
+  const changed = Array.from(arms, ([arm, config]) => [arm, change(config)] as const);
+  return describeRun(name, folder, new Map(changed), seeds);
 }
 
 function describeRun(
@@ -166,7 +157,8 @@ function checkName(name: string): void {
   }
 }
 
-function checkArm(arm: string, config: Config, values: Values | undefined): void {
+/** The configuration with the plugin's own options in full. @throws UserError where it cannot be trained. */
+async function checkArm(arm: string, config: Config, values: Values | undefined): Promise<Config> {
   if (!armRule.test(arm) || arm.length > 100) {
     throw new UserError(
       `"${arm}" cannot name an arm; allowed: letters, digits, spaces and . _ = + , -, at most 100 in all`,
@@ -179,10 +171,12 @@ function checkArm(arm: string, config: Config, values: Values | undefined): void
     throw new UserError(`${arm}: ${missing} is a function, which only an experiment file can give`);
   }
   try {
-    if (config.prototypes === "decoupled") checkKind(config.plugin.kind);
     const { annealing, prior } = config.plugin;
     for (const schedule of [annealing, prior.strength]) parseSchedule(schedule, values?.schedules);
     trainingScalars(config, values?.schedules);
+    return config.prototypes === "decoupled"
+      ? { ...config, plugin: await withOptions(config.plugin) }
+      : config;
   } catch (error) {
     throw error instanceof UserError ? new UserError(`${arm}: ${error.message}`, { cause: error }) : error;
   }

@@ -14,7 +14,7 @@ import type {
 } from "../report/data.ts";
 import { reportHtml } from "../report/html.ts";
 import { loadEvaluation } from "./evaluation.ts";
-import { type MetricsLine, readMetrics } from "./metrics-log.ts";
+import { type MetricsLine, pluginScalars, readMetrics } from "./metrics-log.ts";
 import { loadFigures, loadNearest } from "./probe.ts";
 import { remarksAcross, remarksOf } from "./remarks.ts";
 import type { Job, Run } from "./run-folder.ts";
@@ -149,6 +149,7 @@ function measurementOf(line: MetricsLine): Measurement {
     embeddingRank: number(line.embeddingRank),
     alignment: number(line.alignment),
     uniformity: number(line.uniformity),
+    scalars: pluginScalars(line),
   };
 }
 

@@ -16,7 +16,7 @@ import { wayOn } from "./remarks.ts";
 import { lastStep, type Run } from "./run-folder.ts";
 import { readSessions, SessionLog } from "./sessions.ts";
 import { type Pending, placementIn, type RunOptions, type Surroundings, trainOne } from "./training.ts";
-import { missingValues } from "./values.ts";
+import { checkValues } from "./values.ts";
 
 /**
  * Trains what is still to be trained of a run: each job's worker in Python, its mixture here, side by
@@ -36,7 +36,10 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
     options.events.note(`runs/${run.name} is complete with this configuration: nothing is trained again`);
     return;
   }
-  checkValues(run, pending);
+  checkValues(
+    run.name,
+    pending.map(({ job }) => job),
+  );
   const free = await lockRun(run.folder);
   try {
     const arms = new Map<string, Arm>();
@@ -127,16 +130,6 @@ function placesFor(run: Run, gpus: number, jobs?: number): Record<string, string
     const gpu = index % gpus;
     return { CUDA_VISIBLE_DEVICES: visible[gpu] ?? String(gpu) };
   });
-}
-
-function checkValues({ name }: Run, pending: Pending[]): void {
-  for (const { job } of pending) {
-    const [missing] = missingValues(job.config, job.values);
-    if (missing === undefined) continue;
-    throw new UserError(
-      `runs/${name} goes on only from the experiment file that began it, since ${missing} of ${job.arm} is a function: run that file again`,
-    );
-  }
 }
 
 async function whatIsLeft(run: Run): Promise<Pending[]> {

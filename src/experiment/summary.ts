@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import { secondsAtCheckpoint } from "./checkpoint.ts";
+import { clockAtCheckpoint } from "./checkpoint.ts";
 import { type Failure, readFailures } from "./failure.ts";
 import { type EvaluationLine, evaluationsOf, readMetrics } from "./metrics-log.ts";
 import { loadFigures } from "./probe.ts";
@@ -211,7 +211,8 @@ async function measurementsOf(run: Run, failures: readonly Failure[]): Promise<M
       if (first === undefined || last === undefined) return null;
       const { knn, unique, used, distinctUsed, perplexity, step: steps } = last;
       // The linear probe comes between the last evaluation and the last checkpoint.
-      const seconds = Math.max(last.seconds, await secondsAtCheckpoint(join(folder, "checkpoints")));
+      const clock = await clockAtCheckpoint(join(folder, "checkpoints"));
+      const seconds = Math.max(last.seconds, clock?.seconds ?? 0);
       const failed = failures.some((each) => each.arm === arm && each.seed === seed);
       const found = await loadFigures(folder);
       const probed = found === null ? {} : probedOf(found);

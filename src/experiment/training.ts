@@ -155,7 +155,8 @@ function labelled(label: string, failure: Error): Error {
 
 async function openMixture({ config, values }: Job, placement: Placement): Promise<Edge | null> {
   if (config.prototypes === "joint") return null;
-  const plugin = config.prototypes === "frozen" ? { ...config.plugin, kind: "frozen" } : config.plugin;
+  const plugin =
+    config.prototypes === "frozen" ? { ...config.plugin, kind: "frozen", options: undefined } : config.plugin;
   const { dim } = config.head;
   const targets = pluginMakesTargets(config) ? config.targets : null;
   return openEdge(placement, { plugin, targets }, { dim, seed: config.seed, values }, config.bridge);

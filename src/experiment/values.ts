@@ -1,6 +1,8 @@
 import type { Config } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
 import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
 import type { OwnSchedules } from "../schedules/schedule.ts";
+import type { Job } from "./run-folder.ts";
 
 /** The functions of an experiment file. A configuration can only name them, so they travel beside it. */
 export interface Values {
@@ -10,9 +12,22 @@ export interface Values {
 
 /** The settings that name a function which `values` does not have, such as "plugin.annealing". */
 export function missingValues(config: Config, values: Values | undefined): string[] {
-  const missing = named(config).flatMap(([path, text]) => (values?.schedules.has(text) ? [] : [path]));
+  // A plugin's own options may say what they like.
+  const ours = { ...config, plugin: { ...config.plugin, options: undefined } };
+  const missing = named(ours).flatMap(([path, text]) => (values?.schedules.has(text) ? [] : [path]));
   if (config.plugin.kind.startsWith(CUSTOM) && values?.factory === undefined) missing.push("plugin.kind");
   return missing;
+}
+
+/** @throws UserError where trainings of a run cannot go on without its experiment file. */
+export function checkValues(run: string, jobs: readonly Pick<Job, "arm" | "config" | "values">[]): void {
+  for (const { arm, config, values } of jobs) {
+    const [missing] = missingValues(config, values);
+    if (missing === undefined) continue;
+    throw new UserError(
+      `runs/${run} goes on only from the experiment file that began it, since ${missing} of ${arm} is a function: run that file again`,
+    );
+  }
 }
 
 /** Where a configuration says {custom: text}, at any depth, and the text. */

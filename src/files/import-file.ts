@@ -10,8 +10,8 @@ const hooks = new URL("./import-hooks.mjs", import.meta.url);
 let registered = false;
 
 /**
- * Imports a module of the user's, TypeScript or JavaScript, from any folder; in it, "mixhead" and
- * "@tensorflow/tfjs-core" mean what they mean here.
+ * Imports a module of the user's, TypeScript or JavaScript, from any folder; in it, "mixhead",
+ * "@tensorflow/tfjs-core" and "zod" mean what they mean here.
  *
  * @throws UserError, one sentence, where the file is missing, cannot be parsed, or throws as it loads.
  */

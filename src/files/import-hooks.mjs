@@ -1,5 +1,5 @@
 // Node's loader, for files of a user's, wherever they lie: TypeScript without a tsconfig or a package.json
-// around it, and "mixhead", "mixhead/backend-torch" and tfjs-core by name, as the very modules that run here.
+// around it, and "mixhead", "mixhead/backend-torch", tfjs-core and zod by name, as the very modules that run here.
 import { readFile } from "node:fs/promises";
 import { SourceMap } from "node:module";
 import { fileURLToPath } from "node:url";
@@ -10,7 +10,7 @@ const own = {
   mixhead: new URL("src/index.ts", root).href,
   "mixhead/backend-torch": new URL("src/backend/torch/index.ts", root).href,
 };
-const shared = ["@tensorflow/tfjs-core"];
+const shared = ["@tensorflow/tfjs-core", "zod"];
 
 const isUsers = (url) =>
   url?.startsWith("file:") && !url.startsWith(`${root}src/`) && !url.includes("/node_modules/");

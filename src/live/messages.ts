@@ -61,6 +61,8 @@ export interface Point {
   unique25?: number | undefined;
   unique5?: number | undefined;
   used?: number | undefined;
+  /** What the plugin tells of itself, by name. */
+  scalars?: Readonly<Record<string, number>> | undefined;
 }
 
 /** The points of a training from the index `from` on are these: what it had there is no more. */

@@ -1,5 +1,5 @@
 import { diagnoseArm } from "../experiment/diagnostics.ts";
-import { evaluationsOf, type MetricsLine } from "../experiment/metrics-log.ts";
+import { evaluationsOf, type MetricsLine, pluginScalars } from "../experiment/metrics-log.ts";
 import { wayOn } from "../experiment/remarks.ts";
 import { type Job, lastStep, type Run } from "../experiment/run-folder.ts";
 import { mean } from "../experiment/statistics.ts";
@@ -62,6 +62,7 @@ export function pointOf(line: MetricsLine): Point {
           online: line.online,
           spread: numeric(line.spread),
           entropy: numeric(line.entropy),
+          scalars: pluginScalars(line),
         }),
     knn: line.knn,
     distinctUsed5: line.distinctUsed?.["0.5"],

@@ -5,7 +5,7 @@ import type { Values } from "../experiment/values.ts";
 import { checked, checkPrototypes } from "../plugins/checked.ts";
 import { finiteScalars } from "../plugins/estimator.ts";
 import type { NamedTensors, Proposal, PrototypePlugin } from "../plugins/plugin.ts";
-import { createPlugin, isBuiltIn } from "../plugins/registry.ts";
+import { isBuiltIn, openPlugin } from "../plugins/registry.ts";
 import { createTargets, type TargetProposal, type Targets } from "../plugins/targets.ts";
 import { winnersOf } from "../plugins/winners.ts";
 import type { Clock } from "../schedules/schedule.ts";
@@ -75,7 +75,13 @@ export class Mixture {
   static async open(parts: MixtureParts, options: MixtureOptions): Promise<Mixture> {
     const { dim, seed, start, values, device, use = false } = options;
     const targets = parts.targets && createTargets(parts.targets, values?.schedules);
-    const plugin = await createPlugin(parts.plugin, { dim, seed, start, dense: device, ...values });
+    const plugin = await openPlugin(parts.plugin, {
+      dim,
+      seed,
+      start: start?.data,
+      dense: device,
+      ...values,
+    });
     const { kind } = parts.plugin;
     return new Mixture(isBuiltIn(kind) ? plugin : checked(plugin, kind), targets, use);
   }

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { z } from "zod";
 import type { PluginConfig } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
@@ -7,7 +6,8 @@ import { type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
 import { clustering } from "./clustering.ts";
 import { frozen } from "./frozen.ts";
 import { kmeans } from "./kmeans.ts";
-import { type OnlineGmmOptions, onlineGmm } from "./online-gmm.ts";
+import { onlineGmm } from "./online-gmm.ts";
+import { parseOptions } from "./options.ts";
 import type { PrototypePlugin } from "./plugin.ts";
 
 export interface PluginContext {
@@ -15,7 +15,7 @@ export interface PluginContext {
   dim: number;
   seed: number;
   /** K x D prototypes to begin at, row-major, such as a checkpoint's. */
-  start?: { data: Float32Array } | undefined;
+  start?: Float32Array | undefined;
   /** What makes the plugin where its kind is "custom:NAME". */
   factory?: PluginFactory | undefined;
   /** The schedules that the configuration only names. */
@@ -24,10 +24,17 @@ export interface PluginContext {
   dense?: boolean | undefined;
 }
 
-/** What makes a plugin of the user's: a file's default export, or a value in an experiment file. */
-export type PluginFactory = (options: PluginOptions) => PrototypePlugin | Promise<PrototypePlugin>;
+/**
+ * What makes a plugin of the user's: a file's default export, or a value in an experiment file. A file may export
+ * a zod schema beside it, `options`; the factory is then a `PluginFactory<z.infer<typeof options>>`.
+ */
+export type PluginFactory<Options = NoOptions> = (
+  given: PluginOptions<Options>,
+) => PrototypePlugin | Promise<PrototypePlugin>;
 
-export interface PluginOptions {
+type NoOptions = Record<string, never>;
+
+export interface PluginOptions<Options = NoOptions> {
   /** K. */
   components: number;
   /** D. */
@@ -35,16 +42,21 @@ export interface PluginOptions {
   seed: number;
   /** Everything under `plugin` in the configuration. */
   config: PluginConfig;
+  /** `plugin.options`, by the schema that the plugin's file exports. */
+  options: Options;
   /** K x D prototypes to begin at, row-major, where some are given. */
   start: Float32Array | undefined;
+  /** The functions of an experiment file that the configuration only names. */
+  schedules?: OwnSchedules | undefined;
+  /** See OnlineGmmOptions. */
+  dense?: boolean | undefined;
 }
 
-const kinds: Record<string, (options: OnlineGmmOptions) => PrototypePlugin> = {
-  "online-gmm": onlineGmm,
-  frozen,
-  kmeans,
-  sinkhorn: clustering,
-};
+const kinds = { "online-gmm": onlineGmm, frozen, kmeans, sinkhorn: clustering };
+/** The plugins that are here. */
+export type BuiltIn = keyof typeof kinds;
+
+const NAMES = Object.keys(kinds).join(", ");
 
 const FILES = /\.(ts|mts|js|mjs)$/;
 
@@ -52,22 +64,27 @@ const FILES = /\.(ts|mts|js|mjs)$/;
 export const CUSTOM = "custom:";
 
 /**
- * Whether a plugin can be asked for by this kind, before anything is made: one of our own, a file that is
- * there, or a function, which may be.
+ * The settings of a plugin with its own options as its file's schema gives them, before anything is made of them.
+ * A function's are not looked at: it has none.
  *
- * @throws UserError where it cannot.
+ * @throws UserError where there is no such plugin, its file cannot be loaded, or the options are not what it takes.
  */
-export function checkKind(kind: string): void {
-  if (isBuiltIn(kind) || kind.startsWith(CUSTOM)) return;
-  if (!FILES.test(kind)) {
-    const names = Object.keys(kinds).join(", ");
-    throw new UserError(`plugin.kind is "${kind}"; allowed: ${names}, or a path to a .ts, .js or .mjs file`);
+export async function withOptions(config: PluginConfig): Promise<PluginConfig> {
+  const { kind, options: given } = config;
+  if (kind.startsWith(CUSTOM)) return config;
+  if (isBuiltIn(kind)) {
+    if (given === undefined) return config;
+    throw new UserError(
+      `plugin.options are of a plugin in a file of your own; ${kind} has its settings under plugin itself`,
+    );
   }
-  if (!existsSync(kind)) throw new UserError(`plugin.kind: cannot read ${kind}: no such file`);
+  const { options: schema } = await pluginFile(kind);
+  const options = await parseOptions(kind, schema, given);
+  return options === undefined ? config : { ...config, options };
 }
 
 /** Whether a kind is one of our own, not a plugin of the user's. */
-export function isBuiltIn(kind: string): boolean {
+export function isBuiltIn(kind: string): kind is BuiltIn {
   return Object.hasOwn(kinds, kind);
 }
 
@@ -77,36 +94,54 @@ export function isBuiltIn(kind: string): boolean {
  *
  * @throws UserError where there is none, or it cannot be made with these settings.
  */
-export async function createPlugin(
-  config: PluginConfig,
-  { dim, seed, start, factory, schedules, dense }: PluginContext,
+export async function openPlugin(
+  settings: PluginConfig,
+  { factory, ...context }: PluginContext,
 ): Promise<PrototypePlugin> {
-  const make = isBuiltIn(config.kind) ? kinds[config.kind] : undefined;
-  if (make === undefined) {
-    const options = { components: config.components, dim, seed, config, start: start?.data };
-    return pluginOf(config.kind, await factoryOf(config.kind, factory), options);
-  }
-  return make({
+  const config = await withOptions(settings);
+  const { kind, components, options = {} } = config;
+  const given = { start: undefined, ...context, components, config, options };
+  return isBuiltIn(kind) ? createPlugin(kind, given) : pluginOf(kind, await factoryOf(kind, factory), given);
+}
+
+/**
+ * One of our own plugins, for another to wrap: `given` is what the other's factory was given, maybe with another
+ * `config`. Its steps are to be taken by the other's, and its state is part of the other's.
+ *
+ * @throws UserError where it cannot be made with these settings.
+ */
+export function createPlugin(kind: BuiltIn, given: PluginOptions<unknown>): PrototypePlugin {
+  const { components, dim, seed, config, start, schedules, dense } = given;
+  if (!isBuiltIn(kind)) throw new UserError(`createPlugin makes ${NAMES}, and is asked for "${kind}"`);
+  return kinds[kind]({
     ...config,
+    components,
     dim,
     seed,
     annealing: parseSchedule(config.annealing, schedules),
     prior: { strength: parseSchedule(config.prior.strength, schedules) },
-    start: start?.data,
+    start,
     dense,
   });
 }
 
 async function factoryOf(kind: string, given: PluginFactory | undefined): Promise<unknown> {
-  if (kind.startsWith(CUSTOM)) {
-    if (given !== undefined) return given;
-    throw new UserError(`the plugin "${kind}" is a function, which only an experiment file can give`);
-  }
-  checkKind(kind);
-  return (await importFile(kind)).default;
+  if (!kind.startsWith(CUSTOM)) return (await pluginFile(kind)).default;
+  if (given !== undefined) return given;
+  throw new UserError(`the plugin "${kind}" is a function, which only an experiment file can give`);
 }
 
-async function pluginOf(kind: string, make: unknown, options: PluginOptions): Promise<PrototypePlugin> {
+/** What a plugin's file exports. @throws UserError where the kind names no file that can be loaded. */
+function pluginFile(kind: string): Promise<Record<string, unknown>> {
+  if (FILES.test(kind)) return importFile(kind);
+  throw new UserError(`plugin.kind is "${kind}"; allowed: ${NAMES}, or a path to a .ts, .js or .mjs file`);
+}
+
+async function pluginOf(
+  kind: string,
+  make: unknown,
+  options: PluginOptions<unknown>,
+): Promise<PrototypePlugin> {
   if (typeof make !== "function") {
     throw new UserError(`${kind} has no default export that is a function, which makes the plugin`);
   }
@@ -127,7 +162,7 @@ const method = z.custom<(...args: never[]) => unknown>((value) => typeof value =
 });
 
 /** What can be told of a plugin from outside; the object itself is handed on, methods and all. */
-function pluginShape({ components, dim }: PluginOptions) {
+function pluginShape({ components, dim }: PluginOptions<unknown>) {
   const shape = z.looseObject({
     name: z.string({ error: "a string is needed" }).min(1),
     components: z.literal(components, { error: `the configuration has ${components}` }),

@@ -69,6 +69,8 @@ export interface Measurement {
   embeddingRank?: number | undefined;
   alignment?: number | undefined;
   uniformity?: number | undefined;
+  /** What the plugin tells of itself, by name. */
+  scalars?: Readonly<Record<string, number>> | undefined;
 }
 
 /** Shares of test images; null where no test image is of the class or group. */

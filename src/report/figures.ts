@@ -159,6 +159,19 @@ export const FURTHER: readonly Measure[] = [
   },
 ];
 
+/** The measures that plugins tell of themselves, by name. */
+export function toldBy(arms: readonly ArmRecord[]): Measure[] {
+  const names = arms.flatMap(({ trainings }) =>
+    trainings.flatMap(({ measurements }) => measurements.flatMap(({ scalars = {} }) => Object.keys(scalars))),
+  );
+  return [...new Set(names)].sort().map((name) => ({
+    title: name,
+    caption: "As the plugin tells it of its steps.",
+    value: ({ scalars = {} }) => scalars[name],
+    axis: { title: name, fromZero: false },
+  }));
+}
+
 /** A measure over training; null where no arm has it. */
 export async function measureOverTraining(
   arms: readonly ArmRecord[],

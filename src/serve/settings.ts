@@ -7,7 +7,7 @@ import { overlay } from "../config/overlay.ts";
 import type { Config } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
 import { type Chosen, choosePlacement } from "../mixture/placement.ts";
-import { isBuiltIn } from "../plugins/registry.ts";
+import { isBuiltIn, withOptions } from "../plugins/registry.ts";
 import { targetTemperature } from "../plugins/targets.ts";
 import type { Clock } from "../schedules/schedule.ts";
 
@@ -61,7 +61,7 @@ export async function readSettings(
   const source = file ?? "settings";
   const parsed = group.safeParse(applyOverrides(file === undefined ? {} : await readYaml(file), overrides));
   if (!parsed.success) throw new UserError(`${source}: a configuration is a map of settings`);
-  resolveConfig(parsed.data, [], source);
+  await withOptions(resolveConfig(parsed.data, [], source).plugin);
   return { given: parsed.data, source };
 }
 

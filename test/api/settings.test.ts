@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { resolveArms } from "../../src/api/experiment.ts";
+import { invocation, setInvocation } from "../../src/api/invocation.ts";
 import { describeSettings } from "../../src/api/settings.ts";
 import { variations } from "../../src/api/vary.ts";
 import { UserError } from "../../src/errors.ts";
@@ -27,6 +28,21 @@ describe("settings with functions in them", () => {
     assert.deepEqual([...values.schedules.keys()], ["ramp", "() => 0.04"], "a cosine needs no function");
   });
 
+  it("call a factory that nobody has named after the experiment file", () => {
+    const before = invocation();
+    setInvocation({ ...before, file: "somewhere/reseed.ts" });
+    try {
+      const withStart = (): PluginFactory => (given) => myPlugin(given);
+      for (const plugin of [
+        { kind: withStart() },
+        { kind: (given) => myPlugin(given) },
+      ] satisfies Settings["plugin"][])
+        assert.deepEqual(describeSettings({ plugin }).record, { plugin: { kind: "custom:reseed" } });
+    } finally {
+      setInvocation(before);
+    }
+  });
+
   it("are refused where a function cannot stand, or two have one name", () => {
     const annealing: unknown = () => 1;
     assert.throws(() => describeSettings({ plugin: { annealing } }), /plugin\.annealing is a function/);
@@ -49,6 +65,17 @@ describe("settings with functions in them", () => {
     assert.deepEqual(b?.[1].plugin.annealing, { cosine: { from: 0.5, to: 1 } });
   });
 
+  it("hand a plugin in a file its options, which a function has not", () => {
+    const [a] = resolveArms({ plugin: { kind: "mine.ts", options: { rate: 1, idle: 2 } } }, [
+      ["a", { plugin: { options: { rate: 0.1, custom: "a word" } } }],
+    ]);
+    assert.deepEqual(a?.[1].plugin.options, { rate: 0.1, idle: 2, custom: "a word" });
+    assert.throws(
+      () => resolveArms({ plugin: { options: { rate: 1 } } }, [["a", { plugin: { kind: myPlugin } }]]),
+      /a: plugin\.kind is a function, which takes no plugin\.options/,
+    );
+  });
+
   it("that are wrong are explained with the arm's name", () => {
     assert.throws(
       () => resolveArms({}, [["mine", { train: { stp: 3 } }]]),
@@ -60,6 +87,13 @@ describe("settings with functions in them", () => {
 });
 
 describe("a sweep", () => {
+  it("varies the options of a plugin in a file", () => {
+    const vary: Vary = { "plugin.options.rate": [0.1] };
+    assert.deepEqual(variations(vary), [
+      { name: "rate=0.1", settings: { plugin: { options: { rate: 0.1 } } } },
+    ]);
+  });
+
   it("has an arm for every combination, named by the settings' last words", () => {
     const vary: Vary = { "plugin.components": [256, 1024], "plugin.forgetting.retention": [0.9] };
     assert.deepEqual(variations(vary), [

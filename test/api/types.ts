@@ -1,5 +1,16 @@
 // Checked by tsc alone: what an experiment file may write, and what its types refuse.
-import { compare, cosine, experiment, openSession, type Settings, schedule, sweep, type Vary } from "mixhead";
+import {
+  compare,
+  cosine,
+  experiment,
+  openSession,
+  type PluginFactory,
+  type Settings,
+  schedule,
+  sweep,
+  type Vary,
+} from "mixhead";
+import { z } from "zod";
 
 export const allowed: Settings = {
   plugin: {
@@ -17,7 +28,15 @@ export const varied: Vary = {
   "plugin.components": [1, 2],
   "plugin.annealing": [1, cosine({ from: 0.2, to: 1 })],
   "plugin.forgetting.by": ["time", "nothing"],
+  "plugin.options.rate": [0.1, "any", true],
 };
+
+const options = z.strictObject({ rate: z.number().default(1) });
+export const optioned: PluginFactory<z.infer<typeof options>> = ({ options: { rate } }) => {
+  throw new RangeError(rate.toFixed());
+};
+// @ts-expect-error a factory that needs options is named by its file: only that is recorded with them
+export const closedOver: Settings = { plugin: { kind: optioned } };
 
 // @ts-expect-error a wrong key
 export const wrongKey: Settings = { train: { stp: 3 } };

@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
 import { commitCheckpoint, latestCheckpoint, sweepCheckpoints } from "../../src/experiment/checkpoint.ts";
+import { goingOn } from "../../src/experiment/going-on.ts";
 import { lockRun } from "../../src/experiment/lock.ts";
 import { evaluationsOf, MetricsLog, readMetrics } from "../../src/experiment/metrics-log.ts";
 import { openRun, readRun } from "../../src/experiment/run-folder.ts";
@@ -58,6 +59,26 @@ describe("in a folder of its own", () => {
       assert.equal(await readFile("runs/a/config.yaml", "utf8"), before);
     });
 
+    it("is another one with other options of a plugin in a file, and has them in full in its record", async () => {
+      await writeFile(
+        "mine.ts",
+        'import { z } from "zod"; export const options = z.strictObject({ rate: z.number().default(1), idle: z.int().default(7) }); export default () => {};',
+      );
+      const open = (...overrides: string[]) =>
+        openRun("a", new Map([["d", resolveConfig({ plugin: { kind: "./mine.ts" } }, overrides)]]), [0]);
+      const [job] = (await open("plugin.options.rate=0.1")).jobs;
+      await new MetricsLog(join(job?.folder ?? "", "metrics.jsonl")).append({ step: 10, loss: 1 });
+      const recorded = (await readRun("a")).arms.get("d")?.plugin.options;
+      assert.deepEqual(recorded, { rate: 0.1, idle: 7 });
+      await open("plugin.options.rate=0.1");
+      await assert.rejects(open("plugin.options.rate=0.2"), /plugin\.options\.rate is 0\.1 there, 0\.2 here/);
+      await assert.rejects(open(), /plugin\.options\.rate is 0\.1 there, 1 here/);
+      await assert.rejects(
+        open("plugin.options.rte=1"),
+        /^UserError: d: \.\/mine\.ts: plugin\.options\.rte is not/,
+      );
+    });
+
     it("makes way for another configuration where nothing was measured yet", async () => {
       await openRun("a", arms(), [0]);
       await openRun("a", arms(), [1]);
@@ -91,6 +112,35 @@ describe("in a folder of its own", () => {
         await writeFile(join(folder, "lock"), dead);
         await (await lockRun(folder))();
       }
+    });
+
+    it("goes on to another end and elsewhere, and as nothing else, with its record as it was", async () => {
+      const settings = { prototypes: "joint", train: { steps: 40, stop: 8 } };
+      const run = await openRun("a", new Map([["joint", resolveConfig(settings)]]), [0]);
+      const checkpoints = join(run.jobs[0]?.folder ?? "", "checkpoints");
+      await mkdir(join(checkpoints, "incoming"));
+      await commitCheckpoint(
+        checkpoints,
+        join(checkpoints, "incoming"),
+        { step: 8, seconds: 1, metricsBytes: 0 },
+        {},
+      );
+      const before = await readFile("runs/a/config.yaml", "utf8");
+      for (const [setting, sentence] of [
+        ["train.stop=7", "train.stop is 7, and joint of runs/a has taken 8 steps; allowed: 8 to 40"],
+        ["train.stop=41", "runs/a: train.stop is 41; allowed: at most train.steps, which is 40"],
+        ["train.stop=soon", 'runs/a: train.stop is "soon"; allowed: a number'],
+        [
+          "train.steps=80",
+          "train.steps belongs to what runs/a is: it goes on with its own; allowed: train.stop, placement, backend, bridge",
+        ],
+      ]) {
+        await assert.rejects(goingOn(run, ["train.stop=16", setting ?? ""]), new UserError(sentence));
+        assert.equal(await readFile("runs/a/config.yaml", "utf8"), before, setting);
+      }
+      const next = await goingOn(run, ["train.stop=16", "placement=host"]);
+      assert.deepEqual([next.jobs[0]?.config.train.stop, next.jobs[0]?.config.placement], [16, "host"]);
+      assert.equal(await readFile("runs/a/config.yaml", "utf8"), before.replace("stop: 8", "stop: 16"));
     });
 
     it("is not made where a configuration names a function that is not there", async () => {

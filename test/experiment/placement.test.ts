@@ -161,7 +161,7 @@ describe("trainings with the mixture on the rank's device", function () {
       assert.equal(status, 2);
       assert.equal(
         stderr,
-        "mixhead: train belongs to what runs/whole is: it goes on with its own; allowed: placement, backend, bridge\n",
+        "mixhead: train.lr belongs to what runs/whole is: it goes on with its own; allowed: train.stop, placement, backend, bridge\n",
       );
     });
   });

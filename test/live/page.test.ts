@@ -101,6 +101,18 @@ describe("the live page", () => {
     });
   }
 
+  it("draws what a plugin tells of itself, each by its name", async () => {
+    await open(1280);
+    await invented.train(1, 0, 500, { moved: 2, live: 0.5 });
+    await shows("step 500 of 2,000");
+    for (const name of ["live", "moved"]) assert.ok((await inked(name, decoupled)) > 50, name);
+    await invented.replace(["joint", "decoupled"], 1000);
+    await invented.train(1, 0, 250);
+    await shows("step 250 of 1,000");
+    assert.equal(await page.getByRole("heading", { name: "moved", exact: true }).count(), 0);
+    assert.deepEqual(complaints, []);
+  });
+
   it("draws in a browser whose language is no language tag, as it is without a locale", async () => {
     await open(1280, `Object.defineProperty(Navigator.prototype, "language", { get: () => "en-US@posix" })`);
     await invented.train(1, 0, 500);

@@ -110,4 +110,10 @@ describe("the state of a run", () => {
       ],
     );
   });
+
+  it("shows what a plugin tells of itself beside what has a chart of its own", () => {
+    const line = { ...training(10), gradNorm: 1, beta: 1, entropy: 2, moved: 3, live: 0.5, note: "a word" };
+    const { entropy, scalars } = pointOf(line);
+    assert.deepEqual([entropy, scalars], [2, { moved: 3, live: 0.5 }]);
+  });
 });

@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { openBackend } from "../../src/backend/backend.ts";
 import { plugin as pluginSchema } from "../../src/config/schema.ts";
 import { UserError } from "../../src/errors.ts";
-import { createPlugin } from "../../src/plugins/registry.ts";
+import { openPlugin } from "../../src/plugins/registry.ts";
 import { at, clusteredRows, difference, matrix, take } from "./support.ts";
 
 const D = 8;
 const create = (kind: string, components = 4, start?: Float32Array) =>
-  createPlugin(pluginSchema.parse({ kind, components }), {
+  openPlugin(pluginSchema.parse({ kind, components }), {
     dim: D,
     seed: 1,
-    start: start && { data: start },
+    start,
   });
 
 /** A plugin of a user's, in TypeScript, that imports a value, a type and a neighbour. */
@@ -36,7 +36,7 @@ export default ({ components, dim, seed, config, start }: Record<string, any>): 
 };
 `;
 
-describe("createPlugin", function () {
+describe("openPlugin", function () {
   this.timeout(60_000);
   let folder: string;
   const file = async (name: string, text: string) => {
@@ -161,5 +161,64 @@ describe("createPlugin", function () {
     );
     await refuses(create(await file("d.mjs", broken("dim: 5"))), /dim: the embeddings have 8/);
     await refuses(create(await file("s.mjs", broken("step: 1"))), /step: a method of this name is needed/);
+  });
+
+  describe("with options of its own", () => {
+    const optioned = (name: string, schema: string) =>
+      file(
+        name,
+        `import { z } from "zod";
+${schema === "" ? "" : `export const options = ${schema};`}
+export default (given) => ({ ...given, name: JSON.stringify(given.options), step() {}, prototypes() {}, parameters() {}, state() {}, load() {}, dispose() {} });`,
+      );
+    const given = (kind: string, options?: Record<string, unknown>) =>
+      openPlugin(pluginSchema.parse({ kind, components: 4, options }), { dim: D, seed: 1 });
+    const schema =
+      'z.strictObject({ rate: z.number().positive().max(1).default(0.5), rows: z.enum(["far", "any"]).optional() })';
+
+    it("gets them as the schema in its file gives them, and an empty object without a schema", async () => {
+      const kind = await optioned("optioned.ts", schema);
+      assert.equal((await given(kind, { rows: "any" })).name, '{"rate":0.5,"rows":"any"}');
+      assert.equal((await given(kind)).name, '{"rate":0.5}');
+      assert.equal((await given(await optioned("bare.ts", ""))).name, "{}");
+    });
+
+    it("names its file, the option and what is allowed where they are wrong", async () => {
+      const kind = await optioned("optioned.ts", schema);
+      await refuses(
+        given(kind, { rate: "x" }),
+        /optioned\.ts: plugin\.options\.rate is "x"; allowed: a number$/,
+      );
+      await refuses(
+        given(kind, { rate: 2 }),
+        /optioned\.ts: plugin\.options\.rate is 2; allowed: .* at most 1$/,
+      );
+      await refuses(given(kind, { rows: "near" }), /plugin\.options\.rows is "near"; allowed: far, any$/);
+      await refuses(
+        given(kind, { rat: 1 }),
+        /optioned\.ts: plugin\.options\.rat is not a setting; the nearest is plugin\.options\.rate$/,
+      );
+    });
+
+    it("refuses them where nothing says what they are", async () => {
+      await refuses(
+        given("kmeans", { rate: 1 }),
+        /plugin\.options are of a plugin in a file.*; kmeans has its/,
+      );
+      await refuses(
+        given(await optioned("bare.ts", ""), { rate: 1 }),
+        /bare\.ts takes no plugin\.options: it exports no schema/,
+      );
+      await refuses(given(await optioned("no.ts", "{ rate: 1 }")), /"options" is no schema of zod's/);
+      await refuses(
+        given(await optioned("refining.ts", "z.any().refine(() => { throw new Error('not today') })")),
+        /refining\.ts: its schema of plugin\.options failed: not today$/,
+      );
+    });
+
+    it("refuses a schema whose options a record cannot give back", async () => {
+      const transformed = "z.object({ rate: z.number().default(1).transform((rate) => 2 * rate) })";
+      await refuses(given(await optioned("double.ts", transformed)), /what a record cannot hold/);
+    });
   });
 });

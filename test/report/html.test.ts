@@ -92,6 +92,28 @@ describe("the page of a run", () => {
     assert.equal(knn.match(/mark-area/g)?.length, 2);
   });
 
+  it("draws whatever a plugin tells of itself, also what never changes", async () => {
+    const data = invented();
+    const told = data.arms.map((arm) => ({
+      ...arm,
+      trainings: arm.trainings.map((training) => ({
+        ...training,
+        measurements: training.measurements.map((line) =>
+          arm.name === "joint" || line.knn !== undefined
+            ? line
+            : { ...line, scalars: { moved: line.step % 3, live: 0.5, none: 0, "<b>": 1e-6 * line.step } },
+        ),
+      })),
+    }));
+    const file = join(folder, "report.html");
+    await writeFile(file, await reportHtml({ ...data, arms: told }));
+    const seen = await look(browser, pathToFileURL(file).href, 390);
+    const marks = new Map(seen.figures.map((figure) => [figure.title, figure.marks]));
+    for (const name of ["moved", "live", "none", "<b>"]) assert.ok((marks.get(name) ?? 0) > 0, name);
+    assert.deepEqual([seen.problems, seen.overlaps], [[], []]);
+    assert.ok(!(await reportHtml(data)).includes("What does the plugin tell?"));
+  });
+
   it("leaves out what a run has not: probes, images, remarks", async () => {
     const html = await reportHtml(invented());
     for (const absent of ["Which classes", "What do prototypes", 'class="warnings"']) {

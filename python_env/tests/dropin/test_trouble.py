@@ -141,6 +141,25 @@ take_steps(pair)
     assert not runs(int(pid))
 
 
+@pytest.mark.parametrize("placement", ["host"])
+def test_a_plugin_file_takes_options_by_its_own_schema(mine: Mine, pair: Pair, tmp_path: Path):
+    mine("throw new Error(`rate ${options.rate}`);")
+    file = tmp_path / "mine.ts"
+    schema = 'import { z } from "zod"; export const options = z.strictObject({ rate: z.number() });'
+    file.write_text(schema + file.read_text().replace("seed })", "seed, options })"))
+    mixhead.attach(config={"plugin": {"kind": str(file), "options": {"rate": 0.25}}, "backend": "wasm"})
+    with pytest.raises(BatchError, match=r"mine\.ts, step 1: it failed: rate 0\.25$"):
+        take_steps(pair)
+
+
+@pytest.mark.parametrize("placement", ["host"])
+def test_wrong_options_of_a_plugin_file_are_told_in_a_sentence(mine: Mine, pair: Pair, tmp_path: Path):
+    mine("", plugin={"kind": str(tmp_path / "mine.ts"), "options": {"rate": 0.25}})
+    with pytest.raises(BridgeError, match=r"mine\.ts takes no plugin\.options: it exports no") as caught:
+        take_steps(pair)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_plugin_that_dies_in_the_middle_of_a_step_is_told_in_a_sentence(mine: Mine, pair: Pair):
     mine('process.kill(process.pid, "SIGKILL");')
     with pytest.raises(PeerLost, match=r"step 1 .*: its process ended or the connection broke"):

@@ -4,7 +4,7 @@ import { type MeanPoint, overSeeds } from "../../report/over-seeds.ts";
 import { FONT, faint, grid, ink, muted, paper } from "../../report/theme.ts";
 import type { Point, RunState } from "../messages.ts";
 import { byId, element, swatch } from "./dom.ts";
-import { type Spec, specs } from "./specs.ts";
+import { type Spec, specs, toldIn } from "./specs.ts";
 
 /** More points than this a curve are averaged in bins. */
 const MOST_POINTS = 240;
@@ -28,7 +28,8 @@ export class Charts {
 
   show(run: RunState, points: readonly (readonly Point[])[]): void {
     const arms = [...new Set(this.trainings)];
-    for (const spec of specs) {
+    const all = [...specs, ...toldIn(points)];
+    for (const spec of new Set([...all, ...this.charts.keys()])) {
       const curves = arms.map((arm) => {
         const own = points.filter((_, training) => this.trainings[training] === arm);
         return overSeeds(
@@ -46,7 +47,7 @@ export class Charts {
       if (chart === undefined) {
         chart = new Chart(spec, arms, this.colors);
         this.charts.set(spec, chart);
-        byId("charts").replaceChildren(...specs.flatMap((one) => this.charts.get(one)?.figure ?? []));
+        byId("charts").replaceChildren(...all.flatMap((one) => this.charts.get(one)?.figure ?? []));
       }
       chart.show(curves, spec.level?.value(run) ?? null);
     }

@@ -89,3 +89,20 @@ export const specs: readonly Spec[] = [
     text: (value) => value.toFixed(2),
   },
 ];
+
+const told = new Map<string, Spec>();
+
+/** The charts of what plugins tell of themselves, by name; one and the same chart whenever it is asked for. */
+export function toldIn(points: readonly (readonly Point[])[]): Spec[] {
+  const names = points.flatMap((own) => own.flatMap(({ scalars = {} }) => Object.keys(scalars)));
+  return [...new Set(names)].sort().map((name) => {
+    const spec = told.get(name) ?? {
+      title: name,
+      caption: "As the plugin tells it of its steps.",
+      value: ({ scalars = {} }: Point) => scalars[name],
+      text: (value: number) => String(Number(value.toPrecision(4))),
+    };
+    told.set(name, spec);
+    return spec;
+  });
+}

@@ -1,0 +1,56 @@
+import { join } from "node:path";
+import { applyOverrides, resolveConfig } from "../config/load.ts";
+import { UserError } from "../errors.ts";
+import { clockAtCheckpoint } from "./checkpoint.ts";
+import { lockRun } from "./lock.ts";
+import { type Run, withConfigs, writeRecord } from "./run-folder.ts";
+import { checkValues } from "./values.ts";
+
+/** Settings that say where a run is computed, and not what: its record stays as it is. */
+const WHERE: readonly string[] = ["placement", "backend", "bridge"];
+/** Where it ends: schedules have the length of train.steps, so that it is the same run up to there. */
+const STOP = "train.stop";
+
+/**
+ * A run as it goes on: elsewhere than it was configured for, by overrides such as "placement=host", or to another end, by
+ * "train.stop=3000", which its record then says.
+ *
+ * @throws UserError, and changes nothing, where an override would change what is trained, or the end is behind.
+ */
+export async function goingOn(run: Run, overrides: readonly string[]): Promise<Run> {
+  applyOverrides({}, overrides);
+  const stops: string[] = [];
+  for (const override of overrides) {
+    const key = override.slice(0, override.indexOf("="));
+    if (key === STOP) stops.push(override);
+    else if (!WHERE.includes(key.split(".", 1).join())) {
+      throw new UserError(
+        `${key} belongs to what runs/${run.name} is: it goes on with its own; allowed: ${[STOP, ...WHERE].join(", ")}`,
+      );
+    }
+  }
+  const source = `runs/${run.name}`;
+  const next = withConfigs(run, (config) => resolveConfig(config, overrides, source));
+  if (stops.length === 0) return next;
+  const free = await lockRun(run.folder);
+  try {
+    checkValues(next.name, next.jobs);
+    await checkStop(next);
+    await writeRecord(withConfigs(run, (config) => resolveConfig(config, stops, source)));
+  } finally {
+    await free();
+  }
+  return next;
+}
+
+/** @throws UserError where a training is past the end that it is given. */
+async function checkStop({ name, jobs }: Run): Promise<void> {
+  for (const { label, folder, config } of jobs) {
+    const taken = (await clockAtCheckpoint(join(folder, "checkpoints")))?.step ?? 0;
+    const { stop = taken, steps } = config.train;
+    if (stop >= taken) continue;
+    throw new UserError(
+      `${STOP} is ${stop}, and ${label} of runs/${name} has taken ${taken} steps; allowed: ${taken} to ${steps}`,
+    );
+  }
+}
