@@ -60,7 +60,9 @@ class DINOHead(DropInHead):
             dtype = projected.dtype
             unit = self._unit(self.last_layer, projected, padding)
         if no_last_layer:
-            return unit.to(dtype)
+            # The biases have filled padding: zero again, the other half knows it for what it is.
+            rows = unit if padding is None else unit.masked_fill(padding.unsqueeze(-1), 0)
+            return rows.to(dtype)
         return self._compare(self.last_layer, unit, padding, dtype)
 
     def _eps(self, dtype: torch.dtype) -> float:

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import mixhead
 import mixhead.dinov2
+import mixhead.dinov3
 import mixhead.ibot
 from mixhead.dino import DINOHead
 from mixhead.dropin.registry import mixture
@@ -88,6 +89,19 @@ def test_padding_may_be_anywhere_in_rows_of_more_dimensions(attach: Attach):
     assert (made[:21][~padding].sum(dim=1) > 0.99).all() and (made[21:].sum(dim=1) > 0.99).all()
     student(x).sum().backward()
     assert steps_taken() == 1
+
+
+def test_padding_is_known_between_dinov3s_two_halves(attach: Attach):
+    attach(targets={"balance": "none"})
+    student = mixhead.dinov3.DINOHead(**SIZE)
+    torch.nn.init.ones_(student.mlp[-1].bias)
+    teacher = copy.deepcopy(student).requires_grad_(False)
+    x = torch.randn(10, IN)
+    x[7:] = 0
+    teacher(teacher(x, no_last_layer=True), only_last_layer=True)
+    student(x)
+    made = mixhead.targets()
+    assert made[:7].any(dim=1).all() and not made[7:].any()
 
 
 def test_class_and_patch_tokens_of_a_shared_ibot_head_are_one_batch(attach: Attach):
