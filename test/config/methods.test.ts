@@ -75,6 +75,7 @@ describe("the configuration of a method", () => {
     [{ method: "swav", targets: { balance: "center" } }, /balance is center; allowed: sinkhorn/],
     [{ method: "msn", targets: { balance: "center" } }, /balance is center; allowed: sinkhorn, none/],
     [{ method: "pmsn", targets: { from: "responsibility" } }, /from is responsibility; allowed: similarity/],
+    [{ method: "msn", targets: { from: "plugin" } }, /from is plugin; allowed: similarity/],
     [{ prototypes: "frozen", train: { koleo: 1 } }, /koleo .* here they are frozen/],
   ];
   for (const [settings, sentence] of wrong)
