@@ -36,7 +36,7 @@ export function takesTargets({ method }: Pick<Config, "method">): boolean {
  */
 export function pluginMakesTargets(config: Pick<Config, "method" | "targets">): boolean {
   const { from, by } = config.targets;
-  return takesTargets(config) && (from === "responsibility" || by === "plugin");
+  return takesTargets(config) && (from !== "similarity" || by === "plugin");
 }
 
 /** Prototypes in each of CARP's blocks: the paper's 512, or an eighth of them where that is less. */
@@ -74,8 +74,8 @@ export function methodProblem({
   if (!takesTargets({ method }) && targets.balance === "center") {
     return `method ${method} has no center: targets.balance is center; allowed: sinkhorn, none`;
   }
-  if (!takesTargets({ method }) && targets.from === "responsibility") {
-    return `method ${method} makes its targets from similarities: targets.from is responsibility; allowed: similarity`;
+  if (!takesTargets({ method }) && targets.from !== "similarity") {
+    return `method ${method} makes its targets from similarities: targets.from is ${targets.from}; allowed: similarity`;
   }
   if (train.koleo > 0 && prototypes !== "joint") {
     return `train.koleo spreads prototypes that are learned: it needs prototypes=joint, and here they are ${prototypes}`;

@@ -163,9 +163,11 @@ export const plugin = z.strictObject({
 
 export const targets = z.strictObject({
   from: z
-    .enum(["similarity", "responsibility"])
+    .enum(["similarity", "responsibility", "plugin"])
     .default("similarity")
-    .describe("to the prototypes after the step, or the E-step's own"),
+    .describe(
+      "to the prototypes after the step, the E-step's own, or as a plugin in a file makes them, which temperature and balance leave alone",
+    ),
   temperature: schedule("a number above 0", (temperature) => temperature > 0)
     .default(0.04)
     .describe(
@@ -185,7 +187,7 @@ export const targets = z.strictObject({
   by: z
     .enum(["rank", "plugin"])
     .default("rank")
-    .describe("who makes targets of similarity; those of responsibilities are the plugin's"),
+    .describe("who makes targets of similarity; the others are the plugin's"),
 });
 
 export const config = z.strictObject({

@@ -6,9 +6,9 @@ import { checked, checkPrototypes } from "../plugins/checked.ts";
 import { finiteScalars } from "../plugins/estimator.ts";
 import type { NamedTensors, Proposal, PrototypePlugin } from "../plugins/plugin.ts";
 import { isBuiltIn, openPlugin } from "../plugins/registry.ts";
-import { createTargets, type TargetProposal, type Targets } from "../plugins/targets.ts";
+import { createTargets, ownTargets, type TargetProposal, type Targets } from "../plugins/targets.ts";
 import { winnersOf } from "../plugins/winners.ts";
-import type { Clock } from "../schedules/schedule.ts";
+import type { Clock, OwnSchedules } from "../schedules/schedule.ts";
 import { prefixed, unprefixed } from "./prefix.ts";
 import { RecentUse } from "./recent-use.ts";
 
@@ -74,8 +74,7 @@ export class Mixture {
   /** @throws UserError where the configuration names a plugin that cannot be had. */
   static async open(parts: MixtureParts, options: MixtureOptions): Promise<Mixture> {
     const { dim, seed, start, values, device, use = false } = options;
-    const targets = parts.targets && createTargets(parts.targets, values?.schedules);
-    const plugin = await openPlugin(parts.plugin, {
+    const opened = await openPlugin(parts.plugin, {
       dim,
       seed,
       start: start?.data,
@@ -83,7 +82,13 @@ export class Mixture {
       ...values,
     });
     const { kind } = parts.plugin;
-    return new Mixture(isBuiltIn(kind) ? plugin : checked(plugin, kind), targets, use);
+    const plugin = isBuiltIn(kind) ? opened : checked(opened, kind);
+    try {
+      return new Mixture(plugin, parts.targets && targetsOf(parts.targets, plugin, values?.schedules), use);
+    } catch (error) {
+      plugin.dispose();
+      throw error;
+    }
   }
 
   /** Holds a plugin of the user's to its contract before its first step. Built-in ones need no look. */
@@ -150,7 +155,7 @@ export class Mixture {
     const lazy = { ...proposal.scalars };
     let made: TargetProposal | undefined;
     try {
-      made = this.targets?.propose(h, proposal, clock);
+      made = await this.targets?.propose(h, proposal, clock);
       if (made) parts.push(made);
       const use = proposal.winners && this.use?.propose(proposal.winners, clock.step);
       if (use) {
@@ -180,7 +185,7 @@ export class Mixture {
     const winners = this.use && winnersOf(responsibilities);
     try {
       const sources = { prototypes: this.plugin.prototypes(), responsibilities };
-      const made = this.targets?.propose(h, sources, clock);
+      const made = await this.targets?.propose(h, sources, clock);
       const use = winners && this.use?.propose(winners, clock.step);
       made?.adopt();
       use?.adopt();
@@ -191,6 +196,10 @@ export class Mixture {
       tf.dispose([responsibilities, winners ?? []]);
     }
   }
+}
+
+function targetsOf(config: TargetsConfig, plugin: PrototypePlugin, schedules?: OwnSchedules): Targets {
+  return config.from === "plugin" ? ownTargets(plugin) : createTargets(config, schedules);
 }
 
 function allFinite(scalars: Record<string, number | tf.Scalar>): tf.Scalar {

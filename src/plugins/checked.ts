@@ -35,6 +35,20 @@ export function checked(plugin: PrototypePlugin, who: string): PrototypePlugin {
       }
       return result;
     },
+    ...(plugin.targets && {
+      targets: async (h, clock) => {
+        const where = `${who}, step ${clock.step}: targets`;
+        const targets = await asked(async () => plugin.targets?.(h, clock), where);
+        try {
+          checkShape(targets, [h.shape[0], components], where);
+          await checkDistributions(targets, where);
+          return targets;
+        } catch (error) {
+          if (targets instanceof tf.Tensor) targets.dispose();
+          throw error;
+        }
+      },
+    }),
     prototypes: () => prototypes(who),
     parameters: () => tensors(() => plugin.parameters(), `${who}: parameters`),
     state: () => tensors(() => plugin.state(), `${who}: state`),
@@ -120,14 +134,18 @@ async function checkStep(
   }
   const c = prototypes();
   checkShape(c, [k, d], `${where}: prototypes`);
-  const [sums, least, squares] = await Promise.all([
-    numbers(() => tf.sum(responsibilities, 1)),
-    numbers(() => tf.min(responsibilities, 1)),
+  const [, squares] = await Promise.all([
+    checkDistributions(responsibilities, `${where}: responsibilities`),
     numbers(() => tf.sum(tf.square(c), 1)),
   ]);
-  checkOnes(sums, `${where}: responsibilities: a row must sum to 1, and those of row`);
-  checkShares(least, `${where}: responsibilities`);
   checkLengths(squares, where);
+}
+
+/** Each row of `x` has to be shares that sum to 1. */
+async function checkDistributions(x: tf.Tensor2D, what: string): Promise<void> {
+  const [sums, least] = await Promise.all([numbers(() => tf.sum(x, 1)), numbers(() => tf.min(x, 1))]);
+  checkOnes(sums, `${what}: a row must sum to 1, and those of row`);
+  checkShares(least, what);
 }
 
 /** @throws UserError where they are not K rows of unit length. */

@@ -37,6 +37,11 @@ export interface PrototypePlugin {
    * tensor where the plugin was made for a device.
    */
   propose?(h: tf.Tensor2D, clock: Clock, wanted?: Wanted): Promise<Proposal>;
+  /**
+   * What the student is to predict for the rows of `h` (N x D), of which a step was just taken: N x K, rows that sum
+   * to 1. Asked for where `targets.from` is `plugin`, and nobody changes them. The caller disposes of it.
+   */
+  targets?(h: tf.Tensor2D, clock: Clock): tf.Tensor2D | Promise<tf.Tensor2D>;
   /** K x D, rows of unit length: c_k as the encoder sees it. The plugin's own tensor, valid until the next step. */
   prototypes(): tf.Tensor2D;
   /**

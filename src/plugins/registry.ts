@@ -172,6 +172,7 @@ function pluginShape({ components, dim }: PluginOptions<unknown>) {
     parameters: method,
     state: method,
     load: method,
+    targets: method.optional(),
     dispose: method,
   });
   return z.custom<PrototypePlugin>().superRefine((value, context) => {

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { TargetsConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
 import {
   type Clock,
   type OwnSchedules,
@@ -8,7 +9,7 @@ import {
   within,
 } from "../schedules/schedule.ts";
 import { Centering } from "./centering.ts";
-import type { NamedTensors, Proposal } from "./plugin.ts";
+import type { NamedTensors, Proposal, PrototypePlugin } from "./plugin.ts";
 import { RunningSinkhorn } from "./running-sinkhorn.ts";
 import { checkSaved } from "./saved.ts";
 import { sinkhorn } from "./sinkhorn.ts";
@@ -32,7 +33,7 @@ export interface Targets {
   /** @throws UserError where a schedule leaves what is allowed at this step; nothing has changed. */
   check(clock: Clock): void;
   /** Targets for the batch `h` (N x D), of which the plugin proposes a step. */
-  propose(h: tf.Tensor2D, step: TargetSources, clock: Clock): TargetProposal;
+  propose(h: tf.Tensor2D, step: TargetSources, clock: Clock): TargetProposal | Promise<TargetProposal>;
   /** All that a later `load` needs to go on bit for bit. */
   state(): Promise<NamedTensors>;
   /** @throws UserError where the state does not fit. */
@@ -57,7 +58,6 @@ export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): 
   const temperature = targetTemperature(config, schedules);
   const moving = movingBalance(config);
 
-  const plain = (targets: tf.Tensor2D): TargetProposal => ({ targets, adopt: () => {}, discard: () => {} });
   const checkState = (state: NamedTensors) =>
     moving ? moving.check(state) : checkSaved(state, {}, "a run whose balance remembers nothing");
 
@@ -99,6 +99,37 @@ export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): 
 function movingBalance({ balance, memory }: TargetsConfig): Centering | RunningSinkhorn | undefined {
   if (balance === "center") return new Centering();
   return balance === "sinkhorn" && memory > 0 ? new RunningSinkhorn(memory) : undefined;
+}
+
+/**
+ * Targets as the plugin makes them.
+ *
+ * @throws UserError where it makes none.
+ */
+export function ownTargets(plugin: PrototypePlugin): Targets {
+  if (plugin.targets === undefined) {
+    throw new UserError(
+      `plugin "${plugin.name}" has no method targets, which targets.from=plugin asks for; allowed: similarity, responsibility`,
+    );
+  }
+  const none = (state: NamedTensors) => checkSaved(state, {}, "a plugin with targets of its own");
+  return {
+    fromResponsibilities: false,
+    check: () => {},
+    propose: async (h, _step, clock) => {
+      const targets = await plugin.targets?.(h, clock);
+      if (targets === undefined) throw new TypeError("a plugin without targets");
+      return plain(targets);
+    },
+    state: async () => ({}),
+    checkState: none,
+    load: none,
+    dispose: () => {},
+  };
+}
+
+function plain(targets: tf.Tensor2D): TargetProposal {
+  return { targets, adopt: () => {}, discard: () => {} };
 }
 
 /** @throws UserError, when it is asked, where the schedule leaves what is allowed. */

@@ -75,6 +75,7 @@ describe("the configuration of a method", () => {
     [{ method: "msn", targets: { balance: "center" } }, /balance is center; allowed: sinkhorn, none/],
     [{ method: "msn", targets: { memory: 64 } }, /msn balances each batch by itself: .* is 64; allowed: 0/],
     [{ method: "pmsn", targets: { from: "responsibility" } }, /from is responsibility; allowed: similarity/],
+    [{ method: "msn", targets: { from: "plugin" } }, /from is plugin; allowed: similarity/],
     [{ prototypes: "frozen", train: { koleo: 1 } }, /koleo .* here they are frozen/],
   ];
   for (const [settings, sentence] of wrong)

@@ -30,6 +30,7 @@ const arms: Record<string, object> = {
   swav: { method: "swav", plugin: { kind: "sinkhorn" } },
   msn: { method: "msn", plugin: { covariance: "spherical", cutoff: 0.01 } },
   pmsn: { method: "pmsn", plugin: { kind: "FILE" } },
+  "own targets": { plugin: { kind: "FILE" }, targets: { from: "plugin" } },
   "frozen arm": { prototypes: "frozen", targets: { by: "plugin", balance: "center" } },
   "frozen plugin": { plugin: { kind: "frozen" }, targets: { balance: "center" } },
   "center of responsibilities": { targets: { from: "responsibility", balance: "center" } },
@@ -41,7 +42,15 @@ const arms: Record<string, object> = {
 };
 
 /** Those that are trained in Node too, to compare. */
-const compared = ["dino", "ibot", "carp", "pmsn", "center of responsibilities", "responsibilities"];
+const compared = [
+  "dino",
+  "ibot",
+  "carp",
+  "pmsn",
+  "own targets",
+  "center of responsibilities",
+  "responsibilities",
+];
 
 describe("trainings with the mixture on the rank's device", function () {
   this.timeout(300_000);

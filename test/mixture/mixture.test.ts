@@ -5,7 +5,7 @@ import { RunError, UserError } from "../../src/errors.ts";
 import type { Mixture, MixtureStep } from "../../src/mixture/mixture.ts";
 import { onEachBackend } from "../backend/available.ts";
 import { at, bits } from "../plugins/support.ts";
-import { batch, D, K, kinds, N, open, own, ownSchedules, parts } from "./support.ts";
+import { batch, D, K, kinds, N, open, own, ownSchedules, ownTargets, parts } from "./support.ts";
 
 const saved = async (mixture: Mixture) => bits(await mixture.state());
 
@@ -232,6 +232,65 @@ onEachBackend("a step of the mixture", () => {
       });
     }
   }
+});
+
+onEachBackend("targets of a plugin's own", () => {
+  const of = parts({ kind: "custom:own" }, { from: "plugin", balance: "center" });
+  const values = { schedules: new Map(), factory: ownTargets };
+
+  it("are handed on as the plugin makes them with the prototypes after the step, and leave no tensor", async () => {
+    await leakingNothing(async () => {
+      const mixture = await open(of, { values });
+      const h = batch(0);
+      for (const step of [0, 1]) {
+        const answer = await mixture.step(h, at(step));
+        const expected = await mixture.plugin.targets?.(h, at(step));
+        assert.deepEqual(await answer.targets?.array(), await expected?.array());
+        disposeOf(answer);
+        expected?.dispose();
+      }
+      assert.deepEqual(
+        Object.keys(await mixture.state()).filter((name) => name.startsWith("targets")),
+        [],
+      );
+      mixture.dispose();
+      h.dispose();
+    });
+  });
+
+  it("are refused where the plugin makes none, or makes no distributions, in a sentence", async () => {
+    await leakingNothing(async () => {
+      for (const [kind, factory] of [
+        ["online-gmm", undefined],
+        ["custom:own", own],
+      ] as const)
+        await assert.rejects(
+          open(parts({ kind }, { from: "plugin" }), { values: { ...values, factory } }),
+          /has no method targets, which targets\.from=plugin asks for; allowed: similarity, responsibility$/,
+        );
+    });
+    for (const [wrong, words] of [
+      [() => tf.ones([N, K + 1]), /targets: 24 x 13 where 24 x 12 is needed/],
+      [() => tf.ones([N, K]), /targets: a row must sum to 1, and those of row 0 sum to 12/],
+      [() => undefined, /targets must be a tensor/],
+      [
+        () => {
+          throw new Error("no idea");
+        },
+        /targets: it failed: no idea/,
+      ],
+    ] as const) {
+      const factory: typeof own = async (given) => Object.assign(await own(given), { targets: wrong });
+      const mixture = await open(of, { values: { ...values, factory } });
+      await assert.rejects(take(mixture, 3), (error) => {
+        assert.ok(error instanceof UserError);
+        assert.match(error.message, words);
+        assert.match(error.message, /^custom:own, step 3: /);
+        return true;
+      });
+      mixture.dispose();
+    }
+  });
 });
 
 onEachBackend("a state of the mixture", () => {

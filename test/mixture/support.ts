@@ -40,6 +40,19 @@ export const own: PluginFactory = ({ components, dim, seed, start }) => {
   };
 };
 
+/** The same with targets of its own: twice the weight for the first half of the prototypes. */
+export const ownTargets: PluginFactory = async (given) => {
+  const inner = await own(given);
+  return Object.assign(inner, {
+    targets: (h: tf.Tensor2D) =>
+      tf.tidy(() => {
+        const logits = tf.div(tf.matMul(h, inner.prototypes(), false, true), 0.1);
+        const bonus = Array.from({ length: K }, (_, k) => (2 * k < K ? Math.log(2) : 0));
+        return tf.softmax(tf.add<tf.Tensor2D>(logits, tf.tensor1d(bonus)));
+      }),
+  });
+};
+
 export function parts(
   plugin: Settings,
   targets: Parameters<typeof targetsSchema.parse>[0] = null,

@@ -42,9 +42,9 @@ describe("a user's plugin on a rank's device", function () {
     return path;
   }
 
-  async function joined(kind: string) {
+  async function joined(kind: string, from: "similarity" | "plugin" = "similarity") {
     const warn = (sentence: string) => void said.push(sentence);
-    const of = parts({ kind }, { by: "plugin", balance: "sinkhorn" });
+    const of = parts({ kind }, { from, by: "plugin", balance: "sinkhorn" });
     const edge = await DeviceEdge.open(of, { dim: D, seed: 3, use: true, warn }, new Device());
     const room = new EdgeRoom(edge, (step) => at(step));
     server = await serving(room);
@@ -76,6 +76,19 @@ describe("a user's plugin on a rank's device", function () {
       );
     });
   }
+
+  it("makes targets of its own there, which are those that it makes in Node", async () => {
+    const { of } = await joined(await file("targets", groups(1)), "plugin");
+    const host = await HostEdge.open(of, { dim: D, seed: 3, use: true });
+    for (let step = 0; step < 3; step++) {
+      const data = Float32Array.from(rows(step).flat());
+      const found = await rank.take(step, rows(step));
+      const { targets } = await host.step({ rows: { data, n: N, d: D } }, at(step));
+      assert.equal(found.targets?.data.length, targets?.data.length);
+      assert.ok(difference([...(found.targets?.data ?? [])], [...(targets?.data ?? [])]) < 1e-5);
+    }
+    host.dispose();
+  });
 
   it("is saved whole with a step after which its rank leaves, though it reads one thing after the other", async () => {
     const { edge, room } = await joined(await file("saved", groups(0)));

@@ -29,6 +29,7 @@ export default ({ components, dim, seed, start }) => {
       c = next;
       return { responsibilities, touched: "all", scalars: {} };
     },
+    targets: (h) => tf.tidy(() => tf.softmax(tf.div(tf.matMul(h, c, false, true), 0.05))),
     prototypes: () => c,
     parameters: saved,
     state: saved,

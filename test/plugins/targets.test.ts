@@ -106,14 +106,14 @@ describe("targets against PyTorch in float64", function () {
 });
 
 /** Targets of a step that was taken. */
-function adopted(
+async function adopted(
   targets: Targets,
   h: tf.Tensor2D,
   plugin: PrototypePlugin,
   { responsibilities }: StepResult,
   clock: Clock,
-): tf.Tensor2D {
-  const made = targets.propose(h, { prototypes: plugin.prototypes(), responsibilities }, clock);
+): Promise<tf.Tensor2D> {
+  const made = await targets.propose(h, { prototypes: plugin.prototypes(), responsibilities }, clock);
   made.adopt();
   return made.targets;
 }
@@ -180,7 +180,7 @@ onEachBackend("targets", () => {
         const held: number[] = [];
         for (let t = 0; t < 4; t++) {
           const result = await plugin.step(h, at(t));
-          const rows = adopted(targets, h, plugin, result, at(t));
+          const rows = await adopted(targets, h, plugin, result, at(t));
           const values = await rows.array();
           assert.ok(values.flat().every(Number.isFinite) && sumToOne(values));
           if (from === "responsibility" && balance === "none")
@@ -203,7 +203,7 @@ onEachBackend("targets", () => {
     const targets = createTargets(targetsSchema.parse({ balance: "none", temperature }));
     const h = tf.tensor2d(clusteredRows(N, D, 1));
     const result = await plugin.step(h, at(1));
-    const found = adopted(targets, h, plugin, result, at(1));
+    const found = await adopted(targets, h, plugin, result, at(1));
     const expected: tf.Tensor2D = tf.tidy(() =>
       tf.softmax(tf.div(tf.matMul(h, tf.transpose(plugin.prototypes())), 0.3)),
     );
@@ -236,7 +236,7 @@ onEachBackend("targets", () => {
       const run = async (targets: typeof first, t: number) => {
         const h = tf.tensor2d(clusteredRows(N, D, t));
         const result = await plugin.step(h, at(t));
-        const rows = adopted(targets, h, plugin, result, at(t));
+        const rows = await adopted(targets, h, plugin, result, at(t));
         const values = await rows.data();
         tf.dispose([h, rows, result.responsibilities]);
         return values;

@@ -105,7 +105,7 @@ _CHOICES = {
     "head.norm": ("batch", "none"),
     "targets.balance": ("sinkhorn", "center", "none"),
     "placement": ("auto", "host", "device"),
-    "targets.from": ("similarity", "responsibility"),
+    "targets.from": ("similarity", "responsibility", "plugin"),
     "targets.by": ("rank", "plugin"),
 }
 
