@@ -14,6 +14,7 @@ describe("the progress lines of a run", () => {
       step: 250,
       knn: 0.412,
       unique: { "0.5": 0.98 },
+      distinctUsed: { "0.5": 0.2 },
       used: 0.21,
       perplexity: 9,
       seconds: 1,
@@ -26,8 +27,8 @@ describe("the progress lines of a run", () => {
       lines.map((line) => line.replace(/\d+s left/, "? left")),
       [
         "joint      step 10/500, ? left: loss 6.500",
-        "joint      step 250/500, ? left: loss 5.250; at step 250: k-NN 41.2%, unique .5 0.98, used 0.21",
-        "joint      step 260/500, ? left: loss 5.125; at step 250: k-NN 41.2%, unique .5 0.98, used 0.21",
+        "joint      step 250/500, ? left: loss 5.250; at step 250: k-NN 41.2%, distinctUsed .5 0.20, unique 0.98, used 0.21",
+        "joint      step 260/500, ? left: loss 5.125; at step 250: k-NN 41.2%, distinctUsed .5 0.20, unique 0.98, used 0.21",
       ],
     );
   });
