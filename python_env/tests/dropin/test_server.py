@@ -1,6 +1,8 @@
 """A plugin that outlives its scripts, `mixhead serve`: what it keeps of a mixture under each placement."""
 
+import json
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,13 +12,32 @@ import torch
 import mixhead
 from mixhead.bridge import PeerLost
 from mixhead.dropin import registry
-from mixhead.dropin.plugin_process import PluginProcess
+from mixhead.dropin.plugin_process import plugin_command
 from mixhead.dropin.registry import mixture
 
 from .heads import IN, lightly_head, with_teacher
 from .test_life import start_script
 
-Serve = Callable[[], PluginProcess]
+
+class Server:
+    """`mixhead serve`, which heeds SIGTERM, as a plugin that a script owns does not."""
+
+    def __init__(self, *arguments: str) -> None:
+        command = [*plugin_command(), "serve", "--json", *arguments]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        self.endpoint = json.loads(self.process.stdout.readline())["endpoint"]
+
+    def stop(self) -> None:
+        """Ends it; one that still waits for a script is ended at once."""
+        self.process.terminate()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+Serve = Callable[[], Server]
 
 
 @pytest.fixture
@@ -24,8 +45,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Starts a server that keeps its mixtures in one folder; one that is not its script's own."""
     started = []
 
-    def serve() -> PluginProcess:
-        started.append(PluginProcess(("--state", str(tmp_path / "state"), "backend=wasm")))
+    def serve() -> Server:
+        started.append(Server("--state", str(tmp_path / "state"), "backend=wasm"))
         return started[-1]
 
     yield serve
@@ -33,7 +54,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         each.stop()
 
 
-def attach(server: PluginProcess, placement: str) -> None:
+def attach(server: Server, placement: str) -> None:
     mixhead.attach(server.endpoint, {"run": "mine", "placement": placement, "bridge": {"deadline": 30}})
 
 
@@ -57,7 +78,7 @@ def test_a_server_that_is_stopped_keeps_the_mixture_and_goes_on_with_it(serve: S
     server = serve()
     attach(server, placement)
     steps, prototypes = train_until_lost(
-        lambda step: server._process.send_signal(signal.SIGTERM) if step == 5 else None
+        lambda step: server.process.send_signal(signal.SIGTERM) if step == 5 else None
     )
     assert steps >= 5
     server.stop()
