@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from mixhead.dropin.heads import DropInHead, initialise_as_torch_does, mlp, weight_normed, widths
+from mixhead.dropin.heads import DropInHead, draw_as_torch_does, initialise, mlp, weight_normed, widths
 
 __all__ = ["DINOHead"]
 
@@ -25,6 +24,8 @@ class DINOHead(DropInHead):
     and count nowhere.
     """
 
+    least_half_length = 1e-6
+
     def __init__(
         self,
         in_dim: int,
@@ -42,11 +43,8 @@ class DINOHead(DropInHead):
         super().__init__()
         batch_norm = nn.BatchNorm1d if use_bn else None
         self.mlp = mlp(widths(in_dim, hidden_dim, bottleneck_dim, nlayers), batch_norm, mlp_bias)
-        initialise_as_torch_does(self.mlp)
+        initialise(self.mlp, draw_as_torch_does)
         self._finish(bottleneck_dim, out_dim, prototypes, norm, name, weight_normed(train_norms=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return self._logits(self.mlp(x), x)
-
-    def _eps(self, dtype: torch.dtype) -> float:
-        return 1e-6 if dtype == torch.float16 else 1e-12

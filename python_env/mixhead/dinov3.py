@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from mixhead.dropin.heads import DropInHead, initialise_as_torch_does, mlp, plain_linear, widths
+from mixhead.dropin.heads import DropInHead, draw_as_torch_does, initialise, mlp, plain_linear, widths
 
 __all__ = ["DINOHead"]
 
@@ -24,6 +23,8 @@ class DINOHead(DropInHead):
     The original's prototypes are rows of free length, .32 at the start; a mixture's have length 1, so logits
     are cosines, as they are in DINOv2.
     """
+
+    least_half_length = 1e-6
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class DINOHead(DropInHead):
 
     def init_weights(self) -> None:
         """Starts all that is learned anew, as after a start on the meta device. The mixture stays."""
-        initialise_as_torch_does(self)
+        initialise(self, draw_as_torch_does)
         if self.norm is not None:
             self.norm.reset_running_stats()
 
@@ -64,6 +65,3 @@ class DINOHead(DropInHead):
             rows = unit if padding is None else unit.masked_fill(padding.unsqueeze(-1), 0)
             return rows.to(dtype)
         return self._compare(self.last_layer, unit, padding, dtype)
-
-    def _eps(self, dtype: torch.dtype) -> float:
-        return 1e-6 if dtype == torch.float16 else 1e-12

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from mixhead.dropin.heads import DropInHead, initialise, initialise_as_torch_does, weight_normed
+from mixhead.dropin.heads import DropInHead, draw_as_torch_does, initialise, weight_normed
 from mixhead.losses import SinkhornDINOLoss
 
 __all__ = ["DINOProjectionHead", "DINOv2ProjectionHead", "SinkhornDINOLoss"]
@@ -38,8 +37,7 @@ class DINOProjectionHead(DropInHead):
         name: str = "default",
     ) -> None:
         super().__init__()
-        blocks = [(input_dim, hidden_dim), (hidden_dim, hidden_dim)]
-        self.layers = nn.Sequential(*_blocks(blocks, batch_norm), nn.Linear(hidden_dim, bottleneck_dim))
+        self.layers = _mlp(input_dim, hidden_dim, bottleneck_dim, batch_norm)
         self.freeze_last_layer = freeze_last_layer
         initialise(self.layers)
         self._finish(bottleneck_dim, output_dim, prototypes, norm, name, weight_normed(not norm_last_layer))
@@ -66,6 +64,8 @@ class DINOv2ProjectionHead(DropInHead):
     name: the mixture's; heads of one name share it, teacher and student first of all.
     """
 
+    least_half_length = 1e-6
+
     def __init__(
         self,
         input_dim: int = 2048,
@@ -79,25 +79,21 @@ class DINOv2ProjectionHead(DropInHead):
         name: str = "default",
     ) -> None:
         super().__init__()
-        blocks = [(input_dim, hidden_dim), (hidden_dim, hidden_dim)]
-        self.layers = nn.Sequential(*_blocks(blocks, batch_norm), nn.Linear(hidden_dim, bottleneck_dim))
-        initialise_as_torch_does(self.layers)
+        self.layers = _mlp(input_dim, hidden_dim, bottleneck_dim, batch_norm)
+        initialise(self.layers, draw_as_torch_does)
         joint = weight_normed(train_norms=True)
         self._finish(bottleneck_dim, output_dim, prototypes, norm, name, joint)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._logits(self.layers(x), x)
 
-    def _eps(self, dtype: torch.dtype) -> float:
-        return 1e-6 if dtype == torch.float16 else 1e-12
 
-
-def _blocks(sizes: list[tuple[int, int]], batch_norm: bool) -> list[nn.Module]:
-    """lightly's: a batch norm takes the place of a linear layer's biases."""
+def _mlp(input_dim: int, hidden_dim: int, bottleneck_dim: int, batch_norm: bool) -> nn.Sequential:
+    """lightly's: a batch norm takes the place of a hidden layer's biases."""
     layers: list[nn.Module] = []
-    for inputs, outputs in sizes:
-        layers.append(nn.Linear(inputs, outputs, bias=not batch_norm))
+    for inputs in (input_dim, hidden_dim):
+        layers.append(nn.Linear(inputs, hidden_dim, bias=not batch_norm))
         if batch_norm:
-            layers.append(nn.BatchNorm1d(outputs))
+            layers.append(nn.BatchNorm1d(hidden_dim))
         layers.append(nn.GELU())
-    return layers
+    return nn.Sequential(*layers, nn.Linear(hidden_dim, bottleneck_dim))

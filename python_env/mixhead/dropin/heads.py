@@ -28,13 +28,13 @@ def mlp(
     """Linear layers of these widths; behind each but the last the norm, if there is one, and the activation.
     A single layer stands by itself."""
     layers: list[nn.Module] = []
-    for inputs, outputs in pairwise(widths):
+    for inputs, outputs in pairwise(widths[:-1]):
         layers.append(nn.Linear(inputs, outputs, bias=bias))
         if norm is not None:
             layers.append(norm(outputs))
         layers.append(act())
-    layers = layers[: -1 if norm is None else -2]
-    return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+    last = nn.Linear(widths[-2], widths[-1], bias=bias)
+    return nn.Sequential(*layers, last) if layers else last
 
 
 def widths(in_dim: int, hidden_dim: int, bottleneck_dim: int, nlayers: int) -> list[int]:
@@ -42,26 +42,24 @@ def widths(in_dim: int, hidden_dim: int, bottleneck_dim: int, nlayers: int) -> l
     return [in_dim, *[hidden_dim] * (max(nlayers, 1) - 1), bottleneck_dim]
 
 
+def draw_by_inverse(weight: Tensor) -> None:
+    """A normal of std .02, cut off at +-2, by the inverse of the distribution, as DINO, iBOT, lightly and
+    solo-learn draw it: `nn.init.trunc_normal_` did so until it went over to rejection, and the same seed is
+    to give the same start."""
+    weight.uniform_(-1, 1).erfinv_().mul_(0.02 * math.sqrt(2)).clamp_(-2, 2)
+
+
+def draw_as_torch_does(weight: Tensor) -> None:
+    """The same by torch's own function, as DINOv2 and DINOv3 draw it."""
+    nn.init.trunc_normal_(weight, std=0.02)
+
+
 @torch.no_grad()
-def initialise(module: nn.Module) -> None:
-    """DINO's start of its linear layers: weights from a normal of std .02, cut off at +-2, biases 0.
-
-    Drawn by the inverse of the distribution, as DINO, iBOT, lightly and solo-learn do:
-    `nn.init.trunc_normal_` did so until it went over to rejection, and the same seed is to give the same
-    start.
-    """
+def initialise(module: nn.Module, draw: Callable[[Tensor], None] = draw_by_inverse) -> None:
+    """DINO's start of its linear layers: drawn weights, biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            layer.weight.uniform_(-1, 1).erfinv_().mul_(0.02 * math.sqrt(2)).clamp_(-2, 2)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
-
-
-def initialise_as_torch_does(module: nn.Module) -> None:
-    """The same with torch's own function, as DINOv2 and DINOv3 do."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
+            draw(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 
@@ -71,6 +69,8 @@ class DropInHead(nn.Module):
 
     last_layer: nn.Module
     norm: EmbeddingNorm | None
+    #: What the original divides a row of float16 by at least.
+    least_half_length = 1e-12
 
     def _finish(
         self,
@@ -128,11 +128,7 @@ class DropInHead(nn.Module):
             return layer.unit(x, self.norm, padding)
         if self.norm is not None:
             x = normed(self.norm, x, padding, self.norm.training)
-        return F.normalize(x, dim=-1, p=2, eps=self._eps(x.dtype))
-
-    def _eps(self, dtype: torch.dtype) -> float:
-        """What the original divides by at least."""
-        return 1e-12
+        return F.normalize(x, dim=-1, p=2, eps=self.least_half_length if x.dtype == torch.float16 else 1e-12)
 
     def _compare(self, layer: nn.Module, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Rows of length 1 (..., D) -> logits (..., K) of `dtype`."""
