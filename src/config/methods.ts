@@ -1,10 +1,10 @@
+import { z } from "zod";
 import { overlay } from "./overlay.ts";
 import type { Config } from "./schema.ts";
 
-/** What a method has where the configuration does not say: its paper's targets, and a rate at which it learns here. */
-const DEFAULTS = new Map([
+/** What a method has where the configuration does not say: its targets, and a rate at which it learns here. */
+const DEFAULTS = new Map<unknown, object>([
   ["ibot", { train: { lr: 0.0003 } }],
-  ["carp", { targets: { balance: "none", temperature: 0.1 } }],
   // Codes of the student's own, with no teacher to hold them: at 0.003 the joint arm soon unlearns.
   ["swav", { targets: { temperature: 0.05 }, train: { lr: 0.001 } }],
   // Its targets are sharpened: a quarter of the student's temperature.
@@ -12,16 +12,25 @@ const DEFAULTS = new Map([
   ["pmsn", { targets: { temperature: 0.025 } }],
 ]);
 
+/** CARP's targets as in its paper, by `targets.balance=none`: as sharp as the student, which has to agree with them. */
+const UNBALANCED_CARP = { targets: { temperature: 0.1 } };
+
 /** What lightly's MSN and PMSN losses make by themselves. */
 const OWN_TARGETS: readonly string[] = ["msn", "pmsn"];
 /** Encoders that are known to have no patches; the worker knows of timm's. */
 const NO_PATCHES: readonly string[] = ["conv-small", "resnet18-32"];
 
+/** What decides the defaults. What is wrong with it is the schema's to say. */
+const deciding = z
+  .object({ method: z.unknown(), targets: z.object({ balance: z.unknown() }).partial().catch({}) })
+  .partial()
+  .catch({});
+
 /** Settings with the defaults of their method under them. */
 export function withMethod(settings: unknown): unknown {
-  const method =
-    typeof settings === "object" && settings !== null && "method" in settings ? settings.method : "";
-  const defaults = DEFAULTS.get(String(method));
+  const { method, targets } = deciding.parse(settings);
+  const unbalanced = method === "carp" && targets?.balance === "none";
+  const defaults = unbalanced ? UNBALANCED_CARP : DEFAULTS.get(method);
   return defaults === undefined ? settings : overlay(defaults, settings);
 }
 

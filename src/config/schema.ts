@@ -171,12 +171,9 @@ export const targets = z.strictObject({
   temperature: schedule("a number above 0", (temperature) => temperature > 0)
     .default(0.04)
     .describe(
-      "of the teacher's similarities: a number or a schedule; with method carp 0.1, swav 0.05, msn and pmsn 0.025",
+      "of the teacher's similarities: a number or a schedule; with method swav 0.05, msn and pmsn 0.025, carp without balance 0.1",
     ),
-  balance: z
-    .enum(["sinkhorn", "center", "none"])
-    .default("sinkhorn")
-    .describe("over the batch; with method carp none"),
+  balance: z.enum(["sinkhorn", "center", "none"]).default("sinkhorn").describe("over the batch"),
   memory: z
     .int()
     .nonnegative()

@@ -6,18 +6,28 @@ import { trainingScalars } from "../../src/experiment/training-clock.ts";
 const problem = (settings: object) => methodProblem(resolveConfig(settings));
 
 describe("the configuration of a method", () => {
-  it("has the targets of its paper, where it does not say others", () => {
+  it("has the method's targets, where it does not say others", () => {
     const targets = (settings: object, ...overrides: string[]) => resolveConfig(settings, overrides).targets;
     const same = { from: "similarity", by: "rank", memory: 0 };
-    assert.deepEqual(targets({}, "method=carp"), { ...same, temperature: 0.1, balance: "none" });
     assert.deepEqual(targets({ method: "swav" }), { ...same, temperature: 0.05, balance: "sinkhorn" });
     assert.deepEqual(targets({ method: "msn" }), { ...same, temperature: 0.025, balance: "sinkhorn" });
     assert.deepEqual(targets({ method: "ibot" }), targets({ method: "dino" }));
-    assert.deepEqual(targets({ method: "carp", targets: { temperature: 0.2 } }, "targets.balance=center"), {
+    assert.deepEqual(targets({ method: "msn", targets: { temperature: 0.2 } }, "targets.balance=none"), {
       ...same,
       temperature: 0.2,
-      balance: "center",
+      balance: "none",
     });
+  });
+
+  it("has the same targets in every arm of CARP, and its paper's by one word", () => {
+    const carp = (...overrides: string[]) => resolveConfig({ method: "carp" }, overrides).targets;
+    for (const prototypes of ["joint", "decoupled", "frozen"]) {
+      const arm = `prototypes=${prototypes}`;
+      assert.deepEqual(carp(arm), resolveConfig({}).targets, "Sinkhorn, .04");
+      assert.equal(carp(arm, "targets.balance=none").temperature, 0.1);
+    }
+    assert.equal(carp("targets.balance=none", "targets.temperature=0.2").temperature, 0.2);
+    assert.equal(resolveConfig({ targets: { balance: "none" } }).targets.temperature, 0.04, "of DINO");
   });
 
   it("has a rate at which it learns", () => {

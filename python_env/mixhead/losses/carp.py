@@ -33,9 +33,10 @@ def carp_loss(
 ) -> Tensor:
     """Consistency of the views within each block, and use of all of a block's prototypes, in float32.
 
-    ``student_logits``, ``targets`` and ``views`` as in ``dino_loss``, the targets not balanced;
-    ``partition`` (P, S) holds the indices of P blocks of S prototypes. With p_s the student's softmax within
-    a block, q_t the targets there, renormalised, and p the mean of both over batch, views and ranks:
+    ``student_logits``, ``targets`` and ``views`` as in ``dino_loss``, the targets balanced or, as in the
+    original, not; ``partition`` (P, S) holds the indices of P blocks of S prototypes. With p_s the student's
+    softmax within a block, q_t the targets there, renormalised, and p the mean of both over batch, views and
+    ranks:
 
         loss = mean over t != s, batch and blocks of -log <p_s, q_t>
              + mean over blocks of (log S + sum_k p_k log p_k)
