@@ -187,6 +187,19 @@ export const targets = z.strictObject({
     .describe("who makes targets of similarity; the others are the plugin's"),
 });
 
+const carp = z.strictObject({
+  partition: z
+    .enum(["step", "fixed"])
+    .default("step")
+    .describe("method carp: the blocks are drawn at every step, or are the prototypes in their order"),
+  balance: z
+    .enum(["all", "block"])
+    .default("all")
+    .describe(
+      "method carp: targets are balanced over all prototypes and cut to the blocks, or in each block",
+    ),
+});
+
 export const config = z.strictObject({
   seed: z.int().nonnegative().default(0).describe("of everything random"),
   device: z.enum(["auto", "cpu", "cuda"]).default("auto").describe("auto: cuda where there is one"),
@@ -259,6 +272,7 @@ export const config = z.strictObject({
     .prefault({}),
   plugin: plugin.prefault({}),
   targets: targets.prefault({}),
+  carp: carp.prefault({}),
   fit: z
     .strictObject({
       batch: steps.default(256).describe("rows a step of `mixhead fit`"),

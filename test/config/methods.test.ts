@@ -3,6 +3,7 @@ import { resolveConfig } from "../../src/config/load.ts";
 import { methodProblem } from "../../src/config/methods.ts";
 import { trainingScalars } from "../../src/experiment/training-clock.ts";
 
+const block = (targets: object) => ({ method: "carp", carp: { balance: "block" }, targets });
 const problem = (settings: object) => methodProblem(resolveConfig(settings));
 
 describe("the configuration of a method", () => {
@@ -67,16 +68,16 @@ describe("the configuration of a method", () => {
 
   it("says to the ranks how large CARP's blocks are", () => {
     const clock = { step: 0, steps: 10, epoch: 0 };
-    const block = (settings: object) => trainingScalars(resolveConfig(settings))(clock).block;
+    const size = (settings: object) => trainingScalars(resolveConfig(settings))(clock).block;
     const sizes: [number, number][] = [
       [16, 2],
       [1024, 128],
       [4096, 512],
       [65_536, 512],
     ];
-    for (const [components, size] of sizes)
-      assert.equal(block({ method: "carp", plugin: { components } }), size, `${components}`);
-    assert.equal(block({ method: "dino" }), 0);
+    for (const [components, expected] of sizes)
+      assert.equal(size({ method: "carp", plugin: { components } }), expected, `${components}`);
+    assert.equal(size({ method: "dino" }), 0);
   });
 
   const wrong: [object, RegExp][] = [
@@ -87,6 +88,12 @@ describe("the configuration of a method", () => {
     [{ method: "pmsn", targets: { from: "responsibility" } }, /from is responsibility; allowed: similarity/],
     [{ method: "msn", targets: { from: "plugin" } }, /from is plugin; allowed: similarity/],
     [{ prototypes: "frozen", train: { koleo: 1 } }, /koleo .* here they are frozen/],
+    [{ carp: { partition: "fixed" } }, /of method carp, .*: method is dino; allowed: carp/],
+    [{ method: "swav", carp: { balance: "block" } }, /of method carp, .*: method is swav; allowed: carp/],
+    [block({ balance: "center" }), /blocks: targets.balance is center; allowed: sinkhorn/],
+    [block({ memory: 64 }), /blocks: targets.memory is 64; allowed: 0/],
+    [block({ by: "plugin" }), /blocks: targets.by is plugin; allowed: rank/],
+    [block({ from: "responsibility" }), /blocks: targets.from is responsibility; allowed: similarity/],
   ];
   for (const [settings, sentence] of wrong)
     it(`refuses ${JSON.stringify(settings)}`, () => assert.match(problem(settings) ?? "", sentence));
@@ -97,6 +104,8 @@ describe("the configuration of a method", () => {
       { method: "ibot", encoder: { name: "vit-tiny-32" } },
       { prototypes: "joint", train: { koleo: 1 } },
       { method: "msn", targets: { balance: "none" } },
+      { method: "carp", carp: { partition: "fixed" }, targets: { by: "plugin", balance: "none" } },
+      block({}),
     ])
       assert.equal(problem(settings), null);
   });

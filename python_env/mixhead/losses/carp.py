@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -19,9 +19,35 @@ def random_partition(components: int, block: int, generator: torch.Generator) ->
     Drawn anew every step, and alike in all ranks: seed the generator by the step alone. Raises ValueError
     where the blocks do not fill the prototypes.
     """
+    return _blocks(torch.randperm, components, block, generator=generator, device=generator.device)
+
+
+def fixed_partition(components: int, block: int) -> Tensor:
+    """The prototypes in their order, in blocks: indices (components / block, block), the same at every step.
+
+    As random as a partition drawn once, where the prototypes start at random directions. Raises ValueError as
+    ``random_partition`` does.
+    """
+    return _blocks(torch.arange, components, block)
+
+
+def _blocks(order: Callable[..., Tensor], components: int, block: int, **options: object) -> Tensor:
     if block < 2 or components % block:
         raise ValueError(f"{components} prototypes cannot be parted into blocks of {block}")
-    return torch.randperm(components, generator=generator, device=generator.device).view(-1, block)
+    return order(components, **options).view(-1, block)
+
+
+@torch.no_grad()
+def targets_in_blocks(balance: Callable[[Tensor], Tensor], logits: Tensor, partition: Tensor) -> Tensor:
+    """Targets (N, K) of teacher logits (N, K), balanced in each block of ``partition`` (P, S) by itself.
+
+    ``balance`` makes probabilities (N, S) of logits (N, S). Each row sums to 1 in every block.
+    """
+    partition = partition.to(logits.device)
+    targets = torch.empty_like(logits, dtype=torch.float32)
+    for block in partition:
+        targets[:, block] = balance(logits[:, block])
+    return targets
 
 
 def carp_loss(
