@@ -3,6 +3,7 @@ import { parseDocument, stringify } from "yaml";
 import { sentence, UserError } from "../errors.ts";
 import { explain } from "./explain.ts";
 import { withMethod } from "./methods.ts";
+import { mixturesProblem } from "./mixtures.ts";
 import { withPreset } from "./presets.ts";
 import { type Config, config as schema } from "./schema.ts";
 
@@ -39,7 +40,14 @@ export function resolveConfig(
         .join("\n"),
     );
   }
-  const { targets, train } = parsed.data;
+  const { plugin, targets, train } = parsed.data;
+  const problem = mixturesProblem(plugin);
+  if (problem !== null) throw new UserError(`${source}: ${problem}`);
+  if (plugin.mixtures > 1 && targets.from === "responsibility" && targets.balance === "none") {
+    throw new UserError(
+      `${source}: plugin.mixtures is ${plugin.mixtures}, and targets.balance=none takes responsibilities as they are, which sum to 1 in each; allowed: 1, or targets.balance=sinkhorn, center`,
+    );
+  }
   if (train.stop !== undefined && train.stop > train.steps) {
     throw new UserError(
       `${source}: train.stop is ${train.stop}; allowed: at most train.steps, which is ${train.steps}`,

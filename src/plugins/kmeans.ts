@@ -14,7 +14,7 @@ export function kmeans(options: OnlineGmmOptions): PrototypePlugin {
   return new OnlineMixture({
     ...mixtureOptions(options, covariance),
     name: "kmeans",
-    assign: hard(covariance),
+    assign: hard(covariance, options.mixtures),
     weightRate: undefined,
     narrow: options.forgetting.by !== "time" && options.dense !== true,
   });
