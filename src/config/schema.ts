@@ -150,6 +150,20 @@ export const plugin = z.strictObject({
         .describe("a, in pseudo-samples: the pull of every mean toward its start; 0: none"),
     })
     .prefault({}),
+  use: z
+    .strictObject({
+      share: schedule("a number from 0 to 1", (share) => share >= 0 && share <= 1)
+        .default(0)
+        .describe(
+          "of the components, how many are to be in use: while fewer are, idle ones start again at rows that nothing explains; 0: none does",
+        ),
+      idle: z
+        .union([z.literal("auto"), steps], { error: '"auto" or a number of steps' })
+        .default("auto")
+        .describe("steps without a row after which a component is idle; auto: 25 K / rows of a batch"),
+      rows: z.enum(["unexplained", "any"]).default("unexplained").describe("at which rows"),
+    })
+    .prefault({}),
   cutoff: fraction
     .default(0)
     .describe("responsibilities below it are 0, rows renormalised; 0: nothing is cut"),

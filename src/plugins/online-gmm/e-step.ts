@@ -7,6 +7,8 @@ export type EStep = {
   responsibilities: tf.Tensor2D;
   /** -sum_k r_ik log r_ik (N), in nats; not finite where a row is not. */
   entropies: tf.Tensor1D;
+  /** log sum_k exp(logit_ik) (N): at beta = 1 the row's log likelihood, but for a constant of the row and of the covariance. */
+  evidence: tf.Tensor1D;
 };
 
 /**
@@ -30,7 +32,8 @@ export function soft(covariance: Covariance, cutoff: number): Assign {
       const soft: tf.Tensor2D = tf.softmax(logits);
       const all = covariance.wide ? significant(soft) : soft;
       const responsibilities = cutoff > 0 ? cut(all, cutoff) : all;
-      return { responsibilities, entropies: entropiesOf(responsibilities, logits) };
+      const evidence = evidenceOf(responsibilities, logits);
+      return { responsibilities, evidence, entropies: entropiesOf(responsibilities, logits, evidence) };
     };
   };
 }
@@ -56,7 +59,7 @@ export function hard(covariance: Covariance): Assign {
       // As integers first: the wasm backend's oneHot writes integers, whatever type is asked of it.
       const winners = tf.oneHot(tf.argMax(logits, 1), components.counts.shape[0]);
       const responsibilities = tf.reshape<tf.Rank.R2>(tf.cast(winners, "float32"), logits.shape);
-      return { responsibilities, entropies: tf.mul(tf.sum(logits, 1), 0) };
+      return { responsibilities, evidence: tf.max(logits, 1), entropies: tf.mul(tf.sum(logits, 1), 0) };
     };
   };
 }
@@ -91,13 +94,16 @@ function cut(responsibilities: tf.Tensor2D, cutoff: number): tf.Tensor2D {
 }
 
 /**
- * log r = logit - z_i wherever r > 0, and z_i can be read off the row's largest entry: a logarithm
- * for each row instead of one for each pair.
+ * z_i = logit - log r wherever r > 0, read off the row's largest entry: a logarithm for each row instead of one for
+ * each pair.
  */
-function entropiesOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Tensor1D {
-  const normaliser = tf.sub(tf.max(logits, 1), tf.log(tf.max(responsibilities, 1)));
+function evidenceOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Tensor1D {
+  return tf.sub(tf.max(logits, 1), tf.log(tf.max(responsibilities, 1)));
+}
+
+function entropiesOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D, evidence: tf.Tensor1D): tf.Tensor1D {
   const expected = tf.sum(tf.mul(responsibilities, logits), 1);
-  const nats: tf.Tensor1D = tf.sub(normaliser, expected);
+  const nats: tf.Tensor1D = tf.sub(evidence, expected);
   // Rounding may lead just below 0; what is not a number stays so.
   return tf.where(tf.less(nats, 0), 0, nats);
 }
