@@ -83,6 +83,11 @@ export const data = z.strictObject({
     .union([z.literal("all"), steps], { error: '"all" or a number of images' })
     .default("all")
     .describe("test images: all, or the first so many"),
+  heldOut: steps
+    .optional()
+    .describe(
+      "evaluates on so many training images that the run does not train on, and leaves the test set alone: those after the first data.train; cifar10-lt: the last of all, before the tail is drawn",
+    ),
   imbalance: z.number().min(1).default(100).describe("cifar10-lt: largest class over smallest"),
   path: z.string().optional().describe("folder, inat2018: where the images are"),
 });
