@@ -190,12 +190,9 @@ export const targets = z.strictObject({
   temperature: schedule("a number above 0", (temperature) => temperature > 0)
     .default(0.04)
     .describe(
-      "of the teacher's similarities: a number or a schedule; with method carp 0.1, swav 0.05, msn and pmsn 0.025",
+      "of the teacher's similarities: a number or a schedule; with method swav 0.05, msn and pmsn 0.025, carp without balance 0.1",
     ),
-  balance: z
-    .enum(["sinkhorn", "center", "none"])
-    .default("sinkhorn")
-    .describe("over the batch; with method carp none"),
+  balance: z.enum(["sinkhorn", "center", "none"]).default("sinkhorn").describe("over the batch"),
   memory: z
     .int()
     .nonnegative()
@@ -207,6 +204,19 @@ export const targets = z.strictObject({
     .enum(["rank", "plugin"])
     .default("rank")
     .describe("who makes targets of similarity; the others are the plugin's"),
+});
+
+const carp = z.strictObject({
+  partition: z
+    .enum(["step", "fixed"])
+    .default("step")
+    .describe("method carp: the blocks are drawn at every step, or are the prototypes in their order"),
+  balance: z
+    .enum(["all", "block"])
+    .default("all")
+    .describe(
+      "method carp: targets are balanced over all prototypes and cut to the blocks, or in each block",
+    ),
 });
 
 export const config = z.strictObject({
@@ -281,6 +291,7 @@ export const config = z.strictObject({
     .prefault({}),
   plugin: plugin.prefault({}),
   targets: targets.prefault({}),
+  carp: carp.prefault({}),
   fit: z
     .strictObject({
       batch: steps.default(256).describe("rows a step of `mixhead fit`"),

@@ -3,21 +3,32 @@ import { resolveConfig } from "../../src/config/load.ts";
 import { methodProblem } from "../../src/config/methods.ts";
 import { trainingScalars } from "../../src/experiment/training-clock.ts";
 
+const block = (targets: object) => ({ method: "carp", carp: { balance: "block" }, targets });
 const problem = (settings: object) => methodProblem(resolveConfig(settings));
 
 describe("the configuration of a method", () => {
-  it("has the targets of its paper, where it does not say others", () => {
+  it("has the method's targets, where it does not say others", () => {
     const targets = (settings: object, ...overrides: string[]) => resolveConfig(settings, overrides).targets;
     const same = { from: "similarity", by: "rank", memory: 0 };
-    assert.deepEqual(targets({}, "method=carp"), { ...same, temperature: 0.1, balance: "none" });
     assert.deepEqual(targets({ method: "swav" }), { ...same, temperature: 0.05, balance: "sinkhorn" });
     assert.deepEqual(targets({ method: "msn" }), { ...same, temperature: 0.025, balance: "sinkhorn" });
     assert.deepEqual(targets({ method: "ibot" }), targets({ method: "dino" }));
-    assert.deepEqual(targets({ method: "carp", targets: { temperature: 0.2 } }, "targets.balance=center"), {
+    assert.deepEqual(targets({ method: "msn", targets: { temperature: 0.2 } }, "targets.balance=none"), {
       ...same,
       temperature: 0.2,
-      balance: "center",
+      balance: "none",
     });
+  });
+
+  it("has the same targets in every arm of CARP, and its paper's by one word", () => {
+    const carp = (...overrides: string[]) => resolveConfig({ method: "carp" }, overrides).targets;
+    for (const prototypes of ["joint", "decoupled", "frozen"]) {
+      const arm = `prototypes=${prototypes}`;
+      assert.deepEqual(carp(arm), resolveConfig({}).targets, "Sinkhorn, .04");
+      assert.equal(carp(arm, "targets.balance=none").temperature, 0.1);
+    }
+    assert.equal(carp("targets.balance=none", "targets.temperature=0.2").temperature, 0.2);
+    assert.equal(resolveConfig({ targets: { balance: "none" } }).targets.temperature, 0.04, "of DINO");
   });
 
   it("has a rate at which it learns", () => {
@@ -57,16 +68,16 @@ describe("the configuration of a method", () => {
 
   it("says to the ranks how large CARP's blocks are", () => {
     const clock = { step: 0, steps: 10, epoch: 0 };
-    const block = (settings: object) => trainingScalars(resolveConfig(settings))(clock).block;
+    const size = (settings: object) => trainingScalars(resolveConfig(settings))(clock).block;
     const sizes: [number, number][] = [
       [16, 2],
       [1024, 128],
       [4096, 512],
       [65_536, 512],
     ];
-    for (const [components, size] of sizes)
-      assert.equal(block({ method: "carp", plugin: { components } }), size, `${components}`);
-    assert.equal(block({ method: "dino" }), 0);
+    for (const [components, expected] of sizes)
+      assert.equal(size({ method: "carp", plugin: { components } }), expected, `${components}`);
+    assert.equal(size({ method: "dino" }), 0);
   });
 
   const wrong: [object, RegExp][] = [
@@ -77,6 +88,12 @@ describe("the configuration of a method", () => {
     [{ method: "pmsn", targets: { from: "responsibility" } }, /from is responsibility; allowed: similarity/],
     [{ method: "msn", targets: { from: "plugin" } }, /from is plugin; allowed: similarity/],
     [{ prototypes: "frozen", train: { koleo: 1 } }, /koleo .* here they are frozen/],
+    [{ carp: { partition: "fixed" } }, /of method carp, .*: method is dino; allowed: carp/],
+    [{ method: "swav", carp: { balance: "block" } }, /of method carp, .*: method is swav; allowed: carp/],
+    [block({ balance: "center" }), /blocks: targets.balance is center; allowed: sinkhorn/],
+    [block({ memory: 64 }), /blocks: targets.memory is 64; allowed: 0/],
+    [block({ by: "plugin" }), /blocks: targets.by is plugin; allowed: rank/],
+    [block({ from: "responsibility" }), /blocks: targets.from is responsibility; allowed: similarity/],
   ];
   for (const [settings, sentence] of wrong)
     it(`refuses ${JSON.stringify(settings)}`, () => assert.match(problem(settings) ?? "", sentence));
@@ -87,6 +104,8 @@ describe("the configuration of a method", () => {
       { method: "ibot", encoder: { name: "vit-tiny-32" } },
       { prototypes: "joint", train: { koleo: 1 } },
       { method: "msn", targets: { balance: "none" } },
+      { method: "carp", carp: { partition: "fixed" }, targets: { by: "plugin", balance: "none" } },
+      block({}),
     ])
       assert.equal(problem(settings), null);
   });

@@ -1,6 +1,6 @@
 """Losses that are given their targets: the plugin's (`mixhead.targets()`), or those of `targets.py`."""
 
-from mixhead.losses.carp import carp_loss, random_partition
+from mixhead.losses.carp import carp_loss, fixed_partition, random_partition, targets_in_blocks
 from mixhead.losses.dino import SinkhornDINOLoss, dino_loss
 from mixhead.losses.ibot import ibot_patch_loss
 from mixhead.losses.koleo import koleo_loss
@@ -13,10 +13,12 @@ __all__ = [
     "SinkhornDINOLoss",
     "carp_loss",
     "dino_loss",
+    "fixed_partition",
     "ibot_patch_loss",
     "koleo_loss",
     "random_partition",
     "sinkhorn_targets",
     "softmax_targets",
     "swav_loss",
+    "targets_in_blocks",
 ]

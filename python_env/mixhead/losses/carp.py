@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.distributed as dist
@@ -19,9 +19,35 @@ def random_partition(components: int, block: int, generator: torch.Generator) ->
     Drawn anew every step, and alike in all ranks: seed the generator by the step alone. Raises ValueError
     where the blocks do not fill the prototypes.
     """
+    return _blocks(torch.randperm, components, block, generator=generator, device=generator.device)
+
+
+def fixed_partition(components: int, block: int) -> Tensor:
+    """The prototypes in their order, in blocks: indices (components / block, block), the same at every step.
+
+    As random as a partition drawn once, where the prototypes start at random directions. Raises ValueError as
+    ``random_partition`` does.
+    """
+    return _blocks(torch.arange, components, block)
+
+
+def _blocks(order: Callable[..., Tensor], components: int, block: int, **options: object) -> Tensor:
     if block < 2 or components % block:
         raise ValueError(f"{components} prototypes cannot be parted into blocks of {block}")
-    return torch.randperm(components, generator=generator, device=generator.device).view(-1, block)
+    return order(components, **options).view(-1, block)
+
+
+@torch.no_grad()
+def targets_in_blocks(balance: Callable[[Tensor], Tensor], logits: Tensor, partition: Tensor) -> Tensor:
+    """Targets (N, K) of teacher logits (N, K), balanced in each block of ``partition`` (P, S) by itself.
+
+    ``balance`` makes probabilities (N, S) of logits (N, S). Each row sums to 1 in every block.
+    """
+    partition = partition.to(logits.device)
+    targets = torch.empty_like(logits, dtype=torch.float32)
+    for block in partition:
+        targets[:, block] = balance(logits[:, block])
+    return targets
 
 
 def carp_loss(
@@ -33,9 +59,10 @@ def carp_loss(
 ) -> Tensor:
     """Consistency of the views within each block, and use of all of a block's prototypes, in float32.
 
-    ``student_logits``, ``targets`` and ``views`` as in ``dino_loss``, the targets not balanced;
-    ``partition`` (P, S) holds the indices of P blocks of S prototypes. With p_s the student's softmax within
-    a block, q_t the targets there, renormalised, and p the mean of both over batch, views and ranks:
+    ``student_logits``, ``targets`` and ``views`` as in ``dino_loss``, the targets balanced or, as in the
+    original, not; ``partition`` (P, S) holds the indices of P blocks of S prototypes. With p_s the student's
+    softmax within a block, q_t the targets there, renormalised, and p the mean of both over batch, views and
+    ranks:
 
         loss = mean over t != s, batch and blocks of -log <p_s, q_t>
              + mean over blocks of (log S + sum_k p_k log p_k)

@@ -70,6 +70,12 @@ class TargetsConfig:
 
 
 @dataclass(frozen=True)
+class CarpConfig:
+    partition: str = "step"
+    balance: str = "all"
+
+
+@dataclass(frozen=True)
 class Config:
     """Immutable; the field ``global_`` stands for the key ``global``, ``global_size`` for ``globalSize``."""
 
@@ -85,6 +91,7 @@ class Config:
     views: ViewsConfig
     plugin: PluginConfig
     targets: TargetsConfig
+    carp: CarpConfig = CarpConfig()
     placement: str = "auto"  # in a training the plugin says which
 
 
@@ -108,6 +115,8 @@ _CHOICES = {
     "placement": ("auto", "host", "device"),
     "targets.from": ("similarity", "responsibility", "plugin"),
     "targets.by": ("rank", "plugin"),
+    "carp.partition": ("step", "fixed"),
+    "carp.balance": ("all", "block"),
 }
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mixhead.heads import JointHead, PrototypeMirror
-from mixhead.losses import Center, Sinkhorn, koleo_loss, softmax_targets
+from mixhead.losses import Center, Sinkhorn, koleo_loss, softmax_targets, targets_in_blocks
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods import LOSSES, Batch
@@ -145,6 +145,9 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         z=z,
         prototypes=_students_prototypes(state),
         targets=lambda: _targets(state, h, answer),
+        targets_in=lambda partition: targets_in_blocks(
+            lambda logits: _balanced(state, logits, answer), _teacher_logits(state, h), partition
+        ),
         balanced=lambda logits: _balanced(state, logits, answer),
         temperature=_value(clock, "studentTemperature"),
         teacher_temperature=_value(clock, "teacherTemperature"),
@@ -248,15 +251,19 @@ def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
     """
     config = state.config.targets
     if state.mirror is None or (config.from_, config.by) == ("similarity", "rank"):
-        with torch.no_grad():
-            logits = state.teacher.head.last_layer(h) if state.mirror is None else state.mirror(h)
-        return _balanced(state, logits, answer)
+        return _balanced(state, _teacher_logits(state, h), answer)
 
     expected = (len(h), state.config.plugin.components)
     if answer.targets is None or tuple(answer.targets.shape) != expected:
         found = "none" if answer.targets is None else str(tuple(answer.targets.shape))
         raise WorkerError(f"step {state.step}: targets of shape {expected} were expected, there were {found}")
     return torch.as_tensor(answer.targets, dtype=torch.float32).to(state.device)
+
+
+@torch.no_grad()
+def _teacher_logits(state: State, h: Tensor) -> Tensor:
+    """The cosines (N, K) of the teacher's rows with its prototypes."""
+    return state.teacher.head.last_layer(h) if state.mirror is None else state.mirror(h)
 
 
 def _balanced(state: State, logits: Tensor, answer: Answer) -> Tensor:

@@ -35,6 +35,7 @@ CONFIG: dict[str, Any] = {
     },
     "plugin": {"components": COMPONENTS},
     "targets": {"balance": "sinkhorn"},
+    "carp": {"partition": "step", "balance": "all"},
 }
 
 

@@ -20,8 +20,7 @@ ARMS = ["joint", "decoupled", "frozen"]
 
 def settings(method: str, arm: str, **changes: object) -> dict:
     encoder = {"encoder": {"name": "vit-tiny-32"}} if method == "ibot" else {}
-    balance = {"targets": {"balance": "none"}} if method == "carp" else {}
-    return {"method": method, "prototypes": arm, **encoder, **balance, **changes}
+    return {"method": method, "prototypes": arm, **encoder, **changes}
 
 
 @pytest.fixture

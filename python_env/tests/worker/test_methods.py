@@ -12,7 +12,15 @@ import torch.nn.functional as F
 from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss, MSNLoss, PMSNLoss, SwaVLoss
 from torch import Tensor
 
-from mixhead.losses import carp_loss, koleo_loss, random_partition, sinkhorn_targets, softmax_targets
+from mixhead.losses import (
+    carp_loss,
+    fixed_partition,
+    koleo_loss,
+    random_partition,
+    sinkhorn_targets,
+    softmax_targets,
+    targets_in_blocks,
+)
 from mixhead.worker import checkpoint
 from mixhead.worker.encoders import build_encoder
 from mixhead.worker.errors import WorkerError
@@ -40,6 +48,10 @@ def batch(
     hidden = 0 if mask is None else int(mask.sum())
     h, z = unit(views[0] * BATCH + hidden, DIM), unit(sum(views) * BATCH + hidden, DIM)
     prototypes = unit(COMPONENTS, DIM)
+
+    def balanced(logits: Tensor) -> Tensor:
+        return sinkhorn_targets(logits, 0.05)
+
     return Batch(
         config=config(method=method, views={"global": views[0], "local": views[1]}, **changes),
         step=5,
@@ -47,7 +59,8 @@ def batch(
         z=z.requires_grad_(),
         prototypes=prototypes.requires_grad_(),
         targets=lambda: softmax_targets(h @ prototypes.T, 0.1),
-        balanced=lambda logits: sinkhorn_targets(logits, 0.05),
+        targets_in=lambda partition: targets_in_blocks(balanced, h @ prototypes.T, partition),
+        balanced=balanced,
         temperature=0.1,
         teacher_temperature={"swav": 0.05, "msn": 0.025, "pmsn": 0.025}.get(method, 0.1),
         block=COMPONENTS // 8,
@@ -105,9 +118,29 @@ def test_carp_parts_the_prototypes_anew_every_step_and_alike_for_a_seed():
     assert not torch.equal(partition, other)
 
 
+def test_carps_fixed_blocks_are_those_of_every_step():
+    b = batch("carp", carp={"partition": "fixed"})
+    partition = fixed_partition(COMPONENTS, b.block)
+    assert partition.tolist()[:2] == [[0, 1, 2], [3, 4, 5]]
+    for step in (5, 6):
+        expected = carp_loss(b.z @ b.prototypes.T, b.targets(), 3, partition, 0.1)
+        assert_equal(dataclasses.replace(b, step=step), expected)
+
+
+def test_carps_targets_can_be_balanced_in_each_block_by_itself():
+    b = batch("carp", carp={"balance": "block"})
+    partition = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 5, 0))
+    logits = (b.h @ b.prototypes.T).detach()
+    targets = targets_in_blocks(b.balanced, logits, partition)
+    for block in partition:
+        torch.testing.assert_close(targets[:, block], sinkhorn_targets(logits[:, block], 0.05))
+    assert_equal(b, carp_loss(b.z @ b.prototypes.T, targets, 3, partition, 0.1))
+
+
 @pytest.mark.parametrize("block", [0, 1, 5])
-def test_carp_says_which_prototypes_it_cannot_part(block: int):
-    b = dataclasses.replace(batch("carp"), block=block)
+@pytest.mark.parametrize("partition", ["step", "fixed"])
+def test_carp_says_which_prototypes_it_cannot_part(block: int, partition: str):
+    b = dataclasses.replace(batch("carp", carp={"partition": partition}), block=block)
     sentence = f"method carp: {COMPONENTS} prototypes cannot be parted into blocks of {block}"
     with pytest.raises(WorkerError, match=sentence):
         LOSSES["carp"](b)
@@ -197,6 +230,7 @@ def take_step(state: State) -> None:
     [
         *({"method": method, "prototypes": "decoupled"} for method in ("carp", "swav", "msn", "pmsn")),
         {"method": "carp", "prototypes": "joint", "targets": {"balance": "none"}},
+        {"method": "carp", "prototypes": "joint", "carp": {"balance": "block", "partition": "fixed"}},
         {"method": "swav", "prototypes": "joint"},
         {"method": "dino", "prototypes": "joint", "train": {"koleo": 0.1}},
         {"method": "ibot", "encoder": VIT, "prototypes": "decoupled"},

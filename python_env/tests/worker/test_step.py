@@ -150,11 +150,17 @@ def test_the_plugins_rows_and_targets_reach_the_loss():
 
 
 @pytest.mark.parametrize(
-    "targets", [{"balance": of} for of in ("sinkhorn", "center", "none")] + [{"memory": 40}]
+    "settings",
+    [
+        *({"targets": {"balance": of}} for of in ("sinkhorn", "center", "none")),
+        {"targets": {"memory": 40}},
+        {"method": "carp"},
+        {"method": "carp", "carp": {"balance": "block"}},
+    ],
 )
-def test_both_arms_make_targets_of_similarities_by_the_same_function(targets: dict):
-    state = begin(targets=targets)
-    joint = begin(prototypes="joint", targets=targets)
+def test_both_arms_make_targets_of_similarities_by_the_same_function(settings: dict):
+    state = begin(**settings)
+    joint = begin(prototypes="joint", **settings)
     views = views_of(state)
     h, z = teacher_rows(state, views[:1]), student_rows(state, views).detach()
     for _ in range(2):

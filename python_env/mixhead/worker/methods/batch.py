@@ -19,7 +19,8 @@ class Batch:
     (G B, rows, columns) of M hidden patches, M rows of these patches follow in each. ``prototypes``
     (K, D) carry a gradient in the joint arm alone. ``targets`` makes the probabilities (len(h), K) of the
     teacher's rows, or hands over the plugin's: at most one call a step, since a centre moves with it.
-    ``balanced`` makes them of logits (N, K) that the method has chosen itself.
+    ``targets_in`` makes them here, balanced in each block of a partition (P, S) by itself. ``balanced`` makes
+    them of logits (N, K) that the method has chosen itself.
     """
 
     config: Config
@@ -28,6 +29,7 @@ class Batch:
     z: Tensor
     prototypes: Tensor
     targets: Callable[[], Tensor]
+    targets_in: Callable[[Tensor], Tensor]
     balanced: Callable[[Tensor], Tensor]
     temperature: float  # the student's
     teacher_temperature: float

@@ -1,20 +1,30 @@
-"""CARP: the views agree within the blocks of a random partition of the prototypes, drawn every step."""
+"""CARP: the views agree within the blocks of a partition of the prototypes."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from mixhead.losses import carp_loss, random_partition
+from mixhead.losses import carp_loss, fixed_partition, random_partition
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods.batch import Batch
 from mixhead.worker.randomness import generator
 
 
 def loss(batch: Batch) -> Tensor:
-    # Rank 0's on every rank: they part the prototypes alike.
-    random = generator(batch.config.seed, "partition", batch.step, 0)
+    partition = _partition(batch)
+    in_blocks = batch.config.carp.balance == "block"
+    targets = batch.targets_in(partition) if in_blocks else batch.targets()
+    return carp_loss(batch.logits(), targets, batch.views, partition, batch.temperature)
+
+
+def _partition(batch: Batch) -> Tensor:
+    """Indices (P, S) of P blocks of S prototypes."""
+    components = len(batch.prototypes)
     try:
-        partition = random_partition(len(batch.prototypes), batch.block, random)
+        if batch.config.carp.partition == "fixed":
+            return fixed_partition(components, batch.block)
+        # Rank 0's on every rank: they part the prototypes alike.
+        random = generator(batch.config.seed, "partition", batch.step, 0)
+        return random_partition(components, batch.block, random)
     except ValueError as error:
         raise WorkerError(f"method carp: {error}") from error
-    return carp_loss(batch.logits(), batch.targets(), batch.views, partition, batch.temperature)
