@@ -56,7 +56,7 @@ function featuresCall(file: string, overrides: readonly string[], { arm, seed }:
 async function encoderCall(of: string, overrides: readonly string[], choice: Options) {
   const { label, path, config } = await findTrained(of, overrides, choice);
   return {
-    label: `${label}: ${config.encoder.name} on ${config.data.name}`,
+    label: `${label}: ${config.encoder.name} on ${config.data.name}${config.data.heldOut === undefined ? "" : ", held-out training images"}`,
     args: [path, "--config", JSON.stringify(config), "--data-dir", dataDir()],
   };
 }

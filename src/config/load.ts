@@ -40,14 +40,9 @@ export function resolveConfig(
         .join("\n"),
     );
   }
-  const { plugin, targets, train } = parsed.data;
-  const problem = mixturesProblem(plugin);
+  const { data, plugin, targets, train } = parsed.data;
+  const problem = mixturesProblem(plugin, targets);
   if (problem !== null) throw new UserError(`${source}: ${problem}`);
-  if (plugin.mixtures > 1 && targets.from === "responsibility" && targets.balance === "none") {
-    throw new UserError(
-      `${source}: plugin.mixtures is ${plugin.mixtures}, and targets.balance=none takes responsibilities as they are, which sum to 1 in each; allowed: 1, or targets.balance=sinkhorn, center`,
-    );
-  }
   if (train.stop !== undefined && train.stop > train.steps) {
     throw new UserError(
       `${source}: train.stop is ${train.stop}; allowed: at most train.steps, which is ${train.steps}`,
@@ -58,7 +53,22 @@ export function resolveConfig(
       `${source}: targets.memory is ${targets.memory}, and targets.balance ${targets.balance} keeps no rows; allowed: 0, or targets.balance=sinkhorn`,
     );
   }
+  const mistake = heldOutMistake(data);
+  if (mistake !== null) throw new UserError(`${source}: data.heldOut is ${data.heldOut}, ${mistake}`);
   return parsed.data;
+}
+
+/** What contradicts `data.heldOut`, and what is allowed; null where nothing does. */
+function heldOutMistake({ name, train, test, heldOut }: Config["data"]): string | null {
+  if (heldOut === undefined) return null;
+  if (name === "folder" || name === "inat2018") {
+    return `and data.name ${name}; allowed: cifar10, cifar10-lt, fashion-mnist, or no data.heldOut`;
+  }
+  if (test !== "all") return `and data.test ${test}; allowed: one of the two`;
+  if (train === "all" && name !== "cifar10-lt") {
+    return "and data.train all, which leaves no images over; allowed: a number as data.train";
+  }
+  return null;
 }
 
 /** The configuration as YAML that `loadConfig` reads back to the same. */

@@ -83,6 +83,11 @@ export const data = z.strictObject({
     .union([z.literal("all"), steps], { error: '"all" or a number of images' })
     .default("all")
     .describe("test images: all, or the first so many"),
+  heldOut: steps
+    .optional()
+    .describe(
+      "evaluates on so many training images that the run does not train on, and leaves the test set alone: those after the first data.train; cifar10-lt: the last of all, before the tail is drawn",
+    ),
   imbalance: z.number().min(1).default(100).describe("cifar10-lt: largest class over smallest"),
   path: z.string().optional().describe("folder, inat2018: where the images are"),
 });
@@ -153,6 +158,20 @@ export const plugin = z.strictObject({
       strength: schedule("a number from 0 to 1e9", (strength) => strength >= 0 && strength <= MOST)
         .default(10)
         .describe("a, in pseudo-samples: the pull of every mean toward its start; 0: none"),
+    })
+    .prefault({}),
+  use: z
+    .strictObject({
+      share: schedule("a number from 0 to 1", (share) => share >= 0 && share <= 1)
+        .default(0)
+        .describe(
+          "of the components, how many are to be in use: while fewer are, idle ones start again at rows that nothing explains; 0: none does",
+        ),
+      idle: z
+        .union([z.literal("auto"), steps], { error: '"auto" or a number of steps' })
+        .default("auto")
+        .describe("steps without a row after which a component is idle; auto: 25 K / rows of a batch"),
+      rows: z.enum(["unexplained", "any"]).default("unexplained").describe("at which rows"),
     })
     .prefault({}),
   cutoff: fraction

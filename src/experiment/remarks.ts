@@ -63,6 +63,17 @@ export function remarksAcross(runs: readonly Run[]): Remark[] {
   ];
 }
 
+/** That accuracies are not of the test set, where some run holds training images out. */
+export function remarksOnHeldOut(runs: readonly Run[]): Remark[] {
+  const all = runs.flatMap(({ arms }) => [...arms.values()]);
+  const counts = new Set(all.flatMap(({ data }) => data.heldOut ?? []));
+  return [...counts].map((heldOut) => ({
+    arm: null,
+    level: "note",
+    text: `Evaluated on ${count(heldOut)} held-out training images, not on the test set.`,
+  }));
+}
+
 function failed(error: string, lines: readonly MetricsLine[]): string {
   const last = evaluationsOf(lines).at(-1)?.step;
   const reached =

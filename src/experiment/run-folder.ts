@@ -171,8 +171,8 @@ async function checkArm(arm: string, config: Config, values: Values | undefined)
     throw new UserError(`${arm}: ${missing} is a function, which only an experiment file can give`);
   }
   try {
-    const { annealing, prior } = config.plugin;
-    for (const schedule of [annealing, prior.strength]) parseSchedule(schedule, values?.schedules);
+    const { annealing, prior, use } = config.plugin;
+    for (const schedule of [annealing, prior.strength, use.share]) parseSchedule(schedule, values?.schedules);
     trainingScalars(config, values?.schedules);
     return config.prototypes === "decoupled"
       ? { ...config, plugin: await withOptions(config.plugin) }

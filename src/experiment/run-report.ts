@@ -16,7 +16,7 @@ import { reportHtml } from "../report/html.ts";
 import { loadEvaluation } from "./evaluation.ts";
 import { type MetricsLine, pluginScalars, readMetrics } from "./metrics-log.ts";
 import { loadFigures, loadNearest } from "./probe.ts";
-import { remarksAcross, remarksOf } from "./remarks.ts";
+import { remarksAcross, remarksOf, remarksOnHeldOut } from "./remarks.ts";
 import type { Job, Run } from "./run-folder.ts";
 import { readSessions } from "./sessions.ts";
 import { summarise } from "./summary.ts";
@@ -44,7 +44,7 @@ export async function reportData(runs: readonly Run[]): Promise<ReportData> {
     title: runs.map(({ name }) => name).join(", "),
     figures: several ? sideBySide(parts.map(({ figures }) => figures)) : first.figures,
     arms: parts.flatMap(({ arms }) => arms),
-    remarks: [...remarksAcross(runs), ...parts.flatMap(({ remarks }) => remarks)],
+    remarks: [...remarksAcross(runs), ...remarksOnHeldOut(runs), ...parts.flatMap(({ remarks }) => remarks)],
     details: parts.flatMap(({ details }) => details),
   };
 }

@@ -11,11 +11,12 @@ import type { PrototypePlugin } from "./plugin.ts";
  */
 export function kmeans(options: OnlineGmmOptions): PrototypePlugin {
   const covariance = shared(1, false);
+  const common = mixtureOptions(options, covariance);
   return new OnlineMixture({
-    ...mixtureOptions(options, covariance),
+    ...common,
     name: "kmeans",
     assign: hard(covariance, options.mixtures),
     weightRate: undefined,
-    narrow: options.forgetting.by !== "time" && options.dense !== true,
+    narrow: common.use === undefined && options.forgetting.by !== "time" && options.dense !== true,
   });
 }

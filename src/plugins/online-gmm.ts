@@ -10,12 +10,18 @@ import type { PrototypePlugin } from "./plugin.ts";
 import type { StartOptions } from "./start.ts";
 
 /** The settings of docs/configuration.md under `plugin`, with schedules as values, and: */
-export interface OnlineGmmOptions extends Omit<PluginConfig, "kind" | "annealing" | "prior">, StartOptions {
+export interface OnlineGmmOptions
+  extends Omit<PluginConfig, "kind" | "annealing" | "prior" | "use">,
+    StartOptions {
   /** beta, in (0, 1]. */
   annealing: Schedule;
   prior: {
     /** a, at least 0. */
     strength: Schedule;
+  };
+  use: Omit<PluginConfig["use"], "share"> & {
+    /** Of the components, from 0 to 1. */
+    share: Schedule;
   };
   /** Whether every step computes all components: what would choose among them reads a tensor. */
   dense?: boolean | undefined;
@@ -35,7 +41,11 @@ export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
     name: "online-gmm",
     assign: soft(covariance, options.cutoff, options.mixtures),
     weightRate: options.weights === "estimated" ? options.weightRate : undefined,
-    narrow: options.cutoff > 0 && options.forgetting.by !== "time" && options.dense !== true,
+    narrow:
+      options.cutoff > 0 &&
+      options.forgetting.by !== "time" &&
+      options.dense !== true &&
+      useOf(options) === undefined,
   });
 }
 
@@ -72,7 +82,18 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     strength,
     fromData: options.init.from === "data",
     block: options.block,
+    use: useOf(options),
+    startsAgain: useOf(options) !== undefined,
   };
+}
+
+function useOf({ use, forgetting, init }: OnlineGmmOptions) {
+  const share = within(use.share, "use.share", "from 0 to 1", (value) => value >= 0 && value <= 1);
+  if (share.range?.[0] === 0 && share.range[1] === 0) return undefined;
+  const remembers = forgetting.by === "responsibility" && forgetting.retention < 1;
+  // As if it had seen nothing but that row for as long as it remembers.
+  const count = remembers ? 1 / (1 - forgetting.retention) : init.count;
+  return { share, count, idle: use.idle === "auto" ? undefined : use.idle, rows: use.rows };
 }
 
 /**

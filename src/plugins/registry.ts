@@ -120,6 +120,7 @@ export function createPlugin(kind: BuiltIn, given: PluginOptions<unknown>): Prot
     seed,
     annealing: parseSchedule(config.annealing, schedules),
     prior: { strength: parseSchedule(config.prior.strength, schedules) },
+    use: { ...config.use, share: parseSchedule(config.use.share, schedules) },
     start,
     dense,
   });

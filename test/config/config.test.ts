@@ -85,6 +85,9 @@ describe("configuration", () => {
     ["plugin.prior.strength=1e39", /strength is 1e\+39; allowed: a number from 0 to 1e9$/],
     ["views.globalScale=[0.5, 0.1]", /globalScale is \[0.5,0.1\]; allowed: the first is at most the second$/],
     ["train.stop=6000", /train.stop is 6000; allowed: at most train.steps, which is 5000$/],
+    ["data.heldOut=5000", /heldOut is 5000, and data.train all, which leaves no .*; allowed: a number as/],
+    ["data={train: 100, test: 50, heldOut: 9}", /heldOut is 9, and data.test 50; allowed: one of the two$/],
+    ["data={name: folder, heldOut: 9}", /heldOut is 9, and data.name folder; allowed: cifar10, cifar10-lt, /],
     ["train=5", /train is 5; allowed: a group of settings$/],
     ["seed", /"seed" is not an override; write key.sub=value/],
   ];

@@ -99,6 +99,18 @@ describe("the report of what runs have left", () => {
     assert.equal(remark?.text, "The runs differ in data.name, so their accuracies are of different tasks.");
   });
 
+  it("says once that accuracies are not of the test set", async () => {
+    const settings = { data: { train: 100, heldOut: 50 } };
+    const { remarks } = await reportData([
+      await leaveRun("a", { settings }),
+      await leaveRun("b", { settings }),
+    ]);
+    assert.deepEqual(
+      remarks.map(({ text }) => text).filter((text) => text.includes("held-out")),
+      ["Evaluated on 50 held-out training images, not on the test set."],
+    );
+  });
+
   it("shows a run as far as it came: stopped, under way, half a line, a training not begun", async () => {
     const run = await leaveRun("a", { reached: ({ arm }) => (arm === "joint" ? 60 : -1) });
     await appendFile(join(run.jobs[0]?.folder ?? "", "metrics.jsonl"), '{"step": 70, "lo');

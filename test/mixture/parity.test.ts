@@ -182,6 +182,13 @@ describe("the trajectory of an EM", function () {
         init: { from: "data" },
         components: 2 * N + 3,
       },
+      "idle ones start again": {
+        kind: "online-gmm",
+        covariance: "diagonal",
+        weights: "estimated",
+        floor: 1e-3,
+        use: { share: { linear: { from: 0.1, to: 1, steps: 5 } }, idle: 2 },
+      },
       "in blocks": { kind: "online-gmm", covariance: "diagonal", floor: 1e-3, block: 7 },
     };
     for (const [kind, settings] of Object.entries(others)) {

@@ -18,6 +18,7 @@ export function options(
     ...config,
     annealing: parseSchedule(config.annealing),
     prior: { strength: parseSchedule(config.prior.strength) },
+    use: { ...config.use, share: parseSchedule(config.use.share) },
     dim: 8,
     seed: 3,
     ...others,

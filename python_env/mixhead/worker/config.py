@@ -21,6 +21,7 @@ class DataConfig:
     name: str
     train: int | str = "all"
     test: int | str = "all"
+    held_out: int | None = None
     imbalance: float = 100.0
     path: str | None = None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from mixhead.worker.config import Config
 from mixhead.worker.data import Dataset, load
+from mixhead.worker.data.cifar10 import balanced_references
 from mixhead.worker.data.dataset import Images
 from mixhead.worker.encoders import build_encoder, check_sizes
 from mixhead.worker.errors import WorkerError
@@ -53,9 +53,10 @@ def encoder_features(path: Path, config: Config, data_dir: str, device: torch.de
     references, balanced = balanced_version(config, data_dir), None
     if references is not None:
         balanced = of(references, references.train_images, references.train_labels, "balanced training set")
+    tested = "test set" if config.data.held_out is None else "held-out images"
     return Features(
         of(dataset, dataset.train_images, dataset.train_labels, "training set"),
-        of(dataset, dataset.test_images, dataset.test_labels, "test set"),
+        of(dataset, dataset.test_images, dataset.test_labels, tested),
         balanced,
     )
 
@@ -64,8 +65,7 @@ def balanced_version(config: Config, data_dir: str) -> Dataset | None:
     """The set that a long-tailed one was cut from, whose images are references as well; None for others."""
     if config.data.name != "cifar10-lt":
         return None
-    whole = dataclasses.replace(config.data, name="cifar10")
-    return load(whole, data_dir, config.views.global_size, config.seed)
+    return load(balanced_references(config.data), data_dir, config.views.global_size, config.seed)
 
 
 def read_features(path: Path) -> Features:

@@ -60,6 +60,32 @@ def test_cifar10_lt_thins_the_classes_exponentially_by_the_seed(cifar: tuple[Pat
     assert [full[image.tobytes()] for image in first] == thin[0].train_labels[:20].tolist()
 
 
+def test_held_out_images_follow_those_of_the_training(cifar: tuple[Path, np.ndarray]):
+    data_dir, images = cifar
+    dataset = load(DataConfig("cifar10", train=450, held_out=50), data_dir)
+    assert np.array_equal(dataset.test_images[np.arange(50)], images[450:500])
+    assert dataset.counts() == ([45] * 10, [5] * 10)
+    for train in (451, "all"):
+        with pytest.raises(WorkerError, match=rf"heldOut is 50 and data\.train {train}, but cifar10 has 500"):
+            load(DataConfig("cifar10", train=train, held_out=50), data_dir)
+
+
+def test_the_long_tail_and_its_balanced_references_do_without_the_held_out_images(
+    cifar: tuple[Path, np.ndarray],
+):
+    data_dir, images = cifar
+    config = DataConfig("cifar10-lt", imbalance=1000, held_out=100)
+    tail = load(config, data_dir)
+    assert np.array_equal(tail.test_images[np.arange(100)], images[400:500])
+    drawn = {image.tobytes() for image in tail.train_images[np.arange(len(tail.train_labels))]}
+    assert not drawn & {image.tobytes() for image in images[400:500]}
+    references = load(cifar10.balanced_references(config), data_dir)
+    assert np.array_equal(references.train_images[np.arange(400)], images[:400])
+    assert len(references.train_labels) == 400
+    with pytest.raises(WorkerError, match="heldOut is 500, but cifar10-lt is drawn from 500"):
+        load(DataConfig("cifar10-lt", held_out=500), data_dir)
+
+
 def test_the_long_tail_of_the_whole_set_has_12406_images():
     assert sum(int(5000 * 100 ** (-c / 9)) for c in range(10)) == 12_406
 
@@ -95,6 +121,8 @@ def test_fashion_mnist_is_padded_and_grey_in_three_channels(data_dir: Path):
     assert images[:, :, :2].max() == images[..., -2:].max() == 0
     path.with_suffix(".gz").write_bytes(gzip.compress(path.read_bytes()))
     path.unlink()
+    held_out = load(DataConfig("fashion-mnist", train=50, held_out=10), data_dir)
+    assert np.array_equal(held_out.test_images[np.arange(10)], images[50:])
     packed = load(DataConfig("fashion-mnist"), data_dir)
     assert np.array_equal(packed.train_images[np.arange(60)], images)
     path.with_suffix(".gz").write_bytes(b"no")

@@ -22,7 +22,12 @@ export type Components = {
   prototypes: tf.Tensor2D;
   /** pi (R x 1); 1 / K each where weights are uniform. */
   weights: tf.Tensor2D;
+  /** Steps since each last won a row (R x 1), at most NEVER; undefined where none starts again. */
+  ages: tf.Tensor2D | undefined;
 };
+
+/** The age of a component that has not won a row yet. */
+export const NEVER = 2 ** 20;
 
 /** The rows with the given indices. */
 export function gatherRows(all: Components, indices: tf.Tensor1D): Components {
@@ -35,10 +40,11 @@ export function gatherRows(all: Components, indices: tf.Tensor1D): Components {
     variances: all.variances && tf.gather(all.variances, indices),
     prototypes: tf.gather(all.prototypes, indices),
     weights: tf.gather(all.weights, indices),
+    ages: all.ages && tf.gather(all.ages, indices),
   };
 }
 
-/** `all` with what a step made of the rows at the given indices. Every other row keeps its bits. */
+/** `all` with what a step made of the rows at the given indices, but for starts. Every other row keeps its bits. */
 export function scatterRows(all: Components, indices: tf.Tensor1D, rows: Components): Components {
   const places = tf.reshape(indices, [-1, 1]);
   const put = (into: tf.Tensor2D, updates: tf.Tensor2D): tf.Tensor2D =>
@@ -51,7 +57,8 @@ export function scatterRows(all: Components, indices: tf.Tensor1D, rows: Compone
     means: all.means && rows.means && put(all.means, rows.means),
     variances: all.variances && rows.variances && put(all.variances, rows.variances),
     prototypes: put(all.prototypes, rows.prototypes),
-    weights: all.weights,
+    weights: put(all.weights, rows.weights),
+    ages: all.ages && rows.ages && put(all.ages, rows.ages),
   };
 }
 
@@ -63,8 +70,8 @@ export function present(components: Components): Record<string, tf.Tensor2D> {
   );
 }
 
-/** Frees the tensors of `old` that `next` does not hold. */
-export function disposeAllBut(old: Components, next?: Components): void {
-  const kept = new Set(next && Object.values(present(next)));
+/** Frees the tensors of `old` that none of `others` holds. */
+export function disposeAllBut(old: Components, ...others: Components[]): void {
+  const kept = new Set(others.flatMap((each) => Object.values(present(each))));
   for (const tensor of Object.values(present(old))) if (!kept.has(tensor)) tensor.dispose();
 }

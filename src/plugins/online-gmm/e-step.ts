@@ -7,6 +7,8 @@ export type EStep = {
   responsibilities: tf.Tensor2D;
   /** -sum_k r_ik log r_ik (N), in nats, the mean of the mixtures; not finite where a row is not. */
   entropies: tf.Tensor1D;
+  /** log sum_k exp(logit_ik) (N), the sum of the mixtures: at beta = 1 the row's log likelihood, but for a constant of the row and of the covariance. */
+  evidence: tf.Tensor1D;
 };
 
 /**
@@ -31,7 +33,9 @@ export function soft(covariance: Covariance, cutoff: number, mixtures = 1): Assi
       const soft: tf.Tensor2D = tf.softmax(logits);
       const all = covariance.wide ? significant(soft) : soft;
       const responsibilities = cutoff > 0 ? cut(all, cutoff) : all;
-      return together({ responsibilities, entropies: entropiesOf(responsibilities, logits) }, mixtures);
+      const evidence = evidenceOf(responsibilities, logits);
+      const entropies = entropiesOf(responsibilities, logits, evidence);
+      return together({ responsibilities, entropies, evidence }, mixtures);
     };
   };
 }
@@ -43,12 +47,13 @@ function apart(logits: tf.Tensor2D, mixtures: number): tf.Tensor2D {
 }
 
 /** What `apart` took apart. */
-function together({ responsibilities: r, entropies }: EStep, mixtures: number): EStep {
-  if (mixtures === 1) return { responsibilities: r, entropies };
-  const [rows, columns] = r.shape;
+function together(eStep: EStep, mixtures: number): EStep {
+  if (mixtures === 1) return eStep;
+  const [rows, columns] = eStep.responsibilities.shape;
   return {
-    responsibilities: tf.reshape(r, [rows / mixtures, columns * mixtures]),
-    entropies: tf.mean(tf.reshape(entropies, [-1, mixtures]), 1),
+    responsibilities: tf.reshape(eStep.responsibilities, [rows / mixtures, columns * mixtures]),
+    entropies: tf.mean(tf.reshape(eStep.entropies, [-1, mixtures]), 1),
+    evidence: tf.sum(tf.reshape(eStep.evidence, [-1, mixtures]), 1),
   };
 }
 
@@ -73,7 +78,8 @@ export function hard(covariance: Covariance, mixtures = 1): Assign {
       // As integers first: the wasm backend's oneHot writes integers, whatever type is asked of it.
       const winners = tf.oneHot(tf.argMax(logits, 1), logits.shape[1]);
       const responsibilities = tf.reshape<tf.Rank.R2>(tf.cast(winners, "float32"), logits.shape);
-      return together({ responsibilities, entropies: tf.mul(tf.sum(logits, 1), 0) }, mixtures);
+      const entropies = tf.mul<tf.Tensor1D>(tf.sum(logits, 1), 0);
+      return together({ responsibilities, entropies, evidence: tf.max(logits, 1) }, mixtures);
     };
   };
 }
@@ -108,13 +114,16 @@ function cut(responsibilities: tf.Tensor2D, cutoff: number): tf.Tensor2D {
 }
 
 /**
- * log r = logit - z_i wherever r > 0, and z_i can be read off the row's largest entry: a logarithm
- * for each row instead of one for each pair.
+ * z_i = logit - log r wherever r > 0, read off the row's largest entry: a logarithm for each row instead of one for
+ * each pair.
  */
-function entropiesOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Tensor1D {
-  const normaliser = tf.sub(tf.max(logits, 1), tf.log(tf.max(responsibilities, 1)));
+function evidenceOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Tensor1D {
+  return tf.sub(tf.max(logits, 1), tf.log(tf.max(responsibilities, 1)));
+}
+
+function entropiesOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D, evidence: tf.Tensor1D): tf.Tensor1D {
   const expected = tf.sum(tf.mul(responsibilities, logits), 1);
-  const nats: tf.Tensor1D = tf.sub(normaliser, expected);
+  const nats: tf.Tensor1D = tf.sub(evidence, expected);
   // Rounding may lead just below 0; what is not a number stays so.
   return tf.where(tf.less(nats, 0), 0, nats);
 }

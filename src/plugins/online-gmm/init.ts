@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { directions, generator, sample } from "../random.ts";
 import { lengths, type StartOptions, startRows } from "../start.ts";
-import type { Components } from "./components.ts";
+import { type Components, NEVER } from "./components.ts";
 import type { Covariance } from "./covariance.ts";
 
 export interface Start extends StartOptions {
@@ -12,6 +12,8 @@ export interface Start extends StartOptions {
   prior: boolean;
   /** Whether the means are kept, or computed from the rest when somebody asks. */
   keepsMeans: boolean;
+  /** Whether idle components start again, so that their ages are kept. */
+  startsAgain?: boolean;
 }
 
 /**
@@ -23,7 +25,10 @@ export interface Start extends StartOptions {
 export function begin(options: Start): Components {
   const means = startRows(options);
   const fresh = () => directions(options.components, options.dim, options.seed, "directions");
-  return beginAt(means, options.start === undefined ? means : fresh(), options);
+  // A component at a given prototype has the time to win a row before it is idle.
+  return options.start === undefined
+    ? beginAt(means, means, NEVER, options)
+    : beginAt(means, fresh(), 0, options);
 }
 
 /**
@@ -45,7 +50,7 @@ export function beginAtRows(
     const rows: tf.Tensor2D = tf.gather(h, tf.tensor1d(chosen, "int32"));
     if (old.means === undefined) throw new TypeError("the components have no means");
     const means: tf.Tensor2D = tf.tensorScatterUpdate(old.means, places, rows);
-    return beginAt(means, means, options);
+    return beginAt(means, means, 0, options);
   });
   return { components, touched };
 }
@@ -54,7 +59,8 @@ export function beginAtRows(
 function beginAt(
   means: tf.Tensor2D,
   starts: tf.Tensor2D,
-  { count, prior, keepsMeans, covariance: { estimated } }: Start,
+  age: number,
+  { count, prior, keepsMeans, startsAgain, covariance: { estimated } }: Start,
 ): Components {
   const moments =
     estimated && tf.add<tf.Tensor2D>(estimated.square(means), estimated.covers * estimated.initial);
@@ -68,5 +74,6 @@ function beginAt(
     variances: estimated && moments && tf.fill(moments.shape, estimated.initial),
     prototypes: tf.div(means, lengths(means)),
     weights: tf.fill([components, 1], 1 / components),
+    ages: startsAgain ? tf.fill([components, 1], age) : undefined,
   };
 }

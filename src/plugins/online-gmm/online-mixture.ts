@@ -10,6 +10,7 @@ import { type Forgetting, LEAST_RESPONSIBILITY } from "./forgetting.ts";
 import { begin, beginAtRows, type Start } from "./init.ts";
 import { accumulate, estimate, meansOf } from "./m-step.ts";
 import { type BatchEStep, blockRows, disposeSums, eStepOf, type Sums, sumsOf } from "./statistics.ts";
+import { type Seen, startAgain, type Use } from "./use.ts";
 import { nextWeights } from "./weights.ts";
 
 export interface MixtureOptions extends Start {
@@ -27,6 +28,8 @@ export interface MixtureOptions extends Start {
   weightRate: number | undefined;
   /** Whether the components begin at rows of the first batches. */
   fromData: boolean;
+  /** The share of the components that are to be live, and how idle ones come to be; undefined: nothing is done about it. */
+  use: (Use & { share: Schedule }) | undefined;
   /** Whether a batch leaves most components alone, so that only the others are computed. This reads w at every step. */
   narrow: boolean;
   /** Rows that E- and M-step take at once. */
@@ -78,21 +81,26 @@ export class OnlineMixture extends Estimator {
     const eStep = tf.tidy(() => {
       const rows = blockRows(options.block, this.components);
       const assign = options.assign(now.components, beta);
-      return eStepOf(h, rows, assign, options.covariance.estimated, wanted);
+      const winners = wanted.winners === true || options.use !== undefined;
+      return eStepOf(h, rows, assign, options.covariance.estimated, { ...wanted, winners });
     });
-    const { entropy, responsibilities, winners, sums } = eStep;
+    const { entropy, evidence, responsibilities, winners, sums } = eStep;
     try {
       const change = now.missing > 0 ? this.gather(h, clock) : await this.mStep(h, eStep, strength);
+      const again =
+        now.missing === 0 && winners && this.startAgain(change, { h, winners, evidence }, strength, clock);
       return {
-        ...this.proposal(change),
+        ...this.proposal(again ? again.change : change),
         ...(wanted.responsibilities && responsibilities && { responsibilities }),
-        ...(winners && { winners }),
-        scalars: { beta, entropy },
+        ...(wanted.winners && winners && { winners }),
+        scalars: { beta, entropy, ...(again && again.scalars) },
       };
     } catch (error) {
-      tf.dispose([entropy, ...(responsibilities ? [responsibilities] : []), ...(winners ? [winners] : [])]);
+      tf.dispose([entropy, responsibilities ?? [], winners ?? []]);
       throw error;
     } finally {
+      evidence.dispose();
+      if (winners !== undefined && !wanted.winners) winners.dispose();
       if (sums !== undefined) disposeSums(sums);
       if (!wanted.responsibilities) responsibilities?.dispose();
     }
@@ -139,7 +147,7 @@ export class OnlineMixture extends Estimator {
     const means = { shape: old.prototypes.shape };
     checkSaved(state, { ...present(old), means, progress: { shape: [2] } }, this.name);
     const [strength = 0, missing = 0] = state.progress?.data ?? [];
-    const optional = (name: "squares" | "starts" | "means" | "variances") =>
+    const optional = (name: "squares" | "starts" | "means" | "variances" | "ages") =>
       old[name] && restored(state, name);
     this.now = {
       components: {
@@ -151,6 +159,7 @@ export class OnlineMixture extends Estimator {
         variances: optional("variances"),
         prototypes: restored(state, "prototypes"),
         weights: restored(state, "weights"),
+        ages: optional("ages"),
       },
       strength: this.noted(strength),
       missing,
@@ -179,6 +188,19 @@ export class OnlineMixture extends Estimator {
 
   private noted(strength: number): number {
     return this.options.narrow ? strength : UNKNOWN;
+  }
+
+  /** Idle components start again, where they are to. */
+  private startAgain(change: Change, seen: Seen, strength: number, clock: Clock) {
+    const { use, covariance } = this.options;
+    if (use === undefined) return undefined;
+    const share = use.share(clock);
+    const { components, live, started } = tf.tidy(() =>
+      startAgain(change.components, seen, share, strength, use, covariance.estimated),
+    );
+    disposeAllBut(change.components, components, this.now.components);
+    const next: Change = { ...change, components, touched: "all" };
+    return { change: next, scalars: { live, started } };
   }
 
   /** Components that wait for rows begin at those of the batch. */

@@ -21,6 +21,8 @@ export type Sums = {
 export type BatchEStep = {
   /** Mean over the batch, in nats. */
   entropy: tf.Scalar;
+  /** N, see EStep. */
+  evidence: tf.Tensor1D;
   /** N x K: where the batch was one block, or where they are wanted. */
   responsibilities: tf.Tensor2D | undefined;
   /** K, see winnersOf; where they are wanted. */
@@ -47,18 +49,19 @@ export function eStepOf(
 ): BatchEStep {
   const [n, dim] = h.shape;
   if (n <= rows) {
-    const { responsibilities, entropies } = assign(h);
+    const { responsibilities, entropies, evidence } = assign(h);
     const winners = wanted.winners ? winnersOf(responsibilities) : undefined;
-    return { entropy: tf.mean(entropies), responsibilities, winners, sums: undefined };
+    return { entropy: tf.mean(entropies), evidence, responsibilities, winners, sums: undefined };
   }
   const parts: (Omit<BatchEStep, "sums"> & { sums: Sums })[] = [];
   for (let start = 0; start < n; start += rows) {
     const before = parts.at(-1)?.sums;
     const part = tf.tidy(() => {
       const block = tf.slice2d(h, [start, 0], [Math.min(rows, n - start), dim]);
-      const { responsibilities: r, entropies } = assign(block);
+      const { responsibilities: r, entropies, evidence } = assign(block);
       return {
         entropy: tf.sum<tf.Scalar>(entropies),
+        evidence,
         responsibilities: wanted.responsibilities ? r : undefined,
         winners: wanted.winners ? winnersOf(r) : undefined,
         sums: added(before, sumsOf(r, block, estimated)),
@@ -69,6 +72,7 @@ export function eStepOf(
   }
   return {
     entropy: tf.div(tf.addN(parts.map((part) => part.entropy)), n),
+    evidence: tf.concat1d(parts.map((part) => part.evidence)),
     responsibilities: wanted.responsibilities
       ? tf.concat2d(
           parts.flatMap((part) => part.responsibilities ?? []),

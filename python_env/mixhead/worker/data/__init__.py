@@ -28,6 +28,8 @@ _LOADERS: dict[str, Loader] = {
 def load(config: DataConfig, data_dir: str | Path, size: int = 32, seed: int = 0) -> Dataset:
     """The data set of this configuration, cut to its first ``train`` and ``test`` images.
 
+    With ``held_out`` its test images are so many training images that it does not train on.
+
     ``size`` is the side in pixels to which photographs are resized once (CIFAR-10 and Fashion-MNIST are
     32 x 32 as they are); ``seed`` chooses the images of cifar10-lt. Raises WorkerError, with what to do,
     where the files are missing or damaged.

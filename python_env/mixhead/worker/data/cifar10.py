@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mixhead.worker.config import DataConfig
-from mixhead.worker.data.dataset import Dataset, Selected, write_array
+from mixhead.worker.data.dataset import Dataset, Selected, hold_out, write_array
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.randomness import seed_of
 
@@ -20,33 +20,40 @@ CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 MEAN = (0.4914, 0.4822, 0.4465)
 STD = (0.2470, 0.2435, 0.2616)
 PER_FILE = 10_000
+TRAIN_FILES = 5
 
 
 def load_cifar10(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
     """CIFAR-10: 50,000 training and 10,000 test images, ten classes."""
     folder = data_dir / "cifar10"
-    train = [folder / f"data_batch_{i}.png" for i in range(1, 6)]
-    return Dataset(
+    train = [folder / f"data_batch_{i}.png" for i in range(1, TRAIN_FILES + 1)]
+    dataset = Dataset(
         name=config.name,
         train_images=_images(folder / "train.npy", train),
-        train_labels=_labels(folder / "train_lables.json", 5 * PER_FILE),
+        train_labels=_labels(folder / "train_lables.json", TRAIN_FILES * PER_FILE),
         test_images=_images(folder / "test.npy", [folder / "test_batch.png"]),
         test_labels=_labels(folder / "test_lables.json", PER_FILE),
         class_names=CLASSES,
         mean=MEAN,
         std=STD,
     )
+    return dataset if config.held_out is None else hold_out(dataset, config.train, config.held_out)
 
 
 def load_cifar10_lt(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
-    """CIFAR-10-LT: class c keeps floor(5000 imbalance^(-c / 9)) training images, drawn by the seed."""
-    whole = load_cifar10(config, data_dir, size, seed)
+    """CIFAR-10-LT: class c keeps floor(5000 imbalance^(-c / 9)) training images, drawn by the seed.
+
+    The last ``held_out`` images are not drawn. The tail leaves out none of its largest class, so that
+    what it leaves out is no set to hold out.
+    """
+    whole = load_cifar10(dataclasses.replace(config, held_out=None), data_dir, size, seed)
+    there = _not_held_out(config)
+    if config.held_out is not None:
+        whole = hold_out(whole, there, config.held_out)
     random = np.random.default_rng(seed_of(seed, "long-tail"))
+    orders = [random.permutation(np.flatnonzero(whole.train_labels == c)) for c in range(10)]
     kept = [
-        random.permutation(np.flatnonzero(whole.train_labels == c))[
-            : int(5000 * config.imbalance ** (-c / 9))
-        ]
-        for c in range(10)
+        order[order < there][: int(5000 * config.imbalance ** (-c / 9))] for c, order in enumerate(orders)
     ]
     # Shuffled, so that the first n are of all classes.
     positions = random.permutation(np.concatenate(kept))
@@ -55,6 +62,24 @@ def load_cifar10_lt(config: DataConfig, data_dir: Path, size: int, seed: int) ->
         train_images=Selected(whole.train_images, positions),
         train_labels=whole.train_labels[positions],
     )
+
+
+def balanced_references(config: DataConfig) -> DataConfig:
+    """CIFAR-10 to a configuration of CIFAR-10-LT: as many images, none of those that are held out."""
+    there = _not_held_out(config)
+    train = there if isinstance(config.train, str) else min(config.train, there)
+    return dataclasses.replace(config, name="cifar10", train=train, held_out=None)
+
+
+def _not_held_out(config: DataConfig) -> int:
+    size = TRAIN_FILES * PER_FILE
+    there = size - (config.held_out or 0)
+    if there <= 0:
+        raise WorkerError(
+            f"data.heldOut is {config.held_out}, but {config.name} is drawn from {size} training images; "
+            f"allowed: fewer"
+        )
+    return there
 
 
 def _images(cache: Path, pictures: list[Path]) -> np.ndarray:

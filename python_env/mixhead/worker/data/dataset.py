@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+from mixhead.worker.errors import WorkerError
+
 
 class Images(Protocol):
     """uint8 images (N, 3, H, W) that are indexed by an array of positions: in memory, mapped or decoded."""
@@ -82,6 +84,26 @@ def first(dataset: Dataset, train: int | str, test: int | str) -> Dataset:
         train_labels=train_labels,
         test_images=test_images,
         test_labels=test_labels,
+    )
+
+
+def hold_out(dataset: Dataset, train: int | str, count: int) -> Dataset:
+    """The same with the ``count`` training images after the first ``train`` in place of the test images.
+
+    Raises WorkerError where there are not so many; after "all" there is none.
+    """
+    size = len(dataset.train_labels)
+    start = size if isinstance(train, str) else train
+    if not 0 <= start <= size - count:
+        raise WorkerError(
+            f"data.heldOut is {count} and data.train {train}, but {dataset.name} has {size} training images; "
+            f"allowed: as many as that together"
+        )
+    positions = np.arange(start, start + count)
+    return dataclasses.replace(
+        dataset,
+        test_images=Selected(dataset.train_images, positions),
+        test_labels=dataset.train_labels[positions],
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mixhead.worker.config import DataConfig
-from mixhead.worker.data.dataset import Dataset
+from mixhead.worker.data.dataset import Dataset, hold_out
 from mixhead.worker.errors import WorkerError
 
 CLASSES = ["t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot"]
@@ -20,7 +20,7 @@ STD = (0.3318,) * 3
 def load_fashion_mnist(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
     """Fashion-MNIST: 60,000 training and 10,000 test images, padded to 32 x 32, grey in three channels."""
     folder = data_dir / "fashion-mnist"
-    return Dataset(
+    dataset = Dataset(
         name=config.name,
         train_images=_images(folder / "train-images-idx3-ubyte"),
         train_labels=_idx(folder / "train-labels-idx1-ubyte", 1).astype(np.int64),
@@ -30,6 +30,7 @@ def load_fashion_mnist(config: DataConfig, data_dir: Path, size: int, seed: int)
         mean=MEAN,
         std=STD,
     )
+    return dataset if config.held_out is None else hold_out(dataset, config.train, config.held_out)
 
 
 def _images(path: Path) -> np.ndarray:

@@ -1,0 +1,120 @@
+import * as tf from "@tensorflow/tfjs-core";
+import { type Components, gatherRows, NEVER, scatterRows } from "./components.ts";
+import type { EstimatedVariance } from "./covariance.ts";
+import { estimate } from "./m-step.ts";
+
+/** How components come into use: idle ones start again at rows of the batch, at a pace of their own. */
+export interface Use {
+  /** The component's steps without a row after which it is idle; undefined: see `idleAfter`. */
+  idle: number | undefined;
+  /** Pseudo-samples at the row that a component starts again with. */
+  count: number;
+  /** Which rows: those that the mixture explains worst, or any. */
+  rows: "unexplained" | "any";
+}
+
+/** What a batch of N rows says of the components and of its rows. */
+export interface Seen {
+  /** N x D. */
+  h: tf.Tensor2D;
+  /** K: 1 for each component that won a row, else 0. */
+  winners: tf.Tensor1D;
+  /** N: how well the mixture explains each row. */
+  evidence: tf.Tensor1D;
+}
+
+/** A component with its even share of the data wins this many rows, on average, before it would count as idle. */
+const ROWS = 25;
+
+/** Of all components, at most this share starts again in a step, so that a batch's rows are not all taken. */
+const MOST = 1 / 256;
+
+/** Steps without a row after which one of K components is idle, where a batch has N rows. */
+export function idleAfter(components: number, rows: number): number {
+  return Math.ceil((ROWS * components) / rows);
+}
+
+/**
+ * Ages, and the components after idle ones have started again. With t_k the steps since component k won a row, it is
+ * live where t_k < T. While fewer than `share` K are live, the one with the largest t_k, if it is idle, starts again
+ * at the row i that the mixture explains worst, the least log sum_k pi_k N(h_i; mu_k, sigma2_k):
+ *
+ *     t_k = 0,    n_k = c,    s_k = c h_i,    q_k = c (h_i^2 + v_0),    pi_k = 1 / K.
+ *
+ * m_k stays: the prior pulls the component to where it began, which keeps it apart from others nearby. Of R components
+ * in a step each takes the worst row of another Rth of the batch, since the views of an image are badly explained together.
+ */
+export function startAgain(
+  next: Components,
+  { h, winners, evidence }: Seen,
+  share: number,
+  strength: number,
+  use: Use,
+  estimated: EstimatedVariance | undefined,
+): { components: Components; live: tf.Scalar; started: tf.Scalar } {
+  const [n] = h.shape;
+  const components = next.counts.shape[0];
+  if (next.ages === undefined) throw new TypeError("the components have no ages");
+  const older = tf.minimum(tf.add(next.ages, 1), NEVER);
+  const ages: tf.Tensor2D = tf.mul(older, tf.reshape(tf.sub(1, winners), [-1, 1]));
+  const idle = Math.min(use.idle ?? idleAfter(components, n), NEVER);
+  const live = tf.sum<tf.Scalar>(tf.cast(tf.less(ages, idle), "float32"));
+
+  const most = Math.min(n, Math.ceil(components * MOST));
+  const { values, indices } = tf.topk(tf.reshape<tf.Rank.R1>(ages, [-1]), most);
+  const places: tf.Tensor1D = tf.reshape(indices, [-1]);
+  const open = tf.sub(Math.floor(share * components), live);
+  const starts = tf.logicalAnd(
+    tf.greaterEqual(values, idle),
+    tf.less(tf.range(0, most), tf.reshape(open, [1])),
+  );
+  const at = tf.gather<tf.Tensor2D>(h, rowsOf(evidence, most, use.rows));
+  const old = gatherRows({ ...next, ages }, places);
+  const moments =
+    estimated && tf.add<tf.Tensor2D>(estimated.square(at), estimated.covers * estimated.initial);
+  const fresh = estimate(
+    {
+      ...old,
+      counts: tf.fill([most, 1], use.count),
+      sums: tf.mul(at, use.count),
+      squares: moments && tf.mul(moments, use.count),
+      means: old.means && at,
+      prototypes: at,
+      weights: tf.fill([most, 1], 1 / components),
+      ages: tf.zeros([most, 1]),
+    },
+    strength,
+    estimated,
+  );
+  const rows = chosen(tf.reshape(starts, [-1, 1]), fresh, old);
+  const all = scatterRows({ ...next, ages }, places, rows);
+  return {
+    components: { ...all, weights: tf.div(all.weights, tf.sum(all.weights)) },
+    live: tf.div(live, components),
+    started: tf.sum<tf.Scalar>(tf.cast(starts, "float32")),
+  };
+}
+
+/** A row of each of `groups` parts of the batch (N): the one with the least evidence, or the first. */
+function rowsOf(evidence: tf.Tensor1D, groups: number, rows: Use["rows"]): tf.Tensor1D {
+  const size = Math.floor(evidence.shape[0] / groups);
+  const first: tf.Tensor1D = tf.mul(tf.range(0, groups, 1, "int32"), tf.scalar(size, "int32"));
+  if (rows === "any") return first;
+  const parts = tf.reshape(tf.slice1d(evidence, 0, groups * size), [groups, size]);
+  return tf.add(first, tf.argMin(parts, 1));
+}
+
+function chosen(where: tf.Tensor2D, fresh: Components, old: Components): Components {
+  const of = (a: tf.Tensor2D | undefined, b: tf.Tensor2D | undefined) => a && b && tf.where(where, a, b);
+  return {
+    ...old,
+    counts: tf.where(where, fresh.counts, old.counts),
+    sums: tf.where(where, fresh.sums, old.sums),
+    squares: of(fresh.squares, old.squares),
+    means: of(fresh.means, old.means),
+    variances: of(fresh.variances, old.variances),
+    prototypes: tf.where(where, fresh.prototypes, old.prototypes),
+    weights: tf.where(where, fresh.weights, old.weights),
+    ages: of(fresh.ages, old.ages),
+  };
+}

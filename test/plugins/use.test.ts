@@ -1,0 +1,128 @@
+import assert from "node:assert/strict";
+import { onEachBackend } from "../backend/available.ts";
+import {
+  at,
+  axis,
+  bits,
+  clusteredRows,
+  difference,
+  matrix,
+  mixtures,
+  type Settings,
+  take,
+  unit,
+} from "./support.ts";
+
+const D = 8;
+/** A step in which one component, at most, starts again: K is at most 256. */
+const settings: Settings = {
+  components: 4,
+  variance: 0.01,
+  prior: { strength: 0 },
+  forgetting: { by: "responsibility", retention: 0.9 },
+  use: { share: 1, idle: 2 },
+};
+/** Four components of which the first two win all rows of the test, and the others none. */
+const start = Float32Array.from([axis(0), axis(1), axis(6), axis(7)].flat());
+/** Rows at the first two axes, and one between the first and the third. */
+const rows = [axis(0), axis(1), unit([1, 0, 1, 0, 0, 0, 0, 0]), axis(0)];
+
+onEachBackend("components that come into use", () => {
+  const make = mixtures();
+
+  it("an idle component starts again at the row that the mixture explains worst", async () => {
+    const plugin = make(settings, { start });
+    const ages = [];
+    for (let t = 0; t < 2; t++) {
+      const { scalars } = await take(plugin, rows, at(t));
+      const state = await plugin.state();
+      ages.push(matrix(state, "ages").flat());
+      assert.equal(scalars.live, [1, 0.5][t]);
+      assert.equal(scalars.started, [0, 1][t]);
+    }
+    assert.deepEqual(ages, [
+      [0, 0, 1, 1],
+      [0, 0, 0, 2], // of two that have been idle for as long, the first
+    ]);
+    const state = await plugin.state();
+    assert.ok(difference(matrix(state, "prototypes")[2] ?? [], rows[2] ?? []) < 1e-6);
+    assert.ok(
+      Math.abs((matrix(state, "counts")[2]?.[0] ?? 0) - 10) < 1e-4,
+      "the whole memory is of that row",
+    );
+    assert.deepEqual(matrix(state, "prototypes")[3], axis(7), "one starts again in a step of so few");
+  });
+
+  it("none starts again while as many as wanted are live", async () => {
+    const plugin = make({ ...settings, use: { share: 0.5, idle: 2 } }, { start });
+    for (let t = 0; t < 5; t++) {
+      const { scalars } = await take(plugin, rows, at(t));
+      assert.equal(scalars.started, 0);
+    }
+    assert.deepEqual(matrix(await plugin.state(), "prototypes").slice(2), [axis(6), axis(7)]);
+  });
+
+  it("the prior pulls one that starts again toward where it began, and keeps two at one row apart", async () => {
+    const row = unit([0, 0, 1, 1, 0, 0, 0, 0]);
+    const plugin = make(
+      { ...settings, prior: { strength: 10 }, use: { share: 1, idle: 1 } },
+      { start: undefined },
+    );
+    const homes = matrix(await plugin.state(), "starts");
+    // Every row is the same, so all components start again there, one after the other.
+    for (let t = 0; t < 8; t++) await take(plugin, [row, row], at(t));
+    const prototypes = matrix(await plugin.state(), "prototypes");
+    const dot = (a: number[], b: number[]) => a.reduce((sum, value, d) => sum + value * (b[d] ?? 0), 0);
+    prototypes.forEach((c, k) => {
+      const home = homes[k] ?? [];
+      assert.ok(dot(c, home) > dot(row, home), `component ${k} is nearer to its home than the row is`);
+      assert.ok(dot(c, row) > dot(home, row), `component ${k} is nearer to the row than its home is`);
+    });
+  });
+
+  it("one that starts again gets an even weight, and the variance of a start", async () => {
+    const plugin = make(
+      { ...settings, covariance: "diagonal", weights: "estimated", init: { variance: 0.25 } },
+      { start },
+    );
+    for (let t = 0; t < 2; t++) await take(plugin, rows, at(t));
+    const { ages, ...state } = await plugin.state();
+    const started = ages?.data.lastIndexOf(0) ?? -1;
+    assert.ok(started >= 2);
+    const weights = matrix(state, "weights").flat();
+    assert.ok(Math.abs(weights.reduce((sum, pi) => sum + pi, 0) - 1) < 1e-6);
+    const idle = weights[started === 2 ? 3 : 2] ?? 1;
+    assert.ok((weights[started] ?? 0) > idle, "an idle component's weight keeps it from its first row");
+    for (const variance of matrix(state, "variances")[started] ?? [])
+      assert.ok(Math.abs(variance - 0.25) < 1e-5);
+  });
+
+  it("goes on bit for bit from its state", async () => {
+    for (const covariance of ["shared", "diagonal"] as const) {
+      const schedule = { linear: { from: 0.1, to: 1, steps: 6 } };
+      const own: Settings = { ...settings, components: 9, covariance, use: { share: schedule, idle: 1 } };
+      const [one, two] = [make(own), make(own)];
+      for (let t = 0; t < 4; t++) await take(one, clusteredRows(12, D, t), at(t));
+      two.load(await one.state());
+      for (let t = 4; t < 8; t++) {
+        for (const plugin of [one, two]) await take(plugin, clusteredRows(12, D, t), at(t));
+      }
+      assert.deepEqual(bits(await two.state()), bits(await one.state()));
+    }
+  });
+
+  it("is the same whether a batch is one block or several", async () => {
+    const own: Settings = { ...settings, components: 9, use: { share: 1, idle: 1 } };
+    const [whole, blocks] = [make(own), make({ ...own, block: 5 })];
+    for (let t = 0; t < 6; t++) {
+      for (const plugin of [whole, blocks]) await take(plugin, clusteredRows(12, D, t), at(t));
+    }
+    const [a, b] = [await whole.state(), await blocks.state()];
+    assert.deepEqual(matrix(a, "ages"), matrix(b, "ages"));
+    matrix(a, "prototypes").forEach((row, k) => {
+      row.forEach((value, d) => {
+        assert.ok(Math.abs(value - (matrix(b, "prototypes")[k]?.[d] ?? 2)) < 1e-5);
+      });
+    });
+  });
+});
