@@ -3,6 +3,7 @@ import { parseDocument, stringify } from "yaml";
 import { sentence, UserError } from "../errors.ts";
 import { explain } from "./explain.ts";
 import { withMethod } from "./methods.ts";
+import { mixturesProblem } from "./mixtures.ts";
 import { withPreset } from "./presets.ts";
 import { type Config, config as schema } from "./schema.ts";
 
@@ -39,7 +40,9 @@ export function resolveConfig(
         .join("\n"),
     );
   }
-  const { data, targets, train } = parsed.data;
+  const { data, plugin, targets, train } = parsed.data;
+  const problem = mixturesProblem(plugin, targets);
+  if (problem !== null) throw new UserError(`${source}: ${problem}`);
   if (train.stop !== undefined && train.stop > train.steps) {
     throw new UserError(
       `${source}: train.stop is ${train.stop}; allowed: at most train.steps, which is ${train.steps}`,

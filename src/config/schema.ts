@@ -110,6 +110,11 @@ export const plugin = z.strictObject({
     .optional()
     .describe("of a plugin in a file, by the schema that the file exports (docs/mixture.md)"),
   components: steps.default(1024).describe("K, the number of prototypes"),
+  mixtures: steps
+    .default(1)
+    .describe(
+      "how many mixtures the components are parted into, in their order, such as one for each block of CARP",
+    ),
   covariance: z
     .enum(["shared", "spherical", "diagonal"])
     .default("shared")

@@ -15,7 +15,7 @@ export function kmeans(options: OnlineGmmOptions): PrototypePlugin {
   return new OnlineMixture({
     ...common,
     name: "kmeans",
-    assign: hard(covariance),
+    assign: hard(covariance, options.mixtures),
     weightRate: undefined,
     narrow: common.use === undefined && options.forgetting.by !== "time" && options.dense !== true,
   });

@@ -1,4 +1,6 @@
+import { mixturesProblem } from "../config/mixtures.ts";
 import type { PluginConfig } from "../config/schema.ts";
+import { UserError } from "../errors.ts";
 import { type Schedule, within } from "../schedules/schedule.ts";
 import { type Covariance, diagonal, shared, spherical } from "./online-gmm/covariance.ts";
 import { soft } from "./online-gmm/e-step.ts";
@@ -29,14 +31,15 @@ export interface OnlineGmmOptions
  * A Gaussian mixture that is estimated online: annealed E-step, forgetting by responsibility, a
  * prior on the means. docs/mixture.md says what each option does and what was decided where the sources leave it open.
  *
- * @throws UserError where a schedule leaves what is allowed, or the given start does not fit.
+ * @throws UserError where a schedule leaves what is allowed, the mixtures cannot be of one size, or the given start
+ * does not fit.
  */
 export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
   const covariance = covarianceOf(options);
   return new OnlineMixture({
     ...mixtureOptions(options, covariance),
     name: "online-gmm",
-    assign: soft(covariance, options.cutoff),
+    assign: soft(covariance, options.cutoff, options.mixtures),
     weightRate: options.weights === "estimated" ? options.weightRate : undefined,
     narrow:
       options.cutoff > 0 &&
@@ -51,6 +54,8 @@ const LEAST_PRIOR = 1e-6;
 
 /** What the mixture has in common with its limit, k-means. */
 export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance) {
+  const problem = mixturesProblem(options);
+  if (problem !== null) throw new UserError(problem);
   const strength = within(
     options.prior.strength,
     "prior.strength",
@@ -59,6 +64,7 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
   );
   return {
     components: options.components,
+    mixtures: options.mixtures,
     dim: options.dim,
     seed: options.seed,
     covariance,

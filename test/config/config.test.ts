@@ -68,6 +68,8 @@ describe("configuration", () => {
     ["targets={balance: center, memory: 64}", /memory is 64, .*balance center keeps no rows; allowed: 0, or/],
     ["targets.memory=-1", /targets.memory is -1; allowed: a number of at least 0$/],
     ["train.batch=1", /train.batch is 1; allowed: a number of at least 2$/],
+    ["plugin.mixtures=3", /mixtures is 3, and 1024 components make no 3 mixtures of one size; allowed: div/],
+    ["plugin={mixtures: 8, components: 8}", /8 components make no 8 mixtures of one size/],
     ["plugin.components=1.5", /plugin.components is 1.5; allowed: a whole number$/],
     ["plugin.annealing=2", /plugin.annealing is 2; allowed: a number above 0, at most 1$/],
     [
@@ -94,6 +96,16 @@ describe("configuration", () => {
       assert.match(complaint({}, [override]), expected);
     });
   }
+
+  it("wants one distribution of a row over all prototypes, also of several mixtures", () => {
+    const targets = { from: "responsibility", balance: "none" };
+    const settings = { plugin: { mixtures: 8 }, targets };
+    assert.match(
+      complaint(settings),
+      /is 8, .* sum to 1 in each; allowed: 1, or targets.balance=sinkhorn, center$/,
+    );
+    assert.equal(resolveConfig(settings, ["targets.balance=sinkhorn"]).plugin.mixtures, 8);
+  });
 
   it("takes the paper's mixture by one word, and comes back from its record the same", () => {
     const config = resolveConfig({}, ["plugin.preset=paper", "plugin.annealing=0.8", "plugin.components=64"]);

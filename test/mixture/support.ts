@@ -19,6 +19,7 @@ export const kinds: Record<string, Settings> = {
     weights: "estimated",
   },
   "shared, cutoff": { kind: "online-gmm", variance: 0.1, cutoff: 0.02 },
+  "several mixtures": { kind: "online-gmm", variance: 0.1, mixtures: 3 },
   kmeans: { kind: "kmeans" },
   sinkhorn: { kind: "sinkhorn" },
   frozen: { kind: "frozen", variance: 0.1 },

@@ -238,6 +238,49 @@ onEachBackend("online-gmm", () => {
     }
   });
 
+  for (const covariance of covariances) {
+    it(`estimates several mixtures as if each were alone, ${covariance} covariance`, async () => {
+      const start = Float32Array.from(clusteredRows(6, D, 7, 2).flat());
+      const settings = (components: number, weights: "estimated" | "uniform", cutoff: number): Settings => ({
+        components,
+        covariance,
+        weights,
+        cutoff,
+        variance: 0.2,
+        prior: { strength: 0 },
+      });
+      for (const [weights, cutoff] of [
+        ["estimated", 0],
+        ["uniform", 0.2],
+      ] as const) {
+        const both = make({ ...settings(6, weights, cutoff), mixtures: 2 }, { start });
+        const alone = [0, 1].map((m) =>
+          make(settings(3, weights, cutoff), { start: start.slice(m * 3 * D, (m + 1) * 3 * D) }),
+        );
+        for (let t = 0; t < 4; t++) {
+          const rows = clusteredRows(9, D, t);
+          const { r, scalars } = await take(both, rows, at(t));
+          const parts = await Promise.all(alone.map((each) => take(each, rows, at(t))));
+          const expected = rows.flatMap((_, i) => parts.flatMap((part) => part.r[i] ?? []));
+          assert.ok(difference(r.flat(), expected) < 1e-5);
+          const entropy = parts.reduce((sum, part) => sum + (part.scalars.entropy ?? Number.NaN) / 2, 0);
+          assert.ok(difference([scalars.entropy ?? 0], [entropy]) < 1e-5);
+        }
+        const state = await both.state();
+        const states = await Promise.all(alone.map((each) => each.state()));
+        for (const name of Object.keys(state).filter((name) => !["progress", "starts"].includes(name))) {
+          const share = name === "weights" ? 0.5 : 1;
+          const expected = states.flatMap((each) =>
+            matrix(each, name)
+              .flat()
+              .map((value) => share * value),
+          );
+          assert.ok(difference(matrix(state, name).flat(), expected) < 1e-5, `${name}, weights ${weights}`);
+        }
+      }
+    });
+  }
+
   it("has k-means as its limit: each row to its nearest prototype, the rest as it is", async () => {
     const settings = options({ components: 6, variance: 1e-5, cutoff: 0.5 });
     const [limit, means] = [onlineGmm(settings), kmeans(settings)];

@@ -3,11 +3,11 @@ import type { Components } from "./components.ts";
 import type { Covariance } from "./covariance.ts";
 
 export type EStep = {
-  /** r (N x K), rows that sum to 1. */
+  /** r (N x K), rows that sum to 1 in each mixture. */
   responsibilities: tf.Tensor2D;
-  /** -sum_k r_ik log r_ik (N), in nats; not finite where a row is not. */
+  /** -sum_k r_ik log r_ik (N), in nats, the mean of the mixtures; not finite where a row is not. */
   entropies: tf.Tensor1D;
-  /** log sum_k exp(logit_ik) (N): at beta = 1 the row's log likelihood, but for a constant of the row and of the covariance. */
+  /** log sum_k exp(logit_ik) (N), the sum of the mixtures: at beta = 1 the row's log likelihood, but for a constant of the row and of the covariance. */
   evidence: tf.Tensor1D;
 };
 
@@ -22,19 +22,38 @@ export type Assign = (components: Components, beta: number) => (h: tf.Tensor2D) 
  *
  *     log r_ik = beta [log pi_k + log N(h_i; mu_k, sigma2_k)] - logsumexp over k.
  *
- * Responsibilities below `cutoff` are 0 and the rows are renormalised; a row's largest always stays.
+ * Responsibilities below `cutoff` are 0 and the rows are renormalised; a row's largest always stays. Of several
+ * mixtures each has an E-step of its own, over its components alone.
  */
-export function soft(covariance: Covariance, cutoff: number): Assign {
+export function soft(covariance: Covariance, cutoff: number, mixtures = 1): Assign {
   return (components, beta) => {
     const logitsOf = annealedLogits(covariance, components, beta);
     return (h) => {
-      const logits = logitsOf(h);
+      const logits = apart(logitsOf(h), mixtures);
       const soft: tf.Tensor2D = tf.softmax(logits);
       const all = covariance.wide ? significant(soft) : soft;
       const responsibilities = cutoff > 0 ? cut(all, cutoff) : all;
       const evidence = evidenceOf(responsibilities, logits);
-      return { responsibilities, evidence, entropies: entropiesOf(responsibilities, logits, evidence) };
+      const entropies = entropiesOf(responsibilities, logits, evidence);
+      return together({ responsibilities, entropies, evidence }, mixtures);
     };
+  };
+}
+
+/** A row for each mixture: N x K to N M x K / M. */
+function apart(logits: tf.Tensor2D, mixtures: number): tf.Tensor2D {
+  const [n, k] = logits.shape;
+  return mixtures === 1 ? logits : tf.reshape(logits, [n * mixtures, k / mixtures]);
+}
+
+/** What `apart` took apart. */
+function together(eStep: EStep, mixtures: number): EStep {
+  if (mixtures === 1) return eStep;
+  const [rows, columns] = eStep.responsibilities.shape;
+  return {
+    responsibilities: tf.reshape(eStep.responsibilities, [rows / mixtures, columns * mixtures]),
+    entropies: tf.mean(tf.reshape(eStep.entropies, [-1, mixtures]), 1),
+    evidence: tf.sum(tf.reshape(eStep.evidence, [-1, mixtures]), 1),
   };
 }
 
@@ -51,15 +70,16 @@ function significant(responsibilities: tf.Tensor2D): tf.Tensor2D {
 }
 
 /** The limit beta -> infinity: all of a row to its largest logit, the first one of equals. */
-export function hard(covariance: Covariance): Assign {
+export function hard(covariance: Covariance, mixtures = 1): Assign {
   return (components) => {
     const logitsOf = annealedLogits(covariance, components, 1);
     return (h) => {
-      const logits = logitsOf(h);
+      const logits = apart(logitsOf(h), mixtures);
       // As integers first: the wasm backend's oneHot writes integers, whatever type is asked of it.
-      const winners = tf.oneHot(tf.argMax(logits, 1), components.counts.shape[0]);
+      const winners = tf.oneHot(tf.argMax(logits, 1), logits.shape[1]);
       const responsibilities = tf.reshape<tf.Rank.R2>(tf.cast(winners, "float32"), logits.shape);
-      return { responsibilities, evidence: tf.max(logits, 1), entropies: tf.mul(tf.sum(logits, 1), 0) };
+      const entropies = tf.mul<tf.Tensor1D>(tf.sum(logits, 1), 0);
+      return together({ responsibilities, entropies, evidence: tf.max(logits, 1) }, mixtures);
     };
   };
 }

@@ -17,6 +17,8 @@ export interface MixtureOptions extends Start {
   /** In records and reports. */
   name: string;
   assign: Assign;
+  /** How many mixtures the components are parted into. */
+  mixtures: number;
   /** beta. */
   annealing: Schedule;
   forgetting: Forgetting;
@@ -233,9 +235,10 @@ export class OnlineMixture extends Estimator {
   }
 
   private weighted(updated: Components, w: tf.Tensor2D, batch: number): Components {
-    const { weightRate } = this.options;
+    const { weightRate, mixtures } = this.options;
     if (weightRate === undefined) return updated;
-    return { ...updated, weights: nextWeights(updated.weights, w, batch, weightRate) };
+    // Every mixture has all rows of the batch, and so the same share of the weights.
+    return { ...updated, weights: nextWeights(updated.weights, w, batch * mixtures, weightRate) };
   }
 
   /** n, s, q and all that follows from them, for every component. */
