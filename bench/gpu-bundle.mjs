@@ -36,7 +36,11 @@ const commandLine = {
 };
 
 await bundle({
-  entryPoints: { mixhead: "mixhead-command-line", bench: "bench/index.ts" },
+  entryPoints: {
+    mixhead: "mixhead-command-line",
+    bench: "bench/index.ts",
+    "recipe-table": "bench/recipe-table.ts",
+  },
   outdir: out,
   out,
   platforms: ["linux-x64"],

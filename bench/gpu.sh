@@ -8,30 +8,9 @@ cd "$(dirname "$0")/.."
 folder=${1:-.gpu}
 device=${DEVICE:-cuda}
 out=${OUT:-build/gpu}
-site=$(mktemp -d)
-trap 'rm -rf "$site"' EXIT
-python=$(command -v "${PYTHON:-python3}")
-seconds() { echo "== $1 (${SECONDS} s)"; }
-
-seconds "what is missing here"
-mkdir -p "$out/results" "$site/bin"
-missing() { ! "$python" -c "import $1" 2>/dev/null; }
-wheels=()
-missing zmq && wheels+=("$folder"/wheels/pyzmq-*.whl)
-missing lightly && wheels+=("$folder"/wheels/lightly-*.whl)
-if [[ ${#wheels[@]} -gt 0 ]]; then
-  "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$site" "${wheels[@]}" || exit 1
-fi
-"$python" -c 'import lzma, shutil, sys; shutil.copyfileobj(lzma.open(sys.argv[1]), open(sys.argv[2], "wb"))' \
-  "$folder"/node-*.xz "$site/bin/node" && chmod +x "$site/bin/node" || exit 1
-"$python" bench/gpu_data.py unpack "$folder/data" "$site/data/cifar10" || exit 1
-# As a wheel installs it: the package, and the plugin's bundle in it.
-cp -r python_env/mixhead python_env/tests "$site"/
-rm -rf "$site/mixhead/_plugin" && cp -r "$folder/js" "$site/mixhead/_plugin"
-
-export PATH="$site/bin:$PATH" PYTHONPATH="$site" PYTHONUNBUFFERED=1
-export MIXHEAD_PYTHON="$python" MIXHEAD_DATA="$site/data" MIXHEAD_REVISION="$(cat "$folder/revision")"
-nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null
+mkdir -p "$out/results"
+# shellcheck source=bench/gpu-setup.sh
+source bench/gpu-setup.sh
 
 status=0
 bench() { # NAME SECONDS
@@ -41,12 +20,12 @@ bench() { # NAME SECONDS
 
 # What is not timed goes on at once, and so do quick looks: they compile what the figures will run.
 seconds "tests; wire, memory, peak; programs are compiled"
-tests=$(cd "$site" && find tests -name 'test_cuda*.py')
-(cd "$site" && timeout "${TEST_SECONDS:-110}" "$python" -m pytest -q -p no:cacheprovider $tests) > "$out/tests.log" 2>&1 &
+tests=$(cd "$home/site" && find tests -name 'test_cuda*.py')
+(cd "$home/site" && timeout "${TEST_SECONDS:-110}" "$python" -m pytest -q -p no:cacheprovider $tests) > "$out/tests.log" 2>&1 &
 jobs=($!)
 for name in ${UNTIMED:-wire memory peak}; do bench "$name" 100 & jobs+=($!); done
 for name in em head; do
-  timeout "${TEST_SECONDS:-110}" node "$folder/js/bench.mjs" "$name" --device "$device" --out "$site/quick" --quick > "$out/quick-$name.txt" 2>&1 &
+  timeout "${TEST_SECONDS:-110}" node "$folder/js/bench.mjs" "$name" --device "$device" --out "$home/quick" --quick > "$out/quick-$name.txt" 2>&1 &
   jobs+=($!)
 done
 for job in "${jobs[@]}"; do wait "$job" || status=1; done

@@ -1,5 +1,6 @@
-// The paper's mixture beside the defaults and joint prototypes, over three seeds: the table of docs/mixture.md.
-//   npx mixhead run examples/paper.ts                         40 minutes on two cores
+// The paper's mixture beside the defaults and joint prototypes, and what each of its parts does (docs/paper.md).
+//   npx mixhead run examples/paper.ts                         70 minutes on two cores
+// What to look at: "perplexity" and k-NN of the arms with and without even weights.
 import { compare } from "mixhead";
 
 await compare(
@@ -7,7 +8,11 @@ await compare(
     joint: { prototypes: "joint" },
     default: {},
     paper: { plugin: { preset: "paper" } },
+    "paper, no prior": { plugin: { preset: "paper", prior: { strength: 0 } } },
     "paper, no annealing": { plugin: { preset: "paper", annealing: 1 } },
+    // The weights stay where they start, at 1 / K each.
+    "paper, even weights": { plugin: { preset: "paper", weightRate: 0 } },
+    "estimated weights alone": { plugin: { weights: "estimated" } },
   },
   {
     base: { data: { train: 20_000, test: 5_000 }, train: { steps: 5_000, stop: 1_000 } },

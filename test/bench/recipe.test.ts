@@ -1,0 +1,103 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawnSync } from "node:child_process";
+import { readFile, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { meanLines, readTrained, runLines } from "../../bench/recipe.ts";
+import { packageRoot } from "../../src/setup/paths.ts";
+import { pythonPath } from "../../src/setup/python.ts";
+import { Workplace } from "../api/support.ts";
+import { leaveRun } from "../experiment/leave-run.ts";
+
+const script = (name: string) => join(packageRoot, "bench", name);
+
+describe("the table of a plan's runs", () => {
+  const place = new Workplace();
+  before(() => place.enter());
+  after(() => place.leave());
+
+  it("compares arms over the seeds that both have at the same step", async () => {
+    for (const seed of [0, 1, 2]) {
+      await leaveRun(`b-s${seed}`, { arms: ["joint"], seeds: [seed] });
+      const reached = () => (seed === 2 ? 50 : 100);
+      await leaveRun(`a-s${seed}`, { arms: ["decoupled"], seeds: [seed], reached });
+    }
+    await leaveRun("never-s0", { arms: ["joint"], reached: () => -1 });
+    const trained = await readTrained("runs");
+    const [headings, first] = runLines(trained);
+    assert.deepEqual(headings?.slice(0, 4), ["run", "seed", "step", "k-NN"]);
+    assert.deepEqual(
+      [first?.slice(0, 4), first?.at(-1)?.trim()],
+      [["a", "0", "100", "40.0"], "every 50: 30.0 35.0 40.0"],
+    );
+    const means = meanLines(trained, "b").map((line) => line.slice(0, 4));
+    assert.deepEqual(means, [
+      ["mean", "seeds", "step", "k-NN"],
+      ["a", "2", "100", "40.5 (+0.0 [0.0, 0.0])"],
+      ["b", "3", "100", "41.0 [38.5, 43.5]"],
+    ]);
+    assert.throws(() => meanLines(trained, "c"), {
+      message: "there is no evaluated run called c; there are a, b",
+    });
+  });
+});
+
+describe("what goes to a GPU machine", () => {
+  const place = new Workplace();
+  before(() => place.enter());
+  after(() => place.leave());
+
+  it("has its images there without loss when all parts have come, one after the other", () => {
+    const check = `
+import shutil, subprocess, sys
+from pathlib import Path
+import numpy as np
+bench = sys.argv[1]
+data = Path("cifar10"); data.mkdir()
+images = {s: np.random.default_rng(0).integers(0, 256, (n, 3, 32, 32), np.uint8) for s, n in (("train", 701), ("test", 20))}
+for split, pixels in images.items():
+    np.save(data / f"{split}.npy", pixels)
+    (data / f"{split}_lables.json").write_text("[]")
+run = lambda *words: subprocess.run([sys.executable, bench, *words], check=True)
+run("pack", "cifar10", "part", "--train", "700", "--test", "20", "--megabytes", "2")
+shutil.move("part-2", "later")
+run("unpack", "part", "there")
+assert Path("there/missing").read_text().split()[0] == "train-00500.webp"
+shutil.rmtree("part"); shutil.move("later", "part-2")
+for _ in range(2):
+    run("unpack", "part", "there")
+assert Path("there/missing").read_text() == ""
+train, test = (np.load(f"there/{split}.npy", mmap_mode="r") for split in ("train", "test"))
+assert train.shape == (50_000, 3, 32, 32) and (train[:700] == images["train"][:700]).all() and not train[700].any()
+assert (test[:20] == images["test"]).all()
+`;
+    execFileSync(pythonPath(), ["-c", check, script("gpu_data.py")], { stdio: "pipe" });
+  });
+
+  it("trains as the plan says, and stops at the limit what is under way", async () => {
+    const plan = (text: string) => writeFile("plan.txt", text);
+    const carryOut = () => {
+      const call = [
+        "sh",
+        "-c",
+        'echo "$@"; case "$*" in *long=1*) exec sleep 60;; *bad=1*) exit 3;; esac',
+        "sh",
+      ];
+      const args = [script("gpu_runs.py"), "plan.txt", "--jobs", "2", "--limit", "2", "--", ...call];
+      return spawnSync(pythonPath(), args, { encoding: "utf8" });
+    };
+    await plan("# longest first\na 0 long=1\n\nb 1 bad=1 x=2 # why\nc 2 long=1\nd 3 long=1\n");
+    const { status, stdout } = carryOut();
+    assert.equal(status, 1);
+    assert.deepEqual(stdout.trim().split("\n"), [
+      "b-s1 failed: bad=1 x=2 seed=1 --name b-s1",
+      "a-s0 was stopped at a checkpoint",
+      "c-s2 was stopped at a checkpoint",
+      "d-s3 was not begun",
+    ]);
+    assert.equal(await readFile("runs/a-s0.log", "utf8"), "long=1 seed=0 --name a-s0\n");
+    await plan("a 0\nb x\n");
+    assert.match(carryOut().stderr, /^plan.txt, line 2: write NAME SEED \[KEY=VALUE \.\.\.\]$/m);
+    await plan("a 0\na 0 x=1\n");
+    assert.match(carryOut().stderr, /^plan.txt, line 2: a with seed 0 is there already$/m);
+  });
+});
