@@ -2,8 +2,8 @@ import { RECENT } from "../mixture/recent-use.ts";
 
 /** Steps before the first look: on CIFAR-10 use grew for 5,000 steps, and rested for hundreds in between. */
 const FIRST = 10_000;
-/** Use is steady where it varies by at most this share of its greatest value. */
-const STEADY = 0.1;
+/** Use is steady where its mean changes by at most this share from one quarter of the steps to the next. */
+const STEADY = 0.05;
 /** Rows of late for each component in use, at least: with fewer it may be rows that are wanting. */
 const ROWS_EACH = 100;
 /** The least number that is suggested, and the share of K that it is at most. */
@@ -12,7 +12,8 @@ const WORTH = 0.5;
 
 /**
  * Notices that a mixture has many more components than it uses and that it comes to use no more of them. It looks after
- * 10,000 steps, and whenever their number has doubled, at how steady use was in the second half of them.
+ * 10,000 steps, and whenever their number has doubled, at how steady use was in the second half of them: its mean in the
+ * third quarter against that in the fourth, since single steps vary.
  */
 export class Spare {
   private steps = 0;
@@ -29,7 +30,7 @@ export class Spare {
    */
   note(used: number, rows: number): number | null {
     this.steps++;
-    this.half.least = Math.min(this.half.least, used);
+    this.half[this.steps > 0.75 * this.look ? "fourth" : "third"] += used;
     this.half.most = Math.max(this.half.most, used);
     this.half.rows += rows;
     let enough: number | null = null;
@@ -42,16 +43,17 @@ export class Spare {
   }
 
   private enough(): number | null {
-    const { least, most, rows } = this.half;
+    const { third, fourth, most, rows } = this.half;
     const inUse = Math.round(most * this.components);
     const enough = Math.max(LEAST, 2 ** Math.ceil(Math.log2(2 * inUse)));
-    const steady = most - least <= STEADY * most;
+    const steady = Math.abs(fourth - third) <= STEADY * third;
     const recentRows = (rows / (this.look / 2)) * RECENT;
     const told = steady && recentRows >= ROWS_EACH * inUse && enough <= WORTH * this.components;
     return told ? enough : null;
   }
 }
 
+/** Sums of use in the two quarters of the half, the most in use at a time, and the rows that came. */
 function beginHalf() {
-  return { least: Number.POSITIVE_INFINITY, most: 0, rows: 0 };
+  return { third: 0, fourth: 0, most: 0, rows: 0 };
 }

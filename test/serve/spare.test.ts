@@ -22,7 +22,7 @@ describe("how many components would be enough", () => {
     });
   }
 
-  it("is told once, when use has been steady for half of the steps: a power of two, twice the number in use", () => {
+  it("is told once, when use was steady in the second half of the steps: a power of two, twice the number in use", () => {
     assert.deepEqual(
       told(50_000, () => 0.05),
       [[10_000, 8192]],
@@ -32,6 +32,11 @@ describe("how many components would be enough", () => {
   it("goes by the most that were in use", () => {
     const twelfth = (step: number) => (step === 7000 ? 0.13 : 0.124);
     assert.deepEqual(told(10_000, twelfth), [[10_000, 32_768]]);
+  });
+
+  it("is told of a use that varies from step to step, and on the whole does not change", () => {
+    const varying = (step: number) => (24 + (step % 5)) / 1024;
+    assert.deepEqual(told(10_000, varying, { components: 1024 }), [[10_000, 256]]);
   });
 
   it("is never under 256", () => {
