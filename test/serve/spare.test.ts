@@ -51,9 +51,9 @@ describe("how many components would be enough", () => {
   });
 
   it("waits while use grows, as slowly as on CIFAR-10, and looks again when the steps have doubled", () => {
-    const growing = (step: number) => Math.min(0.05 + step / 100_000, 0.15);
-    assert.deepEqual(told(19_999, growing), []);
-    assert.deepEqual(told(20_000, growing), [[20_000, 32_768]]);
+    const growing = (step: number) => Math.min(0.05 + step / 250_000, 0.13);
+    assert.deepEqual(told(39_999, growing), []);
+    assert.deepEqual(told(40_000, growing), [[40_000, 32_768]]);
   });
 
   it("takes a fall for no rest", () => {
