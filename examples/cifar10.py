@@ -31,6 +31,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
+        "--dim", type=int, default=64, help="of the embeddings and prototypes; the projects' own have 256"
+    )
+    parser.add_argument(
         "--references", type=int, default=10_000, help="training images for the figures at the end"
     )
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,6 +96,7 @@ class Progress:
         last = self.losses[-50:]
         print(f"loss       {sum(last) / len(last):.4f}")
         print(f"ms a step  {median(steps):.0f}")
+        print(f"prototypes {len(prototypes)} x {prototypes.shape[1]}")
         print(f"unique     .25: {unique(prototypes, 0.25):.2f}   .5: {unique(prototypes, 0.5):.2f}")
         print(f"used       {used / len(prototypes):.2f}")
         print(f"k-NN       {knn(encoder, data, self.references):.3f}")

@@ -15,7 +15,7 @@ from torch import nn
 
 args = arguments()
 random.seed(args.seed)
-head = partial(DINOHead, in_dim=WIDTH, hidden_dim=256, bottleneck_dim=64)
+head = partial(DINOHead, in_dim=WIDTH, hidden_dim=256, bottleneck_dim=args.dim)
 dino_head = partial(head, out_dim=1024, prototypes=args.prototypes, norm=args.norm)
 ibot_head = partial(head, out_dim=512, prototypes=args.prototypes, norm=args.norm, name="patches")
 

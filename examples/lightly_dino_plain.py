@@ -10,8 +10,8 @@ from lightly.models.utils import deactivate_requires_grad, update_momentum
 from lightly.utils.scheduler import cosine_schedule
 from mixhead.worker.encoders import build_encoder
 
-SIZES = 128, 256, 64, 1024  # features, hidden, embedding, prototypes
 args = arguments()
+SIZES = 128, 256, args.dim, 1024  # features, hidden, embedding, prototypes
 
 
 def head() -> torch.nn.Module:

@@ -54,7 +54,7 @@ with tempfile.TemporaryDirectory() as folder:
         method="dino",
         method_args={
             "hidden_dim": 256,
-            "bottleneck_dim": 64,
+            "bottleneck_dim": args.dim,
             "output_dim": 1024,
             "teacher_temp": 0.04,
             "warmup_teacher_temp": 0.04,

@@ -11,7 +11,7 @@ from mixhead.worker.encoders import build_encoder
 
 args = arguments()
 backbone, width = build_encoder("conv-small")
-sizes = {"in_dim": width, "out_dim": 1024, "hidden_dim": 256, "bottleneck_dim": 64}
+sizes = {"in_dim": width, "out_dim": 1024, "hidden_dim": 256, "bottleneck_dim": args.dim}
 student = MultiCropWrapper(backbone, DINOHead(**sizes, prototypes=args.prototypes, norm=args.norm))
 student.to(args.device)
 teacher = copy.deepcopy(student)

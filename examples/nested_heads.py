@@ -25,8 +25,8 @@ class NestedHead(nn.Module):
         super().__init__()
         self.mlps, self.last_layers = nn.ModuleList(), nn.ModuleList()
         for width, prototypes in NESTED.items():
-            self.mlps.append(nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, 64)))
-            self.last_layers.append(Prototypes(64, prototypes, name=f"of {width}", norm="batch"))
+            self.mlps.append(nn.Sequential(nn.Linear(width, 256), nn.GELU(), nn.Linear(256, args.dim)))
+            self.last_layers.append(Prototypes(args.dim, prototypes, name=f"of {width}", norm="batch"))
 
     @property
     def last_layer(self) -> nn.Module:

@@ -21,7 +21,7 @@ class DINO(lightning.LightningModule):
         super().__init__()
         self.backbone, width = build_encoder("conv-small")
         self.momentum_backbone, _ = build_encoder("conv-small")
-        sizes = {"in_dim": width, "num_prototypes": 1024, "hidden_dim": 256, "bottleneck_dim": 64}
+        sizes = {"in_dim": width, "num_prototypes": 1024, "hidden_dim": 256, "bottleneck_dim": args.dim}
         head = partial(solo_head.DINOHead, **sizes)
         self.head, self.momentum_head = head(), head()
         for ours, theirs in self.momentum_pairs():

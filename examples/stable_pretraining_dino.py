@@ -44,9 +44,9 @@ projector = nn.Sequential(
     nn.GELU(),
     nn.Linear(256, 256),
     nn.GELU(),
-    nn.Linear(256, 64),
+    nn.Linear(256, args.dim),
     L2Norm(),
-    Prototypes(64, 1024, norm="batch"),
+    Prototypes(args.dim, 1024, norm="batch"),
 )
 dino_loss = spt.losses.DINOv1Loss()
 dino_loss.softmax_center_teacher = dino_loss.sinkhorn_knopp_teacher

@@ -43,9 +43,9 @@ projector = nn.Sequential(
     nn.GELU(),
     nn.Linear(256, 256),
     nn.GELU(),
-    nn.Linear(256, 64),
+    nn.Linear(256, args.dim),
     L2Norm(),
-    nn.Linear(64, 1024, bias=False),
+    nn.Linear(args.dim, 1024, bias=False),
 )
 dino_loss = spt.losses.DINOv1Loss()
 module = spt.Module(

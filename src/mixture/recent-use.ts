@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { selected } from "../plugins/selected.ts";
 
 /** A component is in use where it won a row within so many steps. */
-const WITHIN = 500;
+export const RECENT = 500;
 
 /** The share of components that have won a row of late. */
 export class RecentUse {
@@ -20,9 +20,9 @@ export class RecentUse {
   ): { used: tf.Scalar; adopt(ok?: tf.Scalar): void; discard(): void } {
     const before = this.won;
     const { used, old, won } = tf.tidy(() => {
-      const old: tf.Tensor1D = before ?? tf.fill([this.components], -WITHIN);
-      const won: tf.Tensor1D = tf.maximum(old, tf.sub(tf.mul(winners, step + WITHIN), WITHIN));
-      const recent = tf.cast(tf.greater(won, step - WITHIN), "float32");
+      const old: tf.Tensor1D = before ?? tf.fill([this.components], -RECENT);
+      const won: tf.Tensor1D = tf.maximum(old, tf.sub(tf.mul(winners, step + RECENT), RECENT));
+      const recent = tf.cast(tf.greater(won, step - RECENT), "float32");
       return { used: tf.mean<tf.Scalar>(recent), old, won };
     });
     return {
@@ -40,7 +40,7 @@ export class RecentUse {
   async latest(): Promise<Uint8Array | undefined> {
     const { step } = this;
     const won = await this.won?.data<"float32">();
-    return won && Uint8Array.from(won, (at) => (at > step - WITHIN ? 1 : 0));
+    return won && Uint8Array.from(won, (at) => (at > step - RECENT ? 1 : 0));
   }
 
   forget(): void {

@@ -11,6 +11,7 @@ import { firstDifference } from "./difference.ts";
 import { Measures } from "./measures.ts";
 import type { SavedMixture } from "./saved.ts";
 import { asksForSettings, type MixtureSettings } from "./settings.ts";
+import { Spare } from "./spare.ts";
 
 /** The state that is nothing but a start: another head's prototypes (K x D), to begin anew from. */
 const START = "prototypes";
@@ -31,6 +32,7 @@ export class MixtureRoom implements Room {
   readonly dim: number;
   private readonly ranks = new Set<number>();
   private measures: Measures;
+  private spare: Spare;
   private latest: Record<string, number> = {};
   private held = false;
   private underWay: Promise<unknown> = Promise.resolve();
@@ -49,6 +51,7 @@ export class MixtureRoom implements Room {
     this.components = settings.components;
     this.dim = settings.dim;
     this.measures = new Measures(this.components, this.dim);
+    this.spare = new Spare(this.components);
   }
 
   /** @throws UserError, RejectError where the settings, the start or the saved state do not fit. */
@@ -125,12 +128,14 @@ export class MixtureRoom implements Room {
     this.taken = step + 1;
     const measured = this.measures.note(step, () => this.edge.prototypesInUse());
     this.latest = { ...scalars, ...measured };
+    const enough = this.enoughComponents(batch, scalars.used);
     return {
       scalars: {
         ...this.latest,
         ...this.settings.rankTargets?.(clock),
         ...(bad && { badStep: bad.step, badRow: bad.row }),
         ...(drifted !== undefined && { drifted }),
+        ...(enough !== null && { enoughComponents: enough }),
       },
       commands: [],
       ...(rows && { rows }),
@@ -158,6 +163,7 @@ export class MixtureRoom implements Room {
     this.taken = step;
     this.measures.stop();
     this.measures = new Measures(this.components, this.dim);
+    this.spare = new Spare(this.components);
   }
 
   attach(send: (run: Run) => void): void {
@@ -201,6 +207,12 @@ export class MixtureRoom implements Room {
       "state",
       `run "${this.run}" began with other settings (${difference}): ask for the same, or give this run another name`,
     );
+  }
+
+  /** Frozen prototypes are in use where they happen to lie, which fewer would not be. */
+  private enoughComponents({ rows, announced }: Batch, used: number | undefined): number | null {
+    if (used === undefined || this.settings.config.plugin.kind === "frozen") return null;
+    return this.spare.note(used, rows?.n ?? announced?.n ?? 0);
   }
 
   private startRows({ shape, data }: NamedTensors[string]): Rows {

@@ -306,7 +306,7 @@ class Mixture:
             self._waiting = False
             self._next += 1
             self._ahead = (self._ahead or self._mirror).after(self._answer)
-            self._told.answered(self._answer)
+            self._told.answered(self._answer, self._connection.leads)
         self._told.waited(time.perf_counter() - start, self._connection.reads - reads)
 
     def _next_step(self) -> None:

@@ -22,6 +22,7 @@ from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.registry import mixture
 
 _STATE = "mixture."
+_ROWS = "plugin.prototypes"  # in the state of mixhead's own plugins
 _LENGTHS_DIFFER = 0.05
 
 
@@ -180,17 +181,17 @@ class Prototypes(nn.Module):
             return
         weight = state_dict[key]
         weight = weight.detach() if isinstance(weight, Tensor) else torch.from_numpy(np.asarray(weight))
-        if weight.shape != (self.components, self.dim):
-            error_msgs.append(
-                f"size mismatch for {key}: the checkpoint has {tuple(weight.shape)}, "
-                f"the head {(self.components, self.dim)}"
-            )
-            return
         saved = {
             name.removeprefix(prefix + _STATE): tensor.detach().cpu()
             for name, tensor in state_dict.items()
             if name.startswith(prefix + _STATE)
         }
+        # A script that puts a weight of the head's size into the state may leave the mixture's as it was.
+        rows = saved.get(_ROWS, weight)
+        for name, matrix in ((key, weight), (f"{prefix}{_STATE}{_ROWS}", rows if rows.ndim == 2 else weight)):
+            if matrix.shape != (self.components, self.dim):
+                error_msgs.append(self._misfit(name, matrix))
+                return
         # Rounded, since an average of two equal states may be off by a bit.
         step = round(saved.pop("step", torch.zeros((), device="cpu")).item())
         tensors = {name: tensor.float().numpy() for name, tensor in saved.items()}
@@ -202,6 +203,16 @@ class Prototypes(nn.Module):
                 self._start_from(weight, of_free_length=key.endswith("weight"))
         except BridgeError as error:
             error_msgs.append(str(error))
+
+    def _misfit(self, name: str, matrix: Tensor) -> str:
+        holds = f"has the shape {tuple(matrix.shape)}"
+        if matrix.ndim == 2:
+            holds = f"holds {matrix.shape[0]:,} prototypes of dimension {matrix.shape[1]}"
+        return (
+            f"size mismatch for {name}: the checkpoint {holds}, this head has {self.components:,} of "
+            f"dimension {self.dim}: make a head of the checkpoint's size, or leave its last layer out and "
+            "load with strict=False"
+        )
 
     def _start_from(self, weight: Tensor, of_free_length: bool) -> None:
         length, scale = weight.norm(dim=1).median().item(), self.scale or 1

@@ -20,19 +20,25 @@ class Told:
         self._name = name
         self.stats: dict[str, float] = {"wait": 0.0}
         self._answers = 0
+        self._components = 0
         self._said: set[str] = set()
         self._told_reads = False
         self._symptoms = Symptoms(self._warn)
 
     def sends(self, rows: Tensor, prototypes: Tensor, moves: bool) -> None:
         """A step goes off with unit rows (N, D), on prototypes (K, D). moves: whether these ever do."""
+        self._components = len(prototypes)
         self._symptoms.sends(rows, prototypes, moves)
 
-    def answered(self, answer: Targets) -> None:
-        """A device tells of a bad row, as of all that it measures, when the next step is under way."""
+    def answered(self, answer: Targets, leads: bool) -> None:
+        """A device tells of a bad row, as of all that it measures, when the next step is under way.
+
+        leads: whether this is rank 0, which tells what is no fault of any rank.
+        """
         scalars = dict(answer.scalars)
         step, row = scalars.pop("badStep", None), scalars.pop("badRow", None)
         drifted = scalars.pop("drifted", None)
+        enough = scalars.pop("enoughComponents", None)
         scalars.pop("targetTemperature", None)
         self.stats.update(scalars)
         self._answers += 1
@@ -46,6 +52,14 @@ class Told:
             self._warn(
                 f"rank {drifted:.0f} held other prototypes than rank 0, and was given those of rank 0. Where "
                 'that goes on, the ranks do not compute alike: take equal devices, or "placement": "host"'
+            )
+
+        if enough is not None and leads:
+            used = scalars["used"]
+            self._warn(
+                f"{used * self._components:,.0f} of K = {self._components:,} prototypes ({used:.1%}) are in "
+                f"use after {answer.step + 1:,} steps, and the number no longer grows: K = {enough:,.0f} "
+                "would hold them with room to spare"
             )
 
     def refused(self, error: BatchError) -> None:

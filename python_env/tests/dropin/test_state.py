@@ -224,17 +224,45 @@ def test_a_collapsed_checkpoint_regains_its_uniqueness(attach: Attach):
     assert (1 - closest > 0.025).float().mean() > 0.9
 
 
-def test_a_checkpoint_of_another_size_is_refused_and_changes_nothing(attach: Attach):
+@pytest.mark.parametrize("used", [False, True])
+def test_a_checkpoint_of_another_size_is_refused_and_changes_no_prototypes(attach: Attach, used: bool):
     attach()
     head = lightly_head()
+    if used:
+        train(*with_teacher(head), range(1))
     before = head.state_dict()
-    with pytest.raises(
-        RuntimeError, match=rf"weight_v: the checkpoint has \(9, {DIM}\), the head \({K}, {DIM}\)"
-    ):
-        head.load_state_dict(LightlyHead(IN, 16, DIM, 9).state_dict())
+    sizes = rf"holds 1,024 prototypes of dimension {DIM}, this head has {K} of dimension {DIM}: make a head"
+    with pytest.raises(RuntimeError, match=f"last_layer.weight_v: the checkpoint {sizes}"):
+        head.load_state_dict(LightlyHead(IN, 16, DIM, 1024).state_dict())
+    # The weight is of the head's size, and the mixture's state is not.
+    odd = before | {"last_layer.mixture.plugin.prototypes": torch.ones(1024, DIM)}
+    with pytest.raises(RuntimeError, match=f"last_layer.mixture.plugin.prototypes: the checkpoint {sizes}"):
+        head.load_state_dict(odd)
+    with pytest.raises(RuntimeError, match=r"the checkpoint has the shape \(9,\), this head has"):
+        head.load_state_dict(before | {"last_layer.weight_v": torch.ones(9)})
     with pytest.raises(RuntimeError, match="weight_v"):
         head.load_state_dict({k: v for k, v in before.items() if "last_layer" not in k})
-    assert torch.equal(head.state_dict()["last_layer.weight_v"], before["last_layer.weight_v"])
+    after = head.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items() if "last_layer" in name)
+
+
+def test_the_whole_state_of_a_mixture_of_another_size_is_refused_in_one_sentence(attach: Attach):
+    attach()
+    student, teacher = with_teacher(
+        DINOHead(IN, 512, hidden_dim=16, bottleneck_dim=DIM, prototypes="online-gmm")
+    )
+    train(student, teacher, range(2))
+    saved = student.state_dict()
+    del student, teacher
+    attach()
+    head = DINOHead(IN, 1024, hidden_dim=16, bottleneck_dim=DIM, prototypes="online-gmm")
+    with pytest.raises(RuntimeError, match=r"holds 512 prototypes .* this head has 1,024") as refused:
+        head.load_state_dict(saved)
+    assert str(refused.value).count("\n") == 1  # torch's own line, and ours
+    kept = {name: tensor for name, tensor in saved.items() if "last_layer" not in name}
+    head.load_state_dict(kept, strict=False)
+    train(*with_teacher(head), range(1))
+    assert mixhead.prototypes().shape == (1024, DIM)
 
 
 def test_a_state_of_another_mixture_is_refused_with_the_plugins_sentence(attach: Attach):

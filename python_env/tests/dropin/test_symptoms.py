@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from mixhead.bridge import Targets
+from mixhead.dropin.told import Told
 from mixhead.lightly import DINOProjectionHead
 
 from .heads import DIM, IN, K, with_teacher
@@ -111,3 +113,19 @@ def test_few_components_in_use_are_told_with_the_rows_that_came(attach: Attach):
 def test_components_are_not_called_idle_where_there_are_too_few_rows_for_them(attach: Attach):
     attach()
     assert signs(two_spots(1200), components=96) == {}
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_how_many_components_would_be_enough_is_told_by_rank_0_as_the_plugin_finds_it(leads: bool):
+    told = Told("default")
+    told.sends(torch.ones(2, 4), torch.ones(65_536, 4), moves=True)
+    scalars = {"used": 0.05, "enoughComponents": 8192.0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        told.answered(Targets(11_999, scalars, [], None, None, None), leads)
+    sentence = (
+        'mixture "default": 3,277 of K = 65,536 prototypes (5.0%) are in use after 12,000 steps, and the '
+        "number no longer grows: K = 8,192 would hold them with room to spare"
+    )
+    assert [str(each.message) for each in caught] == [sentence] * leads
+    assert told.stats == {"wait": 0.0, "used": 0.05}

@@ -107,16 +107,18 @@ def test_balances_the_targets_where_it_is_asked_to(name: str, data: Path) -> Non
 
 @pytest.mark.parametrize("name", [*NAMES, *STYLES])
 def test_trains_with_the_prototypes_of_a_mixture(name: str, data: Path) -> None:
-    output = run(f"{name}.py", data, "--prototypes", "online-gmm", "--norm", "batch")
+    output = run(f"{name}.py", data, "--prototypes", "online-gmm", "--norm", "batch", "--dim", "256")
     assert len(figures(output)) == 4
+    assert "prototypes 1024 x 256" in output
     assert mixtures(output) == (["default", "patches"] if name.startswith("dinov") else ["default"])
 
 
 @pytest.mark.parametrize("name", PROTOTYPES)
 def test_trains_with_several_mixtures_of_different_sizes(name: str, data: Path) -> None:
     assert len(figures(run(f"{name}_plain.py", data))) == 4
-    output = run(f"{name}.py", data)
+    output = run(f"{name}.py", data, "--dim", "256")
     assert len(figures(output)) == 4
+    assert "prototypes 1024 x 256" in output
     assert mixtures(output) == ["of 32", "of 64", "of 128"]
 
 
