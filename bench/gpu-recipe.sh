@@ -29,6 +29,7 @@ export OMP_NUM_THREADS=1
 "$python" "$OLDPWD/bench/gpu_runs.py" "$plan" --jobs "${JOBS:-12}" --limit $((${LIMIT:-540} - SECONDS)) -- \
   node "$home/kit/js/mixhead.mjs" train "$config" "device=${DEVICE:-cuda}"
 status=$?
+[[ -d runs ]] || exit $status
 
 seconds "done"
 find runs -name '*.log' -o -name metrics.jsonl -o -name summary.json -o -name config.yaml -o -name evaluation.json |

@@ -29,10 +29,13 @@ Which = dict[str, np.ndarray]
 
 def chosen(data: Path, train: int, test: int, long_tail: list[int], held_out: int) -> Which:
     """The first ``train`` training images, and what CIFAR-10-LT has with these seeds."""
+    # What only unpacks has no use for the worker.
     from mixhead.worker.config import DataConfig
     from mixhead.worker.data import load
     from mixhead.worker.data.dataset import Selected
 
+    if not (data / "test.npy").exists():
+        load(DataConfig("cifar10"), data.parent)  # leaves train.npy and test.npy
     needed = [np.arange(train)]
     for seed in long_tail:
         tail = load(DataConfig("cifar10-lt", held_out=held_out or None), data.parent, seed=seed)

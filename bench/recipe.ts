@@ -1,6 +1,6 @@
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { UserError } from "../src/errors.ts";
+import { sentence, UserError } from "../src/errors.ts";
 import { evaluationsOf, readMetrics } from "../src/experiment/metrics-log.ts";
 import { loadFigures } from "../src/experiment/probe.ts";
 import { interval, mean, pairedTest } from "../src/experiment/statistics.ts";
@@ -20,9 +20,16 @@ export interface Trained {
 
 const NAME = /^(.+)-s(\d+)$/;
 
-/** In the order of their names and seeds; runs that were never evaluated are left out. */
+/**
+ * In the order of their names and seeds; runs that were never evaluated are left out.
+ *
+ * @throws UserError where the folder cannot be read.
+ */
 export async function readTrained(folder: string): Promise<Trained[]> {
-  const runs = (await readdir(folder, { withFileTypes: true })).filter((entry) => entry.isDirectory());
+  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
+    throw new UserError(`${folder}: cannot be read: ${sentence(error)}`, { cause: error });
+  });
+  const runs = entries.filter((entry) => entry.isDirectory());
   const found = await Promise.all(
     runs.map(async ({ name: run }) => {
       const [, name, seed] = NAME.exec(run) ?? [];
