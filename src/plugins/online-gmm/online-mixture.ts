@@ -93,7 +93,7 @@ export class OnlineMixture extends Estimator {
         ...this.proposal(again ? again.change : change),
         ...(wanted.responsibilities && responsibilities && { responsibilities }),
         ...(wanted.winners && winners && { winners }),
-        scalars: { beta, entropy, ...(again && again.scalars) },
+        scalars: { beta, entropy, ...again?.scalars },
       };
     } catch (error) {
       tf.dispose([entropy, responsibilities ?? [], winners ?? []]);
