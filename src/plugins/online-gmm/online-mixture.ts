@@ -88,9 +88,11 @@ export class OnlineMixture extends Estimator {
     try {
       const change = now.missing > 0 ? this.gather(h, clock) : await this.mStep(h, eStep, strength);
       const again =
-        now.missing === 0 && winners && this.startAgain(change, { h, winners, evidence }, strength, clock);
+        now.missing === 0 && winners
+          ? this.startAgain(change, { h, winners, evidence }, strength, clock)
+          : undefined;
       return {
-        ...this.proposal(again ? again.change : change),
+        ...this.proposal(again?.change ?? change),
         ...(wanted.responsibilities && responsibilities && { responsibilities }),
         ...(wanted.winners && winners && { winners }),
         scalars: { beta, entropy, ...again?.scalars },
