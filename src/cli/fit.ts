@@ -11,6 +11,12 @@ import { openPlugin } from "../plugins/registry.ts";
 import { readPrototypes, remarks } from "./read-prototypes.ts";
 import { onSignals } from "./signals.ts";
 
+/**
+ * A file's mixture is to be estimated as it is: nothing brings components into use, or tilts them apart, for the sake of
+ * an encoder.
+ */
+const ESTIMATE = { prior: { strength: 10 }, use: { share: 0 } };
+
 interface Options {
   out: string;
   init?: string;
@@ -30,7 +36,7 @@ export function fit(program: Command): void {
     .action(async (file: string, overrides: string[], options: Options) => {
       const start = await readStart(options);
       const config = resolveConfig(
-        start === undefined ? {} : { plugin: { components: start.rows } },
+        { plugin: { ...ESTIMATE, ...(start && { components: start.rows }) } },
         overrides,
       );
       const embeddings = await readUnitRows(file);

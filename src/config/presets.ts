@@ -5,7 +5,8 @@ import { isGroup, overlay } from "./overlay.ts";
  * Several settings of the plugin by one word.
  *
  * `paper`: the mixture of arXiv 2510.20108. It leaves open how far responsibilities are annealed and how long a
- * component remembers; here beta rises from .5 to 1 in 500 steps, and the memory is the default's.
+ * component remembers; here beta rises from .5 to 1 in 500 steps, and the memory is the default's. It has no prior, and
+ * nothing that brings idle components into use.
  */
 const PRESETS = new Map<unknown, object>([
   [
@@ -15,6 +16,8 @@ const PRESETS = new Map<unknown, object>([
       weights: "estimated",
       forgetting: { by: "responsibility" },
       annealing: { cosine: { from: 0.5, to: 1, steps: 500 } },
+      prior: { strength: 0 },
+      use: { share: 0 },
     },
   ],
 ]);
@@ -34,13 +37,16 @@ export function withPreset(settings: unknown, source: string): unknown {
   return overlay({ plugin: preset }, settings);
 }
 
-/** What a preset stands for; of annealing, a schedule of one's own is no contradiction. */
+/** What the paper leaves open, or does without: another choice there is an addition to it. */
+const OPEN: readonly string[] = ["plugin.annealing", "plugin.prior", "plugin.use"];
+
+/** The first setting that says otherwise than a preset, where the preset's say is not open. */
 function contradiction(
   preset: unknown,
   given: unknown,
   key: string,
 ): { key: string; given: string; preset: string } | undefined {
-  if (given === undefined || key === "plugin.annealing") return undefined;
+  if (given === undefined || OPEN.includes(key)) return undefined;
   if (!isGroup(preset) || !isGroup(given)) {
     return preset === given
       ? undefined

@@ -67,6 +67,15 @@ function schedule(
   return whole.describe(`${allowed}, or a schedule over steps`);
 }
 
+/** The same, or "auto": what fits K, D, the memory and the batch. */
+function autoOr(allowed: string, within: (value: number) => boolean) {
+  return z
+    .union([z.literal("auto"), schedule(allowed, within)], {
+      error: `"auto", ${allowed}, or a schedule of such`,
+    })
+    .describe(`"auto", ${allowed}, or a schedule over steps`);
+}
+
 const nonNegative = schedule("a number, 0 or above", (value) => value >= 0);
 
 const range = z
@@ -103,7 +112,7 @@ export const plugin = z.strictObject({
     .enum(["paper"])
     .optional()
     .describe(
-      "several settings by one word: diagonal covariance, estimated weights, annealing (docs/mixture.md)",
+      "several settings by one word: diagonal covariance, estimated weights, annealing, no prior, nothing that brings components into use (docs/mixture.md)",
     ),
   options: z
     .record(z.string(), z.unknown())
@@ -155,17 +164,19 @@ export const plugin = z.strictObject({
     .prefault({}),
   prior: z
     .strictObject({
-      strength: schedule("a number from 0 to 1e9", (strength) => strength >= 0 && strength <= MOST)
-        .default(10)
-        .describe("a, in pseudo-samples: the pull of every mean toward its start; 0: none"),
+      strength: autoOr("a number from 0 to 1e9", (strength) => strength >= 0 && strength <= MOST)
+        .default("auto")
+        .describe(
+          "a, in pseudo-samples: the pull of every mean toward its start; 0: none; auto: what keeps components in use apart (docs/mixture.md)",
+        ),
     })
     .prefault({}),
   use: z
     .strictObject({
-      share: schedule("a number from 0 to 1", (share) => share >= 0 && share <= 1)
-        .default(0)
+      share: autoOr("a number from 0 to 1", (share) => share >= 0 && share <= 1)
+        .default("auto")
         .describe(
-          "of the components, how many are to be in use: while fewer are, idle ones start again at rows that nothing explains; 0: none does",
+          "of the components, how many are to be in use: while fewer are, idle ones start again at rows that nothing explains; 0: none does; auto: all, after 100 rows for each",
         ),
       idle: z
         .union([z.literal("auto"), steps], { error: '"auto" or a number of steps' })

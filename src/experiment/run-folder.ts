@@ -172,7 +172,9 @@ async function checkArm(arm: string, config: Config, values: Values | undefined)
   }
   try {
     const { annealing, prior, use } = config.plugin;
-    for (const schedule of [annealing, prior.strength, use.share]) parseSchedule(schedule, values?.schedules);
+    for (const schedule of [annealing, prior.strength, use.share]) {
+      if (schedule !== "auto") parseSchedule(schedule, values?.schedules);
+    }
     trainingScalars(config, values?.schedules);
     return config.prototypes === "decoupled"
       ? { ...config, plugin: await withOptions(config.plugin) }

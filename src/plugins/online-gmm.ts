@@ -1,7 +1,7 @@
 import { mixturesProblem } from "../config/mixtures.ts";
 import type { PluginConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { type Schedule, within } from "../schedules/schedule.ts";
+import { constant, type Schedule, within } from "../schedules/schedule.ts";
 import { type Covariance, diagonal, shared, spherical } from "./online-gmm/covariance.ts";
 import { soft } from "./online-gmm/e-step.ts";
 import { byNothing, byResponsibility, byTime, type Forgetting } from "./online-gmm/forgetting.ts";
@@ -16,12 +16,12 @@ export interface OnlineGmmOptions
   /** beta, in (0, 1]. */
   annealing: Schedule;
   prior: {
-    /** a, at least 0. */
-    strength: Schedule;
+    /** a, at least 0; auto: see `apart`. */
+    strength: Schedule | "auto";
   };
   use: Omit<PluginConfig["use"], "share"> & {
-    /** Of the components, from 0 to 1. */
-    share: Schedule;
+    /** Of the components, from 0 to 1; auto: see `use.ts`. */
+    share: Schedule | "auto";
   };
   /** Whether every step computes all components: what would choose among them reads a tensor. */
   dense?: boolean | undefined;
@@ -56,8 +56,10 @@ const LEAST_PRIOR = 1e-6;
 export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance) {
   const problem = mixturesProblem(options);
   if (problem !== null) throw new UserError(problem);
+  const use = useOf(options);
+  const { strength: given } = options.prior;
   const strength = within(
-    options.prior.strength,
+    given === "auto" ? constant(apart(memoryOf(options), options.dim, use !== undefined)) : given,
     "prior.strength",
     "at least 0",
     (a) => a >= 0 && a < Infinity,
@@ -82,18 +84,33 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     strength,
     fromData: options.init.from === "data",
     block: options.block,
-    use: useOf(options),
-    startsAgain: useOf(options) !== undefined,
+    use,
+    startsAgain: use !== undefined,
   };
 }
 
-function useOf({ use, forgetting, init }: OnlineGmmOptions) {
-  const share = within(use.share, "use.share", "from 0 to 1", (value) => value >= 0 && value <= 1);
-  if (share.range?.[0] === 0 && share.range[1] === 0) return undefined;
-  const remembers = forgetting.by === "responsibility" && forgetting.retention < 1;
-  // As if it had seen nothing but that row for as long as it remembers.
-  const count = remembers ? 1 / (1 - forgetting.retention) : init.count;
-  return { share, count, idle: use.idle === "auto" ? undefined : use.idle, rows: use.rows };
+function useOf(options: OnlineGmmOptions) {
+  const { share: given, idle, rows } = options.use;
+  const share =
+    given === "auto"
+      ? undefined
+      : within(given, "use.share", "from 0 to 1", (value) => value >= 0 && value <= 1);
+  if (share?.range?.[0] === 0 && share.range[1] === 0) return undefined;
+  return { share, count: memoryOf(options), idle: idle === "auto" ? undefined : idle, rows };
+}
+
+/** M, the samples that a component remembers; 100 where it is not responsibility that makes it forget. */
+function memoryOf({ forgetting: { by, retention } }: OnlineGmmOptions): number {
+  return by === "responsibility" && retention < 1 ? 1 / (1 - retention) : 100;
+}
+
+/**
+ * a where the configuration leaves it open. Of two components at the same data, n = M, the cosine is M^2 / (M^2 + a^2), give
+ * or take what random directions of D dimensions have in common, some 1 / sqrt(D): with a = M (1 + 4 / sqrt(D)) they
+ * are apart by .5 and more. Where components are left to come into use by themselves, a tenth of the memory.
+ */
+function apart(memory: number, dim: number, comeIntoUse: boolean): number {
+  return comeIntoUse ? memory * (1 + 4 / Math.sqrt(dim)) : memory / 10;
 }
 
 /**

@@ -1,8 +1,8 @@
 import { z } from "zod";
-import type { PluginConfig } from "../config/schema.ts";
+import type { PluginConfig, ScheduleConfig } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
 import { importFile } from "../files/import-file.ts";
-import { type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
+import { type OwnSchedules, parseSchedule, type Schedule } from "../schedules/schedule.ts";
 import { clustering } from "./clustering.ts";
 import { frozen } from "./frozen.ts";
 import { kmeans } from "./kmeans.ts";
@@ -119,11 +119,15 @@ export function createPlugin(kind: BuiltIn, given: PluginOptions<unknown>): Prot
     dim,
     seed,
     annealing: parseSchedule(config.annealing, schedules),
-    prior: { strength: parseSchedule(config.prior.strength, schedules) },
-    use: { ...config.use, share: parseSchedule(config.use.share, schedules) },
+    prior: { strength: autoOr(config.prior.strength, schedules) },
+    use: { ...config.use, share: autoOr(config.use.share, schedules) },
     start,
     dense,
   });
+}
+
+function autoOr(value: ScheduleConfig | "auto", schedules: OwnSchedules | undefined): Schedule | "auto" {
+  return value === "auto" ? value : parseSchedule(value, schedules);
 }
 
 async function factoryOf(kind: string, given: PluginFactory | undefined): Promise<unknown> {

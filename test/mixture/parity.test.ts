@@ -7,7 +7,15 @@ import { HostEdge } from "../../src/mixture/host-edge.ts";
 import type { MixtureOptions, MixtureParts } from "../../src/mixture/mixture.ts";
 import type { NamedTensors } from "../../src/plugins/plugin.ts";
 import { onEachBackend } from "../backend/available.ts";
-import { at, clusteredRows, difference, matrix, options, type Settings } from "../plugins/support.ts";
+import {
+  at,
+  clusteredRows,
+  difference,
+  matrix,
+  options,
+  type Settings,
+  strengthAt,
+} from "../plugins/support.ts";
 import { begin, type ReferenceOptions, step as referenceStep } from "../reference/online-gmm-float64.ts";
 import { DeviceRank, EdgeRoom, serving } from "./device-rank.ts";
 import { D, K, kinds, N, parts } from "./support.ts";
@@ -105,6 +113,7 @@ const combinations = (["shared", "spherical", "diagonal"] as const).flatMap((cov
           prior: { strength: { step: { from: 5, at: [3, 11], factor: 0.5 } } },
           init: { count: 2, variance: 0.05 },
           cutoff,
+          use: { share: 0 },
         }),
       ),
     ),
@@ -130,7 +139,7 @@ async function checkAgainstFloat64(
   const where = JSON.stringify(settings);
   let components = begin(means, means, reference);
   for (let step = 0; step < STEPS; step++) {
-    const schedule = { beta: given.annealing(clock(step)), a: given.prior.strength(clock(step)) };
+    const schedule = { beta: given.annealing(clock(step)), a: strengthAt(given, clock(step)) };
     ({ components } = referenceStep(rows(step), components, schedule, reference));
     const apart = difference(
       found.prototypes[step] ?? [],

@@ -8,7 +8,16 @@ import { onlineGmm } from "../../src/plugins/online-gmm.ts";
 import { onEachBackend } from "../backend/available.ts";
 import { begin, type Component, type ReferenceOptions, step } from "../reference/online-gmm-float64.ts";
 import { runPython } from "../reference/python.ts";
-import { at, clusteredRows, difference, matrix, options, type Settings, take } from "./support.ts";
+import {
+  at,
+  clusteredRows,
+  difference,
+  matrix,
+  options,
+  type Settings,
+  strengthAt,
+  take,
+} from "./support.ts";
 
 const K = 12;
 const D = 8;
@@ -58,7 +67,7 @@ onEachBackend("online-gmm against the float64 reference", () => {
         let components = begin(means, means, referenceOptions(settings));
         for (let t = 0; t < STEPS; t++) {
           const rows = clusteredRows(24, D, t);
-          const schedule = { beta: settings.annealing(at(t)), a: settings.prior.strength(at(t)) };
+          const schedule = { beta: settings.annealing(at(t)), a: strengthAt(settings, at(t)) };
           const expected = step(rows, components, schedule, referenceOptions(settings));
           const { r, scalars } = await take(plugin, rows, at(t));
           components = expected.components;

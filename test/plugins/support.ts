@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import type { z } from "zod";
 import { plugin as pluginSchema } from "../../src/config/schema.ts";
@@ -13,16 +14,25 @@ export function options(
   settings: Settings,
   others: Partial<Pick<OnlineGmmOptions, "dim" | "seed" | "start">> = {},
 ): OnlineGmmOptions {
-  const config = pluginSchema.parse(settings);
+  // What is not of a test's matter: no component is brought into use, and the prior is a number.
+  const config = pluginSchema.parse({ use: { share: 0 }, prior: { strength: 10 }, ...settings });
+  const { strength } = config.prior;
+  const { share } = config.use;
   return {
     ...config,
     annealing: parseSchedule(config.annealing),
-    prior: { strength: parseSchedule(config.prior.strength) },
-    use: { ...config.use, share: parseSchedule(config.use.share) },
+    prior: { strength: strength === "auto" ? strength : parseSchedule(strength) },
+    use: { ...config.use, share: share === "auto" ? share : parseSchedule(share) },
     dim: 8,
     seed: 3,
     ...others,
   };
+}
+
+/** a at a step, which the options say as a number or a schedule. */
+export function strengthAt({ prior: { strength } }: OnlineGmmOptions, clock: Clock): number {
+  assert.ok(strength !== "auto");
+  return strength(clock);
 }
 
 export function at(step: number, steps = 10): Clock {

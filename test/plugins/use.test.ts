@@ -97,6 +97,29 @@ onEachBackend("components that come into use", () => {
       assert.ok(Math.abs(variance - 0.25) < 1e-5);
   });
 
+  it("by default all come into use after 100 rows for each, and the prior keeps those at one row apart by .5", async () => {
+    const [K, dim, N] = [32, 64, 16];
+    const row = clusteredRows(1, dim, 1)[0] ?? [];
+    const plugin = make(
+      { components: K, forgetting: { retention: 0.9 }, use: { idle: 300 }, prior: { strength: "auto" } },
+      { dim },
+    );
+    let started = 0;
+    for (let t = 0; t < (100 * K) / N; t++) {
+      const { scalars } = await take(plugin, Array(N).fill(row), at(t));
+      started += scalars.started ?? 0;
+      assert.ok((scalars.live ?? 1) <= ((t + 1) * N) / (100 * K) + 1 / K, `step ${t}`);
+    }
+    assert.ok(started >= K - 2, `${started} have started`);
+    const prototypes = matrix(await plugin.state(), "prototypes");
+    const dot = (a: number[], b: number[]) => a.reduce((sum, value, d) => sum + value * (b[d] ?? 0), 0);
+    const apart = prototypes.flatMap((c, k) =>
+      prototypes.slice(k + 1).map((other) => 1 - dot(c, other) > 0.5),
+    );
+    assert.ok(apart.filter(Boolean).length > 0.85 * apart.length);
+    assert.ok(prototypes.every((c) => dot(c, row) > 0.3));
+  });
+
   it("goes on bit for bit from its state", async () => {
     for (const covariance of ["shared", "diagonal"] as const) {
       const schedule = { linear: { from: 0.1, to: 1, steps: 6 } };

@@ -10,7 +10,7 @@ import { type Forgetting, LEAST_RESPONSIBILITY } from "./forgetting.ts";
 import { begin, beginAtRows, type Start } from "./init.ts";
 import { accumulate, estimate, meansOf } from "./m-step.ts";
 import { type BatchEStep, blockRows, disposeSums, eStepOf, type Sums, sumsOf } from "./statistics.ts";
-import { type Seen, startAgain, type Use } from "./use.ts";
+import { type Seen, shareAfter, startAgain, type Use } from "./use.ts";
 import { nextWeights } from "./weights.ts";
 
 export interface MixtureOptions extends Start {
@@ -29,7 +29,7 @@ export interface MixtureOptions extends Start {
   /** Whether the components begin at rows of the first batches. */
   fromData: boolean;
   /** The share of the components that are to be live, and how idle ones come to be; undefined: nothing is done about it. */
-  use: (Use & { share: Schedule }) | undefined;
+  use: (Use & { share: Schedule | undefined }) | undefined;
   /** Whether a batch leaves most components alone, so that only the others are computed. This reads w at every step. */
   narrow: boolean;
   /** Rows that E- and M-step take at once. */
@@ -196,7 +196,7 @@ export class OnlineMixture extends Estimator {
   private startAgain(change: Change, seen: Seen, strength: number, clock: Clock) {
     const { use, covariance } = this.options;
     if (use === undefined) return undefined;
-    const share = use.share(clock);
+    const share = use.share?.(clock) ?? shareAfter(clock.step + 1, seen.h.shape[0], this.components);
     const { components, live, started } = tf.tidy(() =>
       startAgain(change.components, seen, share, strength, use, covariance.estimated),
     );

@@ -29,6 +29,14 @@ const ROWS = 25;
 /** Of all components, at most this share starts again in a step, so that a batch's rows are not all taken. */
 const MOST = 1 / 256;
 
+/** Rows that have been seen for each component, by the step at which all of them are to be live. */
+const PACE = 100;
+
+/** The share of K components that are to be live after so many steps of N rows, where no schedule says. */
+export function shareAfter(steps: number, rows: number, components: number): number {
+  return Math.min(1, (steps * rows) / (PACE * components));
+}
+
 /** Steps without a row after which one of K components is idle, where a batch has N rows. */
 export function idleAfter(components: number, rows: number): number {
   return Math.ceil((ROWS * components) / rows);
