@@ -75,7 +75,7 @@ export function diagnosisWords(
   if (known !== undefined && known < 0.5) {
     return (
       `${percent(distinct)} of the ${count(K)} prototypes are distinct, but only ${percent(known)} win any of the embeddings${clear}: the rest lie where no data is and do no work. ` +
-      "Use fewer prototypes, or bring more into play (a smaller plugin.prior.strength, targets.balance: sinkhorn) and measure again."
+      "Use fewer prototypes, or bring more into play (plugin.use, targets.balance: sinkhorn) and measure again."
     );
   }
   if (spread < 0.5) {

@@ -22,7 +22,8 @@ describe("configuration", () => {
     assert.equal(method, "dino");
     assert.equal(prototypes, "decoupled");
     assert.deepEqual(plugin.forgetting, { by: "responsibility", retention: 0.99 });
-    assert.equal(plugin.prior.strength, 10);
+    assert.equal(plugin.prior.strength, "auto");
+    assert.equal(plugin.use.share, "auto");
     assert.deepEqual(targets, {
       from: "similarity",
       temperature: 0.04,

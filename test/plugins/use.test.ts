@@ -134,6 +134,18 @@ onEachBackend("components that come into use", () => {
     }
   });
 
+  it("takes a state that has no ages: none is idle yet; and one that has, where none starts again", async () => {
+    const [without, within] = [
+      make({ ...settings, use: { share: 0 } }, { start }),
+      make(settings, { start }),
+    ];
+    await take(without, rows, at(0));
+    within.load(await without.state());
+    assert.deepEqual(matrix(await within.state(), "ages").flat(), [0, 0, 0, 0]);
+    without.load(await within.state());
+    assert.deepEqual(bits(await without.parameters()), bits(await within.parameters()));
+  });
+
   it("is the same whether a batch is one block or several", async () => {
     const own: Settings = { ...settings, components: 9, use: { share: 1, idle: 1 } };
     const [whole, blocks] = [make(own), make({ ...own, block: 5 })];

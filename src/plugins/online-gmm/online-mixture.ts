@@ -147,9 +147,17 @@ export class OnlineMixture extends Estimator {
   load(state: NamedTensors): void {
     const old = this.now.components;
     const means = { shape: old.prototypes.shape };
-    checkSaved(state, { ...present(old), means, progress: { shape: [2] } }, this.name);
+    // Whether components come into use may differ from what saved it: then none is idle yet, or nobody asks.
+    const { ages: saved, ...others } = state;
+    const { ages: kept, ...needed } = present(old);
+    const ages = kept && (saved ?? { shape: kept.shape, data: new Float32Array(this.components) });
+    checkSaved(
+      { ...others, ...(ages && { ages }) },
+      { ...needed, means, progress: { shape: [2] }, ...(kept && { ages: kept }) },
+      this.name,
+    );
     const [strength = 0, missing = 0] = state.progress?.data ?? [];
-    const optional = (name: "squares" | "starts" | "means" | "variances" | "ages") =>
+    const optional = (name: "squares" | "starts" | "means" | "variances") =>
       old[name] && restored(state, name);
     this.now = {
       components: {
@@ -161,7 +169,7 @@ export class OnlineMixture extends Estimator {
         variances: optional("variances"),
         prototypes: restored(state, "prototypes"),
         weights: restored(state, "weights"),
-        ages: optional("ages"),
+        ages: ages && restored({ ages }, "ages"),
       },
       strength: this.noted(strength),
       missing,
