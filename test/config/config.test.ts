@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { configYaml, parseYaml, resolveConfig } from "../../src/config/load.ts";
+import { configYaml, loadConfig, parseYaml, resolveConfig } from "../../src/config/load.ts";
 import { jsonSchema, markdown } from "../../src/config/reference.ts";
 import { UserError } from "../../src/errors.ts";
 import { packageRoot } from "../../src/setup/paths.ts";
@@ -31,6 +31,21 @@ describe("configuration", () => {
       memory: 0,
       by: "rank",
     });
+  });
+
+  for (const pair of ["demo/NAME", "recipe-NAME", "recipe-NAME-lt"]) {
+    it(`of ${pair} differs between the arms in the prototypes' origin alone`, async () => {
+      const of = (arm: string) => loadConfig(join(packageRoot, `configs/${pair.replace("NAME", arm)}.yaml`));
+      const [joint, decoupled] = await Promise.all([of("joint"), of("decoupled")]);
+      assert.equal(joint.prototypes, "joint");
+      assert.deepEqual({ ...joint, prototypes: "decoupled" }, decoupled);
+    });
+  }
+
+  it("refuses a pace that asks for more components than there are", () => {
+    const problem = complaint({}, ["plugin.use.share=1.5"]);
+    assert.match(problem, /plugin\.use\.share is 1\.5; allowed: a number from 0 to 1/);
+    assert.doesNotMatch(problem, /\n/);
   });
 
   it("comes back from its YAML the same", () => {
@@ -113,6 +128,11 @@ describe("configuration", () => {
     const { covariance, weights, forgetting, annealing, components } = config.plugin;
     assert.deepEqual([covariance, weights, annealing, components], ["diagonal", "estimated", 0.8, 64]);
     assert.deepEqual(forgetting, { by: "responsibility", retention: 0.99 });
+    assert.deepEqual(
+      [config.plugin.prior.strength, config.plugin.use.share],
+      [0, 0],
+      "the paper has neither",
+    );
     assert.deepEqual(resolveConfig(parseYaml(configYaml(config), "x")), config);
     const { annealing: own } = resolveConfig({ plugin: { preset: "paper" } }).plugin;
     assert.deepEqual(own, { cosine: { from: 0.5, to: 1, steps: 500 } });
