@@ -1,5 +1,5 @@
 // The paper's mixture beside the defaults and joint prototypes, and what each of its parts does (docs/paper.md).
-//   npx mixhead run examples/paper.ts                         70 minutes on two cores
+//   npx mixhead run examples/paper.ts                         80 minutes on two cores
 // What to look at: "perplexity" and k-NN of the arms with and without even weights.
 import { compare } from "mixhead";
 
@@ -8,7 +8,8 @@ await compare(
     joint: { prototypes: "joint" },
     default: {},
     paper: { plugin: { preset: "paper" } },
-    "paper, no prior": { plugin: { preset: "paper", prior: { strength: 0 } } },
+    "paper, with a prior": { plugin: { preset: "paper", prior: { strength: 10 } } },
+    "paper, all in use": { plugin: { preset: "paper", prior: { strength: "auto" }, use: { share: "auto" } } },
     "paper, no annealing": { plugin: { preset: "paper", annealing: 1 } },
     // The weights stay where they start, at 1 / K each.
     "paper, even weights": { plugin: { preset: "paper", weightRate: 0 } },
