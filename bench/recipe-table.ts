@@ -1,19 +1,28 @@
 /**
- * node --import ./register.mjs bench/recipe-table.ts FOLDER [NAME]: the runs of FOLDER that are called NAME-sSEED, a
- * line each; then their means over seeds, and how they differ from those of NAME (default: the first).
+ * node --import ./register.mjs bench/recipe-table.ts PLACE [NAME] [--keep FILE]: the runs of PLACE, a line each; then
+ * their means over seeds, and how they differ from those of NAME (default: the first). PLACE is a folder whose runs
+ * are called NAME-sSEED, or a file that --keep wrote of one.
  */
+import { parseArgs } from "node:util";
 import { sentence, UserError } from "../src/errors.ts";
 import { aligned } from "../src/report/table.ts";
-import { meanLines, readTrained, runLines } from "./recipe.ts";
+import { meanLines, runLines } from "./recipe.ts";
+import { keepTrained, readTrained } from "./trained.ts";
 
 try {
-  const [folder, chosen] = process.argv.slice(2);
-  if (folder === undefined) throw new UserError("say which folder: recipe-table FOLDER [NAME]");
-  const trained = await readTrained(folder);
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: { keep: { type: "string" } },
+  });
+  const [place, chosen] = positionals;
+  if (place === undefined)
+    throw new UserError("say which folder or file: recipe-table PLACE [NAME] [--keep FILE]");
+  const trained = await readTrained(place);
   const first = chosen ?? trained[0]?.name;
-  if (first === undefined) throw new UserError(`${folder} has no evaluated run that is called NAME-sSEED`);
+  if (first === undefined) throw new UserError(`${place} has no evaluated run that is called NAME-sSEED`);
   console.log(`${aligned(runLines(trained))}\n`);
   console.log(aligned(meanLines(trained, first)));
+  if (values.keep !== undefined) await keepTrained(values.keep, trained, first);
 } catch (error) {
   console.error(sentence(error));
   process.exitCode = 1;

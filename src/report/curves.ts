@@ -66,10 +66,12 @@ export function drawCurves(
     },
     y: { field: "y", type: "quantitative" as const, ...channelOf(y, spanOf(points, level?.y)) },
   };
+  // Where many lie upon each other, the curves still show.
+  const opacity = Math.min(0.16, 0.6 / arms.length);
   const bands = arms.flatMap((name) => {
     const values = points.filter(({ arm, low }) => arm === name && low !== undefined);
     if (values.length === 0) return [];
-    const mark = { type: "area" as const, color: colors.get(name) ?? muted, opacity: 0.16, clip: true };
+    const mark = { type: "area" as const, color: colors.get(name) ?? muted, opacity, clip: true };
     return [
       {
         data: { values },

@@ -33,10 +33,14 @@ export function armColors(names: readonly string[]): Map<string, string> {
 function otherColor(at: number): string {
   const color = others[at % others.length] ?? ink;
   const kept = 2 / (2 + Math.floor(at / others.length));
-  const from = color === ink ? 255 : 0;
+  return shade(color, kept, color === ink ? 255 : 0);
+}
+
+/** A colour of which a share is kept, on black (0) or white (255). */
+export function shade(color: string, kept: number, from: 0 | 255 = 0): string {
   const channels = color.match(/\w\w/g) ?? [];
   const shades = channels.map((hex) => Math.round(from + kept * (Number.parseInt(hex, 16) - from)));
-  return `#${shades.map((shade) => shade.toString(16).padStart(2, "0")).join("")}`;
+  return `#${shades.map((one) => one.toString(16).padStart(2, "0")).join("")}`;
 }
 
 /** Of every Vega-Lite chart. */

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { meanLines, readTrained, runLines } from "../../bench/recipe.ts";
+import { meanLines, runLines } from "../../bench/recipe.ts";
+import { keepTrained, readTrained } from "../../bench/trained.ts";
 import { packageRoot } from "../../src/setup/paths.ts";
 import { pythonPath } from "../../src/setup/python.ts";
 import { Workplace } from "../api/support.ts";
@@ -37,6 +38,35 @@ describe("the table of a plan's runs", () => {
     ]);
     assert.throws(() => meanLines(trained, "c"), {
       message: "there is no evaluated run called c; there are a, b",
+    });
+  });
+});
+
+describe("what is kept of a plan's runs", () => {
+  const place = new Workplace();
+  before(() => place.enter());
+  after(() => place.leave());
+
+  it("reads back as what was read from the folder, each run told by how it differs from the base", async () => {
+    const settings = { data: { train: 1000, heldOut: 500 } };
+    await leaveRun("a-s0", { arms: ["decoupled"] });
+    await leaveRun("b-s0", { arms: ["decoupled"], settings: { head: { dim: 256 } } });
+    await leaveRun("c-s1", { arms: ["joint"], seeds: [1], settings, older: true });
+    const trained = await readTrained("runs");
+    for (const base of ["a", "c"]) {
+      await keepTrained("kept.json", trained, base);
+      assert.deepEqual(await readTrained("kept.json"), trained);
+    }
+    await keepTrained("kept.json", trained, "a");
+    const kept = await readFile("kept.json", "utf8");
+    assert.match(kept, /"name":"a","seed":0,"settings":\{\}/);
+    assert.match(kept, /"name":"b","seed":0,"settings":\{"head.dim":256\}/);
+  });
+
+  it("is told from any other file", async () => {
+    await writeFile("other.json", '{"base": {}, "runs": [{}]}');
+    await assert.rejects(readTrained("other.json"), {
+      message: "other.json: neither a folder of runs nor a file that recipe-table --keep wrote",
     });
   });
 });

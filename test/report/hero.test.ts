@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { heroPicture } from "../../src/report/hero.ts";
-import { toPng } from "../../src/report/picture.ts";
+import { sideBySide, toPng } from "../../src/report/picture.ts";
 import { armColors } from "../../src/report/theme.ts";
 import { invented } from "./invented.ts";
 
@@ -14,6 +14,26 @@ describe("the hero picture", () => {
     }
     const png = Buffer.from(toPng(svg, 1));
     assert.deepEqual([png.readUInt32BE(16), png.readUInt32BE(20)], [1200, 480]);
+  });
+});
+
+describe("the legend of panels beside each other", () => {
+  it("stands below the title in rows where the title's line is too short, and the panels below it", () => {
+    const legendOf = (count: number) => {
+      const names = Array.from({ length: count }, (_, at) => `an arm with a long name, ${at}`);
+      return sideBySide(
+        "title",
+        ["<svg/>", "<svg/>"],
+        { width: 370, height: 260 },
+        { legend: armColors(names) },
+      );
+    };
+    assert.match(legendOf(2), /viewBox="0 0 800 320"[\s\S]*text-anchor="end"/);
+    assert.match(legendOf(7), /viewBox="0 0 800 360"[\s\S]*<svg x="20" y="80"/);
+    assert.deepEqual(
+      [...legendOf(7).matchAll(/<text x="(\d+)" y="(\d+)" font-size="12"/g)].map(([, x, y]) => `${x} ${y}`),
+      ["24 50", "214 50", "404 50", "594 50", "24 70", "214 70", "404 70"],
+    );
   });
 });
 
