@@ -15,7 +15,8 @@ const reseed: PluginFactory<z.infer<typeof options>> = (given) => {
   const { idle, rate } = given.options;
   if (config.covariance !== "shared")
     throw new RangeError("it sets no variances: plugin.covariance must be shared");
-  const mixture = createPlugin("online-gmm", given);
+  const alone = { ...config, use: { ...config.use, share: 0 } }; // ours is the one way in which they begin anew
+  const mixture = createPlugin("online-gmm", { ...given, config: alone });
   let since = new Float32Array(components); // steps since each component last won a row
   return {
     name: "reseed",

@@ -11,11 +11,8 @@ import { openPlugin } from "../plugins/registry.ts";
 import { readPrototypes, remarks } from "./read-prototypes.ts";
 import { onSignals } from "./signals.ts";
 
-/**
- * A file's mixture is to be estimated as it is: nothing brings components into use, or tilts them apart, for the sake of
- * an encoder.
- */
-const ESTIMATE = { prior: { strength: 10 }, use: { share: 0 } };
+/** Nothing brings components into use: a file's mixture is estimated as the data has it. */
+const ESTIMATE = { use: { share: 0 } };
 
 interface Options {
   out: string;

@@ -64,7 +64,7 @@ function heldOutMistake({ name, train, test, heldOut }: Config["data"]): string 
   if (name === "folder" || name === "inat2018") {
     return `and data.name ${name}; allowed: cifar10, cifar10-lt, fashion-mnist, or no data.heldOut`;
   }
-  if (test !== "all") return `and data.test ${test}; allowed: one of the two`;
+  if (test !== "all") return `and data.test ${test}; allowed: data.heldOut or data.test, not both`;
   if (train === "all" && name !== "cifar10-lt") {
     return "and data.train all, which leaves no images over; allowed: a number as data.train";
   }

@@ -5,13 +5,15 @@ import type { PluginConfig, TargetsConfig } from "./schema.ts";
  * the plugin's responsibilities, maybe.
  */
 export function mixturesProblem(
-  { components, mixtures }: Pick<PluginConfig, "components" | "mixtures">,
+  { kind, components, mixtures }: Pick<PluginConfig, "components" | "mixtures"> & { kind?: string },
   targets?: TargetsConfig,
 ): string | null {
   const size = components / mixtures;
   if (mixtures === 1) return null;
+  if (kind === "sinkhorn")
+    return `plugin.mixtures is ${mixtures}, and plugin.kind sinkhorn has none; allowed: 1`;
   if (!Number.isInteger(size) || size < 2) {
-    return `plugin.mixtures is ${mixtures}, and ${components} components make no ${mixtures} mixtures of one size; allowed: divisors of plugin.components that leave each two components or more`;
+    return `plugin.mixtures is ${mixtures}, and ${components} components cannot be split into ${mixtures} mixtures of equal size; allowed: divisors of plugin.components that leave each two components or more`;
   }
   if (targets?.from === "responsibility" && targets.balance === "none") {
     return `plugin.mixtures is ${mixtures}, and targets.balance=none takes responsibilities as they are, which sum to 1 in each; allowed: 1, or targets.balance=sinkhorn, center`;

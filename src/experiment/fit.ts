@@ -78,10 +78,7 @@ export async function fitPlugin({
     await appendFile(log, `${JSON.stringify(measurement)}\n`);
     if (!end) continue;
     await writeSafetensors(join(out, "mixture.safetensors"), await plugin.parameters());
-    const state = await plugin.state();
-    // Whoever goes on from here begins here: a prior of theirs, which may be stronger, pulls to what was fitted.
-    const begun = state.starts && state.prototypes ? { ...state, starts: state.prototypes } : state;
-    await writeSafetensors(join(out, "state.safetensors"), prefixed("plugin", begun));
+    await writeSafetensors(join(out, "state.safetensors"), prefixed("plugin", await plugin.state()));
     return measurement;
   }
 }

@@ -6,6 +6,7 @@ import { z } from "zod";
 import { differenceAt } from "../config/difference.ts";
 import { configYaml, parseYaml, resolveConfig } from "../config/load.ts";
 import { methodProblem } from "../config/methods.ts";
+import { overlay } from "../config/overlay.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
@@ -95,6 +96,9 @@ export async function writeRecord({ folder, seeds, arms }: Run): Promise<void> {
   await writeAtomic(join(folder, "config.yaml"), [configYaml(settings)]);
 }
 
+/** What a record that does not say it was made with: nothing brought components into use before `plugin.use` did. */
+const BEFORE = { plugin: { use: { share: 0 } } };
+
 /** Reads `runs/NAME` back; `parent` is where runs/ is. @throws UserError where it is no run. */
 export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   checkName(name);
@@ -104,7 +108,7 @@ export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   const parsed = runFile.safeParse(parseYaml(await readFile(file, "utf8"), file));
   if (!parsed.success) throw new UserError(`${file}: not a run's configuration`);
   const arms = Object.entries(parsed.data.arms).map(
-    ([arm, settings]) => [arm, resolveConfig(settings, [], `${file}: arms.${arm}`)] as const,
+    ([arm, settings]) => [arm, resolveConfig(overlay(BEFORE, settings), [], `${file}: arms.${arm}`)] as const,
   );
   return describeRun(name, folder, new Map(arms), parsed.data.seeds);
 }

@@ -13,7 +13,7 @@ import type { StartOptions } from "./start.ts";
 
 export type FrozenOptions = StartOptions &
   Pick<PluginConfig, "variance" | "cutoff"> &
-  Partial<Pick<PluginConfig, "block">>;
+  Partial<Pick<PluginConfig, "block" | "mixtures">>;
 
 /**
  * Prototypes that never move, at random directions or a given start: the baseline that shows what
@@ -29,6 +29,7 @@ class Frozen extends Estimator {
   readonly dim: number;
   private readonly assign;
   private readonly rows: number;
+  private readonly mixtures: number | undefined;
   private fixed: Components;
 
   constructor(options: FrozenOptions) {
@@ -37,14 +38,22 @@ class Frozen extends Estimator {
     const covariance = shared(options.variance, false);
     this.components = options.components;
     this.dim = options.dim;
-    this.assign = soft(covariance, options.cutoff);
+    this.mixtures = options.mixtures;
+    this.assign = soft(covariance, options.cutoff, options.mixtures);
     this.fixed = tf.tidy(() => begin({ ...options, covariance, count: 1, prior: false, keepsMeans: false }));
   }
 
   async propose(h: tf.Tensor2D, _clock: Clock, wanted: Wanted = {}): Promise<Proposal> {
     const made = tf.tidy(() => {
       const assign = this.assign(this.fixed, 1);
-      const { entropy, responsibilities, winners } = eStepOf(h, this.rows, assign, undefined, wanted);
+      const { entropy, responsibilities, winners } = eStepOf(
+        h,
+        this.rows,
+        assign,
+        undefined,
+        wanted,
+        this.mixtures,
+      );
       return {
         ...(wanted.responsibilities && responsibilities && { responsibilities }),
         ...(winners && { winners }),

@@ -70,7 +70,8 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     dim: options.dim,
     seed: options.seed,
     covariance,
-    count: options.init.count,
+    // A given start that may be tilted apart counts as much as a component that starts again.
+    count: use && options.start ? Math.max(use.count, options.init.count) : options.init.count,
     prior: !(strength.range?.[0] === 0 && strength.range[1] === 0),
     keepsMeans: !meansFollow(options, covariance, strength.range ?? [0, 0]),
     start: options.start,

@@ -209,7 +209,7 @@ export class MixtureRoom implements Room {
     );
   }
 
-  /** Frozen prototypes are in use where they happen to lie, which fewer would not be. */
+  /** Not of frozen prototypes: which of them are in use says nothing of others. */
   private enoughComponents({ rows, announced }: Batch, used: number | undefined): number | null {
     if (used === undefined || this.settings.config.plugin.kind === "frozen") return null;
     return this.spare.note(used, rows?.n ?? announced?.n ?? 0);

@@ -4,7 +4,7 @@ import { RECENT } from "../mixture/recent-use.ts";
 const FIRST = 10_000;
 /** Use is steady where its mean changes by at most this share from one quarter of the steps to the next. */
 const STEADY = 0.05;
-/** Rows of late for each component in use, at least: with fewer it may be rows that are wanting. */
+/** Recent rows for each component in use, at least: with fewer, use may be low because too few rows came. */
 const ROWS_EACH = 100;
 /** The least number that is suggested, and the share of K that it is at most. */
 const LEAST = 256;

@@ -84,8 +84,11 @@ describe("configuration", () => {
     ["targets={balance: center, memory: 64}", /memory is 64, .*balance center keeps no rows; allowed: 0, or/],
     ["targets.memory=-1", /targets.memory is -1; allowed: a number of at least 0$/],
     ["train.batch=1", /train.batch is 1; allowed: a number of at least 2$/],
-    ["plugin.mixtures=3", /mixtures is 3, and 1024 components make no 3 mixtures of one size; allowed: div/],
-    ["plugin={mixtures: 8, components: 8}", /8 components make no 8 mixtures of one size/],
+    [
+      "plugin.mixtures=3",
+      /mixtures is 3, and 1024 components cannot be split into 3 mixtures of equal size; allowed: div/,
+    ],
+    ["plugin={mixtures: 8, components: 8}", /8 components cannot be split into 8 mixtures of equal size/],
     ["plugin.components=1.5", /plugin.components is 1.5; allowed: a whole number$/],
     ["plugin.annealing=2", /plugin.annealing is 2; allowed: a number above 0, at most 1$/],
     [
@@ -102,7 +105,10 @@ describe("configuration", () => {
     ["views.globalScale=[0.5, 0.1]", /globalScale is \[0.5,0.1\]; allowed: the first is at most the second$/],
     ["train.stop=6000", /train.stop is 6000; allowed: at most train.steps, which is 5000$/],
     ["data.heldOut=5000", /heldOut is 5000, and data.train all, which leaves no .*; allowed: a number as/],
-    ["data={train: 100, test: 50, heldOut: 9}", /heldOut is 9, and data.test 50; allowed: one of the two$/],
+    [
+      "data={train: 100, test: 50, heldOut: 9}",
+      /heldOut is 9, and data.test 50; allowed: data\.heldOut or data\.test, not both$/,
+    ],
     ["data={name: folder, heldOut: 9}", /heldOut is 9, and data.name folder; allowed: cifar10, cifar10-lt, /],
     ["train=5", /train is 5; allowed: a group of settings$/],
     ["seed", /"seed" is not an override; write key.sub=value/],

@@ -98,7 +98,7 @@ onEachBackend("components that come into use", () => {
   });
 
   it("by default all come into use after 100 rows for each, and the prior keeps those at one row apart by .5", async () => {
-    const [K, dim, N] = [32, 64, 16];
+    const [K, dim, N] = [32, 64, 8];
     const row = clusteredRows(1, dim, 1)[0] ?? [];
     const plugin = make(
       { components: K, forgetting: { retention: 0.9 }, use: { idle: 300 }, prior: { strength: "auto" } },
@@ -118,6 +118,35 @@ onEachBackend("components that come into use", () => {
     );
     assert.ok(apart.filter(Boolean).length > 0.85 * apart.length);
     assert.ok(prototypes.every((c) => dot(c, row) > 0.3));
+  });
+
+  it("a given start counts as much as a component that starts again, so that the prior does not outweigh it", async () => {
+    const given = Float32Array.from([axis(0), axis(1), axis(2), axis(3)].flat());
+    const plugin = make({ ...settings, prior: { strength: 10 } }, { start: given });
+    await take(plugin, [axis(0)], at(0));
+    matrix(await plugin.state(), "prototypes").forEach((c, k) => {
+      assert.ok((c[k] ?? 0) > 0.2, `component ${k} has left its start`);
+    });
+  });
+
+  it("of several mixtures a component is live that wins a row in its own", async () => {
+    const plugin = make({ ...settings, mixtures: 2, variance: 0.5, use: { share: 1, idle: 3 } }, { start });
+    // The first mixture is certain of every row, the second is not.
+    for (let t = 0; t < 2; t++) await take(plugin, [axis(0), axis(1)], at(t));
+    const ages = matrix(await plugin.state(), "ages").flat();
+    assert.equal(Math.min(ages[2] ?? 9, ages[3] ?? 9), 0);
+  });
+
+  it("two that start again in one step do so at different images, whose views come one after the other", async () => {
+    const [K, images] = [512, 8];
+    const plugin = make({ components: K, use: { share: 1, idle: 1 }, prior: { strength: 0 } }, { dim: 16 });
+    const view = clusteredRows(images, 16, 5);
+    // All views of an image are alike, so its rows are equally badly explained.
+    await take(plugin, [...view, ...view], at(0));
+    const state = await plugin.state();
+    const begun = matrix(state, "prototypes").filter((_, k) => (matrix(state, "counts")[k]?.[0] ?? 0) > 90);
+    assert.equal(begun.length, 2);
+    assert.notDeepEqual(begun[0], begun[1]);
   });
 
   it("goes on bit for bit from its state", async () => {
@@ -144,6 +173,33 @@ onEachBackend("components that come into use", () => {
     assert.deepEqual(matrix(await within.state(), "ages").flat(), [0, 0, 0, 0]);
     without.load(await within.state());
     assert.deepEqual(bits(await without.parameters()), bits(await within.parameters()));
+  });
+
+  it("goes on from a state of another prior without a jump, since its components begin where they are", async () => {
+    const own: Settings = { ...settings, components: 6, prior: { strength: 10 }, use: { share: 0 } };
+    const before = make(own);
+    for (let t = 0; t < 6; t++) await take(before, clusteredRows(12, D, t), at(t));
+    const old = await before.state();
+    for (const [strength, share] of [
+      [150, 1],
+      [0, 1],
+      [0, 0],
+    ] as const) {
+      const after = make({ ...own, prior: { strength }, use: { share } });
+      after.load(old);
+      await take(after, clusteredRows(12, D, 6), at(6));
+      matrix(await after.state(), "prototypes").forEach((c, k) => {
+        const was = matrix(old, "prototypes")[k] ?? [];
+        assert.ok(
+          c.reduce((sum, value, d) => sum + value * (was[d] ?? 0), 0) > 0.7,
+          `${strength}, ${share}, ${k}`,
+        );
+      });
+    }
+    const none = make({ ...own, prior: { strength: 0 } });
+    const some = make({ ...own, use: { share: 1 } });
+    some.load(await none.state());
+    assert.deepEqual(matrix(await some.state(), "starts"), matrix(await some.state(), "prototypes"));
   });
 
   it("is the same whether a batch is one block or several", async () => {

@@ -78,18 +78,20 @@ export class OnlineMixture extends Estimator {
     const beta = options.annealing(clock);
     // Rounded as a checkpoint rounds it, so that a resumed run does not take it for a new value.
     const strength = Math.fround(options.strength(clock));
+    const share =
+      options.use && (options.use.share?.(clock) ?? shareAfter(clock.step + 1, h.shape[0], this.components));
     const eStep = tf.tidy(() => {
       const rows = blockRows(options.block, this.components);
       const assign = options.assign(now.components, beta);
       const winners = wanted.winners === true || options.use !== undefined;
-      return eStepOf(h, rows, assign, options.covariance.estimated, { ...wanted, winners });
+      return eStepOf(h, rows, assign, options.covariance.estimated, { ...wanted, winners }, options.mixtures);
     });
     const { entropy, evidence, responsibilities, winners, sums } = eStep;
     try {
       const change = now.missing > 0 ? this.gather(h, clock) : await this.mStep(h, eStep, strength);
       const again =
         now.missing === 0 && winners
-          ? this.startAgain(change, { h, winners, evidence }, strength, clock)
+          ? this.startAgain(change, { h, winners, evidence }, strength, share)
           : undefined;
       return {
         ...this.proposal(again?.change ?? change),
@@ -144,20 +146,13 @@ export class OnlineMixture extends Estimator {
     }
   }
 
-  load(state: NamedTensors): void {
+  load(given: NamedTensors): void {
     const old = this.now.components;
     const means = { shape: old.prototypes.shape };
-    // Whether components come into use may differ from what saved it: then none is idle yet, or nobody asks.
-    const { ages: saved, ...others } = state;
-    const { ages: kept, ...needed } = present(old);
-    const ages = kept && (saved ?? { shape: kept.shape, data: new Float32Array(this.components) });
-    checkSaved(
-      { ...others, ...(ages && { ages }) },
-      { ...needed, means, progress: { shape: [2] }, ...(kept && { ages: kept }) },
-      this.name,
-    );
+    const state = fitting(given, old);
+    checkSaved(state, { ...present(old), means, progress: { shape: [2] } }, this.name);
     const [strength = 0, missing = 0] = state.progress?.data ?? [];
-    const optional = (name: "squares" | "starts" | "means" | "variances") =>
+    const optional = (name: "squares" | "starts" | "means" | "variances" | "ages") =>
       old[name] && restored(state, name);
     this.now = {
       components: {
@@ -169,7 +164,7 @@ export class OnlineMixture extends Estimator {
         variances: optional("variances"),
         prototypes: restored(state, "prototypes"),
         weights: restored(state, "weights"),
-        ages: ages && restored({ ages }, "ages"),
+        ages: optional("ages"),
       },
       strength: this.noted(strength),
       missing,
@@ -201,12 +196,11 @@ export class OnlineMixture extends Estimator {
   }
 
   /** Idle components start again, where they are to. */
-  private startAgain(change: Change, seen: Seen, strength: number, clock: Clock) {
-    const { use, covariance } = this.options;
-    if (use === undefined) return undefined;
-    const share = use.share?.(clock) ?? shareAfter(clock.step + 1, seen.h.shape[0], this.components);
+  private startAgain(change: Change, seen: Seen, strength: number, share: number | undefined) {
+    const { use, covariance, mixtures } = this.options;
+    if (use === undefined || share === undefined) return undefined;
     const { components, live, started } = tf.tidy(() =>
-      startAgain(change.components, seen, share, strength, use, covariance.estimated),
+      startAgain(change.components, seen, { ...use, share, strength, mixtures }, covariance.estimated),
     );
     disposeAllBut(change.components, components, this.now.components);
     const next: Change = { ...change, components, touched: "all" };
@@ -270,6 +264,22 @@ export class OnlineMixture extends Estimator {
     if (strength === last) return scatterRows(all, indices, estimate(rows, strength, estimated));
     return estimate(scatterRows(all, indices, rows), strength, estimated);
   }
+}
+
+/**
+ * A state saved by a mixture that differs in its prior, or in whether components come into use, as the mixture of `like`
+ * would have saved it. Starts and ages that it has no use for are left out. Ages that it lacks are 0, so that no component
+ * is idle yet; the components then begin where they are, so that the prior pulls them nowhere else.
+ */
+function fitting(state: NamedTensors, like: Components): NamedTensors {
+  const { starts, ages, ...others } = state;
+  const K = like.counts.shape[0];
+  const begun = (like.ages && ages === undefined) || starts === undefined ? state.prototypes : starts;
+  return {
+    ...others,
+    ...(like.starts && begun && { starts: begun }),
+    ...(like.ages && { ages: ages ?? { shape: [K, 1], data: new Float32Array(K) } }),
+  };
 }
 
 /** The components with a share in the batch, ascending. */

@@ -46,11 +46,12 @@ export function eStepOf(
   assign: (h: tf.Tensor2D) => EStep,
   estimated: EstimatedVariance | undefined,
   wanted: Wanted,
+  mixtures = 1,
 ): BatchEStep {
   const [n, dim] = h.shape;
   if (n <= rows) {
     const { responsibilities, entropies, evidence } = assign(h);
-    const winners = wanted.winners ? winnersOf(responsibilities) : undefined;
+    const winners = wanted.winners ? winnersOf(responsibilities, mixtures) : undefined;
     return { entropy: tf.mean(entropies), evidence, responsibilities, winners, sums: undefined };
   }
   const parts: (Omit<BatchEStep, "sums"> & { sums: Sums })[] = [];
@@ -63,7 +64,7 @@ export function eStepOf(
         entropy: tf.sum<tf.Scalar>(entropies),
         evidence,
         responsibilities: wanted.responsibilities ? r : undefined,
-        winners: wanted.winners ? winnersOf(r) : undefined,
+        winners: wanted.winners ? winnersOf(r, mixtures) : undefined,
         sums: added(before, sumsOf(r, block, estimated)),
       };
     });

@@ -23,23 +23,25 @@ export interface Seen {
   evidence: tf.Tensor1D;
 }
 
-/** A component with its even share of the data wins this many rows, on average, before it would count as idle. */
+/** A component with an even share of the data wins this many rows, on average, before it would count as idle. */
 const ROWS = 25;
+/** No component is idle after fewer steps, so that few components, which win rows at every step, are left alone. */
+const LEAST = 100;
+
+/** Steps without a row after which one of K components is idle, where a batch has N rows. */
+export function idleAfter(components: number, rows: number): number {
+  return Math.max(LEAST, Math.ceil((ROWS * components) / rows));
+}
 
 /** Of all components, at most this share starts again in a step, so that a batch's rows are not all taken. */
 const MOST = 1 / 256;
 
-/** Rows that have been seen for each component, by the step at which all of them are to be live. */
+/** All components are to be live when so many rows have been seen for each, where no schedule says otherwise. */
 const PACE = 100;
 
-/** The share of K components that are to be live after so many steps of N rows, where no schedule says. */
+/** The share of K components that is to be live after so many steps of N rows: 1 after 100 K / N steps, or after 256. */
 export function shareAfter(steps: number, rows: number, components: number): number {
-  return Math.min(1, (steps * rows) / (PACE * components));
-}
-
-/** Steps without a row after which one of K components is idle, where a batch has N rows. */
-export function idleAfter(components: number, rows: number): number {
-  return Math.ceil((ROWS * components) / rows);
+  return Math.min(1, steps / Math.max((PACE * components) / rows, 1 / MOST));
 }
 
 /**
@@ -50,14 +52,13 @@ export function idleAfter(components: number, rows: number): number {
  *     t_k = 0,    n_k = c,    s_k = c h_i,    q_k = c (h_i^2 + v_0),    pi_k = 1 / K.
  *
  * m_k stays: the prior pulls the component to where it began, which keeps it apart from others nearby. Of R components
- * in a step each takes the worst row of another Rth of the batch, since the views of an image are badly explained together.
+ * in a step the r-th takes the worst of the rows r, r + R, r + 2 R, ... In a batch of views one after the other, with
+ * a multiple of R images in each, no image gets two components.
  */
 export function startAgain(
   next: Components,
   { h, winners, evidence }: Seen,
-  share: number,
-  strength: number,
-  use: Use,
+  { share, strength, mixtures, ...use }: Use & { share: number; strength: number; mixtures: number },
   estimated: EstimatedVariance | undefined,
 ): { components: Components; live: tf.Scalar; started: tf.Scalar } {
   const [n] = h.shape;
@@ -71,7 +72,7 @@ export function startAgain(
   const most = Math.min(n, Math.ceil(components * MOST));
   const { values, indices } = tf.topk(tf.reshape<tf.Rank.R1>(ages, [-1]), most);
   const places: tf.Tensor1D = tf.reshape(indices, [-1]);
-  const open = tf.sub(Math.floor(share * components), live);
+  const open = tf.sub(Math.floor(share * components + 1e-6), live);
   const starts = tf.logicalAnd(
     tf.greaterEqual(values, idle),
     tf.less(tf.range(0, most), tf.reshape(open, [1])),
@@ -97,19 +98,25 @@ export function startAgain(
   const rows = chosen(tf.reshape(starts, [-1, 1]), fresh, old);
   const all = scatterRows({ ...next, ages }, places, rows);
   return {
-    components: { ...all, weights: tf.div(all.weights, tf.sum(all.weights)) },
+    components: { ...all, weights: normalised(all.weights, mixtures) },
     live: tf.div(live, components),
     started: tf.sum<tf.Scalar>(tf.cast(starts, "float32")),
   };
 }
 
-/** A row of each of `groups` parts of the batch (N): the one with the least evidence, or the first. */
-function rowsOf(evidence: tf.Tensor1D, groups: number, rows: Use["rows"]): tf.Tensor1D {
-  const size = Math.floor(evidence.shape[0] / groups);
-  const first: tf.Tensor1D = tf.mul(tf.range(0, groups, 1, "int32"), tf.scalar(size, "int32"));
+/** A row of each of `parts` parts of the batch (N): the one with the least evidence, or the first. */
+function rowsOf(evidence: tf.Tensor1D, parts: number, rows: Use["rows"]): tf.Tensor1D {
+  const size = Math.floor(evidence.shape[0] / parts);
+  const first: tf.Tensor1D = tf.range(0, parts, 1, "int32");
   if (rows === "any") return first;
-  const parts = tf.reshape(tf.slice1d(evidence, 0, groups * size), [groups, size]);
-  return tf.add(first, tf.argMin(parts, 1));
+  const worst = tf.argMin(tf.reshape(tf.slice1d(evidence, 0, parts * size), [size, parts]), 0);
+  return tf.add(first, tf.mul(worst, tf.scalar(parts, "int32")));
+}
+
+/** Weights (K x 1) that sum to 1 / M in each of M mixtures. */
+function normalised(weights: tf.Tensor2D, mixtures: number): tf.Tensor2D {
+  const apart = tf.reshape(weights, [mixtures, -1]);
+  return tf.reshape(tf.div(apart, tf.mul(tf.sum(apart, 1, true), mixtures)), [-1, 1]);
 }
 
 function chosen(where: tf.Tensor2D, fresh: Components, old: Components): Components {
