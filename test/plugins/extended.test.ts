@@ -22,7 +22,7 @@ describe("the mixture's exported parts", () => {
   before(() => openBackend("wasm"));
 
   it("make the step of the built-in mixture, bit for bit", async () => {
-    const config = pluginSchema.parse({ components: K });
+    const config = pluginSchema.parse({ components: K, use: { share: 0 } });
     const { retention } = config.forgetting;
     const covariance = sharedCovariance(config.variance, false);
     const begun = { components: K, dim: D, seed: 1, covariance, count: 1, prior: true, keepsMeans: false };

@@ -53,7 +53,10 @@ onEachBackend("online-gmm's state", () => {
     const before = bits(await plugin.state());
     const states: [NamedTensors, RegExp][] = [
       [await make({ components: 5 }).state(), /saved counts have shape 5 x 1; online-gmm needs 4 x 1/],
-      [await make({ components: 4, prior: { strength: 0 } }).state(), /no starts, which online-gmm needs/],
+      [
+        { ...(await plugin.state()), starts: { shape: [5, D], data: new Float32Array(5 * D) } },
+        /saved starts have shape 5 x 8; online-gmm needs 4 x 8/,
+      ],
       [await make({ components: 4, covariance: "diagonal" }).state(), /squares, which online-gmm has not/],
       [{}, /no counts/],
     ];
