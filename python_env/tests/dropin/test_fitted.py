@@ -68,6 +68,7 @@ def test_the_checkpoint_of_a_head_that_starts_holds_the_fitted_state(attach: Att
     assert state.pop("last_layer.mixture.step") == 0
     saved = load_file(fitted / "state.safetensors")
     del saved["plugin.means"]  # they follow from the rest, with the prior of the mixture that goes on
+    saved["plugin.starts"] = saved["plugin.prototypes"]  # which pulls the components nowhere else
     for name, tensor in saved.items():
         torch.testing.assert_close(state[f"last_layer.mixture.{name}"], tensor, msg=name)
 
@@ -97,11 +98,21 @@ def test_refuses_a_folder_without_a_fit_and_a_mixture_without_heads(
     assert mixhead.prototypes().shape == head.last_layer.weight.shape
 
 
-def test_a_fit_of_other_settings_is_refused_at_the_first_use(attach: Attach, fitted: Path):
+def test_a_fit_with_another_prior_is_gone_on_with(attach: Attach, fitted: Path):
     attach(plugin={"prior": {"strength": 0}})
+    student, teacher = with_teacher(lightly_head())
+    mixhead.start_from(fitted)
+    before = mixhead.prototypes()
+    take_a_step(student, teacher)
+    # Without the fit's prior of ten each mean is the data's own.
+    assert (mixhead.prototypes() * before).sum(dim=1).median() > 0.999
+
+
+def test_a_fit_of_other_settings_is_refused_at_the_first_use(attach: Attach, fitted: Path):
+    attach(plugin={"covariance": "diagonal"})
     head = lightly_head()
     mixhead.start_from(fitted)
-    with pytest.raises(BridgeError, match="the saved state has starts, which online-gmm has not"):
+    with pytest.raises(BridgeError, match="the saved state has no squares, which online-gmm needs"):
         head(torch.randn(4, IN))
 
 
