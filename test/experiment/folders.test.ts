@@ -41,6 +41,15 @@ describe("in a folder of its own", () => {
       );
     });
 
+    it("of a time when nothing brought components into use goes on so", async () => {
+      await openRun("a", arms(), [0]);
+      const record = join("runs", "a", "config.yaml");
+      const written = await readFile(record, "utf8");
+      assert.match(written, /^ {6}use:\n(?: {8}.*\n)+/m);
+      await writeFile(record, written.replace(/^ {6}use:\n(?: {8}.*\n)+/m, ""));
+      assert.equal((await readRun("a")).arms.get("joint")?.plugin.use.share, 0);
+    });
+
     it("opens again for the same configuration", async () => {
       await openRun("a", arms(), [0]);
       await openRun("a", arms(), [0]);
