@@ -11,12 +11,10 @@ import type { PrototypePlugin } from "./plugin.ts";
  */
 export function kmeans(options: OnlineGmmOptions): PrototypePlugin {
   const covariance = shared(1, false);
-  const common = mixtureOptions(options, covariance);
   return new OnlineMixture({
-    ...common,
+    ...mixtureOptions(options, covariance),
     name: "kmeans",
     assign: hard(covariance, options.mixtures),
     weightRate: undefined,
-    narrow: common.use === undefined && options.forgetting.by !== "time" && options.dense !== true,
   });
 }

@@ -36,16 +36,13 @@ export interface OnlineGmmOptions
  */
 export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
   const covariance = covarianceOf(options);
+  const common = mixtureOptions(options, covariance);
   return new OnlineMixture({
-    ...mixtureOptions(options, covariance),
+    ...common,
     name: "online-gmm",
     assign: soft(covariance, options.cutoff, options.mixtures),
     weightRate: options.weights === "estimated" ? options.weightRate : undefined,
-    narrow:
-      options.cutoff > 0 &&
-      options.forgetting.by !== "time" &&
-      options.dense !== true &&
-      useOf(options) === undefined,
+    narrow: common.narrow && options.cutoff > 0,
   });
 }
 
@@ -87,6 +84,8 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     block: options.block,
     use,
     startsAgain: use !== undefined,
+    /** Whether a batch may leave components alone. */
+    narrow: use === undefined && options.forgetting.by !== "time" && options.dense !== true,
   };
 }
 

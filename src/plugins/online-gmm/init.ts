@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { directions, generator, sample } from "../random.ts";
 import { lengths, type StartOptions, startRows } from "../start.ts";
 import { type Components, NEVER } from "./components.ts";
-import type { Covariance } from "./covariance.ts";
+import type { Covariance, EstimatedVariance } from "./covariance.ts";
 
 export interface Start extends StartOptions {
   covariance: Covariance;
@@ -55,23 +55,36 @@ export function beginAtRows(
   return { components, touched };
 }
 
-/** n = count, s = count mu, q = count (mu^2 + v_0), with the prior at `starts`. */
+/** n = count, s = count mu, q = count (mu^2 + v_0), for means mu (R x D). */
+export function statisticsAt(
+  means: tf.Tensor2D,
+  count: number,
+  estimated: EstimatedVariance | undefined,
+): Pick<Components, "counts" | "sums" | "squares"> {
+  const moments =
+    estimated && tf.add<tf.Tensor2D>(estimated.square(means), estimated.covers * estimated.initial);
+  return {
+    counts: tf.fill([means.shape[0], 1], count),
+    sums: tf.mul(means, count),
+    squares: moments && tf.mul(moments, count),
+  };
+}
+
+/** The statistics of `count` pseudo-samples at the means, with the prior at `starts`. */
 function beginAt(
   means: tf.Tensor2D,
   starts: tf.Tensor2D,
   age: number,
   { count, prior, keepsMeans, startsAgain, covariance: { estimated } }: Start,
 ): Components {
-  const moments =
-    estimated && tf.add<tf.Tensor2D>(estimated.square(means), estimated.covers * estimated.initial);
   const components = means.shape[0];
+  const statistics = statisticsAt(means, count, estimated);
+  const { squares } = statistics;
   return {
-    counts: tf.fill([components, 1], count),
-    sums: tf.mul(means, count),
-    squares: moments && tf.mul(moments, count),
+    ...statistics,
     starts: prior ? starts : undefined,
     means: keepsMeans ? means : undefined,
-    variances: estimated && moments && tf.fill(moments.shape, estimated.initial),
+    variances: estimated && squares && tf.fill(squares.shape, estimated.initial),
     prototypes: tf.div(means, lengths(means)),
     weights: tf.fill([components, 1], 1 / components),
     ages: startsAgain ? tf.fill([components, 1], age) : undefined,

@@ -1,6 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { selected } from "../selected.ts";
 import { type Components, gatherRows, NEVER, scatterRows } from "./components.ts";
 import type { EstimatedVariance } from "./covariance.ts";
+import { statisticsAt } from "./init.ts";
 import { estimate } from "./m-step.ts";
 
 /** How components come into use: idle ones start again at rows of the batch, at a pace of their own. */
@@ -79,14 +81,10 @@ export function startAgain(
   );
   const at = tf.gather<tf.Tensor2D>(h, rowsOf(evidence, most, use.rows));
   const old = gatherRows({ ...next, ages }, places);
-  const moments =
-    estimated && tf.add<tf.Tensor2D>(estimated.square(at), estimated.covers * estimated.initial);
   const fresh = estimate(
     {
       ...old,
-      counts: tf.fill([most, 1], use.count),
-      sums: tf.mul(at, use.count),
-      squares: moments && tf.mul(moments, use.count),
+      ...statisticsAt(at, use.count, estimated),
       means: old.means && at,
       prototypes: at,
       weights: tf.fill([most, 1], 1 / components),
@@ -95,7 +93,7 @@ export function startAgain(
     strength,
     estimated,
   );
-  const rows = chosen(tf.reshape(starts, [-1, 1]), fresh, old);
+  const rows = selected(tf.reshape(starts, [-1, 1]), fresh, old);
   const all = scatterRows({ ...next, ages }, places, rows);
   return {
     components: { ...all, weights: normalised(all.weights, mixtures) },
@@ -117,19 +115,4 @@ function rowsOf(evidence: tf.Tensor1D, parts: number, rows: Use["rows"]): tf.Ten
 function normalised(weights: tf.Tensor2D, mixtures: number): tf.Tensor2D {
   const apart = tf.reshape(weights, [mixtures, -1]);
   return tf.reshape(tf.div(apart, tf.mul(tf.sum(apart, 1, true), mixtures)), [-1, 1]);
-}
-
-function chosen(where: tf.Tensor2D, fresh: Components, old: Components): Components {
-  const of = (a: tf.Tensor2D | undefined, b: tf.Tensor2D | undefined) => a && b && tf.where(where, a, b);
-  return {
-    ...old,
-    counts: tf.where(where, fresh.counts, old.counts),
-    sums: tf.where(where, fresh.sums, old.sums),
-    squares: of(fresh.squares, old.squares),
-    means: of(fresh.means, old.means),
-    variances: of(fresh.variances, old.variances),
-    prototypes: tf.where(where, fresh.prototypes, old.prototypes),
-    weights: tf.where(where, fresh.weights, old.weights),
-    ages: of(fresh.ages, old.ages),
-  };
 }
