@@ -3,43 +3,24 @@
  * training, a line for each NAME, the mean over its seeds with the 95 % interval shaded. PLACE is what recipe-table
  * reads; OUT is an .svg or a .png. Labels that are alike up to a comma have one colour, the later the darker.
  */
-import { sentence, UserError } from "../src/errors.ts";
-import { writeAtomic } from "../src/files/atomic.ts";
 import { reachOf } from "../src/metrics/student.ts";
 import { type Axis, type CurvePoint, drawCurves, type Size } from "../src/report/curves.ts";
 import { overSeeds } from "../src/report/over-seeds.ts";
-import { sideBySide, toPng } from "../src/report/picture.ts";
-import { armColors, muted, shade } from "../src/report/theme.ts";
-import { readTrained, type Trained } from "./trained.ts";
+import { sideBySide } from "../src/report/picture.ts";
+import { draw } from "./draw.ts";
+import { colorsOf, labelsOf } from "./labels.ts";
+import type { Trained } from "./trained.ts";
 
 const PANEL: Size = { width: 440, height: 330 };
 const MOST_POINTS = 200;
 const STEP: Axis = { title: "training step" };
 
-try {
-  const [place, out, ...named] = process.argv.slice(2);
-  if (place === undefined || out === undefined || !/\.(svg|png)$/.test(out) || named.length === 0)
-    throw new UserError("say what to draw: recipe-picture PLACE OUT.png NAME=LABEL...");
-  const svg = await picture(await readTrained(place), new Map(named.map(nameAndLabel)));
-  await writeAtomic(out, [out.endsWith(".png") ? toPng(svg) : svg]);
-} catch (error) {
-  console.error(sentence(error));
-  process.exitCode = 1;
-}
-
-function nameAndLabel(argument: string): [string, string] {
-  const [name = "", ...label] = argument.split("=");
-  return [name, label.length > 0 ? label.join("=") : name];
-}
+await draw("recipe-picture PLACE OUT.png NAME=LABEL...", (trained, named) =>
+  picture(trained, labelsOf(named, trained)),
+);
 
 /** @param labels by the names of the runs to draw */
 async function picture(trained: readonly Trained[], labels: ReadonlyMap<string, string>): Promise<string> {
-  const known = [...new Set(trained.map(({ name }) => name))];
-  const missing = [...labels.keys()].find((name) => !known.includes(name));
-  if (missing !== undefined)
-    throw new UserError(`there is no evaluated run called ${missing}; there are ${known.join(", ")}`);
-  if (new Set(labels.values()).size < labels.size)
-    throw new UserError("two lines have one label: label each as no other is");
   const legend = colorsOf([...labels.values()]);
   const panel = (y: Axis, value: Value) => {
     const points = [...labels].flatMap(([name, label]) => over(trained, name, label, value));
@@ -70,14 +51,4 @@ function over(trained: readonly Trained[], name: string, label: string, value: V
       }),
     );
   return overSeeds(curves, MOST_POINTS, reachOf).map((point) => ({ arm: label, ...point }));
-}
-
-function colorsOf(labels: readonly string[]): Map<string, string> {
-  const families = labels.map((label) => label.replace(/,.*/, ""));
-  const colors = armColors([...new Set(families)]);
-  const colorOf = (family: string, at: number) => {
-    const before = families.slice(0, at).filter((other) => other === family).length;
-    return shade(colors.get(family) ?? muted, 0.6 ** before);
-  };
-  return new Map(labels.map((label, at) => [label, colorOf(families[at] ?? label, at)]));
 }
