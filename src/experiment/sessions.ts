@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { appendFileSync } from "node:fs";
+import { appendFileSync, existsSync } from "node:fs";
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
@@ -83,6 +83,8 @@ function parseJson(text: string): unknown {
 }
 
 function gitRevision(): string {
+  // Installed in a project of somebody's, it would be that project's.
+  if (!existsSync(join(packageRoot, ".git"))) return "unknown";
   try {
     const git = (...args: string[]) =>
       execFileSync("git", ["-C", packageRoot, ...args], {

@@ -1,24 +1,20 @@
 // Node's loader, for files of a user's, wherever they lie: TypeScript without a tsconfig or a package.json
-// around it, and "mixhead", "mixhead/backend-torch", tfjs-core and zod by name, as the very modules that run here.
+// around it, and mixhead and its parts, tfjs-core and zod by name, as the very modules that run here.
 import { readFile } from "node:fs/promises";
 import { SourceMap } from "node:module";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
 
 const root = new URL("../../", import.meta.url).href;
-const own = {
-  mixhead: new URL("src/index.ts", root).href,
-  "mixhead/backend-torch": new URL("src/backend/torch/index.ts", root).href,
-};
-const shared = ["@tensorflow/tfjs-core", "zod"];
+const shared = /^(mixhead(\/.*)?|@tensorflow\/tfjs-core|zod)$/;
 
 const isUsers = (url) =>
   url?.startsWith("file:") && !url.startsWith(`${root}src/`) && !url.includes("/node_modules/");
 
 export function resolve(specifier, context, next) {
   if (!isUsers(context.parentURL)) return next(specifier, context);
-  if (Object.hasOwn(own, specifier)) return next(own[specifier], context);
-  if (shared.includes(specifier)) return next(specifier, { ...context, parentURL: import.meta.url });
+  // From here, "mixhead" is this package itself.
+  if (shared.test(specifier)) return next(specifier, { ...context, parentURL: import.meta.url });
   return next(specifier, context);
 }
 

@@ -17,7 +17,7 @@ export function pythonPath(): string {
   const path = join(pythonEnv, ".venv", "bin", "python");
   if (!existsSync(path))
     throw new UserError(
-      "The Python environment (python_env/.venv) is missing: run `npm start`, which sets it up",
+      "The Python environment (python_env/.venv) is missing: run `npm start` in a clone, or set MIXHEAD_PYTHON to a Python that has mixhead[worker]",
     );
   return path;
 }
