@@ -71,20 +71,21 @@ export function pageOf(rows: readonly Row[]): string {
   const exclusions = EXCLUDED.map(
     ({ reason, specs }) => `### ${reason}\n\n${specs.map((name) => `- ${name}`).join("\n")}`,
   );
-  return `# What backend torch computes as tfjs does
+  return `# Conformance of backend torch with tfjs
 
-tfjs-core's own specs (version 4.22.0, from its npm package), run on backend torch with a Python executor on the CPU.
-\`npx mocha test/backend/conformance/conformance.test.ts\` runs them and fails where one fails that is not excluded,
-where an excluded one passes, or where less than 95 % of a group pass, those about strings and complex numbers left
-out; with \`UPDATE=1\` it writes this page.
-\`test/backend/conformance/groups.ts\` says which files of specs make a group, \`excluded.ts\` what is excluded and why.
-Specs about \`dataSync\` are not among them: tfjs-core leaves them out for a backend that says that it has none. The
-gradients' rules are the backend's own (\`src/backend/torch/gradients/\`), and specified with each op.
+This page shows which of tfjs-core's own specs (version 4.22.0, from its npm package) pass on backend torch with a Python
+executor on the CPU. \`npx mocha test/backend/conformance/conformance.test.ts\` runs them. It fails if a spec fails that is
+not excluded, if an excluded one passes, or if less than 95 % of a group pass, leaving out specs about strings and complex
+numbers. With \`UPDATE=1\` it writes this page.
+
+\`test/backend/conformance/groups.ts\` lists the files of specs in each group, \`excluded.ts\` lists the exclusions and their
+reasons. Specs about \`dataSync\` are not among them: tfjs-core skips them for a backend that declares that it has none. The
+gradients' rules are the backend's own (\`src/backend/torch/gradients/\`); the specs of each op test them.
 
 ${tableOf(rows)}
 
-"strings, complex" counts specs about types of tensors that the backend does not have; the last column leaves them
-out, the one before does not.
+"strings, complex" counts specs about types of tensors that the backend does not have. The last column leaves them
+out; the one before includes them.
 
 ## Exclusions
 
