@@ -1,8 +1,8 @@
-// How beta of the E-step rises to 1: not at all, by a cosine, in steps of one's own.
-//   npx mixhead run examples/annealing.ts                     a minute: that it runs, and what a report looks like
+// Compares three ways in which beta of the E-step reaches 1: constant, a cosine, and custom stairs.
+//   npx mixhead run examples/annealing.ts                     a minute: shows that it runs, and a report
 //   npx mixhead run examples/annealing.ts train.stop=2000 --name annealing-long
 // What to look at: uniqueness over training in the report. A low beta makes responsibilities flat, and flat ones
-// pull every component toward the mean of all embeddings. 100 steps are too few to tell these arms apart.
+// pull every component toward the mean of all embeddings. 100 steps are too few to distinguish these arms.
 import { compare, cosine, schedule } from "mixhead";
 
 const stairs = schedule(

@@ -23,8 +23,8 @@ CROPS = Crop(2, 32, (0.3, 1.0)), Crop(2, 16, (0.1, 0.4))  # global and local vie
 
 
 def arguments() -> argparse.Namespace:
-    """The command line, and a seeded torch. What only mixhead's heads and loss have is offered where a
-    script has imported them."""
+    """Parses the command line and seeds torch. Options that only mixhead's heads and loss have are offered if
+    the script has imported them."""
     parser = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__)
     parser.set_defaults(prototypes="joint", norm="none", loss="center")
     parser.add_argument("--steps", type=int, default=400)
@@ -51,7 +51,7 @@ def arguments() -> argparse.Namespace:
 
 
 def batches(args: argparse.Namespace) -> Iterator[list[Tensor]]:
-    """A batch a step: two global views (batch, 3, 32, 32) and two local ones (batch, 3, 16, 16)."""
+    """Yields one batch a step: two global views (batch, 3, 32, 32) and two local ones (batch, 3, 16, 16)."""
     data = cifar10()
     mean, std = (torch.tensor(of, device=args.device) for of in (data.mean, data.std))
     generator = torch.Generator().manual_seed(args.seed)
@@ -63,7 +63,7 @@ def batches(args: argparse.Namespace) -> Iterator[list[Tensor]]:
 
 
 def cifar10() -> Dataset:
-    """CIFAR-10 as `npm start` has fetched it into data/, or into MIXHEAD_DATA."""
+    """CIFAR-10 as `npm start` fetched it, into data/ or into MIXHEAD_DATA."""
     folder = os.environ.get("MIXHEAD_DATA") or Path(__file__).parents[1] / "data"
     try:
         return load(DataConfig(name="cifar10", train="all", test="all", path="", imbalance=1), folder)
@@ -72,7 +72,7 @@ def cifar10() -> Dataset:
 
 
 class Progress:
-    """The loss and the time of every step; `report` prints them with what was learned."""
+    """Records the loss and time of every step; `report` prints them with the trained teacher's figures."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.references = args.references
@@ -104,7 +104,7 @@ class Progress:
 
 
 def report_mixtures() -> None:
-    """Prints what mixhead tells of each mixture, in the order in which their heads were made."""
+    """Prints mixhead's statistics of each mixture, in the order in which the heads were made."""
     if "mixhead.dropin.registry" not in sys.modules:
         return
     from mixhead.dropin.registry import mixtures
@@ -135,7 +135,7 @@ def embed(encoder: nn.Module, data: Dataset, images: np.ndarray) -> Tensor:
 
 @torch.no_grad()
 def nearest(head: nn.Module, features: Tensor) -> Iterator[Tensor]:
-    """The prototype of the largest logit for each of the features (N, width), in blocks (500,)."""
+    """Yields, in blocks (500,), the prototype with the largest logit for each of the features (N, width)."""
     head.eval()
     for block in features.split(500):
         logits = head(block)
@@ -143,7 +143,7 @@ def nearest(head: nn.Module, features: Tensor) -> Iterator[Tensor]:
 
 
 def unique(prototypes: Tensor, epsilon: float) -> float:
-    """The share of prototypes that is left when those closer than epsilon, in cosine distance, are one."""
+    """The share of prototypes left when those closer than epsilon, in cosine distance, count as one."""
     directions = nn.functional.normalize(prototypes.double(), dim=1)
     close = 1 - directions @ directions.T < epsilon
     free = torch.ones(len(directions), dtype=torch.bool)

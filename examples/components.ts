@@ -1,7 +1,7 @@
-// The number of prototypes, for arms that learn them and arms that estimate them: six trainings, one table.
-//   npx mixhead run examples/components.ts                    a minute: too short to tell the arms apart
+// Varies the number of prototypes, in arms that learn them and arms that estimate them: six trainings, one table.
+//   npx mixhead run examples/components.ts                    a minute: too short to distinguish the arms
 //   npx mixhead run examples/components.ts train.steps=2000 train.stop=2000 train.batch=128 data.train=20000 --name components-long
-// What to look for in the long one: whether the decoupled arms gain from more prototypes where the joint ones do not.
+// What to look for in the long run: do the decoupled arms gain from more prototypes while the joint ones do not?
 import { sweep } from "mixhead";
 
 const { trainings } = await sweep({

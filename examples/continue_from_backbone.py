@@ -1,8 +1,8 @@
-"""Train on from a backbone that was released without its head: fit a mixture, and start the head from it.
+"""Continue training from a backbone released without its head: fit a mixture, and start the head from it.
 
     python examples/continue_from_backbone.py --backbone test_resnet --weights backbone.safetensors
 
-docs/continue.md says when, and what it gave. `--start empty` and `--start joint` are what to compare it with.
+docs/continue.md says when to do so, and what it gave. Compare it with `--start empty` and `--start joint`.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def knn(backbone: torch.nn.Module) -> float:
     return (found == test_y[: len(test_x)]).float().mean().item()
 
 
-# 1. The backbone and a new head, which student and teacher share: the mixture is fitted to what it puts out.
+# 1. The backbone and a new head. Student and teacher start alike: the mixture is fitted to one head.
 
 backbone = timm.create_model(args.backbone, num_classes=0, checkpoint_path=args.weights)
 prototypes = "joint" if args.start == "joint" else "online-gmm"
@@ -65,16 +65,16 @@ student = MultiCropWrapper(backbone, head).to(args.device)
 teacher = copy.deepcopy(student).requires_grad_(False)
 print(f"as released  k-NN {knn(teacher.backbone):.3f}", flush=True)
 
-# 2. The embeddings that the teacher will feed: of augmented global views, behind the head's MLP and norms.
+# 2. The embeddings that will feed the mixture: of augmented global views, after the head's MLP and norms.
 
 
 def embeddings(crops: list[Tensor]) -> Tensor:
-    """Views (batch, 3, H, W) -> what the teacher's last layer gets, unit rows (views * batch, D)."""
+    """Views (batch, 3, H, W) -> the input of the teacher's last layer, unit rows (views * batch, D)."""
     features = torch.cat([teacher.backbone(crop) for crop in crops])
     return F.normalize(teacher.head.norm(teacher.head.mlp(features)), dim=1)
 
 
-# 3. `mixhead fit` on them, and the head goes on from there.
+# 3. Run `mixhead fit` on them, and start the head from the result.
 
 if args.start == "fitted":
     with tempfile.TemporaryDirectory() as folder:

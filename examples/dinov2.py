@@ -1,4 +1,4 @@
-"""What scripts in the manner of dinov2 have of their own: a backbone that hides patches, masks, losses."""
+"""What scripts in the style of dinov2 bring along: a backbone that hides patches, masks, losses."""
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,11 @@ class Backbone(nn.Module):
         return self.vit(images)
 
     def masked(self, images: Tensor, masks: Tensor, hide: bool) -> tuple[Tensor, Tensor]:
-        """Features, and those of the M masked patches (M, WIDTH); ``hide``: the blocks do not see these."""
+        """Features, and those of the M masked patches (M, WIDTH), which ``hide`` hides from the blocks."""
         return tokens(self.vit, images, masks, self.mask_token if hide else None)
 
     def init_weights(self) -> None:
-        """The start, for a backbone that was made on the meta device."""
+        """Initialises a backbone that was made on the meta device."""
         for module in self.vit.modules():
             if isinstance(module, nn.Conv2d | nn.LayerNorm):
                 module.reset_parameters()
@@ -36,12 +36,12 @@ class Backbone(nn.Module):
 
 
 def draw_masks(images: int) -> Tensor:
-    """Which patches the student does not see, (images, GRID, GRID): some of half of the images, in blocks."""
+    """The patches hidden from the student, (images, GRID, GRID): blocks of patches in half of the images."""
     return random_block_mask((images, GRID, GRID), device=torch.device("cpu"))
 
 
 def padded(rows: Tensor, count: int) -> Tensor:
-    """A buffer of `count` rows, of which those behind the given ones are zero."""
+    """A buffer of `count` rows: the given ones, then zeros."""
     buffer = rows.new_zeros(count, rows.shape[1])
     buffer[: len(rows)] = rows
     return buffer
@@ -57,13 +57,13 @@ class DINOLoss:
         return sinkhorn_knopp(logits, teacher_temp, n_iterations)
 
     def __call__(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        """Sums over the pairs of the two lists."""
+        """The sum over all pairs of the two lists."""
         logs = [F.log_softmax(each.float() / self.student_temp, dim=-1) for each in student]
         return sum(-(target * log).sum(dim=-1).mean() for log in logs for target in teacher)
 
 
 class IBOTPatchLoss:
-    """Cross-entropy of masked patches, as the teacher sees them and as the student guesses them."""
+    """Cross-entropy of masked patches: the teacher sees them, the student does not."""
 
     student_temp = 0.1
 
@@ -73,7 +73,7 @@ class IBOTPatchLoss:
         return sinkhorn_knopp(logits[:n_masked_patches], teacher_temp, n_iterations)
 
     def forward_masked(self, student: Tensor, teacher: Tensor, masks: Tensor) -> Tensor:
-        """Mean over the images of the mean over an image's masked patches: (M, K) each, image by image."""
+        """The mean over images of each image's mean over its masked patches: rows (M, K), image by image."""
         loss = -(teacher * F.log_softmax(student.float() / self.student_temp, dim=-1)).sum(dim=-1)
         counts = masks.flatten(1).sum(dim=1)
         return (loss / counts.repeat_interleave(counts).to(loss.device)).sum() / len(masks)

@@ -1,6 +1,6 @@
 """DINOv2's recipe on CIFAR-10 (dinov2_style_plain.py: before mixhead, dinov2_style.py: with it).
 
-Class tokens and patches have a head of their own each, and so a mixture of their own.
+Class tokens and patches each have their own head, and so their own mixture.
 """
 
 import random
@@ -18,7 +18,7 @@ random.seed(args.seed)
 head = partial(DINOHead, in_dim=WIDTH, hidden_dim=256, bottleneck_dim=args.dim)
 dino_head = partial(head, out_dim=1024)
 ibot_head = partial(head, out_dim=512)
-UPPERBOUND = 2 * args.batch * 64 // 4  # half of the images have patches masked, half of them at most
+UPPERBOUND = 2 * args.batch * 64 // 4  # half of the images are masked, at most half of their patches
 
 
 def network() -> nn.ModuleDict:
@@ -38,7 +38,7 @@ schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, args.steps + 1, 
 
 @torch.no_grad()
 def targets(images: torch.Tensor, masks: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The teacher's classes of the two global crops, each for the other one, and of the masked patches."""
+    """Targets of the two global crops, each made from the other one, and of the masked patches."""
     classes, patches = teacher["backbone"].masked(images, masks, hide=False)
     first, second = classes.chunk(2)
     class_logits = teacher["dino_head"](torch.cat([second, first]))
@@ -79,5 +79,5 @@ for step, crops in enumerate(batches(args)):
             theirs.mul_(momentum).add_(ours, alpha=1 - momentum)
     progress.step(loss)
 
-student.eval()  # what follows is no training, so no mixture is to see it
+student.eval()  # training is over: the mixture must not see the evaluation
 progress.report(teacher["backbone"], teacher["dino_head"])

@@ -1,4 +1,4 @@
-"""The projection head of such scripts: it starts when it is told to; its prototypes have no set length."""
+"""The projection head of such scripts: init_weights() initialises it; its prototypes have no fixed length."""
 
 from itertools import pairwise
 
@@ -26,7 +26,7 @@ class DINOHead(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, no_last_layer: bool = False, only_last_layer: bool = False) -> Tensor:
-        """no_last_layer: the embeddings (N, bottleneck_dim), of unit length; only_last_layer: x is these."""
+        """no_last_layer returns the embeddings (N, bottleneck_dim), of unit length; only_last_layer gets them."""
         if not only_last_layer:
             x = F.normalize(self.mlp(x), dim=-1)
         return x if no_last_layer else self.last_layer(x)

@@ -1,6 +1,6 @@
 """DINOv3's recipe on CIFAR-10 (dinov3_style_plain.py: before mixhead, dinov3_style.py: with it).
 
-The networks are made on the meta device, given memory, and started by init_weights().
+The networks are made on the meta device, given memory, and initialised by init_weights().
 """
 
 import random
@@ -29,7 +29,7 @@ with torch.device("meta"):
     student, model_ema = network(), network()
 for each in (student, model_ema):
     each.to_empty(device=args.device)
-    for tensor in each.state_dict().values():  # what a start forgets shows
+    for tensor in each.state_dict().values():  # NaN shows what init_weights() misses
         if tensor.is_floating_point():
             tensor.fill_(float("nan"))
 for part in student.values():
@@ -82,5 +82,5 @@ for step, crops in enumerate(batches(args)):
             theirs.mul_(momentum).add_(ours, alpha=1 - momentum)
     progress.step(loss)
 
-student.eval()  # what follows is no training, so no mixture is to see it
+student.eval()  # training is over: the mixture must not see the evaluation
 progress.report(model_ema["backbone"], model_ema["dino_head"])

@@ -1,6 +1,6 @@
-// What makes a component forget: the rows that it answers for, or time. On a long-tailed data set forgetting by
-// time erases components that are rarely used, those of the tail classes; by responsibility they stay.
-//   npx mixhead run examples/forgetting.ts                    a minute: too short to tell the arms apart
+// Compares forgetting by responsibility with forgetting by time. On a long-tailed data set, forgetting by time erases
+// components that are rarely used, those of the tail classes; under forgetting by responsibility they stay.
+//   npx mixhead run examples/forgetting.ts                    a minute: too short to distinguish the arms
 //   npx mixhead run examples/forgetting.ts train.stop=3000 data.train=all data.test=all --name forgetting-long
 // What to look at: "used" and the uniqueness of the two arms; with seeds, the interval of their difference.
 import { compare } from "mixhead";

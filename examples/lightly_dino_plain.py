@@ -47,5 +47,5 @@ for step, views in enumerate(batches(args)):
     schedule.step()
     progress.step(loss)
 
-student_head.eval()  # what follows is no training, so no mixture is to see it
+student_head.eval()  # training is over: the mixture must not see the evaluation
 progress.report(teacher_backbone, teacher_head)

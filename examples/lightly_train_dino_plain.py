@@ -1,4 +1,4 @@
-"""lightly-train's DINO on CIFAR-10, by the package itself (pip install lightly-train).
+"""lightly-train's DINO on CIFAR-10, run by the package itself (pip install lightly-train).
 
 lightly_train_dino_plain.py: before mixhead, lightly_train_dino.py: with it.
 """
@@ -15,7 +15,7 @@ args = arguments()
 
 
 class Encoder(nn.Module):
-    """A model of one's own, with what lightly-train asks of it."""
+    """A custom model, with the interface that lightly-train requires."""
 
     def __init__(self) -> None:
         super().__init__()

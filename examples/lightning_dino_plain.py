@@ -51,7 +51,7 @@ class DINO(lightning.LightningModule):
 
 
 class Views(torch.utils.data.IterableDataset):
-    """An epoch of Lightning's is the whole run: its batches come ready-made."""
+    """One Lightning epoch is the whole run; the batches come ready-made."""
 
     def __iter__(self):
         return batches(args)
@@ -69,5 +69,5 @@ trainer = lightning.Trainer(
     enable_model_summary=False,
 )
 trainer.fit(model, torch.utils.data.DataLoader(Views(), batch_size=None))
-model.eval()  # what follows is no training, so no mixture is to see it
+model.eval()  # training is over: the mixture must not see the evaluation
 model.progress.report(model.teacher_backbone, model.teacher_head)

@@ -1,4 +1,4 @@
-"""What scripts in the manner of facebookresearch/dino have of their own: multi-crop wrapper and loss."""
+"""What scripts in the style of facebookresearch/dino bring along: multi-crop wrapper and loss."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class MultiCropWrapper(nn.Module):
-    """One pass of the backbone per resolution, one of the head over all crops."""
+    """Runs the backbone once per resolution, and the head once over all crops."""
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class MultiCropWrapper(nn.Module):
 
 
 class DINOLoss(nn.Module):
-    """Cross-entropy of the teacher's global crops, centred and sharpened, and the student's other crops."""
+    """Cross-entropy of the student's crops with the teacher's other global crops, centred and sharpened."""
 
     def __init__(
         self,

@@ -34,7 +34,7 @@ for step, crops in enumerate(batches(args)):
     optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(student.parameters(), 3)
-    if epoch < 1:  # the last layer is kept during the first epoch
+    if epoch < 1:  # the last layer stays fixed during the first epoch
         for name, parameter in student.named_parameters():
             if "last_layer" in name:
                 parameter.grad = None
@@ -46,5 +46,5 @@ for step, crops in enumerate(batches(args)):
             theirs.mul_(momentum).add_(ours, alpha=1 - momentum)
     progress.step(loss)
 
-student.eval()  # what follows is no training, so no mixture is to see it
+student.eval()  # training is over: the mixture must not see the evaluation
 progress.report(teacher.backbone, teacher.head)

@@ -1,7 +1,7 @@
-// Every method, its prototypes learned with the encoder and estimated beside it, over three seeds: the tables of
-// docs/methods.md. For DINO the baselines and the other plugins too.
+// Trains every method over three seeds, with prototypes learned with the encoder and estimated beside it, and DINO also
+// with the baselines and the other plugins. It gives the tables of docs/methods.md.
 //   npx mixhead run examples/methods.ts                       an hour on two cores
-//   npx mixhead run examples/methods.ts train.stop=20         minutes: too short to tell anything apart
+//   npx mixhead run examples/methods.ts train.stop=20         minutes: too short to distinguish the arms
 //   npx mixhead report methods-dino methods-carp ...          all of them on one page
 import { compare, type Settings } from "mixhead";
 
@@ -24,7 +24,7 @@ await compare(
 for (const method of ["swav", "carp", "msn", "pmsn"] as const) {
   await compare(arms, { base: { ...base, method }, seeds: 3, name: `methods-${method}` });
 }
-// iBOT needs a transformer: timm's smallest, of 16 pixels a patch.
+// iBOT needs a transformer: this is timm's smallest, with patches of 16 pixels.
 await compare(arms, {
   base: { ...base, method: "ibot", encoder: { name: "test_vit" }, views: { globalSize: 64, localSize: 32 } },
   seeds: 3,

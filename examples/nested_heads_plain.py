@@ -1,4 +1,4 @@
-"""Nested heads in the manner of Franca (nested_heads_plain.py: before mixhead, nested_heads.py: with it).
+"""Nested heads in the style of Franca (nested_heads_plain.py: before mixhead, nested_heads.py: with it).
 
 Each head sees the first part of the features and has prototypes in proportion, so each has its own mixture.
 """
@@ -13,12 +13,12 @@ from lightly.utils.scheduler import cosine_schedule
 from mixhead.worker.encoders import build_encoder
 from torch import Tensor, nn
 
-NESTED = {32: 256, 64: 512, 128: 1024}  # of the features: prototypes
+NESTED = {32: 256, 64: 512, 128: 1024}  # number of features: number of prototypes
 args = arguments()
 
 
 class NestedHead(nn.Module):
-    """Features (N, 128) -> cosines, one (N, K) for each part of the features."""
+    """Features (N, 128) -> cosines, (N, K) for each part of the features."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,5 +70,5 @@ for step, crops in enumerate(batches(args)):
             average.mul_(momentum).add_(parameter, alpha=1 - momentum)
     progress.step(loss)
 
-student_head.eval()  # what follows is no training, so no mixture is to see it
+student_head.eval()  # training is over: the mixture must not see the evaluation
 progress.report(teacher_backbone, teacher_head)

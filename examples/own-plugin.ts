@@ -1,7 +1,7 @@
-// A plugin in 40 lines beside the mixture: prototypes that follow their rows by momentum, as SMoG's groups do.
-//   npx mixhead run examples/own-plugin.ts                    a minute: that it runs
-// What to look at: "used" and uniqueness beside the mixture's; 100 steps are too few to tell their k-NN apart. The
-// plugin's name is in the run's config.yaml, as custom:momentumGroups.
+// Compares a plugin of 40 lines with the mixture: its prototypes follow their rows by momentum, as SMoG's groups do.
+//   npx mixhead run examples/own-plugin.ts                    a minute: shows that it runs
+// What to look at: "used" and uniqueness beside the mixture's; 100 steps are too few to distinguish their
+// k-NN. The run's config.yaml has the plugin's name, as custom:momentumGroups.
 import { compare, directions, type PluginFactory, tf } from "mixhead";
 
 const momentumGroups: PluginFactory = ({ components, dim, seed, start }) => {
@@ -26,7 +26,7 @@ const momentumGroups: PluginFactory = ({ components, dim, seed, start }) => {
         const means = tf.div(tf.matMul(tf.transpose(r), h), tf.maximum(counts, 1));
         const moved = tf.add(tf.mul(c, momentum), tf.mul(means, 1 - momentum));
         const unit: tf.Tensor2D = tf.div(moved, tf.norm(moved, 2, 1, true));
-        return [r, tf.where(tf.greater(counts, 0), unit, c)]; // those that won no row stay
+        return [r, tf.where(tf.greater(counts, 0), unit, c)]; // prototypes that won no row stay
       });
       replace(next);
       return { responsibilities, touched: "all", scalars: {} };

@@ -1,4 +1,4 @@
-// The paper's mixture beside the defaults and joint prototypes, and what each of its parts does (docs/paper.md).
+// Compares the paper's mixture, whole and in parts, with the defaults and with joint prototypes (docs/paper.md).
 //   npx mixhead run examples/paper.ts                         80 minutes on two cores
 // What to look at: "perplexity" and k-NN of the arms with and without even weights.
 import { compare } from "mixhead";

@@ -1,7 +1,7 @@
-// The mixture, wrapped: components that have won no row for a while begin anew, at the rows of the batch that the
-// prototypes explain worst.
+// Wraps the mixture: components that have won no row for a while restart at the rows of the batch that the prototypes
+// explain worst.
 //   npx mixhead train configs/demo/decoupled.yaml plugin.kind=examples/reseed.ts plugin.options.idle=50 --name reseed
-// What to look at: "used" beside the same run without plugin.kind; "idle" and "moved" are curves in its report.
+// What to look at: "used", compared with the same run without plugin.kind; "idle" and "moved" are curves in its report.
 import { createPlugin, type PluginFactory, tf } from "mixhead";
 import { z } from "zod";
 
@@ -15,7 +15,7 @@ const reseed: PluginFactory<z.infer<typeof options>> = (given) => {
   const { idle, rate } = given.options;
   if (config.covariance !== "shared")
     throw new RangeError("it sets no variances: plugin.covariance must be shared");
-  const alone = { ...config, use: { ...config.use, share: 0 } }; // ours is the one way in which they begin anew
+  const alone = { ...config, use: { ...config.use, share: 0 } }; // only this plugin restarts components
   const mixture = createPlugin("online-gmm", { ...given, config: alone });
   let since = new Float32Array(components); // steps since each component last won a row
   return {

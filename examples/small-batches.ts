@@ -1,7 +1,8 @@
-// Small batches: DINO at 16 to 128 images a step, with targets that are balanced by a center, by Sinkhorn-Knopp over the
-// batch, and by Sinkhorn-Knopp over the batch and 512 rows before it. Draws docs/images/small-batches.png.
+// Compares balances for small batches: DINO at 16 to 128 images a step, with targets balanced by a center, by
+// Sinkhorn-Knopp over the batch, and by Sinkhorn-Knopp over the batch and 512 earlier rows. Draws
+// docs/images/small-batches.png.
 //   npx mixhead run examples/small-batches.ts                 half an hour on two idle cores
-//   npx mixhead run examples/small-batches.ts train.stop=20   minutes: too short to tell anything apart
+//   npx mixhead run examples/small-batches.ts train.stop=20   minutes: too short to distinguish the arms
 import { writeFile } from "node:fs/promises";
 import { compare, type Settings } from "mixhead";
 import { type CurvePoint, drawCurves } from "../src/report/curves.ts";
@@ -30,7 +31,7 @@ let untrained = 0;
 for (const batch of BATCHES) {
   const base: Settings = {
     data: { train: 5_000, test: 2_000 },
-    // The rate goes with the square root of the batch, as is usual with Adam; all else is the same.
+    // The rate is proportional to the square root of the batch, as is usual with Adam; all else is the same.
     train: { batch, lr: 0.003 * Math.sqrt(batch / 128), stop: 400, evaluateEvery: 400, onlineProbe: false },
   };
   const { summary } = await compare(arms, { base, name: `small-batches-${batch}` });

@@ -48,7 +48,7 @@ class DINO(lightning.LightningModule):
         return loss
 
     def on_after_backward(self) -> None:
-        if self.global_step < 50:  # the prototypes are kept during the first epoch
+        if self.global_step < 50:  # the prototypes stay fixed during the first epoch
             for parameter in self.head.last_layer.parameters():
                 parameter.grad = None
 
@@ -65,7 +65,7 @@ class DINO(lightning.LightningModule):
 
 
 class Crops(torch.utils.data.IterableDataset):
-    """An epoch of Lightning's is the whole run: its batches come ready-made."""
+    """One Lightning epoch is the whole run; the batches come ready-made."""
 
     def __iter__(self):
         return batches(args)
@@ -83,5 +83,5 @@ trainer = lightning.Trainer(
     enable_model_summary=False,
 )
 trainer.fit(model, torch.utils.data.DataLoader(Crops(), batch_size=None))
-model.eval()  # what follows is no training, so no mixture is to see it
+model.eval()  # training is over: the mixture must not see the evaluation
 model.progress.report(model.momentum_backbone, model.momentum_head)

@@ -1,4 +1,4 @@
-"""The projection head and the loss of such scripts: a batch norm after each layer, prototypes that the loss learns."""
+"""The head and the loss of such scripts: a batch norm after each layer, prototypes that the loss learns."""
 
 import meta
 import torch.nn.functional as F
@@ -30,7 +30,7 @@ class DINOHead(nn.Module):
 
 
 class DINOLoss(nn.Module):
-    """Meta's loss, of the large crops alone. The training sets `epoch`."""
+    """Meta's loss, over the large crops only. The training sets `epoch`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""stable-pretraining's DINO on CIFAR-10, by the package itself (pip install stable-pretraining).
+"""stable-pretraining's DINO on CIFAR-10, run by the package itself (pip install stable-pretraining).
 
 stable_pretraining_dino_plain.py: before mixhead, stable_pretraining_dino.py: with it.
 """
@@ -19,7 +19,7 @@ args = arguments()
 
 
 class Backbone(nn.Module):
-    """spt's forward function asks a transformer to move its positions where a crop is small."""
+    """Accepts the argument by which spt's forward function has a transformer interpolate its positions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Backbone(nn.Module):
 
 
 class Views(torch.utils.data.IterableDataset):
-    """An epoch of Lightning's is the whole run: its batches come ready-made."""
+    """One Lightning epoch is the whole run; the batches come ready-made."""
 
     def __iter__(self):
         names = ("global_1", "global_2", "local_1", "local_2")
@@ -92,5 +92,5 @@ loader = torch.utils.data.DataLoader(Views(), batch_size=None)
 with tempfile.TemporaryDirectory() as folder:
     spt.set(cache_dir=folder)
     spt.Manager(trainer, module, spt.data.DataModule(train=loader), seed=args.seed)()
-module.eval()  # what follows is no training, so no mixture is to see it
+module.eval()  # training is over: the mixture must not see the evaluation
 Losses.progress.report(module.backbone.teacher.encoder, module.projector.teacher)
