@@ -26,7 +26,7 @@ class DINOHead(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, no_last_layer: bool = False, only_last_layer: bool = False) -> Tensor:
-        """no_last_layer returns the embeddings (N, bottleneck_dim), of unit length; only_last_layer gets them."""
+        """no_last_layer: returns the unit embeddings (N, bottleneck_dim); only_last_layer: x holds these."""
         if not only_last_layer:
             x = F.normalize(self.mlp(x), dim=-1)
         return x if no_last_layer else self.last_layer(x)
