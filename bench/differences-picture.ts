@@ -43,7 +43,7 @@ async function picture(
   });
   const size: Size = { width: WIDTH, height: ROW * rows.length + 60 };
   const seeds = new Set(trained.map(({ seed }) => seed)).size;
-  const title = `k-NN less that of the defaults, points: mean of ${seeds} seeds, 95 % interval`;
+  const title = `k-NN minus that of the defaults, in points: mean of ${seeds} seeds, 95 % interval`;
   return sideBySide(title, [await renderChart(chart(rows, size))], size);
 }
 
@@ -72,6 +72,7 @@ function chart(rows: { label: string; mean: number; low: number; high: number }[
   });
   return {
     ...size,
+    padding: { left: 4, right: 16, top: 4, bottom: 4 },
     autosize: { type: "fit", contains: "padding" },
     layer: [
       at(0, [1, 0]),
