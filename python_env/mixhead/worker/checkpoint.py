@@ -25,31 +25,60 @@ from mixhead.worker.network import Network
 from mixhead.worker.step import State, measured
 
 
+class WriteFailed(WorkerError):
+    """The disk is full, or cannot be written to: which file, and why."""
+
+
 def save(state: State, checkpoint_dir: str | Path) -> Path:
-    """Writes the state to ``checkpoint_dir/incoming-STEPS`` and returns this folder, once it is on disk."""
+    """Writes the state to ``checkpoint_dir/incoming-STEPS`` and returns this folder, once it is on disk.
+
+    Raises WriteFailed, and leaves nothing there.
+    """
     folder = Path(checkpoint_dir).resolve() / f"incoming-{state.step}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _save_weights(state.teacher.encoder, folder / "encoder.safetensors")
-    _save_weights(state.teacher.head, folder / "head.safetensors")
-    _save_weights(state.student, folder / "student.safetensors")
-    torch.save(
-        {
-            "step": state.step,
-            "optimizer": state.optimizer.state_dict(),
-            "scaler": state.scaler.state_dict(),
-            "center": state.center.value,
-            "sinkhorn": state.sinkhorn.state_dict(),
-            "online": state.online and state.online.state_dict(),
-            "measured": measured(state),
-        },
-        folder / "training.pt",
-    )
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+    with _written(folder):
+        folder.mkdir(parents=True)
+    try:
+        _save_weights(state.teacher.encoder, folder / "encoder.safetensors")
+        _save_weights(state.teacher.head, folder / "head.safetensors")
+        _save_weights(state.student, folder / "student.safetensors")
+        _save_training(state, folder / "training.pt")
+        for path in [*folder.iterdir(), folder]:
+            with _written(path):
+                descriptor = os.open(path, os.O_RDONLY)
+                os.fsync(descriptor)
+                os.close(descriptor)
+    except WriteFailed:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
+
+
+def _save_training(state: State, path: Path) -> None:
+    training = {
+        "step": state.step,
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "center": state.center.value,
+        "sinkhorn": state.sinkhorn.state_dict(),
+        "online": state.online and state.online.state_dict(),
+        "measured": measured(state),
+    }
+    with _written(path), open(path, "wb") as file:  # of a file of its own torch says no reason
+        torch.save(training, file)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raises WriteFailed where the file system does not take `path`."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__cause__ or cause.__context__
+        reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(error)
+        raise WriteFailed(f"cannot write {path}: {reason.splitlines()[0]}") from error
 
 
 def restore(state: State, folder: str | Path) -> None:
@@ -92,4 +121,5 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def _save_weights(module: nn.Module, path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, path)
+    with _written(path):
+        save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, path)
