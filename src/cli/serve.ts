@@ -47,13 +47,18 @@ export function serve(program: Command): void {
 
 const STATUS_MS = 10_000;
 
-/** Serves until a signal; if it is owned, until its owner has ended, and no signal ends it. */
+/**
+ * Serves until a signal; if it is owned, until its owner has ended, and no signal ends it.
+ *
+ * @throws what the socket failed with, or code that nobody awaits, once the mixtures are kept.
+ */
 async function serveUntilStopped(settings: Settings, options: Options): Promise<void> {
   const { bridge, backend } = resolveConfig(settings.given, [], settings.source);
   const stateDir = options.state ?? (options.owned ? undefined : join(runsDir(), `serve-${timestamp()}`));
   const log = (line: string) => void process.stderr.write(`${line}\n`);
   const failed = new AbortController();
   if (options.owned) ignoreSignals();
+  const thrown = new Promise<Error>((resolve) => process.once("uncaughtException", resolve));
   const stopped = options.owned ? ownerEnded(failed.signal) : askedToEnd();
   try {
     await openBackend(backend, options.owned ? undefined : log);
@@ -70,9 +75,10 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
     const status = new Status();
     const show = () => status.lines(server.mixtures, performance.now()).forEach(log);
     const timer = options.owned ? undefined : setInterval(show, STATUS_MS);
-    await stopped;
+    const failure = await Promise.race([stopped, server.failed, thrown]);
     clearInterval(timer);
     await server.stop();
+    if (failure instanceof Error) throw failure;
   } finally {
     failed.abort();
     await closeBackend();

@@ -14,6 +14,12 @@ const begun = z.strictObject({
 });
 export type Begun = z.infer<typeof begun>;
 
+/** SLURM's id of the job that this process belongs to, where SLURM has requeued it. */
+export function requeuedJob(): string | undefined {
+  const { SLURM_JOB_ID: job, SLURM_RESTART_COUNT: restarts = "0" } = process.env;
+  return job && Number(restarts) > 0 ? job : undefined;
+}
+
 /** Notes in the folder of a new run who began it. */
 export async function noteBegun(folder: string): Promise<void> {
   const slurmJob = process.env.SLURM_JOB_ID;

@@ -13,7 +13,7 @@ import { writeAtomic } from "../files/atomic.ts";
 import { withOptions } from "../plugins/registry.ts";
 import { parseSchedule } from "../schedules/schedule.ts";
 import { runsDir } from "../setup/paths.ts";
-import { noteBegun } from "./begun.ts";
+import { noteBegun, readBegun, requeuedJob } from "./begun.ts";
 import { checkFree } from "./lock.ts";
 import { readMetrics } from "./metrics-log.ts";
 import { trainingScalars } from "./training-clock.ts";
@@ -73,7 +73,7 @@ export async function openRun(
   const arms = new Map<string, Config>();
   for (const [arm, config] of asked) arms.set(arm, await checkArm(arm, config, values.get(arm)));
   const folder = join(runsDir(), name);
-  if (force) await replaceRun(folder);
+  if (force && !(await isThisJobs(folder))) await replaceRun(folder);
   const run = describeRun(name, folder, arms, seeds, values);
   if (existsSync(folder)) {
     const old = await readRun(name);
@@ -219,6 +219,12 @@ async function replaceRun(folder: string): Promise<void> {
   await rm(aside, { recursive: true, force: true });
   await mkdir(dirname(aside), { recursive: true });
   await rename(folder, aside);
+}
+
+/** Whether this is a SLURM job that was requeued, and began the run: --force of its script has had its effect. */
+async function isThisJobs(folder: string): Promise<boolean> {
+  const job = requeuedJob();
+  return job !== undefined && (await readBegun(folder))?.slurmJob === job;
 }
 
 function firstDifference(old: Run, next: Run): string | null {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
@@ -12,8 +12,9 @@ import { lockRun } from "../../src/experiment/lock.ts";
 import type { Origin } from "../../src/experiment/manifest.ts";
 import { metricsToMend } from "../../src/experiment/mend-metrics.ts";
 import { evaluationsOf, MetricsLog, readMetrics } from "../../src/experiment/metrics-log.ts";
-import { openRun, type Run, readRun } from "../../src/experiment/run-folder.ts";
-import { checkpointOf, originOf } from "../../src/experiment/same-run.ts";
+import { openRun, readRun } from "../../src/experiment/run-folder.ts";
+import { checkpointOf } from "../../src/experiment/same-run.ts";
+import { leaveCheckpoint } from "./leave-checkpoint.ts";
 
 // Hooks outside of a suite would run for every file.
 describe("in a folder of its own", () => {
@@ -28,18 +29,6 @@ describe("in a folder of its own", () => {
     process.chdir(here);
     await rm(folder, { recursive: true });
   });
-
-  async function leaveCheckpoint(run: Run, step: number): Promise<void> {
-    const [job] = run.jobs;
-    assert.ok(job);
-    const checkpoints = join(job.folder, "checkpoints");
-    const incoming = join(checkpoints, "incoming");
-    await mkdir(incoming);
-    const clock = { step, seconds: 1, metricsBytes: 0 };
-    const { config } = job;
-    const parts = { clock, mixture: {}, config, metrics: "none", origin: await originOf(run, job) };
-    await commitCheckpoint(checkpoints, incoming, parts, 2);
-  }
 
   describe("a run's folder", () => {
     const arms = () => new Map([["joint", resolveConfig({ prototypes: "joint" })]]);
@@ -292,9 +281,12 @@ describe("in a folder of its own", () => {
     });
 
     async function twoCheckpoints(): Promise<void> {
+      if (!existsSync("pristine")) {
+        for (const step of [5, 10]) await commit(step);
+        await cp("checkpoints", "pristine", { recursive: true });
+      }
       await rm("checkpoints", { recursive: true });
-      await mkdir("checkpoints");
-      for (const step of [5, 10]) await commit(step);
+      await cp("pristine", "checkpoints", { recursive: true });
     }
     async function names(): Promise<string[]> {
       await twoCheckpoints();

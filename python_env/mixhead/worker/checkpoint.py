@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from torch import nn
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.network import Network
 from mixhead.worker.step import State, measured
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 class WriteFailed(WorkerError):
@@ -74,11 +77,14 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, OSError):
-            cause = cause.__cause__ or cause.__context__
-        reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else str(error)
-        raise WriteFailed(f"cannot write {path}: {reason.splitlines()[0]}") from error
+        raise WriteFailed(f"cannot write {path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    number = _OS_ERROR.search(str(error))  # safetensors' words
+    if number is None and not (isinstance(error, OSError) and error.errno):
+        return str(error).splitlines()[0]
+    return os.strerror(int(number[1]) if number else error.errno)
 
 
 def restore(state: State, folder: str | Path) -> None:

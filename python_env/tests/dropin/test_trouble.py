@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -164,6 +165,43 @@ def test_a_plugin_that_dies_in_the_middle_of_a_step_is_told_in_a_sentence(mine: 
     mine('process.kill(process.pid, "SIGKILL");')
     with pytest.raises(PeerLost, match=r"step 1 .*: its process ended or the connection broke"):
         take_steps(pair)
+
+
+SIGNALS_ITS_SCRIPT = """
+process.kill(process.ppid, "SIGUSR1");
+await new Promise((done) => setTimeout(done, 300));
+"""
+
+
+def test_a_signal_handler_that_saves_while_the_plugin_is_waited_for_saves_the_whole_mixture(
+    mine: Mine, pair: Pair
+):
+    saved: list[list[dict[str, torch.Tensor]]] = []
+    handler = signal.signal(
+        signal.SIGUSR1,
+        lambda *_: saved.append([{**head.state_dict(), "rng": torch.get_rng_state()} for head in pair]),
+    )
+    try:
+        mine(SIGNALS_ITS_SCRIPT)
+        take_steps(pair, 3)
+        pair[1](torch.randn(8, IN))
+    finally:
+        signal.signal(signal.SIGUSR1, handler)
+    assert [int(student["last_layer.mixture.step"]) for student, _ in saved] == [2, 3]
+    unbroken = pair[0].state_dict()
+
+    mine("")
+    again = with_teacher(lightly_head())
+    for head, state in zip(again, saved[0], strict=True):
+        torch.set_rng_state(state.pop("rng"))
+        head.load_state_dict(state)
+    again[1](torch.randn(8, IN))
+    again[0](torch.randn(8, IN))
+    again[1](torch.randn(8, IN))
+    resumed = again[0].state_dict()
+    assert resumed.keys() == unbroken.keys()
+    for name, tensor in unbroken.items():
+        assert torch.equal(resumed[name], tensor), name
 
 
 def test_a_plugin_that_throws_ends_the_script_with_its_file_and_the_step(
