@@ -19,13 +19,19 @@ const ARM = "decoupled";
 const EVERY = 4;
 const LAST = 5 * EVERY;
 const CONFIG = join(packageRoot, "configs", "demo", `${ARM}.yaml`);
-const SETTINGS = [...tiny, `train.stop=${LAST}`, `train.checkpointEvery=${EVERY}`, "train.evaluateEvery=8"];
+const SETTINGS = [
+  ...tiny,
+  "bridge.deadline=600",
+  `train.stop=${LAST}`,
+  `train.checkpointEvery=${EVERY}`,
+  "train.evaluateEvery=8",
+];
 
 /** When a kill comes: at any time from the start on; in a checkpoint; soon after one, in a step or an evaluation. */
 const MOMENTS = ["any time", "in a checkpoint", "after a checkpoint"] as const;
 const VICTIMS = ["Node", "control", "worker"] as const;
 /** Seconds within which whatever is left has ended; a control process looks once a second. */
-const LEFT_SECONDS = 30;
+const LEFT_SECONDS = 120;
 
 /** What a torture did. */
 export interface Torture {
