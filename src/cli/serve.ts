@@ -58,7 +58,7 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
   const log = (line: string) => void process.stderr.write(`${line}\n`);
   const failed = new AbortController();
   if (options.owned) ignoreSignals();
-  const thrown = new Promise<Error>((resolve) => process.once("uncaughtException", resolve));
+  const thrown = firstUncaught();
   const stopped = options.owned ? ownerEnded(failed.signal) : askedToEnd();
   try {
     await openBackend(backend, options.owned ? undefined : log);
@@ -80,9 +80,20 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
     await server.stop();
     if (failure instanceof Error) throw failure;
   } finally {
+    process.setUncaughtExceptionCaptureCallback(null);
     failed.abort();
     await closeBackend();
   }
+}
+
+/** The first error that nobody awaits. Not by an event: what tfjs's wasm listens with throws the error again. */
+function firstUncaught(): Promise<Error> {
+  return new Promise((resolve) => {
+    process.setUncaughtExceptionCaptureCallback((error) => {
+      process.setUncaughtExceptionCaptureCallback(null);
+      resolve(error);
+    });
+  });
 }
 
 function announcement(endpoint: string, stateDir: string | undefined, json: boolean): string {

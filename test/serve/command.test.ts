@@ -104,7 +104,7 @@ describe("mixhead serve", () => {
   it("keeps its mixtures before it ends for an error that nobody awaits", async () => {
     await writeFile(
       join(folder, "mine.ts"),
-      `import { directions } from "mixhead";
+      `import { directions, tf } from "mixhead";
        export default ({ components, dim, seed }) => {
          const c = directions(components, dim, seed, "mine");
          const saved = async () => ({ prototypes: { shape: [components, dim], data: await c.data() } });
@@ -112,7 +112,7 @@ describe("mixhead serve", () => {
            name: "mine", components, dim,
            async step(h) {
              setTimeout(() => { throw new Error("no such luck"); }, 300);
-             return { responsibilities: h.matMul(c, false, true).softmax(), touched: "all", scalars: {} };
+             return { responsibilities: tf.softmax(tf.matMul(h, c, false, true)), touched: "all", scalars: {} };
            },
            prototypes: () => c, parameters: saved, state: saved, load() {}, dispose() {},
          };
