@@ -21,6 +21,8 @@ import { type Trace, untraced } from "./trace.ts";
 
 /** The worker's status where its settings, its data or its checkpoint are wrong. */
 const BAD_INPUT = 2;
+/** The same where the disk does not take its checkpoint. */
+const DISK = 74;
 const PARTING_MS = 3000;
 
 /** What happens during a run, for whoever watches. */
@@ -148,6 +150,7 @@ async function endOf(worker: Worker): Promise<WorkerExit | undefined> {
 function reasonOf(error: unknown, exit: WorkerExit | undefined | null): Error {
   const failure = error instanceof Error ? error : new RunError("internal", String(error));
   if (exit?.code === BAD_INPUT) return new UserError(failure.message, { cause: failure });
+  if (exit?.code === DISK) return new RunError("disk", failure.message, { cause: failure });
   const lost = failure instanceof RunError && failure.code === "peer-lost";
   if (!lost || !exit || exit.error === "") return failure;
   return new RunError("worker-failed", exit.error, { cause: failure });

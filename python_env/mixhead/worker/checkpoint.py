@@ -21,15 +21,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mixhead.worker.errors import WorkerError
+from mixhead.worker.errors import WorkerError, WriteFailed
 from mixhead.worker.network import Network
 from mixhead.worker.step import State, measured
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-
-
-class WriteFailed(WorkerError):
-    """The disk is full, or cannot be written to: which file, and why."""
 
 
 def save(state: State, checkpoint_dir: str | Path) -> Path:
@@ -80,11 +76,17 @@ def _written(path: Path) -> Iterator[None]:
         raise WriteFailed(f"cannot write {path}: {_reason(error)}") from error
 
 
-def _reason(error: Exception) -> str:
-    number = _OS_ERROR.search(str(error))  # safetensors' words
-    if number is None and not (isinstance(error, OSError) and error.errno):
-        return str(error).splitlines()[0]
-    return os.strerror(int(number[1]) if number else error.errno)
+def _reason(error: BaseException) -> str:
+    """What the system says; torch and safetensors say it in the error before theirs, or within it."""
+    each: BaseException | None = error
+    while each is not None:
+        number = _OS_ERROR.search(str(each))
+        if number is not None:
+            return os.strerror(int(number[1]))
+        if isinstance(each, OSError) and each.errno:
+            return os.strerror(each.errno)
+        each = each.__cause__ or each.__context__
+    return str(error).splitlines()[0]
 
 
 def restore(state: State, folder: str | Path) -> None:

@@ -16,7 +16,7 @@ from mixhead.worker import checkpoint
 from mixhead.worker.augment import Crop, augment
 from mixhead.worker.config import Assignment, Config, parse_assignment
 from mixhead.worker.data import Dataset, load
-from mixhead.worker.errors import BadInput, WorkerError
+from mixhead.worker.errors import BadInput, WorkerError, WriteFailed
 from mixhead.worker.feed import Feed
 from mixhead.worker.frozen import Frozen, freeze
 from mixhead.worker.measure import measure
@@ -147,7 +147,7 @@ def save(client: Client, state: State, assignment: Assignment) -> Path:
     while True:
         try:
             return checkpoint.save(state, assignment.checkpoint_dir)
-        except checkpoint.WriteFailed as error:
+        except WriteFailed as error:
             client.send_result("checkpoint", state.step, {}, {"failed": str(error)}, {})
             if state.config.train.disk_full != "wait":
                 raise
