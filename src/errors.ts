@@ -28,7 +28,9 @@ export type RunErrorCode =
   | "device-failed"
   | "protocol"
   | "bad-batch"
+  | "disk"
   | "interrupted"
+  | "preempted"
   | "internal";
 
 /** The sentence of any thrown value. */

@@ -1,5 +1,5 @@
 import { Router } from "zeromq";
-import { sentence, UserError } from "../errors.ts";
+import { RunError, sentence, UserError } from "../errors.ts";
 import { encodeReject } from "./answers.ts";
 import { decodeHeader, decodeTensors, encode, type Frames, type Tensors } from "./codec.ts";
 import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
@@ -44,6 +44,9 @@ export class BridgeServer {
   private readonly joining = new Set<string>();
   private readonly probes = new Set<NodeJS.Timeout>();
   private readonly loop: Promise<void>;
+  private closed = false;
+  /** Resolves where the socket fails while nobody has closed it: nothing more will be heard of any rank. */
+  readonly failed: Promise<RunError>;
 
   private constructor(
     private readonly options: ServerOptions,
@@ -53,6 +56,15 @@ export class BridgeServer {
   ) {
     socket.events.on("disconnect", () => this.probeSoon());
     this.loop = this.receive();
+    this.failed = new Promise((resolve) => {
+      const tell = (why: string) => {
+        if (!this.closed) resolve(new RunError("internal", `the socket at ${place.address} failed: ${why}`));
+      };
+      this.loop.then(
+        () => tell("it was closed"),
+        (error) => tell(sentence(error)),
+      );
+    });
   }
 
   /** Binds and serves. Throws UserError where the endpoint cannot be used. */
@@ -101,14 +113,19 @@ export class BridgeServer {
 
   /** Says goodbye to every rank and stops: no socket, timer or folder is left. */
   async close(reason = ""): Promise<void> {
-    if (this.socket.closed) return;
+    if (this.closed) return;
+    this.closed = true;
     for (const peer of this.peers.values()) {
       peer.send(encode({ type: "bye", generation: peer.generation, reason }));
     }
     this.peers.clear();
     for (const probe of this.probes) clearTimeout(probe);
-    this.socket.close();
-    await this.loop;
+    try {
+      this.socket.close();
+      await this.loop;
+    } catch (error) {
+      process.emitWarning(`the socket at ${this.place.address} did not close: ${sentence(error)}`);
+    }
     await this.allowList?.close();
     for (const world of await Promise.allSettled(this.worlds.values())) {
       if (world.status === "fulfilled") world.value.dispose();

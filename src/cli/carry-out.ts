@@ -1,5 +1,6 @@
 import { relative } from "node:path";
 import { closeBackend } from "../backend/backend.ts";
+import { RunError, sentence } from "../errors.ts";
 import type { MetricsHook } from "../experiment/hooks.ts";
 import { carryOutRun } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
@@ -32,7 +33,8 @@ export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
  * prints the table. The first Ctrl-C, or any other signal that says that the end is near, ends at a
  * checkpoint, a Ctrl-C after it at once. Where some trainings failed the process's exit status is 1.
  *
- * @throws RunError "interrupted"; the first failure where every training failed.
+ * @throws RunError "interrupted" after Ctrl-C or an abort, "preempted" after another signal; the first failure where
+ * every training failed.
  */
 export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise<Summary> {
   try {
@@ -48,9 +50,11 @@ async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary
   const view = quiet ? null : new LiveView();
   const abort = new AbortController();
   const stop = () => abort.abort();
+  let preempted = false;
   const hearNothing = onSignals({
-    stop() {
+    stop(signal) {
       view?.note("ends after a checkpoint; Ctrl-C again ends at once");
+      preempted = signal !== "SIGINT";
       stop();
     },
     quit: () => process.exit(1),
@@ -72,6 +76,9 @@ async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary
   } catch (error) {
     // What there is to see of trainings that failed; where nothing was evaluated, the sentence is all.
     if (!abort.signal.aborted) await writeReport(run).catch(() => {});
+    // Whatever else has failed by then: the run goes on from its last checkpoint.
+    if (preempted && error instanceof RunError)
+      throw new RunError("preempted", sentence(error), { cause: error });
     throw error;
   } finally {
     view?.close();

@@ -54,7 +54,8 @@ function featuresCall(file: string, overrides: readonly string[], { arm, seed }:
 }
 
 async function encoderCall(of: string, overrides: readonly string[], choice: Options) {
-  const { label, path, config } = await findTrained(of, overrides, choice);
+  const { label, path, config, notes } = await findTrained(of, overrides, choice);
+  for (const note of notes) process.stderr.write(`${note}\n`);
   return {
     label: `${label}: ${config.encoder.name} on ${config.data.name}${config.data.heldOut === undefined ? "" : ", held-out training images"}`,
     args: [path, "--config", JSON.stringify(config), "--data-dir", dataDir()],

@@ -47,7 +47,8 @@ async function carryOut(run: string, file: string, { force, ...choice }: Options
     throw new UserError(`${file}: allowed are files named ${ENDINGS.join(", ")}`);
   if (!force && existsSync(file))
     throw new UserError(`${file} exists: give another name, or --force to replace it`);
-  const { label, path, config } = await findTrained(run, [], choice);
+  const { label, path, config, notes } = await findTrained(run, [], choice);
+  for (const note of notes) process.stderr.write(`${note}\n`);
   const args = [path, file, "--config", JSON.stringify(config)];
   const { encoder, features, tensors, load, size, mean, std } = exported.parse(
     await askPython("mixhead.worker.export", args),

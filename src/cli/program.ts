@@ -1,7 +1,10 @@
 import { Command, CommanderError } from "commander";
-import { sentence, UserError } from "../errors.ts";
+import { RunError, sentence, UserError } from "../errors.ts";
 
-/** Runs one command line with these commands; the exit status: 0 done, 1 failed, 2 bad input. */
+/** EX_TEMPFAIL of sysexits.h: ended by a signal at a checkpoint, to be started again. */
+const REQUEUE = 75;
+
+/** Runs one command line with these commands; the exit status: 0 done, 1 failed, 2 bad input, 75 to be started again. */
 export async function runProgram(
   commands: readonly ((program: Command) => void)[],
   args: readonly string[],
@@ -24,5 +27,6 @@ function exitStatus(error: unknown): number {
   const user = error instanceof UserError;
   process.stderr.write(`mixhead: ${sentence(error)}\n`);
   if (!user && process.env.MIXHEAD_DEBUG && error instanceof Error) process.stderr.write(`${error.stack}\n`);
-  return user ? 2 : 1;
+  if (user) return 2;
+  return error instanceof RunError && error.code === "preempted" ? REQUEUE : 1;
 }

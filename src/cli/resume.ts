@@ -1,22 +1,31 @@
 import type { Command } from "commander";
 import { goingOn } from "../experiment/going-on.ts";
+import { requeuedRun } from "../experiment/requeued.ts";
 import { readRun } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
 import { JOBS } from "./jobs.ts";
 
-/** `mixhead resume RUN [key=value ...]`: goes on where the last checkpoint is. */
+interface Options {
+  live?: boolean;
+  jobs?: number;
+}
+
+/** `mixhead resume [RUN] [key=value ...]`: goes on where the last checkpoint is. */
 export function resume(program: Command): void {
   program
     .command("resume")
     .description("go on where the last checkpoint of a run is")
-    .argument("<run>", "a name under runs/")
+    .argument("[run]", "a name under runs/; in a SLURM job that was requeued, the run that it began")
     .argument(
       "[key=value...]",
       "where it ends: train.stop; where it is computed from here on: placement, backend, bridge.*",
     )
     .option("--live", "serve the live page while it goes")
     .option(...JOBS)
-    .action(async (name: string, overrides: string[], { live, jobs }: { live?: boolean; jobs?: number }) => {
-      await carryOut(await goingOn(await readRun(name), overrides), { live, jobs });
+    .action(async (first: string | undefined, rest: string[], { live, jobs }: Options) => {
+      const named = first !== undefined && !first.includes("=");
+      const overrides = named || first === undefined ? rest : [first, ...rest];
+      const run = named ? await readRun(first) : await requeuedRun();
+      await carryOut(await goingOn(run, overrides), { live, jobs });
     });
 }

@@ -47,13 +47,18 @@ export function serve(program: Command): void {
 
 const STATUS_MS = 10_000;
 
-/** Serves until a signal; if it is owned, until its owner has ended, and no signal ends it. */
+/**
+ * Serves until a signal; if it is owned, until its owner has ended, and no signal ends it.
+ *
+ * @throws what the socket failed with, or code that nobody awaits, once the mixtures are kept.
+ */
 async function serveUntilStopped(settings: Settings, options: Options): Promise<void> {
   const { bridge, backend } = resolveConfig(settings.given, [], settings.source);
   const stateDir = options.state ?? (options.owned ? undefined : join(runsDir(), `serve-${timestamp()}`));
   const log = (line: string) => void process.stderr.write(`${line}\n`);
   const failed = new AbortController();
   if (options.owned) ignoreSignals();
+  const thrown = firstUncaught();
   const stopped = options.owned ? ownerEnded(failed.signal) : askedToEnd();
   try {
     await openBackend(backend, options.owned ? undefined : log);
@@ -70,13 +75,25 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
     const status = new Status();
     const show = () => status.lines(server.mixtures, performance.now()).forEach(log);
     const timer = options.owned ? undefined : setInterval(show, STATUS_MS);
-    await stopped;
+    const failure = await Promise.race([stopped, server.failed, thrown]);
     clearInterval(timer);
     await server.stop();
+    if (failure instanceof Error) throw failure;
   } finally {
+    process.setUncaughtExceptionCaptureCallback(null);
     failed.abort();
     await closeBackend();
   }
+}
+
+/** The first error that nobody awaits. Not by an event: what tfjs's wasm listens with throws the error again. */
+function firstUncaught(): Promise<Error> {
+  return new Promise((resolve) => {
+    process.setUncaughtExceptionCaptureCallback((error) => {
+      process.setUncaughtExceptionCaptureCallback(null);
+      resolve(error);
+    });
+  });
 }
 
 function announcement(endpoint: string, stateDir: string | undefined, json: boolean): string {

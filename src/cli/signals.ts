@@ -15,7 +15,7 @@ export function ignoreSignals(): void {
 /** Settles at the first signal that asks a server to end. A warning is for the scripts that it serves. */
 export function askedToEnd(): Promise<void> {
   for (const signal of WARNING) process.on(signal, ignore);
-  return new Promise((stop) => void onSignals({ stop, quit: () => process.exit(1) }, ENDING));
+  return new Promise((stop) => void onSignals({ stop: () => stop(), quit: () => process.exit(1) }, ENDING));
 }
 
 /**
@@ -25,7 +25,7 @@ export function askedToEnd(): Promise<void> {
  * Gives what undoes it.
  */
 export function onSignals(
-  { stop, quit }: { stop(): void; quit(): void },
+  { stop, quit }: { stop(signal: NodeJS.Signals): void; quit(): void },
   signals: readonly NodeJS.Signals[] = ALL,
 ): () => void {
   let stopped: number | undefined;
@@ -33,7 +33,7 @@ export function onSignals(
     if (stopped === undefined) {
       stopped = performance.now();
       outliveTerminal();
-      stop();
+      stop(signal);
     } else if (signal === "SIGINT" && performance.now() - stopped > TWICE_MS) quit();
   };
   for (const signal of signals) process.on(signal, hear);

@@ -293,6 +293,13 @@ export const config = z.strictObject({
         .default(250)
         .describe("steps between two evaluations; there is one at the start and one at the end"),
       checkpointEvery: steps.default(250).describe("steps between two checkpoints; there is one at the end"),
+      keepCheckpoints: steps
+        .default(2)
+        .describe("how many checkpoints are kept, the newest; where one is damaged the one before is used"),
+      diskFull: z
+        .enum(["end", "wait"])
+        .default("end")
+        .describe("where the disk is full or read-only: the run ends, or waits until it can be written to"),
     })
     .prefault({}),
   views: z

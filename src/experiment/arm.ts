@@ -1,4 +1,4 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { Run } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
 import { BatchError, RejectError } from "../bridge/errors.ts";
@@ -11,7 +11,9 @@ import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Answerer, StepAnswer } from "./answerer.ts";
 import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
+import { Disk } from "./disk.ts";
 import type { MetricsHook } from "./hooks.ts";
+import type { Origin } from "./manifest.ts";
 import { type MetricsLine, metricsLine } from "./metrics-log.ts";
 import { Patience } from "./patience.ts";
 import { forgetProbe, readProbe, saveProbe } from "./probe.ts";
@@ -30,6 +32,8 @@ export interface ArmOutcome {
 export interface ArmEvents {
   /** Its worker is there: training and evaluation begin. */
   began(): void;
+  /** A sentence that one should know. */
+  note(text: string): void;
   progress(steps: number, line: MetricsLine): void;
 }
 
@@ -39,6 +43,10 @@ export interface ArmOptions {
   answerer: Answerer | null;
   dataDir: string;
   resumed: Checkpoint | null;
+  /** How much of its metrics.jsonl stays. */
+  metricsBytes: number;
+  /** What its checkpoints say of whose they are. */
+  origin: Origin;
   events: ArmEvents;
   /** Hear of every line that is written to metrics.jsonl. */
   hooks: readonly MetricsHook[];
@@ -57,6 +65,7 @@ export class Arm implements Room {
   readonly done: Promise<ArmOutcome>;
   private settle!: { resolve(outcome: ArmOutcome): void; reject(error: Error): void };
   private readonly record: TrainingRecord;
+  private readonly disk: Disk;
   private readonly checkpoints: string;
   private readonly scalarsAt: (clock: Clock) => Record<string, number>;
   private steps: number;
@@ -81,7 +90,8 @@ export class Arm implements Room {
     this.resumed = resumed;
     this.components = job.config.plugin.components;
     this.dim = job.config.head.dim;
-    this.record = new TrainingRecord(job, options.hooks, options.events.progress);
+    this.disk = new Disk(job.config.train.diskFull, (text) => options.events.note(`${job.label}: ${text}`));
+    this.record = new TrainingRecord(job, options.hooks, options.events.progress, this.disk);
     this.checkpoints = join(job.folder, "checkpoints");
     this.scalarsAt = trainingScalars(job.config, job.values?.schedules);
     this.steps = resumed?.clock.step ?? 0;
@@ -100,8 +110,8 @@ export class Arm implements Room {
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
   async prepare(): Promise<void> {
-    await sweepCheckpoints(this.checkpoints);
-    await this.record.cutTo(this.resumed?.clock.metricsBytes ?? 0);
+    await sweepCheckpoints(this.checkpoints, this.steps);
+    await this.record.cutTo(this.options.metricsBytes);
     await forgetProbe(this.job.folder);
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
   }
@@ -109,6 +119,7 @@ export class Arm implements Room {
   /** Asks for a checkpoint and an end after the step that is under way. */
   stop(): void {
     this.stopping = true;
+    this.disk.giveUp();
   }
 
   /**
@@ -206,6 +217,7 @@ export class Arm implements Room {
   /** What cannot be taken ends the training: nobody reads what a rank is told after its last step. */
   async result(result: RankResult): Promise<void> {
     try {
+      if (result.text.failed !== undefined) return this.disk.workerFailed(result.text.failed);
       await this.take(result);
       this.patience.result(this.part); // what taking it took is not the worker's silence
     } catch (error) {
@@ -219,7 +231,7 @@ export class Arm implements Room {
       case "evaluate":
         return this.noteEvaluation(result);
       case "probe":
-        return saveProbe(this.job.folder, readProbe(result));
+        return this.disk.write(() => saveProbe(this.job.folder, readProbe(result)));
       case "checkpoint":
         return this.takeCheckpoint(result);
       case "stop":
@@ -290,17 +302,19 @@ export class Arm implements Room {
   }
 
   private async takeCheckpoint(result: RankResult): Promise<void> {
-    const incoming = result.text.path;
-    if (incoming === undefined) throw new RunError("protocol", "the worker named no checkpoint");
-    await commitCheckpoint(
-      this.checkpoints,
-      incoming,
-      {
-        step: result.step,
-        seconds: this.seconds,
-        metricsBytes: this.beforeEnd ?? (await this.record.size()),
-      },
-      await (this.saved ?? this.state()),
+    const name = basename(result.text.path ?? "");
+    if (!/^incoming-\d+$/.test(name)) throw new RunError("protocol", "the worker named no checkpoint");
+    const metricsBytes = this.beforeEnd ?? (await this.record.size());
+    const parts = {
+      clock: { step: result.step, seconds: this.seconds, metricsBytes },
+      mixture: await (this.saved ?? this.state()),
+      config: this.job.config,
+      metrics: this.record.path,
+      origin: this.options.origin,
+    };
+    const { keepCheckpoints } = this.job.config.train;
+    await this.disk.write(() =>
+      commitCheckpoint(this.checkpoints, join(this.checkpoints, name), parts, keepCheckpoints),
     );
   }
 }

@@ -1,13 +1,18 @@
 import { existsSync } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
+import { syncFolder, writeAtomic } from "../files/atomic.ts";
+import { fileError } from "../files/errors.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
+import { checkManifest, type Origin, writeManifest } from "./manifest.ts";
 
-/** How many checkpoints of an arm are kept. */
-const KEPT = 2;
+const CLOCK = "clock.json";
+const CONFIG = "config.json";
+const METRICS = "metrics.jsonl";
+const MIXTURE = "mixture.safetensors";
 
 const clockFile = z.strictObject({
   /** Steps taken. */
@@ -25,69 +30,153 @@ export interface Checkpoint {
   clock: CheckpointClock;
   /** The plugin's and the targets' state; empty where the arm has none. */
   mixture: NamedTensors;
+  /** The settings that it was trained with; undefined in checkpoints of earlier versions, as are `metrics`. */
+  config: unknown;
+  /** The file metrics.jsonl as it was. */
+  metrics: Buffer | undefined;
+}
+
+/** What a checkpoint holds beside the rank's files. */
+export interface CheckpointParts {
+  clock: CheckpointClock;
+  mixture: NamedTensors;
+  config: unknown;
+  /** The metrics.jsonl that is copied. */
+  metrics: string;
+  origin: Origin;
+}
+
+/** The newest checkpoint that is whole, or null, and a sentence for each thing about it that one should know. */
+export interface Found<T> {
+  checkpoint: T | null;
+  notes: string[];
 }
 
 /**
  * Completes the folder `incoming` that a rank has filled and moves it into place in one rename: a
- * checkpoint is whole or it is not there. Older ones are dropped.
+ * checkpoint is whole or it is not there. The newest `keep` are kept. May be called again where it threw.
+ *
+ * @throws RunError "disk", UserError where something cannot be written.
  */
 export async function commitCheckpoint(
   folder: string,
   incoming: string,
-  clock: CheckpointClock,
-  mixture: NamedTensors,
+  { clock, mixture, config, metrics, origin }: CheckpointParts,
+  keep: number,
 ): Promise<string> {
-  await writeSafetensors(join(incoming, "mixture.safetensors"), mixture);
-  await writeFile(join(incoming, "clock.json"), `${JSON.stringify(clock)}\n`, { flush: true });
+  await writeSafetensors(join(incoming, MIXTURE), mixture);
+  await writeAtomic(join(incoming, CLOCK), [`${JSON.stringify(clock)}\n`]);
+  await writeAtomic(join(incoming, CONFIG), [`${JSON.stringify(config)}\n`]);
+  await copyMetrics(metrics, join(incoming, METRICS));
+  await writeManifest(incoming, origin); // its write flushes the folder too
   const path = join(folder, checkpointName(clock.step));
-  await rm(path, { recursive: true, force: true });
-  await rename(incoming, path);
-  await syncFolder(folder);
-  for (const old of (await checkpointNames(folder)).slice(0, -KEPT)) {
+  try {
+    await rm(path, { recursive: true, force: true });
+    await rename(incoming, path);
+    await syncFolder(folder);
+  } catch (error) {
+    throw fileError("write", path, error);
+  }
+  for (const old of (await checkpointNames(folder)).slice(0, -keep)) {
     await rm(join(folder, old), { recursive: true, force: true });
   }
   return path;
 }
 
-/** Removes what an interrupted checkpoint has left. Only for whoever trains there: it may be under way. */
-export async function sweepCheckpoints(folder: string): Promise<void> {
+/**
+ * Removes what an interrupted checkpoint has left, and puts aside, as `aside-NAME`, checkpoints after `step`, at
+ * which the training goes on. Only for whoever trains there.
+ */
+export async function sweepCheckpoints(folder: string, step: number): Promise<void> {
   await mkdir(folder, { recursive: true });
   for (const name of await readdir(folder)) {
     if (name.startsWith("incoming")) await rm(join(folder, name), { recursive: true, force: true });
   }
+  for (const name of (await checkpointNames(folder)).filter((each) => stepOf(each) > step)) {
+    const aside = join(folder, `aside-${name}`);
+    await rm(aside, { recursive: true, force: true });
+    await rename(join(folder, name), aside);
+  }
 }
 
-/** The newest whole checkpoint of an arm, or null. */
-export async function latestCheckpoint(folder: string): Promise<Checkpoint | null> {
-  await mkdir(folder, { recursive: true });
-  const newest = (await checkpointNames(folder)).at(-1);
-  if (newest === undefined) return null;
-  const path = join(folder, newest);
-  const parsed = clockFile.safeParse(await readJson(join(path, "clock.json")));
-  if (!parsed.success)
-    throw new UserError(
-      `${path} is not a checkpoint: its clock.json is damaged; remove the folder to go on from the one before`,
-    );
-  const { tensors } = await readSafetensors(join(path, "mixture.safetensors"));
-  return { path, clock: parsed.data, mixture: tensors };
+/**
+ * The newest checkpoint of a training that is as it was written. Those after it are named with what is wrong.
+ *
+ * @throws UserError where there are some, and none is.
+ */
+export async function latestCheckpoint(folder: string, origin: Origin): Promise<Found<Checkpoint>> {
+  return newestOf(folder, origin, async (path) => {
+    const clock = clockFile.safeParse(await readJson(join(path, CLOCK))).data;
+    if (clock === undefined) throw new UserError(`${path} is damaged: its ${CLOCK} is not a clock`);
+    const { tensors: mixture } = await readSafetensors(join(path, MIXTURE));
+    const config = await readJson(join(path, CONFIG));
+    const metrics = await readFile(join(path, METRICS)).catch(() => undefined);
+    return { path, clock, mixture, config, metrics };
+  });
+}
+
+/** The same for somebody who only reads the rank's files: the folder. */
+export async function latestFolder(folder: string, origin: Origin): Promise<Found<string>> {
+  return newestOf(folder, origin, async (path) => path);
+}
+
+async function newestOf<T>(
+  folder: string,
+  origin: Origin,
+  read: (path: string) => Promise<T>,
+): Promise<Found<T>> {
+  const damages: string[] = [];
+  const names = existsSync(folder) ? (await checkpointNames(folder)).reverse() : [];
+  for (const name of names) {
+    const path = join(folder, name);
+    try {
+      const checked = await checkManifest(path, origin);
+      const checkpoint = await read(path);
+      const notes = damages.map((damage) => `${damage}; ${name} is used instead`);
+      if (!checked)
+        notes.push(`${path} has no manifest, as an earlier version left it: it is used unchecked`);
+      return { checkpoint, notes };
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      damages.push(error.message);
+    }
+  }
+  if (damages.length === 0) return { checkpoint: null, notes: [] };
+  throw new UserError(
+    `no checkpoint can be used: ${damages.join("; ")}; remove ${folder} to train from the start`,
+  );
 }
 
 /** The clock of the newest checkpoint; undefined where there is none. */
 export async function clockAtCheckpoint(folder: string): Promise<CheckpointClock | undefined> {
   const newest = existsSync(folder) ? (await checkpointNames(folder)).at(-1) : undefined;
   if (newest === undefined) return undefined;
-  return clockFile.safeParse(await readJson(join(folder, newest, "clock.json"))).data;
+  return clockFile.safeParse(await readJson(join(folder, newest, CLOCK))).data;
 }
 
 function checkpointName(step: number): string {
   return `step-${String(step).padStart(7, "0")}`;
 }
 
+function stepOf(name: string): number {
+  return Number(name.slice("step-".length));
+}
+
 /** The names of a training's checkpoints, oldest first: by number, since from step 10,000,000 on names are longer and as text come before shorter ones. */
-export async function checkpointNames(folder: string): Promise<string[]> {
-  const stepOf = (name: string) => Number(name.slice("step-".length));
+async function checkpointNames(folder: string): Promise<string[]> {
   const names = (await readdir(folder)).filter((name) => /^step-\d+$/.test(name));
   return names.sort((a, b) => stepOf(a) - stepOf(b));
+}
+
+async function copyMetrics(from: string, to: string): Promise<void> {
+  if (!existsSync(from)) return writeAtomic(to, []);
+  try {
+    await copyFile(from, to);
+    const file = await open(to, "r");
+    await file.sync().finally(() => file.close());
+  } catch (error) {
+    throw fileError("write", to, error);
+  }
 }
 
 async function readJson(path: string): Promise<unknown> {
@@ -95,15 +184,5 @@ async function readJson(path: string): Promise<unknown> {
     return JSON.parse(await readFile(path, "utf8"));
   } catch {
     return undefined;
-  }
-}
-
-/** A rename survives a power cut only once its folder is on disk. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
   }
 }

@@ -2,6 +2,7 @@ import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { writeAtomic } from "../files/atomic.ts";
+import { fileError } from "../files/errors.ts";
 import type { Job, Run } from "./run-folder.ts";
 
 const failureFile = z.strictObject({ error: z.string() });
@@ -21,7 +22,10 @@ export async function noteFailure(job: Job, error: string): Promise<void> {
 
 /** Before a training is tried again. */
 export async function forgetFailure(job: Job): Promise<void> {
-  await rm(join(job.folder, FILE), { force: true });
+  const path = join(job.folder, FILE);
+  await rm(path, { force: true }).catch((error) => {
+    throw fileError("write", path, error);
+  });
 }
 
 /** The trainings of a run that failed when they were last tried. */

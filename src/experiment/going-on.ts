@@ -1,13 +1,10 @@
-import { join } from "node:path";
 import { applyOverrides, resolveConfig } from "../config/load.ts";
 import { UserError } from "../errors.ts";
-import { clockAtCheckpoint } from "./checkpoint.ts";
 import { lockRun } from "./lock.ts";
 import { type Run, withConfigs, writeRecord } from "./run-folder.ts";
+import { checkpointOf, WHERE } from "./same-run.ts";
 import { checkValues } from "./values.ts";
 
-/** Settings that say where a run is computed, and not what: its record stays as it is. */
-const WHERE: readonly string[] = ["placement", "backend", "bridge"];
 /** Where it ends: schedules have the length of train.steps, so that it is the same run up to there. */
 const STOP = "train.stop";
 
@@ -44,13 +41,13 @@ export async function goingOn(run: Run, overrides: readonly string[]): Promise<R
 }
 
 /** @throws UserError where a training is past the end that it is given. */
-async function checkStop({ name, jobs }: Run): Promise<void> {
-  for (const { label, folder, config } of jobs) {
-    const taken = (await clockAtCheckpoint(join(folder, "checkpoints")))?.step ?? 0;
-    const { stop = taken, steps } = config.train;
+async function checkStop(run: Run): Promise<void> {
+  for (const job of run.jobs) {
+    const taken = (await checkpointOf(run, job)).checkpoint?.clock.step ?? 0;
+    const { stop = taken, steps } = job.config.train;
     if (stop >= taken) continue;
     throw new UserError(
-      `${STOP} is ${stop}, and ${label} of runs/${name} has taken ${taken} steps; allowed: ${taken} to ${steps}`,
+      `${STOP} is ${stop}, and ${job.label} of runs/${run.name} has taken ${taken} steps; allowed: ${taken} to ${steps}`,
     );
   }
 }

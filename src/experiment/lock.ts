@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { fileError } from "../files/errors.ts";
 
 const FILE = "lock";
 
@@ -14,8 +15,12 @@ const FILE = "lock";
 export async function lockRun(folder: string): Promise<() => Promise<void>> {
   await checkFree(folder);
   const path = join(folder, FILE);
-  await rm(path, { force: true });
-  await writeFile(path, identity(process.pid), { flag: "wx" });
+  try {
+    await rm(path, { force: true });
+    await writeFile(path, identity(process.pid), { flag: "wx" });
+  } catch (error) {
+    throw fileError("write", path, error);
+  }
   return () => rm(path, { force: true });
 }
 

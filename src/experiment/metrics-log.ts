@@ -1,6 +1,7 @@
-import { appendFile, readFile, stat, truncate } from "node:fs/promises";
+import { open, readFile, stat, truncate } from "node:fs/promises";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
+import { fileError } from "../files/errors.ts";
 
 const share = z.number().min(0).max(1);
 
@@ -54,11 +55,34 @@ export function pluginScalars(line: MetricsLine): Record<string, number> {
 /** Appends measurements to a metrics.jsonl, a JSON object a line, in the order in which they are given. */
 export class MetricsLog {
   private last: Promise<void> = Promise.resolve();
-  constructor(readonly path: string) {}
 
+  /** `persist` makes a write, or makes it again where it failed. */
+  constructor(
+    readonly path: string,
+    private readonly persist: (write: () => Promise<void>) => Promise<void> = (write) => write(),
+  ) {}
+
+  /** @throws RunError "disk" where the line cannot be written; then no part of it is there. */
   append(line: MetricsLine): Promise<void> {
-    this.last = this.last.then(() => appendFile(this.path, `${JSON.stringify(line)}\n`));
+    this.last = this.last.then(() => this.persist(() => this.write(`${JSON.stringify(line)}\n`)));
     return this.last;
+  }
+
+  private async write(text: string): Promise<void> {
+    const file = await open(this.path, "a").catch((error) => {
+      throw fileError("write", this.path, error);
+    });
+    try {
+      const { size } = await file.stat();
+      try {
+        await file.appendFile(text);
+      } catch (error) {
+        await file.truncate(size).catch(() => {});
+        throw fileError("write", this.path, error);
+      }
+    } finally {
+      await file.close();
+    }
   }
 
   /** The length in bytes, when all that was appended is written: what `cutTo` goes back to. */
@@ -88,15 +112,22 @@ export async function readMetrics(path: string): Promise<MetricsLine[]> {
   } catch {
     return [];
   }
-  return text
-    .slice(0, text.lastIndexOf("\n") + 1)
-    .split("\n")
-    .filter((line) => line !== "")
-    .map((line, index) => {
-      const parsed = metricsLine.safeParse(parseJson(line));
-      if (!parsed.success) throw new UserError(`${path}, line ${index + 1}: not a measurement`);
-      return parsed.data;
-    });
+  const { lines, damaged } = metricsIn(text.slice(0, text.lastIndexOf("\n") + 1));
+  if (damaged !== undefined) throw new UserError(`${path}, line ${damaged}: not a measurement`);
+  return lines;
+}
+
+/** The measurements in a text, and the number of the first line that is none, counted from 1. */
+export function metricsIn(text: string): { lines: MetricsLine[]; damaged?: number } {
+  const lines: MetricsLine[] = [];
+  let damaged: number | undefined;
+  for (const [index, line] of text.split("\n").entries()) {
+    if (line === "") continue;
+    const parsed = metricsLine.safeParse(parseJson(line));
+    if (parsed.success) lines.push(parsed.data);
+    else damaged ??= index + 1;
+  }
+  return { lines, ...(damaged !== undefined && { damaged }) };
 }
 
 /** The evaluations among measurements. */

@@ -13,6 +13,7 @@ import { writeAtomic } from "../files/atomic.ts";
 import { withOptions } from "../plugins/registry.ts";
 import { parseSchedule } from "../schedules/schedule.ts";
 import { runsDir } from "../setup/paths.ts";
+import { noteBegun, readBegun, requeuedJob } from "./begun.ts";
 import { checkFree } from "./lock.ts";
 import { readMetrics } from "./metrics-log.ts";
 import { trainingScalars } from "./training-clock.ts";
@@ -72,7 +73,7 @@ export async function openRun(
   const arms = new Map<string, Config>();
   for (const [arm, config] of asked) arms.set(arm, await checkArm(arm, config, values.get(arm)));
   const folder = join(runsDir(), name);
-  if (force) await replaceRun(folder);
+  if (force && !(await isThisJobs(folder))) await replaceRun(folder);
   const run = describeRun(name, folder, arms, seeds, values);
   if (existsSync(folder)) {
     const old = await readRun(name);
@@ -86,6 +87,7 @@ export async function openRun(
     await replaceRun(folder);
   }
   for (const job of run.jobs) await mkdir(join(job.folder, "checkpoints"), { recursive: true });
+  await noteBegun(folder);
   await writeRecord(run);
   return run;
 }
@@ -107,10 +109,16 @@ export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   if (!existsSync(file)) throw new UserError(`runs/${name} is not a run: it has no config.yaml`);
   const parsed = runFile.safeParse(parseYaml(await readFile(file, "utf8"), file));
   if (!parsed.success) throw new UserError(`${file}: not a run's configuration`);
+  for (const arm of Object.keys(parsed.data.arms)) checkArmName(arm, `${file}: `);
   const arms = Object.entries(parsed.data.arms).map(
-    ([arm, settings]) => [arm, resolveConfig(overlay(BEFORE, settings), [], `${file}: arms.${arm}`)] as const,
+    ([arm, settings]) => [arm, recorded(settings, `${file}: arms.${arm}`)] as const,
   );
   return describeRun(name, folder, new Map(arms), parsed.data.seeds);
+}
+
+/** A configuration as a record of any version has it; `source` names it. @throws UserError where it is none. */
+export function recorded(settings: unknown, source: string): Config {
+  return resolveConfig(overlay(BEFORE, settings), [], source);
 }
 
 /** The seeds of a run: the one that all arms have, and the following. @throws UserError where they differ. */
@@ -161,13 +169,17 @@ function checkName(name: string): void {
   }
 }
 
+/** @throws UserError where it could be anything but a folder in the run's. */
+function checkArmName(arm: string, source = ""): void {
+  if (armRule.test(arm) && arm.length <= 100) return;
+  throw new UserError(
+    `${source}${JSON.stringify(arm)} cannot name an arm; allowed: letters, digits, spaces and . _ = + , -, at most 100 in all`,
+  );
+}
+
 /** The configuration with the plugin's own options in full. @throws UserError where it cannot be trained. */
 async function checkArm(arm: string, config: Config, values: Values | undefined): Promise<Config> {
-  if (!armRule.test(arm) || arm.length > 100) {
-    throw new UserError(
-      `"${arm}" cannot name an arm; allowed: letters, digits, spaces and . _ = + , -, at most 100 in all`,
-    );
-  }
+  checkArmName(arm);
   const problem = methodProblem(config);
   if (problem !== null) throw new UserError(`${arm}: ${problem}`);
   const [missing] = missingValues(config, values);
@@ -207,6 +219,12 @@ async function replaceRun(folder: string): Promise<void> {
   await rm(aside, { recursive: true, force: true });
   await mkdir(dirname(aside), { recursive: true });
   await rename(folder, aside);
+}
+
+/** Whether this is a SLURM job that was requeued, and began the run: --force of its script has had its effect. */
+async function isThisJobs(folder: string): Promise<boolean> {
+  const job = requeuedJob();
+  return job !== undefined && (await readBegun(folder))?.slurmJob === job;
 }
 
 function firstDifference(old: Run, next: Run): string | null {

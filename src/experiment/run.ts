@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { openBackend } from "../backend/backend.ts";
 import { allowedCores, askedThreads } from "../backend/cores.ts";
 import { RejectError } from "../bridge/errors.ts";
@@ -10,10 +9,11 @@ import { RunError, UserError } from "../errors.ts";
 import { placementLine } from "../mixture/placement.ts";
 import { pythonPath } from "../setup/python.ts";
 import type { Arm } from "./arm.ts";
-import { latestCheckpoint } from "./checkpoint.ts";
-import { lockRun } from "./lock.ts";
+import { checkFree, lockRun } from "./lock.ts";
+import { type Mending, metricsToMend } from "./mend-metrics.ts";
 import { wayOn } from "./remarks.ts";
 import { lastStep, type Run } from "./run-folder.ts";
+import { checkpointOf, originOf } from "./same-run.ts";
 import { readSessions, SessionLog } from "./sessions.ts";
 import { type Pending, placementIn, type RunOptions, type Surroundings, trainOne } from "./training.ts";
 import { checkValues } from "./values.ts";
@@ -31,8 +31,9 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
     agreed(run, "backend", (config) => config.backend),
     (line) => said.push(line),
   );
-  const pending = await whatIsLeft(run);
-  if (pending.length === 0) {
+  const { pending, mendings, notes } = await whatIsLeft(run);
+  for (const line of notes) options.events.note(line);
+  if (pending.length === 0 && mendings.length === 0) {
     options.events.note(`runs/${run.name} is complete with this configuration: nothing is trained again`);
     return;
   }
@@ -42,6 +43,8 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
   );
   const free = await lockRun(run.folder);
   try {
+    for (const { mend } of mendings) await mend();
+    if (pending.length === 0) return;
     const arms = new Map<string, Arm>();
     const server = await BridgeServer.start({
       endpoint: agreed(run, "bridge.endpoint", (config) => config.bridge.endpoint),
@@ -132,13 +135,30 @@ function placesFor(run: Run, gpus: number, jobs?: number): Record<string, string
   });
 }
 
-async function whatIsLeft(run: Run): Promise<Pending[]> {
-  const pending: Pending[] = [];
+/** The trainings that have not reached their end, what of a run's files has to be mended, and what one should know. */
+interface WhatIsLeft {
+  pending: Pending[];
+  mendings: Mending[];
+  notes: string[];
+}
+
+/** Reads what there is, and changes nothing. @throws UserError where a training cannot go on from it. */
+async function whatIsLeft(run: Run): Promise<WhatIsLeft> {
+  await checkFree(run.folder); // what is being written is not whole
+  const left: WhatIsLeft = { pending: [], mendings: [], notes: [] };
   for (const job of run.jobs) {
-    const checkpoint = await latestCheckpoint(join(job.folder, "checkpoints"));
-    if ((checkpoint?.clock.step ?? 0) < lastStep(job)) pending.push({ job, checkpoint });
+    const { checkpoint, notes } = await checkpointOf(run, job);
+    left.notes.push(...notes);
+    const mending = checkpoint && (await metricsToMend(job, checkpoint));
+    if (mending !== null) {
+      left.mendings.push(mending);
+      left.notes.push(mending.note);
+    }
+    if ((checkpoint?.clock.step ?? 0) >= lastStep(job)) continue;
+    const metricsBytes = mending?.metricsBytes ?? checkpoint?.clock.metricsBytes ?? 0;
+    left.pending.push({ job, checkpoint, metricsBytes, origin: await originOf(run, job) });
   }
-  return pending;
+  return left;
 }
 
 /** A setting that one process can have only once. */

@@ -3,6 +3,7 @@ import { appendFileSync, existsSync } from "node:fs";
 import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { fileError } from "../files/errors.ts";
 import { packageRoot } from "../setup/paths.ts";
 
 /**
@@ -28,6 +29,7 @@ const FILE = "sessions.jsonl";
 /** The session under way; its clock runs from the first call of `tick`. */
 export class SessionLog {
   private from: number | undefined;
+  private gap = "";
   private constructor(
     private readonly path: string,
     private readonly started: string,
@@ -47,15 +49,24 @@ export class SessionLog {
     };
     const earlier = await readFile(path, "utf8").catch(() => "");
     const gap = earlier === "" || earlier.endsWith("\n") ? "" : "\n"; // a crash has cut the last line off
-    await appendFile(path, `${gap}${JSON.stringify({ started, threads, versions: all })}\n`);
+    try {
+      await appendFile(path, `${gap}${JSON.stringify({ started, threads, versions: all })}\n`);
+    } catch (error) {
+      throw fileError("write", path, error);
+    }
     return new SessionLog(path, started);
   }
 
-  /** Notes how long the session has lasted. */
+  /** Notes how long the session has lasted; on a full disk not: the next note holds this one's seconds too. */
   tick(): void {
     this.from ??= performance.now();
     const seconds = (performance.now() - this.from) / 1000;
-    appendFileSync(this.path, `${JSON.stringify({ started: this.started, seconds })}\n`);
+    try {
+      appendFileSync(this.path, `${this.gap}${JSON.stringify({ started: this.started, seconds })}\n`);
+      this.gap = "";
+    } catch {
+      this.gap = "\n"; // a part of the line may be there
+    }
   }
 }
 

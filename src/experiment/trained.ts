@@ -4,8 +4,10 @@ import { resolveConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { runsDir } from "../setup/paths.ts";
-import { checkpointNames } from "./checkpoint.ts";
+import { latestFolder } from "./checkpoint.ts";
+import { checkManifest } from "./manifest.ts";
 import { type Job, type Run, readRun } from "./run-folder.ts";
+import { originOf } from "./same-run.ts";
 
 /** A trained encoder, and what it was trained with. */
 export interface Trained {
@@ -14,6 +16,8 @@ export interface Trained {
   /** A checkpoint's folder, or a file of weights. */
   path: string;
   config: Config;
+  /** What one should know of it, a sentence each. */
+  notes: string[];
 }
 
 /** Which of a run's trainings is meant, where there are several. */
@@ -38,21 +42,25 @@ export async function findTrained(
 ): Promise<Trained> {
   const name = runName(of);
   if (name !== null) {
-    const job = chooseJob(await readRun(name), choice);
-    const checkpoint = await newestCheckpoint(job);
-    return trained(name, job, checkpoint, overrides);
+    const run = await readRun(name);
+    const job = chooseJob(run, choice);
+    const { checkpoint, notes } = await newestCheckpoint(run, job);
+    return trained(name, job, checkpoint, overrides, notes);
   }
   const [chosen] = Object.entries(choice).flatMap(([option, value]) => (value === undefined ? [] : [option]));
   if (chosen !== undefined) throw new UserError(`${of} is no run, of which --${chosen} could choose a part`);
   if (!existsSync(of)) throw new UserError(`${of} is neither a run under runs/ nor a checkpoint nor a file`);
   const owner = statSync(of).isDirectory() ? await ownerOf(resolve(of)) : null;
-  if (owner !== null) return trained(owner.run.name, owner.job, of, overrides);
+  if (owner !== null) {
+    await checkManifest(of);
+    return trained(owner.run.name, owner.job, of, overrides);
+  }
   if (!overrides.some((override) => override.startsWith("encoder.name="))) {
     throw new UserError(
       `${of} does not say what its encoder is: add encoder.name=NAME, such as encoder.name=resnet18-32, and data.name where it is not cifar10`,
     );
   }
-  return { label: basename(of), path: of, config: resolveConfig({}, overrides) };
+  return { label: basename(of), path: of, config: resolveConfig({}, overrides), notes: [] };
 }
 
 /** The run that is named, as NAME or as a path to it; null where it is something else. */
@@ -76,11 +84,11 @@ function chooseJob(run: Run, { arm, seed }: Choice): Job {
   return job;
 }
 
-async function newestCheckpoint(job: Job): Promise<string> {
-  const folder = join(job.folder, "checkpoints");
-  const newest = existsSync(folder) ? (await checkpointNames(folder)).at(-1) : undefined;
-  if (newest === undefined) throw new UserError(`${job.label} has no checkpoint yet: ${folder} is empty`);
-  return join(folder, newest);
+async function newestCheckpoint(run: Run, job: Job) {
+  const checkpoints = join(job.folder, "checkpoints");
+  const { checkpoint, notes } = await latestFolder(checkpoints, await originOf(run, job));
+  if (checkpoint === null) throw new UserError(`${job.label} has no checkpoint yet: ${checkpoints} is empty`);
+  return { checkpoint, notes };
 }
 
 /** The run that a checkpoint's folder belongs to: RUN/ARM/checkpoints/STEP, or RUN/ARM/seed-N/checkpoints/STEP. */
@@ -95,11 +103,18 @@ async function ownerOf(checkpoint: string): Promise<{ run: Run; job: Job } | nul
   return null;
 }
 
-function trained(run: string, job: Job, path: string, overrides: readonly string[]): Trained {
+function trained(
+  run: string,
+  job: Job,
+  path: string,
+  overrides: readonly string[],
+  notes: string[] = [],
+): Trained {
   const step = Number(/^step-(\d+)$/.exec(basename(path))?.[1]);
   return {
     label: [run, job.label, ...(Number.isNaN(step) ? [] : [`step ${step}`])].join(", "),
     path,
     config: resolveConfig(job.config, overrides, `runs/${run}`),
+    notes,
   };
 }

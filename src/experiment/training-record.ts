@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { RankResult, Rows } from "../bridge/room.ts";
 import { RunError, sentence } from "../errors.ts";
+import type { Disk } from "./disk.ts";
 import { measure, readEvaluation, saveEvaluation } from "./evaluation.ts";
 import type { MetricsHook } from "./hooks.ts";
 import { type MetricsLine, MetricsLog } from "./metrics-log.ts";
@@ -17,8 +18,13 @@ export class TrainingRecord {
     private readonly job: Job,
     private readonly hooks: readonly MetricsHook[],
     private readonly progress: (steps: number, line: MetricsLine) => void,
+    private readonly disk: Disk,
   ) {
-    this.log = new MetricsLog(join(job.folder, "metrics.jsonl"));
+    this.log = new MetricsLog(join(job.folder, "metrics.jsonl"), (write) => disk.write(write));
+  }
+
+  get path(): string {
+    return this.log.path;
   }
 
   /** See MetricsLog. */
@@ -48,7 +54,7 @@ export class TrainingRecord {
   async evaluation(result: RankResult, prototypes: Rows | undefined, seconds: () => number): Promise<void> {
     const evaluation = readEvaluation(result, prototypes);
     const line = { ...(await measure(evaluation)), seconds: seconds() };
-    await saveEvaluation(this.job.folder, evaluation);
+    await this.disk.write(() => saveEvaluation(this.job.folder, evaluation));
     await this.write(line);
     this.progress(result.step, line);
   }
@@ -58,6 +64,7 @@ export class TrainingRecord {
     try {
       for (const hook of this.hooks) hook(this.job, line);
     } catch (error) {
+      if (error instanceof RunError && error.code === "disk") throw error;
       const why = `what listens to the metrics failed at step ${line.step}: ${sentence(error)}`;
       throw new RunError("internal", why, { cause: error });
     }

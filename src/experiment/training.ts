@@ -10,9 +10,10 @@ import { type Chosen, choosePlacement, type Placement } from "../mixture/placeme
 import { dataDir } from "../setup/paths.ts";
 import type { Answerer } from "./answerer.ts";
 import { Arm, type ArmOutcome } from "./arm.ts";
-import type { Checkpoint } from "./checkpoint.ts";
+import { type Checkpoint, clockAtCheckpoint } from "./checkpoint.ts";
 import { forgetFailure, noteFailure } from "./failure.ts";
 import type { MetricsHook } from "./hooks.ts";
+import type { Origin } from "./manifest.ts";
 import type { MetricsLine } from "./metrics-log.ts";
 import { type Job, lastStep } from "./run-folder.ts";
 import type { SessionLog } from "./sessions.ts";
@@ -20,6 +21,8 @@ import { type Trace, untraced } from "./trace.ts";
 
 /** The worker's status where its settings, its data or its checkpoint are wrong. */
 const BAD_INPUT = 2;
+/** The same where the disk does not take its checkpoint. */
+const DISK = 74;
 const PARTING_MS = 3000;
 
 /** What happens during a run, for whoever watches. */
@@ -48,6 +51,9 @@ export interface RunOptions {
 export interface Pending {
   job: Job;
   checkpoint: Checkpoint | null;
+  /** How much of its metrics.jsonl stays. */
+  metricsBytes: number;
+  origin: Origin;
 }
 
 /** What the trainings of a run share. */
@@ -61,7 +67,7 @@ export interface Surroundings extends RunOptions {
 
 /** One training from its checkpoint to its end; the outcome is an Error where it failed. */
 export async function trainOne(
-  { job, checkpoint }: Pending,
+  { job, checkpoint, metricsBytes, origin }: Pending,
   env: Record<string, string>,
   session: SessionLog,
   around: Surroundings,
@@ -78,10 +84,13 @@ export async function trainOne(
       answerer,
       dataDir: dataDir(),
       resumed: checkpoint,
+      metricsBytes,
+      origin,
       hooks,
       spans: trace?.spans(job) ?? untraced,
       events: {
         began: () => session.tick(),
+        note: (text) => events.note(text),
         progress: (steps, line) => {
           if (line.knn !== undefined) session.tick();
           events.progress(job, steps, line);
@@ -113,8 +122,8 @@ export async function trainOne(
     events.ended(job, outcome);
     return outcome;
   } catch (error) {
-    const failure = reasonOf(error, worker && (await endOf(worker)));
-    await noteFailure(job, sentence(failure));
+    const failure = await withLastCheckpoint(job, reasonOf(error, worker && (await endOf(worker))));
+    await noteFailure(job, sentence(failure)).catch(() => {}); // a full disk: the failure itself is what to tell
     events.ended(job, failure);
     return labelled(job.label, failure);
   } finally {
@@ -141,9 +150,18 @@ async function endOf(worker: Worker): Promise<WorkerExit | undefined> {
 function reasonOf(error: unknown, exit: WorkerExit | undefined | null): Error {
   const failure = error instanceof Error ? error : new RunError("internal", String(error));
   if (exit?.code === BAD_INPUT) return new UserError(failure.message, { cause: failure });
+  if (exit?.code === DISK) return new RunError("disk", failure.message, { cause: failure });
   const lost = failure instanceof RunError && failure.code === "peer-lost";
   if (!lost || !exit || exit.error === "") return failure;
   return new RunError("worker-failed", exit.error, { cause: failure });
+}
+
+/** What a full disk has left to go on from. */
+async function withLastCheckpoint({ folder }: Job, failure: Error): Promise<Error> {
+  if (!(failure instanceof RunError) || failure.code !== "disk") return failure;
+  const step = (await clockAtCheckpoint(join(folder, "checkpoints")).catch(() => undefined))?.step;
+  const last = step === undefined ? "there is no checkpoint yet" : `its last checkpoint is of step ${step}`;
+  return new RunError("disk", `${failure.message}; ${last}`, { cause: failure });
 }
 
 function labelled(label: string, failure: Error): Error {

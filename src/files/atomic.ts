@@ -5,7 +5,7 @@ import { fileError } from "./errors.ts";
 
 /**
  * Writes a file whole or not at all: into a temporary file beside it, flushed to the disk, then
- * renamed. Missing folders are made. UserError where the place cannot be written.
+ * renamed. Missing folders are made. UserError where the place cannot be written, RunError where the disk fails.
  */
 export async function writeAtomic(path: string, parts: Iterable<Uint8Array | string>): Promise<void> {
   const temporary = join(dirname(path), `.${basename(path)}.${randomUUID()}.tmp`);
@@ -20,11 +20,22 @@ export async function writeAtomic(path: string, parts: Iterable<Uint8Array | str
         await file.close();
       }
       await rename(temporary, path);
+      await syncFolder(dirname(path));
     } catch (error) {
-      await rm(temporary, { force: true });
+      await rm(temporary, { force: true }).catch(() => {}); // the first error is the one to tell
       throw error;
     }
   } catch (error) {
     throw fileError("write", path, error);
+  }
+}
+
+/** A rename survives a power cut only once its folder is on disk. */
+export async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
   }
 }

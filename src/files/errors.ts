@@ -1,4 +1,4 @@
-import { UserError } from "../errors.ts";
+import { RunError, UserError } from "../errors.ts";
 
 const reasons: Record<string, string> = {
   ENOENT: "no such file or folder",
@@ -7,14 +7,28 @@ const reasons: Record<string, string> = {
   EISDIR: "it is a folder",
   EACCES: "permission denied",
   EPERM: "permission denied",
-  EROFS: "the file system is read-only",
-  ENOSPC: "no space is left on the device",
 };
 
-/** An error of the file system as a sentence that names the file; other errors as they are. */
+/** What is wrong with the disk, not with the place that somebody chose: it may pass. */
+const ofTheDisk: Record<string, string> = {
+  ENOSPC: "no space is left on the device",
+  EDQUOT: "the quota is used up",
+  EFBIG: "the file would be larger than is allowed",
+  EROFS: "the file system is read-only",
+  EIO: "the device fails",
+};
+
+/**
+ * An error of the file system as a sentence that names the file: RunError "disk" where a write fails for what the disk
+ * is, else UserError. Other errors as they are.
+ */
 export function fileError(action: "read" | "write", path: string, error: unknown): unknown {
   const code = error instanceof Error && "code" in error ? String(error.code) : undefined;
-  if (code === undefined || error instanceof UserError) return error;
-  const reason = reasons[code];
+  if (code === undefined || error instanceof UserError || error instanceof RunError) return error;
+  const failing = ofTheDisk[code];
+  if (failing !== undefined && action === "write") {
+    return new RunError("disk", `cannot write ${path}: ${failing}`, { cause: error });
+  }
+  const reason = failing ?? reasons[code];
   return reason === undefined ? error : new UserError(`cannot ${action} ${path}: ${reason}`);
 }

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import crc32c from "crc-32/crc32c.js";
 import type { MetricsHook } from "../experiment/hooks.ts";
+import { fileError } from "../files/errors.ts";
 
 /**
  * Writes what is measured as TensorBoard scalars into `tensorboard/` beside each training's
@@ -58,7 +59,11 @@ class EventFile {
 
   private write(step: number, kind: number, content: Buffer): void {
     const event = [tag(WALL_TIME, FIXED64), double(Date.now() / 1000), tag(STEP, VARINT), varint(step)];
-    appendFileSync(this.path, record(Buffer.concat([...event, field(kind, content)])));
+    try {
+      appendFileSync(this.path, record(Buffer.concat([...event, field(kind, content)])));
+    } catch (error) {
+      throw fileError("write", this.path, error);
+    }
   }
 }
 

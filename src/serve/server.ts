@@ -51,6 +51,11 @@ export class MixtureServer {
     return this.bridge.endpoint;
   }
 
+  /** Resolves where the server can hear nobody any more: stop it, which keeps what it has. */
+  get failed(): Promise<RunError> {
+    return this.bridge.failed;
+  }
+
   /** The mixtures that are held. */
   get mixtures(): readonly MixtureRoom[] {
     return [...this.rooms.values()];

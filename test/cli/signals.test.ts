@@ -1,21 +1,14 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { packageRoot } from "../../src/setup/paths.ts";
 import { CommandLine, tiny } from "./command.ts";
+import { family } from "./processes.ts";
 
 const config = join(packageRoot, "configs", "demo", "decoupled.yaml");
 const long = [...tiny, "train.stop=40", "train.checkpointEvery=1000"];
-
-/** A process and all that it has started, by their numbers. */
-function family(pid: number): number[] {
-  const rows = execFileSync("ps", ["-eo", "pid=,ppid="], { encoding: "utf8" }).trim().split("\n");
-  const pairs = rows.map((row) => row.trim().split(/\s+/).map(Number));
-  return [pid, ...pairs.flatMap(([child = 0, parent]) => (parent === pid ? family(child) : []))];
-}
 
 describe("a training that a scheduler ends", function () {
   this.timeout(120_000);
@@ -43,10 +36,10 @@ describe("a training that a scheduler ends", function () {
     const processes = family(command.process.pid ?? assert.fail());
     assert.ok(processes.length >= 3, "Node, the Python that launches, and the worker");
     for (const signal of ["SIGUSR1", "SIGTERM", "SIGHUP", "SIGUSR2", "SIGTERM"] as const) {
-      for (const pid of processes) process.kill(pid, signal);
+      for (const { pid } of processes) process.kill(pid, signal);
     }
     const { status, stderr } = await command.finished;
-    assert.equal(status, 1);
+    assert.equal(status, 75, "EX_TEMPFAIL: start it again");
     assert.match(stderr, /^ends after a checkpoint/m);
     assert.match(stderr, /stopped at a checkpoint; go on with: npx mixhead resume mine\n$/);
     await assertCheckpoint();
@@ -57,7 +50,7 @@ describe("a training that a scheduler ends", function () {
     command.process.stdout?.destroy();
     command.process.stderr?.destroy();
     command.process.kill("SIGHUP");
-    assert.equal((await command.finished).status, 1);
+    assert.equal((await command.finished).status, 75);
     await assertCheckpoint();
   });
 });

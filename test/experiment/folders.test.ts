@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
-import { appendFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { appendFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
@@ -9,8 +9,12 @@ import { UserError } from "../../src/errors.ts";
 import { commitCheckpoint, latestCheckpoint, sweepCheckpoints } from "../../src/experiment/checkpoint.ts";
 import { goingOn } from "../../src/experiment/going-on.ts";
 import { lockRun } from "../../src/experiment/lock.ts";
+import type { Origin } from "../../src/experiment/manifest.ts";
+import { metricsToMend } from "../../src/experiment/mend-metrics.ts";
 import { evaluationsOf, MetricsLog, readMetrics } from "../../src/experiment/metrics-log.ts";
 import { openRun, readRun } from "../../src/experiment/run-folder.ts";
+import { checkpointOf } from "../../src/experiment/same-run.ts";
+import { leaveCheckpoint } from "./leave-checkpoint.ts";
 
 // Hooks outside of a suite would run for every file.
 describe("in a folder of its own", () => {
@@ -110,6 +114,41 @@ describe("in a folder of its own", () => {
       }
     });
 
+    it("has arms with names, whatever somebody has written into its record", async () => {
+      await openRun("a", arms(), [0]);
+      const record = join("runs", "a", "config.yaml");
+      const written = await readFile(record, "utf8");
+      await writeFile(record, written.replace(/^ {2}joint:/m, "  ../../escaped:"));
+      await assert.rejects(
+        readRun("a"),
+        /^UserError: .*config\.yaml: "\.\.\/\.\.\/escaped" cannot name an arm; allowed:/,
+      );
+    });
+
+    it("goes on with the settings that it was trained with, and names one that was changed since", async () => {
+      const run = await openRun("a", new Map([["joint", resolveConfig({ prototypes: "joint" })]]), [0]);
+      await leaveCheckpoint(run, 8);
+      const record = join("runs", "a", "config.yaml");
+      const written = await readFile(record, "utf8");
+      const jobOf = async (change: (text: string) => string) => {
+        await writeFile(record, change(written));
+        const [job] = (await readRun("a")).jobs;
+        return checkpointOf(run, job ?? assert.fail());
+      };
+      await assert.rejects(
+        jobOf((text) => text.replace("lr: 0.003", "lr: 0.01")),
+        new UserError(
+          "joint of runs/a was trained with train.lr 0.003, and its configuration now says 0.01: set it back, or train another run",
+        ),
+      );
+      await jobOf((text) => text);
+      await jobOf((text) =>
+        text
+          .replace("keepCheckpoints: 2", "keepCheckpoints: 5")
+          .replace("placement: auto", "placement: host"),
+      );
+    });
+
     it("is held by the process that trains at it, and by none that is dead", async () => {
       const { folder } = await openRun("a", arms(), [0]);
       const free = await lockRun(folder);
@@ -126,14 +165,7 @@ describe("in a folder of its own", () => {
     it("goes on to another end and elsewhere, and as nothing else, with its record as it was", async () => {
       const settings = { prototypes: "joint", train: { steps: 40, stop: 8 } };
       const run = await openRun("a", new Map([["joint", resolveConfig(settings)]]), [0]);
-      const checkpoints = join(run.jobs[0]?.folder ?? "", "checkpoints");
-      await mkdir(join(checkpoints, "incoming"));
-      await commitCheckpoint(
-        checkpoints,
-        join(checkpoints, "incoming"),
-        { step: 8, seconds: 1, metricsBytes: 0 },
-        {},
-      );
+      await leaveCheckpoint(run, 8);
       const before = await readFile("runs/a/config.yaml", "utf8");
       for (const [setting, sentence] of [
         ["train.stop=7", "train.stop is 7, and joint of runs/a has taken 8 steps; allowed: 8 to 40"],
@@ -162,27 +194,35 @@ describe("in a folder of its own", () => {
   describe("a checkpoint", () => {
     const clock = (step: number) => ({ step, seconds: 1, metricsBytes: 0 });
     const mixture = { n: { shape: [2], data: Float32Array.of(1, 2) } };
-    async function commit(step: number): Promise<void> {
+    const origin = { run: "this", arm: "joint", seed: 0 };
+    const rest = { mixture, config: resolveConfig({}), metrics: "metrics.jsonl" };
+    async function commit(step: number, of: Partial<Origin> = {}, keep = 2): Promise<void> {
       await mkdir("incoming", { recursive: true });
       await writeFile("incoming/encoder", "weights");
-      await commitCheckpoint("checkpoints", "incoming", clock(step), mixture);
+      const parts = { ...rest, clock: clock(step), origin: { ...origin, ...of } };
+      await commitCheckpoint("checkpoints", "incoming", parts, keep);
     }
-    beforeEach(() => mkdir("checkpoints"));
+    const latest = () => latestCheckpoint("checkpoints", origin);
+    beforeEach(async () => {
+      await mkdir("checkpoints");
+      await new MetricsLog("metrics.jsonl").append({ step: 10, loss: 1 });
+    });
 
     it("comes back whole, the newest one first, and older ones go", async () => {
       for (const step of [5, 10, 200]) await commit(step);
-      const newest = await latestCheckpoint("checkpoints");
-      assert.equal(newest?.clock.step, 200);
-      assert.deepEqual(newest?.mixture, mixture);
+      const { checkpoint, notes } = await latest();
+      assert.equal(checkpoint?.clock.step, 200);
+      assert.deepEqual(checkpoint?.mixture, mixture);
+      assert.deepEqual(notes, []);
       await rm("checkpoints/step-0000200", { recursive: true });
-      assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 10);
+      assert.equal((await latest()).checkpoint?.clock.step, 10);
       await rm("checkpoints/step-0000010", { recursive: true });
-      assert.equal(await latestCheckpoint("checkpoints"), null);
+      assert.equal((await latest()).checkpoint, null);
     });
 
     it("is the newest from step 10,000,000 on too, where its name is longer", async () => {
       for (const step of [9_999_998, 9_999_999, 10_000_000]) await commit(step);
-      assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 10_000_000);
+      assert.equal((await latest()).checkpoint?.clock.step, 10_000_000);
       assert.deepEqual((await readdir("checkpoints")).sort(), ["step-10000000", "step-9999999"]);
     });
 
@@ -190,16 +230,119 @@ describe("in a folder of its own", () => {
       await commit(5);
       await mkdir("checkpoints/incoming-10");
       await writeFile("checkpoints/incoming-10/clock.json", JSON.stringify(clock(10)));
-      assert.equal((await latestCheckpoint("checkpoints"))?.clock.step, 5);
+      assert.equal((await latest()).checkpoint?.clock.step, 5);
       assert.ok(existsSync("checkpoints/incoming-10"), "another process may be making it");
-      await sweepCheckpoints("checkpoints");
+      await sweepCheckpoints("checkpoints", 5);
       assert.deepEqual(await readdir("checkpoints"), ["step-0000005"]);
     });
 
-    it("that is damaged is named, not skipped", async () => {
+    it("stays as long as the newest so many do", async () => {
+      for (const step of [5, 10, 15, 20]) await commit(step, {}, 3);
+      assert.deepEqual(await readdir("checkpoints"), ["step-0000010", "step-0000015", "step-0000020"]);
+    });
+
+    /** The note on the newest of two, of which the one before is used. */
+    async function problem(): Promise<string> {
+      const { checkpoint, notes } = await latest();
+      assert.equal(checkpoint?.clock.step, 5);
+      assert.equal(notes.length, 1);
+      const [, what] =
+        /^checkpoints\/step-0000010 (.*); step-0000005 is used instead$/.exec(notes[0] ?? "") ?? [];
+      return what ?? assert.fail(notes[0]);
+    }
+    const newest = "checkpoints/step-0000010";
+
+    it("with one bit flipped anywhere is named, and the one before is used", async () => {
+      for (const file of await names()) {
+        await twoCheckpoints();
+        const content = await readFile(join(newest, file));
+        content[content.length >> 1] = (content[content.length >> 1] ?? 0) ^ 1;
+        await writeFile(join(newest, file), content);
+        // In the manifest itself it may be any field.
+        const said =
+          file === "manifest.json"
+            ? /damaged|of another run/
+            : `is damaged: its ${file} is not what was written there`;
+        assert.match(await problem(), new RegExp(said));
+      }
+    });
+
+    it("with a file cut short, emptied or missing is named, and the one before is used", async () => {
+      for (const file of await names()) {
+        for (const cut of [(size: number) => size - 2, () => 0, undefined]) {
+          await twoCheckpoints();
+          const content = await readFile(join(newest, file));
+          if (cut === undefined && file === "manifest.json") continue; // as an earlier version's
+          if (cut === undefined) await rm(join(newest, file));
+          else await writeFile(join(newest, file), content.subarray(0, cut(content.length)));
+          assert.match(await problem(), new RegExp(`^is damaged: its ${file} (has|is missing|is not)`));
+        }
+      }
+    });
+
+    async function twoCheckpoints(): Promise<void> {
+      if (!existsSync("pristine")) {
+        for (const step of [5, 10]) await commit(step);
+        await cp("checkpoints", "pristine", { recursive: true });
+      }
+      await rm("checkpoints", { recursive: true });
+      await cp("pristine", "checkpoints", { recursive: true });
+    }
+    async function names(): Promise<string[]> {
+      await twoCheckpoints();
+      const found = (await readdir(newest)).sort();
+      assert.deepEqual(found, [
+        "clock.json",
+        "config.json",
+        "encoder",
+        "manifest.json",
+        "metrics.jsonl",
+        "mixture.safetensors",
+      ]);
+      return found;
+    }
+
+    it("of another run, training or format is named, and the one before is used", async () => {
       await commit(5);
-      await writeFile("checkpoints/step-0000005/clock.json", "{");
-      await assert.rejects(latestCheckpoint("checkpoints"), /step-0000005 is not a checkpoint/);
+      await commit(10, { run: "other" });
+      assert.equal(await problem(), "is a checkpoint of another run");
+      await commit(10, { seed: 3 });
+      assert.equal(await problem(), "is a checkpoint of joint, seed 3");
+      await commit(10);
+      const manifest = join(newest, "manifest.json");
+      await writeFile(manifest, (await readFile(manifest, "utf8")).replace('"format": 1', '"format": 2'));
+      assert.match(await problem(), /^is of format 2, by mixhead \S+: this version reads format 1$/);
+    });
+
+    it("of an earlier version, which has no manifest, is used, and it is said", async () => {
+      await commit(5);
+      for (const file of ["manifest.json", "config.json", "metrics.jsonl"])
+        await rm(`checkpoints/step-0000005/${file}`);
+      const { checkpoint, notes } = await latest();
+      assert.equal(checkpoint?.clock.step, 5);
+      assert.match(notes.join(), /step-0000005 has no manifest, as an earlier version left it/);
+    });
+
+    it("whose manifest names files elsewhere is damaged", async () => {
+      await twoCheckpoints();
+      const manifest = join(newest, "manifest.json");
+      await writeFile(manifest, (await readFile(manifest, "utf8")).replace('"encoder"', '"../encoder"'));
+      assert.equal(await problem(), "is damaged: its manifest.json is not a manifest");
+    });
+
+    it("is the start of nothing where none is whole: that is an error", async () => {
+      await twoCheckpoints();
+      for (const step of ["05", "10"]) await writeFile(`checkpoints/step-00000${step}/clock.json`, "{");
+      await assert.rejects(
+        latest(),
+        /^UserError: no checkpoint can be used: .*step-0000010.*step-0000005.*; remove checkpoints to/,
+      );
+    });
+
+    it("that is passed over is put aside where the training goes on, so that it is not the newest again", async () => {
+      await twoCheckpoints();
+      await sweepCheckpoints("checkpoints", 5);
+      assert.deepEqual(await readdir("checkpoints"), ["aside-step-0000010", "step-0000005"]);
     });
   });
 
@@ -216,6 +359,58 @@ describe("in a folder of its own", () => {
     it("keeps evaluations apart from training lines", async () => {
       const evaluation = { step: 0, knn: 0.3, unique: { "0.5": 1 }, used: 0.2, perplexity: 3, seconds: 1 };
       assert.deepEqual(evaluationsOf([{ step: 0, loss: 1 }, evaluation]), [evaluation]);
+    });
+
+    const job = { folder: "." };
+    const checkpoint = (metrics: Buffer | undefined, metricsBytes: number) => ({
+      path: "",
+      clock: { step: 20, seconds: 1, metricsBytes },
+      mixture: {},
+      config: undefined,
+      metrics,
+    });
+    const written = '{"step":10,"loss":1}\n{"step":20,"loss":2}\n';
+
+    it("that is cut in a line, changed or removed is restored from the checkpoint, and it is said where", async () => {
+      const known = checkpoint(Buffer.from(written), written.length);
+      for (const [content, said] of [
+        [written, undefined],
+        [`${written}{"step":30}\n`, undefined],
+        [written.slice(0, 25), "ends within line 2"],
+        [written.replace("20", "21"), "is not what was written, from line 2 on"],
+        [undefined, "is missing"],
+      ] as const) {
+        await rm("metrics.jsonl", { force: true });
+        if (content !== undefined) await writeFile("metrics.jsonl", content);
+        const found = await metricsToMend(job, known);
+        assert.equal(
+          found?.note,
+          said && `metrics.jsonl ${said}: its lines up to step 20 are restored from the checkpoint`,
+        );
+        await found?.mend();
+        assert.ok((await readFile("metrics.jsonl", "utf8")).startsWith(written));
+      }
+    });
+
+    it("has a line that marks the gap where an earlier version's checkpoint cannot restore it", async () => {
+      const old = checkpoint(undefined, written.length);
+      await writeFile("metrics.jsonl", written);
+      assert.equal(await metricsToMend(job, old), null);
+      for (const [content, left] of [
+        [written.slice(0, 25), [{ step: 10, loss: 1 }]],
+        [undefined, []],
+      ] as const) {
+        await rm("metrics.jsonl", { force: true });
+        if (content !== undefined) await writeFile("metrics.jsonl", content);
+        const found = await metricsToMend(job, old);
+        assert.match(
+          found?.note ?? "",
+          /of its lines up to step 20 are left, and a line says that there is a gap$/,
+        );
+        await found?.mend();
+        assert.deepEqual(await readMetrics("metrics.jsonl"), [...left, { step: 20, gap: true }]);
+        assert.equal((await readFile("metrics.jsonl")).length, found?.metricsBytes);
+      }
     });
 
     it("names the line that is damaged", async () => {

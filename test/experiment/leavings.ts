@@ -12,7 +12,8 @@ export async function leavings(run: string, arms: readonly string[]) {
     arms.map(async (arm) => {
       const lines = await readMetrics(join(run, arm, "metrics.jsonl"));
       const kept = lines.map((line) => Object.entries(line).filter(([key]) => !WALL.includes(key)));
-      const checkpoints = (await readdir(join(run, arm, "checkpoints"))).sort();
+      const all = await readdir(join(run, arm, "checkpoints"));
+      const checkpoints = all.filter((name) => !name.startsWith("aside-")).sort();
       const newest = join(run, arm, "checkpoints", checkpoints.at(-1) ?? "");
       const files = (await readdir(newest)).filter((file) => file.endsWith(".safetensors")).sort();
       const paths = [

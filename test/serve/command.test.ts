@@ -101,6 +101,36 @@ describe("mixhead serve", () => {
     );
   });
 
+  it("keeps its mixtures before it ends for an error that nobody awaits", async () => {
+    await writeFile(
+      join(folder, "mine.ts"),
+      `import { directions, tf } from "mixhead";
+       export default ({ components, dim, seed }) => {
+         const c = directions(components, dim, seed, "mine");
+         const saved = async () => ({ prototypes: { shape: [components, dim], data: await c.data() } });
+         return {
+           name: "mine", components, dim,
+           async step(h) {
+             setTimeout(() => { throw new Error("no such luck"); }, 300);
+             return { responsibilities: tf.softmax(tf.matMul(h, c, false, true)), touched: "all", scalars: {} };
+           },
+           prototypes: () => c, parameters: saved, state: saved, load() {}, dispose() {},
+         };
+       };`,
+    );
+    const child = start("--json", "--state", "kept", "backend=wasm", "plugin.kind=./mine.ts");
+    const { endpoint } = JSON.parse(await firstLine(child.stdout));
+    const rank = new RawRank(endpoint, "one");
+    await rank.hello({ run: "r", components: 16, dim: 2 });
+    await rank.receive();
+    await rank.embeddings(0, [[1, 0]]);
+    const [[status], said] = await Promise.all([once(child, "exit"), text(child.stderr)]);
+    rank.close();
+    assert.equal(status, 1);
+    assert.match(said, /^mixhead: no such luck$/m);
+    assert.deepEqual(await readdir(join(folder, "kept")), ["r@default.safetensors"]);
+  });
+
   it("ends with 1 and a sentence where it cannot keep a mixture", async () => {
     await writeFile(join(folder, "kept"), "no folder");
     const child = start("--json", "--state", "kept", "backend=wasm");

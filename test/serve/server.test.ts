@@ -133,6 +133,15 @@ describe("a server of mixtures", () => {
     assert.deepEqual(answer.tensors.rows, expected.tensors.rows);
   });
 
+  it("says that its socket is gone, and keeps its mixtures all the same", async () => {
+    const [rank] = await join_("a");
+    await step(rank, 0);
+    server["bridge"]["socket"].close();
+    assert.match((await server.failed).message, /^the socket at ipc:\S+ failed: it was closed$/);
+    await server.stop();
+    assert.deepEqual(await readdir(join(folder, "state")), ["a@default.safetensors"]);
+  });
+
   it("keeps a mixture whose name is too long for a file's, and goes on with it", async () => {
     const name = "é".repeat(60);
     const [rank] = await join_(name, name);

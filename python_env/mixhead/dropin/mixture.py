@@ -22,6 +22,7 @@ from mixhead.dropin.rows import Rows
 from mixhead.dropin.settings import Settings
 from mixhead.dropin.target_rows import target_rows
 from mixhead.dropin.told import Told
+from mixhead.dropin.undisturbed import undisturbed
 
 #: A teacher that is called this many times as often as in the steps before is being evaluated.
 _EVALUATION = 4
@@ -114,6 +115,7 @@ class Mixture:
         self.components, self.dim = components, dim
         self.heads.add(member)
 
+    @undisturbed
     def attach(self, settings: Settings) -> None:
         """What to attach to at the next use. A mixture that is attached already begins anew there."""
         if self._connection is not None:
@@ -131,6 +133,7 @@ class Mixture:
             and self.heads.another_trains(member)
         )
 
+    @undisturbed
     def look_up(self, member: Member, rows: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
         """The prototypes (K, D) for a call of `member`, whose unit rows (..., D) these are.
 
@@ -162,6 +165,7 @@ class Mixture:
                 "as a teacher: a teacher is a head of its own, such as copy.deepcopy(student)"
             )
 
+    @undisturbed
     def feed(self, rows: Tensor) -> None:
         """Takes the rows (..., D) of a module that is none of the heads, of unit length.
 
@@ -230,6 +234,7 @@ class Mixture:
         if not self._rows and self._next == self._started and self._phase is Phase.COLLECTING:
             self._told.no_teacher()
 
+    @undisturbed
     def step(self) -> None:
         """Ends the step under way by hand."""
         self._by_hand = True
@@ -239,6 +244,7 @@ class Mixture:
         if self._phase is Phase.SENT:
             self._phase = Phase.OVER
 
+    @undisturbed
     def targets(self, device: torch.device) -> Tensor:
         """The plugin's target rows (N, K) for the teacher rows of the step under way; waits for them.
 
@@ -264,6 +270,7 @@ class Mixture:
         made[real] = rows[self._own].to(device)
         return made
 
+    @undisturbed
     def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """What the heads use now (K, D): shared, so nobody writes to it."""
         if self._mirror is None:
@@ -354,6 +361,7 @@ class Mixture:
         self._mirror = Mirror(welcome.prototypes)
         self._begin(welcome.step)
 
+    @undisturbed
     def save(self, whole: bool = True) -> tuple[Tensor, State | None]:
         """The prototypes (K, D) after the step under way, and, if asked, the mixture's whole state.
 
@@ -389,6 +397,7 @@ class Mixture:
             return None
         return State(_NO_STEP, {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()})
 
+    @undisturbed
     def load(self, prototypes: Tensor, state: State) -> None:
         """Goes on from a saved state, whose prototypes (K, D) these are."""
         self._shapes = _shapes(state)
@@ -407,6 +416,7 @@ class Mixture:
             self._connection.load(state)
             self._go_on()
 
+    @undisturbed
     def start(self, prototypes: Tensor) -> None:
         """Begins anew from unit prototypes (K, D), unless they are those in use, as in a teacher's state."""
         start = State(0, {"prototypes": prototypes.numpy()})
@@ -423,6 +433,7 @@ class Mixture:
         saved = self.save()[1]
         return saved is not None and saved.is_nearly(state)
 
+    @undisturbed
     def close(self) -> None:
         """Says goodbye to the plugin. Harmless when repeated."""
         if self._connection is not None:

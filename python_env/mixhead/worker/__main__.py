@@ -10,9 +10,12 @@ import torch
 from mixhead.allocation import keep_freed_memory
 from mixhead.bridge.client import Client
 from mixhead.bridge.errors import BridgeError
-from mixhead.worker.errors import BadInput, WorkerError
+from mixhead.worker.errors import BadInput, WorkerError, WriteFailed
 from mixhead.worker.loop import train
 from mixhead.worker.spans import Spans, TimedExecutor
+
+#: What Node tells apart: bad input, and EX_IOERR of sysexits.h.
+_STATUS = {BadInput: 2, WriteFailed: 74}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (WorkerError, BridgeError) as error:
         print(error, file=sys.stderr)
         client.close(str(error))
-        return 2 if isinstance(error, BadInput) else 1
+        return _STATUS.get(type(error), 1)
     except torch.cuda.OutOfMemoryError as error:
         sentence = f"the GPU's memory is full: {str(error).splitlines()[0]}"
         print(sentence, file=sys.stderr)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,36 +21,72 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mixhead.worker.errors import WorkerError
+from mixhead.worker.errors import WorkerError, WriteFailed
 from mixhead.worker.network import Network
 from mixhead.worker.step import State, measured
 
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
 
 def save(state: State, checkpoint_dir: str | Path) -> Path:
-    """Writes the state to ``checkpoint_dir/incoming-STEPS`` and returns this folder, once it is on disk."""
+    """Writes the state to ``checkpoint_dir/incoming-STEPS`` and returns this folder, once it is on disk.
+
+    Raises WriteFailed, and leaves nothing there.
+    """
     folder = Path(checkpoint_dir).resolve() / f"incoming-{state.step}"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    _save_weights(state.teacher.encoder, folder / "encoder.safetensors")
-    _save_weights(state.teacher.head, folder / "head.safetensors")
-    _save_weights(state.student, folder / "student.safetensors")
-    torch.save(
-        {
-            "step": state.step,
-            "optimizer": state.optimizer.state_dict(),
-            "scaler": state.scaler.state_dict(),
-            "center": state.center.value,
-            "sinkhorn": state.sinkhorn.state_dict(),
-            "online": state.online and state.online.state_dict(),
-            "measured": measured(state),
-        },
-        folder / "training.pt",
-    )
-    for path in [*folder.iterdir(), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+    with _written(folder):
+        folder.mkdir(parents=True)
+    try:
+        _save_weights(state.teacher.encoder, folder / "encoder.safetensors")
+        _save_weights(state.teacher.head, folder / "head.safetensors")
+        _save_weights(state.student, folder / "student.safetensors")
+        _save_training(state, folder / "training.pt")
+        for path in [*folder.iterdir(), folder]:
+            with _written(path):
+                descriptor = os.open(path, os.O_RDONLY)
+                os.fsync(descriptor)
+                os.close(descriptor)
+    except WriteFailed:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return folder
+
+
+def _save_training(state: State, path: Path) -> None:
+    training = {
+        "step": state.step,
+        "optimizer": state.optimizer.state_dict(),
+        "scaler": state.scaler.state_dict(),
+        "center": state.center.value,
+        "sinkhorn": state.sinkhorn.state_dict(),
+        "online": state.online and state.online.state_dict(),
+        "measured": measured(state),
+    }
+    with _written(path), open(path, "wb") as file:  # of a file of its own torch says no reason
+        torch.save(training, file)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raises WriteFailed where the file system does not take `path`."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise WriteFailed(f"cannot write {path}: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """What the system says; torch and safetensors say it in the error before theirs, or within it."""
+    each: BaseException | None = error
+    while each is not None:
+        number = _OS_ERROR.search(str(each))
+        if number is not None:
+            return os.strerror(int(number[1]))
+        if isinstance(each, OSError) and each.errno:
+            return os.strerror(each.errno)
+        each = each.__cause__ or each.__context__
+    return str(error).splitlines()[0]
 
 
 def restore(state: State, folder: str | Path) -> None:
@@ -92,4 +129,5 @@ def _told(folder: Path) -> Iterator[None]:
 
 
 def _save_weights(module: nn.Module, path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, path)
+    with _written(path):
+        save_file({name: tensor.contiguous() for name, tensor in module.state_dict().items()}, path)

@@ -44,6 +44,7 @@ class TrainConfig:
     clip: float
     koleo: float = 0.0
     online_probe: bool = True
+    disk_full: str = "end"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ _CHOICES = {
     "targets.by": ("rank", "plugin"),
     "carp.partition": ("step", "fixed"),
     "carp.balance": ("all", "block"),
+    "train.diskFull": ("end", "wait"),
 }
 
 

@@ -7,3 +7,7 @@ class WorkerError(Exception):
 
 class BadInput(WorkerError):
     """What the user can mend before a run begins: settings, data, a checkpoint."""
+
+
+class WriteFailed(WorkerError):
+    """The disk is full, or cannot be written to: which file, and why."""

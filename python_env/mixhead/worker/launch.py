@@ -131,7 +131,9 @@ def _bury(worker: _Worker) -> dict[str, Any]:
     status = worker.process.wait()
     if worker.process.stdin:
         worker.process.stdin.close()
-    with open(worker.log, "rb") as file:
+    tail = ""
+    # Whatever has become of its log: that it has ended has to be told.
+    with contextlib.suppress(OSError), open(worker.log, "rb") as file:
         file.seek(max(worker.log_start, os.path.getsize(worker.log) - TAIL_BYTES))
         tail = file.read().decode(errors="replace")
     name = signal.Signals(-status).name if status < 0 else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from mixhead.worker import checkpoint
 from mixhead.worker.augment import Crop, augment
 from mixhead.worker.config import Assignment, Config, parse_assignment
 from mixhead.worker.data import Dataset, load
-from mixhead.worker.errors import BadInput, WorkerError
+from mixhead.worker.errors import BadInput, WorkerError, WriteFailed
 from mixhead.worker.feed import Feed
 from mixhead.worker.frozen import Frozen, freeze
 from mixhead.worker.measure import measure
@@ -34,6 +35,9 @@ from mixhead.worker.step import (
     student_rows,
     teacher_pass,
 )
+
+#: Between two tries to write a checkpoint.
+_RETRY_SECONDS = 5
 
 
 def train(client: Client, rank: int, span: Spans) -> None:
@@ -131,7 +135,20 @@ def obey(commands: list[str], client: Client, state: State, dataset: Dataset, as
             figures, tensors = probe(state, dataset, frozen, assignment.data_dir)
             text = {"evaluation": json.dumps(figures, separators=(",", ":"))}
         elif command == "checkpoint":
-            text["path"] = str(checkpoint.save(state, assignment.checkpoint_dir))
+            text["path"] = str(save(client, state, assignment))
         scalars["seconds"] = time.perf_counter() - began
         client.send_result(command, state.step, scalars, text, tensors)
     return "stop" in commands
+
+
+def save(client: Client, state: State, assignment: Assignment) -> Path:
+    """A checkpoint's folder. The plugin hears of a disk that does not take it; the worker tries again, or
+    raises WriteFailed where it is not to wait."""
+    while True:
+        try:
+            return checkpoint.save(state, assignment.checkpoint_dir)
+        except WriteFailed as error:
+            client.send_result("checkpoint", state.step, {}, {"failed": str(error)}, {})
+            if state.config.train.disk_full != "wait":
+                raise
+            time.sleep(_RETRY_SECONDS)

@@ -1,5 +1,6 @@
 """A plugin that outlives its scripts, `mixhead serve`: what it keeps of a mixture under each placement."""
 
+import copy
 import json
 import signal
 import subprocess
@@ -121,3 +122,68 @@ def test_of_a_script_that_is_killed_node_keeps_the_mixture_and_a_device_takes_it
     head = lightly_head()
     head(torch.randn(2, IN))
     assert mixture("default").save()[1].step == (3 if placement == "host" else 0)
+
+
+def test_a_script_hears_that_its_server_was_killed_and_goes_on_with_its_own_state_elsewhere(
+    serve: Serve, placement: str
+):
+    server = serve()
+    attach(server, placement)
+    torch.manual_seed(1)
+    student, teacher = with_teacher(lightly_head())
+    take_steps(student, teacher, range(3))
+    saved = [copy.deepcopy(head.state_dict()) for head in (student, teacher)]
+    server.process.kill()
+    with pytest.raises(PeerLost, match="its process ended or the connection broke"):
+        take_steps(student, teacher, range(3, 1000))
+
+    results = []
+    for _ in range(2):  # another server knows nothing of the run
+        attach(serve(), placement)
+        student, teacher = with_teacher(lightly_head())
+        for head, state in zip((student, teacher), saved, strict=True):
+            head.load_state_dict(state)
+        take_steps(student, teacher, range(3, 5))
+        results.append(student.state_dict())
+        del student, teacher
+        registry.mixtures()[0].close()
+        registry._mixtures.clear()
+    assert results[0]["last_layer.mixture.step"] == 5
+    assert all(torch.equal(tensor, results[1][name]) for name, tensor in results[0].items())
+
+
+def test_a_script_that_starts_again_goes_back_to_its_own_checkpoint_whatever_the_server_has_seen_since(
+    serve: Serve,
+):
+    server = serve()
+    attach(server, "host")
+    torch.manual_seed(1)
+    student, teacher = with_teacher(lightly_head())
+    take_steps(student, teacher, range(2))
+    saved = [copy.deepcopy(head.state_dict()) for head in (student, teacher)]
+    take_steps(student, teacher, range(2, 4))
+    unbroken = student.state_dict()
+    lose_the_script()
+
+    attach(server, "host")
+    student, teacher = with_teacher(lightly_head())
+    for head, state in zip((student, teacher), saved, strict=True):
+        head.load_state_dict(state)
+    take_steps(student, teacher, range(2, 4))
+    assert all(torch.equal(tensor, unbroken[name]) for name, tensor in student.state_dict().items())
+
+
+def take_steps(student: torch.nn.Module, teacher: torch.nn.Module, steps: range) -> None:
+    for step in steps:
+        rows = torch.randn(8, IN, generator=torch.Generator().manual_seed(step))
+        with torch.no_grad():
+            teacher(rows)
+        student(rows)
+
+
+def lose_the_script() -> None:
+    """As a kill does: nobody says goodbye to the server."""
+    for each in registry.mixtures():
+        each._connection._client._link.close(deliver=False)
+        each._connection = None
+    registry._mixtures.clear()

@@ -1,7 +1,9 @@
 """Plugins and devices that fail in the middle of a training: one sentence, in time, and nothing stays."""
 
+import copy
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -164,6 +166,46 @@ def test_a_plugin_that_dies_in_the_middle_of_a_step_is_told_in_a_sentence(mine: 
     mine('process.kill(process.pid, "SIGKILL");')
     with pytest.raises(PeerLost, match=r"step 1 .*: its process ended or the connection broke"):
         take_steps(pair)
+
+
+SIGNALS_ITS_SCRIPT = """
+process.kill(process.ppid, "SIGUSR1");
+await new Promise((done) => setTimeout(done, 300));
+"""
+
+
+def test_a_signal_handler_that_saves_while_the_plugin_is_waited_for_saves_the_whole_mixture(
+    mine: Mine, pair: Pair
+):
+    def train(pair: Pair, steps: range) -> None:
+        for step in steps:
+            rows = torch.randn(8, IN, generator=torch.Generator().manual_seed(step))
+            pair[1](rows)
+            pair[0](rows)
+
+    saved: list[list[dict[str, torch.Tensor]]] = []
+    before = signal.signal(
+        signal.SIGUSR1, lambda *_: saved.append([copy.deepcopy(head.state_dict()) for head in pair])
+    )
+    try:
+        mine(SIGNALS_ITS_SCRIPT, bridge={"deadline": 120})
+        train(pair, range(4))
+        unbroken = pair[0].state_dict()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert len(saved) == 3, "the first step sends none"
+
+    for states in saved:
+        mine("", bridge={"deadline": 120})
+        again = with_teacher(lightly_head())
+        for head, state in zip(again, states, strict=True):
+            head.load_state_dict(state)
+        train(again, range(int(states[0]["last_layer.mixture.step"]), 4))
+        resumed = again[0].state_dict()
+        assert resumed.keys() == unbroken.keys()
+        for name, tensor in unbroken.items():
+            assert torch.equal(resumed[name], tensor), name
+        del again
 
 
 def test_a_plugin_that_throws_ends_the_script_with_its_file_and_the_step(

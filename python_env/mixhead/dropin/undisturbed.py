@@ -1,0 +1,54 @@
+"""A script's own signal handlers wait while a mixture talks to its plugin.
+
+A handler that saves a checkpoint asks for the mixture's state. In the middle of another exchange with the
+plugin, the answer that is waited for would go to the handler. So a handler runs when the exchange is over.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+#: What schedulers and launchers send to have a script save what it has. Ctrl-C ends a wait as ever.
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_depth = 0
+
+
+def undisturbed(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Has signal handlers wait until `function` returns or raises."""
+
+    @functools.wraps(function)
+    def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        with _handlers_wait():
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+@contextmanager
+def _handlers_wait() -> Iterator[None]:
+    global _depth
+    if _depth > 0 or threading.current_thread() is not threading.main_thread():
+        yield  # handlers wait already; or run in another thread than this, as they always do
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+    for number in handlers:
+        signal.signal(number, lambda *signalled: came.append(signalled))
+    _depth += 1
+    try:
+        yield
+    finally:
+        _depth -= 1
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for signalled in came:
+            handlers[signalled[0]](*signalled)
