@@ -22,7 +22,7 @@ import { type Trace, untraced } from "./trace.ts";
 /** The worker's status where its settings, its data or its checkpoint are wrong. */
 const BAD_INPUT = 2;
 /** For the end of a process that has nothing left to do, and for one that has done all and tidies up. */
-const [PARTING_MS, LEAVING_MS] = [3000, 30_000];
+const [PARTING_MS, LEAVING_MS] = [10_000, 30_000];
 
 /** What happens during a run, for whoever watches. */
 export interface RunEvents {

@@ -66,8 +66,8 @@ export class EchoRoom implements Room {
     this.saved = state;
   }
 
-  lost(rank: number, why: string): void {
-    this.gone.push(`rank ${rank} lost: ${why}`);
+  lost(rank: number, why: string, owed?: string): void {
+    this.gone.push(`rank ${rank} lost: ${why}${owed === undefined ? "" : `; ${owed} is missing`}`);
   }
 
   left(rank: number, reason: string): void {

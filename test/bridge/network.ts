@@ -11,7 +11,7 @@ export interface Fate {
 export type Plan = (header: Header, frames: Frames) => Fate;
 
 /** A network between ranks and a server on which messages are lost, come twice or come late. */
-export class Proxy {
+export class Network {
   private readonly front = new Router({ linger: 0 });
   private readonly backs = new Map<string, Dealer>();
   /** What becomes of each message, either way. */
@@ -19,11 +19,11 @@ export class Proxy {
 
   private constructor(private readonly server: string) {}
 
-  static async before(server: string): Promise<Proxy> {
-    const proxy = new Proxy(server);
-    await proxy.front.bind("tcp://127.0.0.1:*");
-    void proxy.up();
-    return proxy;
+  static async before(server: string): Promise<Network> {
+    const network = new Network(server);
+    await network.front.bind("tcp://127.0.0.1:*");
+    void network.up();
+    return network;
   }
 
   get endpoint(): string {
@@ -34,6 +34,11 @@ export class Proxy {
   spoil(type: Header["type"], fate: Fate, count = 1): void {
     let left = count;
     this.plan = (header) => (header.type === type && left-- > 0 ? fate : { copies: 1 });
+  }
+
+  /** Sends a message of one's own to every rank. */
+  async tell(message: Frames): Promise<void> {
+    for (const rank of this.backs.keys()) await this.front.send([Buffer.from(rank, "hex"), ...message]);
   }
 
   close(): void {
