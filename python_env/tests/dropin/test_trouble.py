@@ -168,12 +168,12 @@ def test_a_plugin_that_dies_in_the_middle_of_a_step_is_told_in_a_sentence(mine: 
 
 @pytest.mark.parametrize("placement", ["host"])
 def test_a_plugin_that_is_stopped_is_told_in_a_sentence_and_its_process_goes(mine: Mine, pair: Pair):
-    mine('process.kill(process.pid, "SIGSTOP");', bridge={"deadline": 21})
+    mine('process.kill(process.pid, "SIGSTOP");', bridge={"deadline": 91})
     with pytest.raises(
         PeerLost, match=r"targets of step 1 .* process \d+ is there, but answers no heartbeat"
     ):
         take_steps(pair)
-    (plugin,) = (each for asked, each in plugin_process._started.items() if "bridge.deadline=21" in asked)
+    (plugin,) = (each for asked, each in plugin_process._started.items() if "bridge.deadline=91" in asked)
     with pytest.warns(UserWarning, match="saved without their mixture's state"):
         pair[0].state_dict()
     stop_plugins()
