@@ -71,8 +71,8 @@ class Conversation:
         return "its process ended or the connection broke"
 
     def _receive(self, kind: str, step: int | None, patience: float | None = None) -> Message:
-        """Waits for a message of one kind. Now and then it asks for the step again, since a message may have been
-        lost, and by a ping whether the wait still has a reason."""
+        """Waits for a message of one kind. Now and then it asks for the step again, since a message may have
+        been lost, and by a ping whether the wait still has a reason."""
         patience = patience or self.deadline
         now = time.monotonic()
         until, ping, runs = now + patience, now + patience / 4, 0

@@ -78,8 +78,8 @@ class PluginProcess:
         return os.getpid() == self._pid and self._process.poll() is None
 
     def last_words(self) -> str:
-        """What became of a plugin whose connection broke, as the end of a sentence: its own words, or the signal
-        that ended it; or that it has not ended."""
+        """What became of a plugin whose connection broke, as the end of a sentence: its own words, or the
+        signal that ended it; or that it has not ended."""
         if self._lives_on():
             return f": its process {self._process.pid} is there, but answers no heartbeat (is it stopped?)"
         self._said.seek(0)
