@@ -71,6 +71,7 @@ export interface Worker {
 
 const LAUNCH_PY = fileURLToPath(new URL("../../python_env/mixhead/worker/launch.py", import.meta.url));
 const POLL_MS = 200;
+const UNREAD_MS = 100;
 
 const answer = z.union([z.strictObject({ ok: z.unknown() }), z.strictObject({ error: z.string() })]);
 const preflight = z.strictObject({
@@ -99,7 +100,9 @@ export class PythonControl {
   private readonly workers = new Map<number, (exit: WorkerExit) => void>();
   private launched = 0;
   private readonly process: ChildProcess;
-  /** Settles as the process ends. */
+  /** Why it was ended from here; undefined where it was not. */
+  private ended: string | undefined;
+  /** Settles as the process ends, with how it did. */
   private readonly gone: Promise<string>;
 
   private constructor(
@@ -109,7 +112,8 @@ export class PythonControl {
     this.process = python.process;
     this.process.on("error", () => {}); // a message to a process that has just ended
     this.gone = new Promise((resolve) => {
-      const tell = () => resolve(this.process.signalCode ?? `status ${this.process.exitCode}`);
+      const tell = () =>
+        resolve(this.ended ?? `has ended (${this.process.signalCode ?? `status ${this.process.exitCode}`})`);
       if (this.process.exitCode !== null || this.process.signalCode !== null) tell();
       else this.process.once("exit", tell);
     });
@@ -203,9 +207,13 @@ export class PythonControl {
           );
         }),
         this.gone.then((how) => {
-          throw failed(`the process that launches workers has ended (${how})`);
+          throw failed(`the process that launches workers ${how}`);
         }),
-        sleep(seconds * 1000, undefined, { signal: timer.signal }).then(() => {
+        // Where this process was stopped, an answer that came meanwhile is read first.
+        sleep(seconds * 1000 + UNREAD_MS, undefined, { signal: timer.signal }).then(() => {
+          // One that is stopped or hangs would not say how its workers end, either.
+          this.ended = `did not answer "${request.do}" within ${seconds} s and was ended`;
+          this.process.kill("SIGKILL");
           throw new RunError("deadline", `Python did not answer "${request.do}" within ${seconds} s`);
         }),
       ]);
@@ -243,7 +251,7 @@ export class PythonControl {
   private lose(how: string): void {
     PythonControl.current = undefined;
     this.python.release();
-    const error = `the Python process that launches workers has ended (${how}), and its workers with it`;
+    const error = `the Python process that launches workers ${how}, and its workers with it`;
     for (const resolve of this.workers.values()) resolve({ code: null, signal: null, stderrTail: "", error });
     this.workers.clear();
   }

@@ -114,8 +114,11 @@ export interface Room {
   state(): Promise<NamedTensors>;
   /** Goes on from a saved state; `step` steps were taken. Throws RejectError or UserError, and changes nothing, where it does not fit. */
   load(step: number, state: NamedTensors): Promise<void>;
-  /** A rank is gone without a word: dead, unreachable, or silent past the deadline. */
-  lost(rank: number, why: string): void;
+  /**
+   * A rank is gone without a word: dead, unreachable, or silent past the deadline. `owed`: the result that it had
+   * still to send, in words.
+   */
+  lost(rank: number, why: string, owed?: string): void;
   /** A rank said goodbye; an empty reason is a regular end. */
   left(rank: number, reason: string): void;
   /**

@@ -18,6 +18,8 @@ export interface ServerOptions {
   security?: Security;
   /** Seconds that a step waits for the ranks that have not sent theirs. Default 60. */
   deadline?: number;
+  /** Seconds that a rank may take for each command. Default 3600. */
+  commandDeadline?: number;
 }
 
 interface Peer extends Rank {
@@ -26,7 +28,13 @@ interface Peer extends Rank {
 
 type HelloHeader = Extract<Header, { type: "hello" }>;
 
-const HEARTBEAT = { heartbeatInterval: 2000, heartbeatTimeout: 6000, heartbeatTimeToLive: 6000 };
+/** A peer that answers no heartbeat for so long is gone, whether its process has ended or is stopped. */
+export const SILENCE_SECONDS = 6;
+const HEARTBEAT = {
+  heartbeatInterval: 2000,
+  heartbeatTimeout: SILENCE_SECONDS * 1000,
+  heartbeatTimeToLive: SILENCE_SECONDS * 1000,
+};
 /** Milliseconds after a disconnect at which every peer is tried: the router learns of it a little later. */
 const PROBES = [5, 50, 500];
 /** Milliseconds between two looks at whether all that had come is read. */
@@ -195,7 +203,7 @@ export class BridgeServer {
       if (known) throw new RejectError("busy", "this connection belongs to another rank already");
       const world = await this.world(hello);
       const send = (message: Frames) => this.send(routing, message);
-      const peer: Peer = { world, hello, generation, send, owes: 0 };
+      const peer: Peer = { world, hello, generation, send };
       this.peers.set(key, peer);
       await world.join(peer);
     } catch (error) {
@@ -211,8 +219,9 @@ export class BridgeServer {
     const key = roomKey(hello);
     let world = this.worlds.get(key);
     if (!world) {
-      const deadline = (this.options.deadline ?? 60) * 1000;
-      world = this.options.open(hello).then((room) => new World(room, hello.world, deadline));
+      const { deadline = 60, commandDeadline = 3600 } = this.options;
+      const deadlines = { step: deadline * 1000, command: commandDeadline * 1000 };
+      world = this.options.open(hello).then((room) => new World(room, hello.world, deadlines));
       this.worlds.set(key, world);
       world.catch(() => this.worlds.delete(key));
     }

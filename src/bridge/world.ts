@@ -12,6 +12,7 @@ import { encode, type Frames, type Tensors } from "./codec.ts";
 import { BatchError, RejectError } from "./errors.ts";
 import { asBatchError, blame, merge, type Part, readPart, spread } from "./gather.ts";
 import { tell } from "./hooks.ts";
+import { Owed } from "./owed.ts";
 import type { ErrorCode, Header } from "./protocol.ts";
 import type { Hello, Room } from "./room.ts";
 import { type Runner, Runs } from "./runs.ts";
@@ -23,8 +24,16 @@ export interface Rank extends Runner {
   welcome?: { frames: Frames; run: number | undefined };
   /** Its last answer, for a repeated request, and the run in it. */
   answer?: { step: number; frames: Frames; run: number | undefined };
-  /** Commands that it was given and has sent no result of: until then it may be away for long. */
-  owes: number;
+  /** Set as it joins. Until it has sent the results of these commands it may be away for long. */
+  owed?: Owed;
+}
+
+/** Milliseconds. */
+export interface Deadlines {
+  /** Of a step, from the first rank's rows to the last one's. */
+  step: number;
+  /** Of each command, from the end of the one before to its result. */
+  command: number;
 }
 
 type Of<T extends Header["type"]> = Extract<Header, { type: T }>;
@@ -48,11 +57,10 @@ export class World {
   private turn: Promise<void> = Promise.resolve();
   private runs: Runs<Rank>;
 
-  /** `deadline`: milliseconds that a step waits for ranks that have not sent their part. */
   constructor(
     private readonly room: Room,
     private size: number,
-    private readonly deadline: number,
+    private readonly deadlines: Deadlines,
   ) {
     this.runs = new Runs(size, {});
   }
@@ -76,7 +84,9 @@ export class World {
     this.runs.catchUp(rank);
     const welcome = await this.runs.askedBy(rank, () => this.room.welcome(rank.hello));
     this.next = welcome.step;
-    rank.owes = welcome.commands.length;
+    rank.owed?.end();
+    rank.owed = new Owed(this.deadlines.command, () => this.commandOverdue(rank));
+    rank.owed.add(welcome.commands, welcome.step);
     if (welcome.run) this.runs.send(welcome.run, rank);
     const run = welcome.run && this.runs.as(rank, welcome.run);
     rank.welcome = { frames: encodeWelcome(rank.generation, welcome, run), run: run?.seq };
@@ -90,6 +100,8 @@ export class World {
     if (rank.answer?.step === step) rank.send(rank.answer.frames);
     else if (this.broken !== undefined) this.fail(rank, "peer", this.broken);
     else if (step !== this.next) this.fail(rank, "order", `step ${step} came, step ${this.next} is next`);
+    else if (rank.owed?.next !== undefined)
+      this.fail(rank, "order", `step ${step} came, ${rank.owed.next} is next`);
     else if (!this.parts.has(rank.hello.rank)) this.add(rank, header, read); // else its answer is on the way
   }
 
@@ -105,7 +117,7 @@ export class World {
       this.taking = true;
       void this.inTurn(() => this.take(header.step));
     } else if (this.parts.size === 1) {
-      this.timer = setTimeout(() => this.overdue(), this.deadline);
+      this.waitForParts();
     }
   }
 
@@ -128,7 +140,7 @@ export class World {
         const rank = this.ranks.get(number);
         if (!rank) continue;
         const run = answer.run && this.runs.as(rank, answer.run);
-        rank.owes += answer.commands.length;
+        rank.owed?.add(answer.commands, step + 1);
         rank.answer = {
           step,
           frames: encodeTargets(rank.generation, step, answer, tensors[i], run),
@@ -175,10 +187,11 @@ export class World {
     });
   }
 
-  /** What a command gave. */
+  /** What a command gave, once: what comes again, or was not asked for, is dropped. */
   result(rank: Rank, header: Of<"result">, read: () => Tensors): void {
     const { command, step, scalars, text } = header;
-    rank.owes = Math.max(0, rank.owes - 1);
+    if (rank.owed?.take(command, step) !== true) return;
+    if (this.parts.size > 0 && !this.taking) this.waitForParts(); // what the command took is not the rank's silence
     void this.inTurn(async () => {
       try {
         await this.room.result({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
@@ -206,20 +219,22 @@ export class World {
       return;
     }
     delete rank.answer;
-    rank.owes = 0;
+    rank.owed?.end();
     this.next = step;
     this.fail(rank, "plugin", why);
   }
 
-  /** A rank asks whether its wait has a reason: it has, as long as the room is not at work on the step. */
+  /** A rank asks whether its wait has a reason: it has, where its rows are here and the room is not at work on the step. */
   ping(rank: Rank): void {
-    if (this.parts.has(rank.hello.rank) && this.working) return;
+    if (!this.parts.has(rank.hello.rank) || this.working) return;
     rank.send(encode({ type: "pong", generation: rank.generation }));
   }
 
   /** A rank said goodbye: the others cannot take another step. */
-  leave(rank: Rank, reason: string): void {
+  leave(rank: Rank, said: string): void {
     const { rank: number } = rank.hello;
+    const owed = rank.owed?.next;
+    const reason = said === "" && owed !== undefined ? `it did not send ${owed}` : said;
     this.remove(rank);
     if (this.ranks.size > 0) {
       this.broken ??= `rank ${number} left${reason && `: ${reason}`}`;
@@ -230,16 +245,18 @@ export class World {
 
   /** A rank is gone without a word: the others hear of it at once. */
   lose(rank: Rank, why: string): void {
+    const owed = rank.owed?.next;
     this.remove(rank);
-    this.break([rank.hello.rank], why);
+    this.break([rank.hello.rank], why, owed);
   }
 
-  private break(lost: number[], why: string): void {
+  /** `owed`: the result that they had still to send. */
+  private break(lost: number[], why: string, owed?: string): void {
     clearTimeout(this.timer);
     if (!this.taking) this.parts = new Map();
     if (this.ranks.size > 0) this.broken ??= `rank ${lost.join(" and ")}: ${why}`;
     for (const other of this.ranks.values()) this.fail(other, "peer", this.broken ?? why);
-    for (const number of lost) tell(() => this.room.lost(number, why));
+    for (const number of lost) tell(() => this.room.lost(number, why, owed));
   }
 
   /** Ends a step that some ranks wait in; one that is being taken gets its answer. */
@@ -253,21 +270,32 @@ export class World {
     this.parts = new Map();
   }
 
+  private waitForParts(): void {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.overdue(), this.deadlines.step);
+  }
+
   private overdue(): void {
     const everyone = Array.from({ length: this.size }, (_, number) => number);
     const missing = everyone.filter((number) => !this.parts.has(number));
-    if (missing.some((number) => this.ranks.get(number)?.owes)) {
-      this.timer = setTimeout(() => this.overdue(), this.deadline);
-      return;
-    }
-    const waited = `nothing came for step ${this.next} within ${this.deadline / 1000} s of the first rank's rows`;
+    // A command has a deadline of its own, and its result begins the wait anew.
+    if (missing.some((number) => this.ranks.get(number)?.owed?.next !== undefined)) return;
+    const waited = `nothing came for step ${this.next} within ${this.deadlines.step / 1000} s of the first rank's rows`;
     const absent = missing.filter((number) => !this.ranks.has(number));
     this.break(missing, absent.length > 0 ? `${waited}; rank ${absent.join(" and ")} never joined` : waited);
+  }
+
+  private commandOverdue(rank: Rank): void {
+    const owed = rank.owed?.next;
+    const seconds = this.deadlines.command / 1000;
+    const why = `${owed} did not come within ${seconds} s (bridge.commandDeadline allows for longer)`;
+    this.break([rank.hello.rank], why, owed);
   }
 
   private remove(rank: Rank): void {
     if (this.ranks.get(rank.hello.rank) !== rank) return;
     this.ranks.delete(rank.hello.rank);
+    rank.owed?.end();
     this.runs.remove(rank);
     if (this.ranks.size > 0) return;
     this.broken = undefined;
@@ -290,6 +318,7 @@ export class World {
   /** Stops waiting for anybody. */
   dispose(): void {
     clearTimeout(this.timer);
+    for (const rank of this.ranks.values()) rank.owed?.end();
     if (!this.taking) this.parts = new Map();
   }
 }

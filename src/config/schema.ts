@@ -7,6 +7,8 @@ import { z } from "zod";
 
 const fraction = z.number().min(0).max(1);
 const positive = z.number().positive();
+/** Node's timers end at 2^31 ms. */
+const seconds = z.number().positive().max(1e6);
 const steps = z.int().positive();
 /** What float32 can square, divide by and add up; further out the mixture's numbers are not finite. */
 const [LEAST, MOST] = [1e-9, 1e9];
@@ -325,7 +327,10 @@ export const config = z.strictObject({
   bridge: z
     .strictObject({
       endpoint: z.string().default("auto").describe("auto: an ipc socket in a private folder"),
-      deadline: positive.default(60).describe("seconds that any wait may take"),
+      deadline: seconds.default(60).describe("seconds that any wait may take"),
+      commandDeadline: seconds
+        .default(3600)
+        .describe("seconds that a worker may take for an evaluation, a probe or a checkpoint"),
       deviceMemory: positive
         .optional()
         .describe("GiB that the mixture may take on the device; left out: all that is free"),

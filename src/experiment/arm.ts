@@ -13,6 +13,7 @@ import type { Answerer, StepAnswer } from "./answerer.ts";
 import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
 import { Disk } from "./disk.ts";
 import type { MetricsHook } from "./hooks.ts";
+import { WorkerLost } from "./lost.ts";
 import type { Origin } from "./manifest.ts";
 import { type MetricsLine, metricsLine } from "./metrics-log.ts";
 import { Patience } from "./patience.ts";
@@ -262,11 +263,11 @@ export class Arm implements Room {
     return error?.message;
   }
 
-  lost(_rank: number, why: string): void {
-    // One that was told to stop has sent all that it had to; `exited` says how it ended, if that is another way.
-    if (this.dismissed) return;
+  lost(_rank: number, why: string, owed?: string): void {
+    // One that was told to stop and has sent all that it had to: `exited` says how it ended, if that is another way.
+    if (this.dismissed && owed === undefined) return;
     this.answerer?.device?.lost(`the worker was lost: ${why}`);
-    this.fail(new RunError("peer-lost", `the worker was lost at step ${this.steps}: ${why}`));
+    this.fail(new WorkerLost(owed ?? this.part, why));
   }
 
   left(_rank: number, reason: string): void {

@@ -5,10 +5,11 @@ import { RunError } from "../errors.ts";
 const START_SECONDS = 180;
 /** A step may take so many times as long as the longest one before it, where the deadline is less. */
 const SLOWER = 10;
+const UNREAD_MS = 100;
 
 /**
- * How long a worker may be silent. One that hangs keeps its connection, so nothing else would notice: every step has a
- * deadline; the results of commands take as long as they take.
+ * How long a worker may take for a step. One that hangs keeps its connection, so nothing else would notice. Commands have
+ * a deadline of their own, in the bridge.
  */
 export class Patience {
   /** Results of commands that are still to come. */
@@ -55,9 +56,12 @@ export class Patience {
     if (this.owed > 0 || this.over) return;
     const usual = this.longest > 0 ? (SLOWER * this.longest) / 1000 : START_SECONDS;
     const seconds = Math.max(usual, this.deadline);
-    this.timer = setTimeout(() => {
+    const hangs = () => {
       const why = `the worker hangs: ${what} did not come within ${Math.round(seconds)} s`;
       this.lost(new RunError("deadline", `${why} (bridge.deadline allows for longer)`));
+    };
+    this.timer = setTimeout(() => {
+      this.timer = setTimeout(hangs, UNREAD_MS); // where this process was stopped, what came meanwhile is read first
     }, 1000 * seconds);
   }
 }

@@ -49,6 +49,7 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
     const server = await BridgeServer.start({
       endpoint: agreed(run, "bridge.endpoint", (config) => config.bridge.endpoint),
       deadline: agreed(run, "bridge.deadline", (config) => config.bridge.deadline),
+      commandDeadline: agreed(run, "bridge.commandDeadline", (config) => config.bridge.commandDeadline),
       open: async ({ run: label }) => {
         const arm = arms.get(label);
         if (arm === undefined) throw new RejectError("unknown", `no training here is called ${label}`);

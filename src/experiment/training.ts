@@ -13,6 +13,7 @@ import { Arm, type ArmOutcome } from "./arm.ts";
 import { type Checkpoint, clockAtCheckpoint } from "./checkpoint.ts";
 import { forgetFailure, noteFailure } from "./failure.ts";
 import type { MetricsHook } from "./hooks.ts";
+import { explained, WorkerLost } from "./lost.ts";
 import type { Origin } from "./manifest.ts";
 import type { MetricsLine } from "./metrics-log.ts";
 import { type Job, lastStep } from "./run-folder.ts";
@@ -23,7 +24,8 @@ import { type Trace, untraced } from "./trace.ts";
 const BAD_INPUT = 2;
 /** The same where the disk does not take its checkpoint. */
 const DISK = 74;
-const PARTING_MS = 3000;
+/** For the end of a process that has nothing left to do, and for one that has done all and tidies up. */
+const [PARTING_MS, LEAVING_MS] = [10_000, 30_000];
 
 /** What happens during a run, for whoever watches. */
 export interface RunEvents {
@@ -118,11 +120,11 @@ export async function trainOne(
     arm.launched();
     void worker.exited.then(({ error }) => arm.exited(error));
     const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
-    await worker.exited;
+    await endOf(worker, LEAVING_MS);
     events.ended(job, outcome);
     return outcome;
   } catch (error) {
-    const failure = await withLastCheckpoint(job, reasonOf(error, worker && (await endOf(worker))));
+    const failure = await withLastCheckpoint(job, await reasonOf(error, worker));
     await noteFailure(job, sentence(failure)).catch(() => {}); // a full disk: the failure itself is what to tell
     events.ended(job, failure);
     return labelled(job.label, failure);
@@ -139,21 +141,19 @@ export function placementIn({ config }: Job, { cuda, open }: Pick<Surroundings, 
   return choosePlacement(config, cuda && config.device !== "cpu");
 }
 
-/** A worker that has said goodbye ends by itself in a moment, with a status of its own; undefined if it does not. */
-async function endOf(worker: Worker): Promise<WorkerExit | undefined> {
-  const exit = await Promise.race([worker.exited, sleep(PARTING_MS, undefined, { ref: false })]);
+/** How a worker that has said goodbye, or has no connection any more, ends by itself in a moment; undefined where it was ended. */
+async function endOf(worker: Worker, ms = PARTING_MS): Promise<WorkerExit | undefined> {
+  const exit = await Promise.race([worker.exited, sleep(ms, undefined, { ref: false })]);
   if (exit === undefined) await worker.stop();
   return exit;
 }
 
-/** A worker that is lost has ended, mostly: how it did says more than that it is not there. */
-function reasonOf(error: unknown, exit: WorkerExit | undefined | null): Error {
+async function reasonOf(error: unknown, worker: Worker | null): Promise<Error> {
+  const exit = worker ? await endOf(worker) : undefined;
   const failure = error instanceof Error ? error : new RunError("internal", String(error));
   if (exit?.code === BAD_INPUT) return new UserError(failure.message, { cause: failure });
   if (exit?.code === DISK) return new RunError("disk", failure.message, { cause: failure });
-  const lost = failure instanceof RunError && failure.code === "peer-lost";
-  if (!lost || !exit || exit.error === "") return failure;
-  return new RunError("worker-failed", exit.error, { cause: failure });
+  return worker && failure instanceof WorkerLost ? explained(failure, worker, exit) : failure;
 }
 
 /** What a full disk has left to go on from. */

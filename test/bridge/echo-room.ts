@@ -1,3 +1,4 @@
+import type { Command } from "../../src/bridge/protocol.ts";
 import type { Answer, Batch, Hello, RankResult, Room, Welcome } from "../../src/bridge/room.ts";
 import type { NamedTensors } from "../../src/plugins/plugin.ts";
 
@@ -9,6 +10,9 @@ export class EchoRoom implements Room {
   readonly gone: string[] = [];
   saved: NamedTensors = { count: { shape: [2], data: Float32Array.of(3, 4) } };
   next = 0;
+  /** What a rank is told to do as it joins, and after each step. */
+  firstCommands: Command[] = [];
+  commands: Command[] = [];
   /** Replaces the answer to a step. */
   onStep: ((batch: Batch) => Promise<Answer>) | undefined;
   onWelcome: ((hello: Hello) => void) | undefined;
@@ -25,7 +29,7 @@ export class EchoRoom implements Room {
     return {
       step: this.next,
       config: '{"seed":0}',
-      commands: [],
+      commands: this.firstCommands,
       prototypes: {
         data: new Float32Array(this.components * this.dim).fill(1),
         n: this.components,
@@ -43,8 +47,9 @@ export class EchoRoom implements Room {
 
   private echo({ rows, step }: Batch): Answer {
     const scalars = { step, momentum: 0.5 };
-    if (!rows) return { scalars, commands: [] };
-    return { scalars, commands: [], targets: { n: rows.n, k: rows.d, data: rows.data.slice() } };
+    const { commands } = this;
+    if (!rows) return { scalars, commands };
+    return { scalars, commands, targets: { n: rows.n, k: rows.d, data: rows.data.slice() } };
   }
 
   async result(result: RankResult): Promise<void> {
@@ -61,8 +66,8 @@ export class EchoRoom implements Room {
     this.saved = state;
   }
 
-  lost(rank: number, why: string): void {
-    this.gone.push(`rank ${rank} lost: ${why}`);
+  lost(rank: number, why: string, owed?: string): void {
+    this.gone.push(`rank ${rank} lost: ${why}${owed === undefined ? "" : `; ${owed} is missing`}`);
   }
 
   left(rank: number, reason: string): void {

@@ -178,6 +178,19 @@ describe("launching Python workers", function () {
     await control.close();
   });
 
+  it("ends a control process that is stopped, and its workers with it, where it does not answer in time", async () => {
+    const control = await PythonControl.start({ python: PYTHON, deadline: 20 });
+    const worker = await control.launch(options);
+    process.kill(control.pid ?? assert.fail(), "SIGSTOP");
+    const { error } = await worker.exited;
+    assert.match(
+      error,
+      /launches workers did not answer "reap" within 20 s and was ended, and its workers with it/,
+    );
+    await untilDead(worker.pid);
+    await control.close();
+  });
+
   it("refuses an interpreter that is none, and one that does not answer, in one sentence", async () => {
     await assert.rejects(PythonControl.start({ python: join(folder, "python") }), {
       name: "UserError",

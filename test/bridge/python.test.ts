@@ -133,6 +133,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
     });
 
     it("asks for the clock alone, reports results, saves a state and goes on from it", async () => {
+      room.commands = ["evaluate"];
       await zero().join(server.endpoint);
       assert.equal((await step(zero(), { step: 0 })).targets, null);
       assert.equal(room.batches[0]?.rows, undefined);

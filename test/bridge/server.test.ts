@@ -337,6 +337,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
         new Promise((resolve) => {
           finish = resolve;
         });
+      room.firstCommands = ["evaluate"];
       const one = await joined();
       const { generation } = one;
       const result = { type: "result", generation, command: "evaluate", step: 0 } as const;

@@ -141,7 +141,7 @@ class Client(Conversation):
             tensors["h"] = _float32(rows)
         self._sent = 0 if rows is None else len(rows)
         header = {"type": "embeddings", "step": step, "epoch": epoch, "announced": announced}
-        self._send({**header, "scalars": dict(scalars)}, tensors, step)
+        self._request = self._send({**header, "scalars": dict(scalars)}, tensors, step)
 
     @_in_own_process
     def receive_targets(self, step: int) -> Targets:
@@ -149,10 +149,18 @@ class Client(Conversation):
 
         Raises BatchError, PeerLost, DeadlinePassed.
         """
-        header, tensors, outcome = self._receive("targets", step)
+        try:
+            header, tensors, outcome = self._receive("targets", step)
+        finally:
+            self._request = []
         made = self._device.targets(outcome)
         answer = read_targets(header, tensors, self._sent, self.components, self.dim, made)
         return answer if outcome is None else replace(answer, prototypes=self._device.prototypes)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stood when it was last looked at."""
+        return self._link.up
 
     @property
     def reads(self) -> int:
@@ -239,8 +247,8 @@ class Client(Conversation):
 
 
 def _float32(rows: np.ndarray | torch.Tensor) -> np.ndarray:
-    """Rows as contiguous float32 in this process's memory; from a GPU through pinned memory."""
+    """A copy of rows as contiguous float32 in this process's memory; from a GPU through pinned memory."""
     if isinstance(rows, torch.Tensor):
         host = torch.empty(rows.shape, dtype=torch.float32, device="cpu", pin_memory=rows.is_cuda)
         return host.copy_(rows.detach()).numpy()
-    return np.ascontiguousarray(rows, dtype=np.float32)
+    return np.array(rows, dtype=np.float32, order="C")

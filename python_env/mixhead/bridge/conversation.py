@@ -40,11 +40,15 @@ class Conversation:
         self._inbox: deque[Message] = deque()  # what came before anybody waited for it
         self._welcomed = self._ended = False
         self._drops = 0  # of the link, by the time of the welcome
+        self._request: list[Any] = []  # the frames that ask for the step under way
 
-    def _send(self, header: Header, tensors: Tensors | None = None, step: int | None = None) -> None:
+    def _send(self, header: Header, tensors: Tensors | None = None, step: int | None = None) -> list[Any]:
+        """Sends a message, and gives its frames."""
         if self._is_lost():
             raise PeerLost(self._says(f"is gone: {self._why_gone()}", step))
-        self._link.send(encode({"generation": self._generation, **header}, tensors))
+        frames = encode({"generation": self._generation, **header}, tensors)
+        self._link.send(frames)
+        return frames
 
     def _signal(self, kind: str) -> None:
         """A ping or pong; where the plugin is gone, the wait that it belongs to finds out."""
@@ -67,7 +71,8 @@ class Conversation:
         return "its process ended or the connection broke"
 
     def _receive(self, kind: str, step: int | None, patience: float | None = None) -> Message:
-        """Waits for a message of one kind. Pings ask the plugin whether the wait still has a reason."""
+        """Waits for a message of one kind. Now and then it asks for the step again, since a message may have
+        been lost, and by a ping whether the wait still has a reason."""
         patience = patience or self.deadline
         now = time.monotonic()
         until, ping, runs = now + patience, now + patience / 4, 0
@@ -77,6 +82,8 @@ class Conversation:
                     return message
                 continue
             if now >= ping and kind == "targets":
+                if self._request:
+                    self._link.send(self._request)
                 self._signal("ping")
                 ping = now + patience / 4
             frames = self._link.receive((min(until, ping) if kind == "targets" else until) - now)
@@ -92,7 +99,8 @@ class Conversation:
             if message is None:
                 runs += 1
             elif message.header["type"] == "pong":
-                until = now + patience
+                if self._is_own(message.header):
+                    until = now + patience
             elif self._is_answer(message, kind, step):
                 return message
         why = f"{runs} runs came, but no answer within" if runs else "no sign of life for"

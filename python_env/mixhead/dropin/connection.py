@@ -216,10 +216,10 @@ class Connection:
 
     @contextmanager
     def _last_words(self) -> Iterator[None]:
-        """Lets the sentence of a plugin that died say what that wrote last."""
+        """Lets the sentence of a plugin that died say what that wrote last, or that it is there, silent."""
         try:
             yield
         except PeerLost as error:
-            if self._plugin is None or self._plugin.running():
+            if self._plugin is None or (self._client.connected and self._plugin.running()):
                 raise
             raise PeerLost(f"{error}{self._plugin.last_words()}") from error

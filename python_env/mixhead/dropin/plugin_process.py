@@ -18,6 +18,7 @@ from mixhead.dropin.node import PluginMissing, find_node, node_environment
 
 _START_DEADLINE = 60.0  # seconds
 _END_DEADLINE = 5.0
+_LAST_MOMENT = 1.0  # from the end of a process's connections to its own
 #: What a scheduler, a shell or a terminal sends to every process of a job. The plugin ignores these.
 _IGNORED = ("SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2")
 #: A line of standard error that says what went wrong; Node ends with a line of its version.
@@ -77,7 +78,10 @@ class PluginProcess:
         return os.getpid() == self._pid and self._process.poll() is None
 
     def last_words(self) -> str:
-        """Why the plugin ended, as the end of a sentence: its own words, or the signal that ended it."""
+        """What became of a plugin whose connection broke, as the end of a sentence: its own words, or the
+        signal that ended it; or that it has not ended."""
+        if self._lives_on():
+            return f": its process {self._process.pid} is there, but answers no heartbeat (is it stopped?)"
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         told = next((line for line in reversed(lines) if _TOLD.match(line)), lines[-1] if lines else "")
@@ -87,6 +91,15 @@ class PluginProcess:
             return f": {told}" if told else ""
         options = os.environ.get("NODE_OPTIONS", "").strip()
         return f": {told} (NODE_OPTIONS is {options})" if options else f": {told}"
+
+    def _lives_on(self) -> bool:
+        """Whether the process has not ended in a moment. False in a fork, whose parent's it is."""
+        until = time.monotonic() + _LAST_MOMENT
+        while self.running():
+            if time.monotonic() > until:
+                return True
+            time.sleep(0.01)
+        return False
 
     def _ended_by(self) -> str:
         """The signal that has ended the plugin; "" where none has."""

@@ -208,6 +208,20 @@ def test_a_signal_handler_that_saves_while_the_plugin_is_waited_for_saves_the_wh
         del again
 
 
+@pytest.mark.parametrize("placement", ["host"])
+def test_a_plugin_that_is_stopped_is_told_in_a_sentence_and_its_process_goes(mine: Mine, pair: Pair):
+    mine('process.kill(process.pid, "SIGSTOP");', bridge={"deadline": 91})
+    with pytest.raises(
+        PeerLost, match=r"targets of step 1 .* process \d+ is there, but answers no heartbeat"
+    ):
+        take_steps(pair)
+    (plugin,) = (each for asked, each in plugin_process._started.items() if "bridge.deadline=91" in asked)
+    with pytest.warns(UserWarning, match="saved without their mixture's state"):
+        pair[0].state_dict()
+    stop_plugins()
+    assert not plugin.running()
+
+
 def test_a_plugin_that_throws_ends_the_script_with_its_file_and_the_step(
     mine: Mine, pair: Pair, tmp_path: Path
 ):
