@@ -12,6 +12,7 @@ import { encode, type Frames, type Tensors } from "./codec.ts";
 import { BatchError, RejectError } from "./errors.ts";
 import { asBatchError, blame, merge, type Part, readPart, spread } from "./gather.ts";
 import { tell } from "./hooks.ts";
+import { short } from "./limits.ts";
 import type { ErrorCode, Header } from "./protocol.ts";
 import type { Hello, Room } from "./room.ts";
 import { type Runner, Runs } from "./runs.ts";
@@ -26,6 +27,9 @@ export interface Rank extends Runner {
   /** Commands that it was given and has sent no result of: until then it may be away for long. */
   owes: number;
 }
+
+/** How many ranks a sentence names. */
+const MOST_LISTED = 8;
 
 type Of<T extends Header["type"]> = Extract<Header, { type: T }>;
 
@@ -61,15 +65,25 @@ export class World {
   async join(rank: Rank): Promise<void> {
     if (this.ranks.size === 0) this.size = rank.hello.world;
     const present = [...this.ranks.values()].map((each) => each.hello);
-    admit(rank.hello, { room: this.room, size: this.size, present, broken: this.broken });
+    try {
+      admit(rank.hello, { room: this.room, size: this.size, present, broken: this.broken });
+    } catch (error) {
+      this.tellEmpty();
+      throw error;
+    }
     if (present.length === 0) this.runs = new Runs(this.size, this.room);
     this.ranks.set(rank.hello.rank, rank);
     try {
       await this.inTurn(() => this.welcome(rank));
     } catch (error) {
       this.remove(rank);
+      this.tellEmpty();
       throw error;
     }
+  }
+
+  private tellEmpty(): void {
+    if (this.ranks.size === 0) tell(() => this.room.empty?.());
   }
 
   private async welcome(rank: Rank): Promise<void> {
@@ -105,7 +119,7 @@ export class World {
       this.taking = true;
       void this.inTurn(() => this.take(header.step));
     } else if (this.parts.size === 1) {
-      this.timer = setTimeout(() => this.overdue(), this.deadline);
+      this.timer = setTimeout(() => tell(() => this.overdue()), this.deadline);
     }
   }
 
@@ -153,8 +167,8 @@ export class World {
   }
 
   /** The whole state, for a checkpoint that a rank keeps. */
-  state(rank: Rank): void {
-    void this.inTurn(async () => {
+  state(rank: Rank): Promise<void> {
+    return this.inTurn(async () => {
       try {
         const header = { type: "state", generation: rank.generation, step: this.next } as const;
         const state = await this.runs.askedBy(rank, () => this.room.state());
@@ -176,10 +190,10 @@ export class World {
   }
 
   /** What a command gave. */
-  result(rank: Rank, header: Of<"result">, read: () => Tensors): void {
+  result(rank: Rank, header: Of<"result">, read: () => Tensors): Promise<void> {
     const { command, step, scalars, text } = header;
     rank.owes = Math.max(0, rank.owes - 1);
-    void this.inTurn(async () => {
+    return this.inTurn(async () => {
       try {
         await this.room.result({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
       } catch (error) {
@@ -222,10 +236,10 @@ export class World {
     const { rank: number } = rank.hello;
     this.remove(rank);
     if (this.ranks.size > 0) {
-      this.broken ??= `rank ${number} left${reason && `: ${reason}`}`;
+      this.broken ??= short(`rank ${number} left${reason && `: ${reason}`}`);
       this.abandon("peer", this.broken);
     }
-    tell(() => this.room.left(number, reason));
+    tell(() => this.room.left(number, short(reason)));
   }
 
   /** A rank is gone without a word: the others hear of it at once. */
@@ -237,7 +251,7 @@ export class World {
   private break(lost: number[], why: string): void {
     clearTimeout(this.timer);
     if (!this.taking) this.parts = new Map();
-    if (this.ranks.size > 0) this.broken ??= `rank ${lost.join(" and ")}: ${why}`;
+    if (this.ranks.size > 0) this.broken ??= `rank ${listed(lost)}: ${why}`;
     for (const other of this.ranks.values()) this.fail(other, "peer", this.broken ?? why);
     for (const number of lost) tell(() => this.room.lost(number, why));
   }
@@ -257,12 +271,12 @@ export class World {
     const everyone = Array.from({ length: this.size }, (_, number) => number);
     const missing = everyone.filter((number) => !this.parts.has(number));
     if (missing.some((number) => this.ranks.get(number)?.owes)) {
-      this.timer = setTimeout(() => this.overdue(), this.deadline);
+      this.timer = setTimeout(() => tell(() => this.overdue()), this.deadline);
       return;
     }
     const waited = `nothing came for step ${this.next} within ${this.deadline / 1000} s of the first rank's rows`;
     const absent = missing.filter((number) => !this.ranks.has(number));
-    this.break(missing, absent.length > 0 ? `${waited}; rank ${absent.join(" and ")} never joined` : waited);
+    this.break(missing, absent.length > 0 ? `${waited}; rank ${listed(absent)} never joined` : waited);
   }
 
   private remove(rank: Rank): void {
@@ -277,7 +291,7 @@ export class World {
   /** Answers that nothing changed, and why. */
   fail(rank: Rank, code: ErrorCode, message: string, row = -1): void {
     const { generation } = rank;
-    rank.send(encode({ type: "error", generation, step: this.next, code, row, message }));
+    rank.send(encode({ type: "error", generation, step: this.next, code, row, message: short(message) }));
   }
 
   /** The room does one thing at a time, in the order in which it was asked to. */
@@ -292,4 +306,11 @@ export class World {
     clearTimeout(this.timer);
     if (!this.taking) this.parts = new Map();
   }
+}
+
+/** Ranks as a sentence has them: a world may lack thousands. */
+function listed(numbers: number[]): string {
+  const first = numbers.slice(0, MOST_LISTED);
+  const more = numbers.length - first.length;
+  return more > 0 ? `${first.join(", ")} and ${more} others` : first.join(" and ");
 }
