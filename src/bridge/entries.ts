@@ -39,7 +39,7 @@ export function hasMoreEntries(bytes: Uint8Array, most: number): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   let at = 0;
   for (let entries = 0; at < bytes.length; entries++) {
-    if (entries > most) return true;
+    if (entries === most) return true;
     const tag = view.getUint8(at++);
     if (tag >= 0xa0 && tag < 0xc0) {
       at += tag - 0xa0; // a short string

@@ -8,12 +8,12 @@ export const LIMITS = {
   /** K x D of a hello, and of all mixtures of a server that scripts share. */
   numbers: 2 ** 27,
   numbersInAll: 2 ** 28,
+  /** K x D of a mixture that such a server computes itself: more than that would hold up the others. */
+  numbersInNode: 2 ** 22,
   /** Runs and mixtures that a server holds at a time; a connection has one. */
   mixtures: 256,
   /** Ranks that are connected. */
   ranks: 4096,
-  /** Openings of mixtures that may be under way. */
-  opening: 16,
   /** Bytes of a header; of whoever was not welcomed yet. */
   headerBytes: 2 ** 20,
   strangersHeaderBytes: 2 ** 16,

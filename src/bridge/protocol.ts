@@ -213,8 +213,8 @@ export const messages = {
     step: count,
     tensors,
   }),
-  ping: z.strictObject({ type: z.literal("ping"), generation: z.string(), tensors }),
-  pong: z.strictObject({ type: z.literal("pong"), generation: z.string(), tensors }),
+  ping: z.strictObject({ type: z.literal("ping"), generation: text, tensors }),
+  pong: z.strictObject({ type: z.literal("pong"), generation: text, tensors }),
   /** rank: what a command gave. */
   result: z.strictObject({
     type: z.literal("result"),
