@@ -13,10 +13,10 @@ import torch
 
 from mixhead.bridge.codec import Tensors
 from mixhead.bridge.conversation import Conversation, Message
-from mixhead.bridge.errors import DeadlinePassed, PeerLost
+from mixhead.bridge.errors import DeadlinePassed, PeerLost, ProtocolError
 from mixhead.bridge.link import Keys
 from mixhead.bridge.protocol import PROTOCOL_VERSION
-from mixhead.bridge.targets import Targets, read_targets
+from mixhead.bridge.targets import Targets, read_targets, require_rows
 from mixhead.executor import Executor
 
 _HELLO_AGAIN = 2.0  # seconds
@@ -199,6 +199,11 @@ class Client(Conversation):
         """The mixture's whole state, and the steps that it has taken."""
         self._send({"type": "state", "step": 0})
         header, tensors, _ = self._receive("state", None)
+        for name, tensor in tensors.items():
+            if tensor.dtype != np.float32:
+                raise ProtocolError(
+                    f'the plugin sent a state whose "{name:.100}" is {tensor.dtype}, not float32'
+                )
         return header["step"], tensors
 
     @_in_own_process
@@ -230,6 +235,8 @@ class Client(Conversation):
     def _welcome(self, message: Message) -> Welcome:
         header, tensors, _ = message
         prototypes = tensors.get("prototypes", self._device.prototypes)
+        if isinstance(prototypes, np.ndarray):
+            require_rows(prototypes, self.components, self.dim, "prototypes")
         if prototypes is not None:
             self.components, self.dim = prototypes.shape
         self._link.watch()
