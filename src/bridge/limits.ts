@@ -12,6 +12,9 @@ export const LIMITS = {
   numbersInNode: 2 ** 22,
   /** Runs and mixtures that a server holds at a time; a connection has one. */
   mixtures: 256,
+  /** Mixtures that may begin at a time on a server that scripts share, and a second in the long run. */
+  openings: 16,
+  openingsPerSecond: 2,
   /** Ranks that are connected. */
   ranks: 4096,
   /** Bytes of a header; of whoever was not welcomed yet. */

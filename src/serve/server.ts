@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { checkNumbers } from "../bridge/admission.ts";
 import { RejectError } from "../bridge/errors.ts";
 import { LIMITS } from "../bridge/limits.ts";
+import { Rate } from "../bridge/rate.ts";
 import type { Hello, Room } from "../bridge/room.ts";
 import type { Security } from "../bridge/security.ts";
 import { BridgeServer } from "../bridge/server.ts";
@@ -33,6 +34,8 @@ export class MixtureServer {
   private readonly rooms = new Map<string, MixtureRoom>();
   /** K x D of every mixture that is held or being opened. */
   private readonly numbers = new Map<string, number>();
+  /** To begin a mixture costs some ten milliseconds, in which the others wait. */
+  private readonly openings = new Rate(LIMITS.openings, LIMITS.openingsPerSecond);
   private bridge!: BridgeServer;
   private stopping = false;
 
@@ -86,6 +89,9 @@ export class MixtureServer {
     if (this.stopping) throw new RejectError("unknown", "the server is stopping");
     if (run.length > MAX_NAME || mixture.length > MAX_NAME) {
       throw new RejectError("unknown", `the name of a run or mixture has at most ${MAX_NAME} characters`);
+    }
+    if (!this.options.owned && !this.openings.take()) {
+      throw new RejectError("busy", "many mixtures have begun here just now: try again in a second");
     }
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);

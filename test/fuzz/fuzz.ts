@@ -55,7 +55,9 @@ export async function fuzz(seed: number, messages: number): Promise<Report> {
     await flood(seed, messages, {
       endpoint,
       answers,
-      onWarm: async () => void (warm = await megabytes(server)),
+      onWarm: async () => {
+        warm = await megabytes(server);
+      },
     });
     const seconds = (performance.now() - began) / 1000;
     client.stdin?.end();
@@ -101,7 +103,7 @@ async function flood(seed: number, messages: number, { endpoint, answers, onWarm
 }
 
 class Attacker {
-  readonly socket = new Dealer({ linger: 0, sendHighWaterMark: 200 });
+  readonly socket = new Dealer({ linger: 2000, sendHighWaterMark: 200 });
   sent = 0;
 
   constructor(

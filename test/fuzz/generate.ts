@@ -1,6 +1,6 @@
 import { encode as pack, decode as unpack } from "@msgpack/msgpack";
 import seedrandom from "seedrandom";
-import { encode, type Frames } from "../../src/bridge/codec.ts";
+import { encode, type Frames, type Tensor } from "../../src/bridge/codec.ts";
 import { MESSAGES } from "../golden/messages.ts";
 
 /** K and D of the server that is attacked. */
@@ -42,7 +42,7 @@ const VALUES: unknown[] = [
     "{",
     "{}",
   ],
-  ...[null, true, false, [], {}, [[]], [{}], { a: { b: [] } }, [1, 2, 3], new Uint8Array(9), new Date(0)],
+  ...[true, false, [], {}, [[]], [{}], { a: { b: [] } }, [1, 2, 3], new Uint8Array(9), new Date(0)],
   Array.from({ length: 300 }, () => ({})),
   Array.from({ length: 2000 }, (_, i) => i),
   '{"plugin":{"components":1000000}}',
@@ -79,7 +79,7 @@ export class Generator {
     const step = this.below(3);
     const n = 1 + this.below(4);
     const data = Float32Array.from({ length: n * D }, () => this.uniform() - 0.5);
-    const h = { dtype: "float32", shape: [n, D], data } as const;
+    const h: Tensor = { dtype: "float32", shape: [n, D], data };
     switch (this.below(5)) {
       case 0:
         return encode({ type: "ping", generation });
@@ -130,10 +130,6 @@ export class Generator {
       else if (kind === 3) this.flood.push([pack({ type: "ping", generation, tensors: many })]);
       else this.flood.push(encode({ type: "state", generation, step: 0 }));
     }
-    return this.bytesOf(generation);
-  }
-
-  private bytesOf(generation: string): Frames {
     return encode({ type: "ping", generation });
   }
 
@@ -168,10 +164,9 @@ export class Generator {
     return Uint8Array.from({ length }, () => this.below(256));
   }
 
-  private of<T>(items: readonly T[]): T {
-    const item = items[this.below(items.length)];
-    if (item === undefined && items.length === 0) throw new RangeError("there is nothing to choose from");
-    return item as T;
+  private of<T>(items: readonly T[]): NonNullable<T> {
+    const [item] = items.slice(this.below(items.length));
+    return item ?? this.of(items);
   }
 
   private below(n: number): number {
