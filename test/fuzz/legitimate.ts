@@ -14,9 +14,13 @@ const N = 16;
 
 const [endpoint = "", run = "", wanted = "0"] = process.argv.slice(2);
 const rank = new RawRank(endpoint, `generation of ${run}`);
-await rank.hello({ run, components: K, dim: D, config: '{"targets":{"by":"plugin"}}' });
-const welcome = await rank.receive();
-if (welcome.header.type !== "welcome") throw new Error(JSON.stringify(welcome.header));
+for (;;) {
+  await rank.hello({ run, components: K, dim: D, config: '{"targets":{"by":"plugin"}}' });
+  const { header } = await rank.receive();
+  if (header.type === "welcome") break;
+  if (header.type !== "reject" || header.code !== "busy") throw new Error(JSON.stringify(header));
+  await sleep(1000); // mixtures begin at a bounded rate
+}
 process.stdout.write("joined\n");
 
 let ended = false;
