@@ -37,3 +37,14 @@ export type RunErrorCode =
 export function sentence(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+/**
+ * Text that somebody else has chosen, such as the name of a run, as a terminal may show it: control characters, which
+ * could move the cursor, set the title or hide what follows, are written as their escapes.
+ */
+export function printable(text: string): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  return text.replace(/[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/g, (character) => {
+    return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  });
+}

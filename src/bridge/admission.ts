@@ -1,4 +1,5 @@
 import { RejectError } from "./errors.ts";
+import { LIMITS } from "./limits.ts";
 import type { Hello, Room } from "./room.ts";
 
 /** What a rank is let into: a room, and the ranks of its world that are there already. */
@@ -9,6 +10,24 @@ export interface Admission {
   present: Hello[];
   /** Why the world is coming apart, where it is. */
   broken: string | undefined;
+}
+
+/** Before a room is opened for it: throws RejectError where a hello is none that any room could take. */
+export function checkHello({ rank, world, components, dim, prototypes }: Hello): void {
+  if (rank >= world) {
+    throw new RejectError("rank", `rank ${rank} of ${world} is none: ranks are counted from 0`);
+  }
+  checkNumbers(components, dim);
+  if (prototypes) checkNumbers(prototypes.n, prototypes.d);
+}
+
+/** Throws RejectError where a mixture of K x D is too large for any server. */
+export function checkNumbers(components: number, dim: number): void {
+  if (components * dim <= LIMITS.numbers) return;
+  throw new RejectError(
+    "shape",
+    `${components} prototypes of dimension ${dim} are too many: K x D is at most ${LIMITS.numbers}`,
+  );
 }
 
 /** Throws RejectError where a rank does not fit. */
@@ -24,7 +43,7 @@ export function admit(hello: Hello, { room, size, present, broken }: Admission):
   if (broken !== undefined) {
     throw new RejectError("busy", `${who} has to wait until its world's other ranks have left: ${broken}`);
   }
-  if (world !== size || rank >= world) {
+  if (world !== size) {
     throw new RejectError(
       "rank",
       `${who} says it is one of ${world}; this world has ${size}, counted from 0`,

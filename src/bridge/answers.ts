@@ -3,6 +3,7 @@ import { sentence } from "../errors.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
 import { RejectError } from "./errors.ts";
+import { short } from "./limits.ts";
 import { PROTOCOL_VERSION, type RejectCode } from "./protocol.ts";
 import type { Answer, Welcome } from "./room.ts";
 import { runInfo, runTensors } from "./runs.ts";
@@ -36,7 +37,7 @@ export function encodeTargets(
 /** A rejection as it travels; `otherwise` is the code of what is not a RejectError. */
 export function encodeReject(error: unknown, otherwise: RejectCode): Frames {
   const code = error instanceof RejectError ? error.code : otherwise;
-  return encode({ type: "reject", code, message: sentence(error) });
+  return encode({ type: "reject", code, message: short(sentence(error)) });
 }
 
 /** A room's state as it travels. */

@@ -1,8 +1,18 @@
 import { encode as pack, decode as unpack } from "@msgpack/msgpack";
 import { z } from "zod";
+import { sentence } from "../errors.ts";
+import { hasMoreEntries } from "./entries.ts";
 import { WireError } from "./errors.ts";
 import { fromBfloat16, fromFloat16 } from "./halves.ts";
-import { type Dtype, FRAME_BYTES, type Header, messageSchema, PROTOCOL_VERSION } from "./protocol.ts";
+import { LIMITS, short } from "./limits.ts";
+import {
+  type Dtype,
+  FRAME_BYTES,
+  type Header,
+  messageSchema,
+  PROTOCOL_VERSION,
+  tensorInfo,
+} from "./protocol.ts";
 
 /** A tensor on this side of the wire, row-major. Half precision has become float32 on arrival. */
 export type Tensor =
@@ -32,8 +42,6 @@ const ITEM_BYTES: Record<Dtype, number> = {
   uint8: 1,
   bool: 1,
 };
-const MAX_HEADER_BYTES = FRAME_BYTES;
-const MAX_TENSOR_BYTES = 2 ** 31;
 
 /**
  * One message as frames. Tensor frames are views of the tensors' own memory: leave that memory
@@ -60,21 +68,21 @@ export function decode(frames: Frames): Message {
   return { header, tensors: decodeTensors(header, frames) };
 }
 
-/** The header alone, so that a bad tensor can be answered by step and rank. */
-export function decodeHeader(frames: Frames): Header {
+/**
+ * The header alone, so that a bad tensor can be answered by step and rank. What is too large is refused before it is
+ * parsed, and one thing that is wrong ends the look at the rest: refusing costs no more than taking.
+ *
+ * `mostBytes`: how long a header may be.
+ */
+export function decodeHeader(frames: Frames, mostBytes: number = LIMITS.headerBytes): Header {
   const first = frames[0];
-  if (!first || first.length > MAX_HEADER_BYTES) {
-    throw new WireError("shape", `a header has 1 to ${MAX_HEADER_BYTES} bytes, not ${first?.length ?? 0}`);
+  if (!first || first.length === 0 || first.length > mostBytes) {
+    throw new WireError("shape", `a header has 1 to ${mostBytes} bytes, not ${first?.length ?? 0}`);
   }
-  let raw: unknown;
-  try {
-    raw = unpack(first);
-  } catch (cause) {
-    throw new WireError(
-      "version",
-      `the header is not msgpack: ${cause instanceof Error ? cause.message : cause}`,
-    );
+  if (frames.length > LIMITS.frames) {
+    throw new WireError("shape", `a message has at most ${LIMITS.frames} frames, not ${frames.length}`);
   }
+  const raw = unpackHeader(first);
   const other = foreignVersion.safeParse(raw);
   if (other.success && other.data.version !== PROTOCOL_VERSION) {
     throw new WireError(
@@ -82,13 +90,46 @@ export function decodeHeader(frames: Frames): Header {
       `the other side speaks version ${other.data.version} of the protocol, this side ${PROTOCOL_VERSION}: install the same mixhead on both`,
     );
   }
+  checkTensorList(raw);
   const parsed = messageSchema.safeParse(raw);
-  if (!parsed.success) {
-    const dtype = parsed.error.issues.some((issue) => issue.path.at(-1) === "dtype");
-    throw new WireError(dtype ? "dtype" : "shape", `not a valid message: ${z.prettifyError(parsed.error)}`);
-  }
+  if (!parsed.success) throw invalid(parsed.error);
   return parsed.data;
 }
+
+function unpackHeader(bytes: Uint8Array): unknown {
+  if (hasMoreEntries(bytes, LIMITS.entries)) {
+    throw new WireError("shape", `a header has at most ${LIMITS.entries} entries`);
+  }
+  try {
+    return unpack(bytes);
+  } catch (cause) {
+    throw new WireError("version", short(`the header is not msgpack: ${sentence(cause)}`));
+  }
+}
+
+/** Refuses a long list of tensors at its length, and any other at its first bad entry. */
+function checkTensorList(raw: unknown): void {
+  const list = withTensors.safeParse(raw);
+  if (!list.success) return; // said with the rest
+  const { tensors } = list.data;
+  if (tensors.length > LIMITS.tensors) {
+    throw new WireError("shape", `a message has at most ${LIMITS.tensors} tensors, not ${tensors.length}`);
+  }
+  for (const info of tensors) {
+    const { success, error } = tensorInfo.safeParse(info);
+    if (!success) throw invalid(error);
+  }
+}
+
+/** The first thing that is wrong, in a short sentence. */
+function invalid({ issues: [first] }: z.ZodError): WireError {
+  const path = first?.path.join(".") ?? "";
+  const at = path === "" ? "" : ` at ${short(path, 100)}`;
+  const code = first?.path.at(-1) === "dtype" ? "dtype" : "shape";
+  return new WireError(code, short(`not a valid message${at}: ${first?.message ?? "it is none"}`));
+}
+
+const withTensors = z.looseObject({ tensors: z.array(z.unknown()) });
 
 /** Hello and welcome say the version; that of a stranger is read before the rest of its header is judged. */
 const foreignVersion = z.looseObject({ type: z.enum(["hello", "welcome"]), version: z.int() });
@@ -99,10 +140,10 @@ export function decodeTensors(header: Header, frames: Frames): Tensors {
   let at = 1;
   for (const { name, dtype, shape, frames: count } of header.tensors) {
     const bytes = product(shape) * ITEM_BYTES[dtype];
-    const what = `tensor "${name}" of ${header.type}`;
+    const what = `tensor "${short(name, 100)}" of ${header.type}`;
     if (Object.hasOwn(tensors, name)) throw new WireError("shape", `${what} comes twice`);
-    if (bytes > MAX_TENSOR_BYTES)
-      throw new WireError("shape", `${what} has more than ${MAX_TENSOR_BYTES} bytes`);
+    if (bytes > LIMITS.messageBytes)
+      throw new WireError("shape", `${what} has more than ${LIMITS.messageBytes} bytes`);
     const parts = frames.slice(at, at + count);
     const got = parts.reduce((sum, part) => sum + part.length, 0);
     if (parts.length !== count || got !== bytes) {

@@ -1,7 +1,8 @@
+import { existsSync } from "node:fs";
 import { rm } from "node:fs/promises";
-import { createConnection } from "node:net";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
+import { answers, sweepSockets } from "../files/sweep.ts";
 import { makeTemporaryFolder } from "../files/temporary.ts";
 
 /** The kernel keeps a socket's path in 108 bytes, macOS and the BSDs in 104, the last one a zero. */
@@ -30,7 +31,9 @@ export async function chooseEndpoint(wanted: string, secured: boolean): Promise<
     if (rest.startsWith("@") || Buffer.byteLength(rest) > MAX_PATH_BYTES) {
       throw new UserError(`${wanted}: the path of a socket is a file of at most ${MAX_PATH_BYTES} bytes`);
     }
-    if (await answers(rest)) throw new UserError(`${wanted} is in use by another process`);
+    // A bind would take it away from whoever listens there, silently.
+    if (existsSync(rest) && (await answers(rest)))
+      throw new UserError(`${wanted} is in use by another process`);
   } else {
     throw new UserError(`the endpoint "${wanted}" is neither auto nor ipc://PATH nor tcp://HOST:PORT`);
   }
@@ -38,8 +41,9 @@ export async function chooseEndpoint(wanted: string, secured: boolean): Promise<
 }
 
 async function privateSocket(): Promise<Endpoint> {
-  const name = "bridge";
-  const folder = await makeTemporaryFolder("mixhead-", MAX_PATH_BYTES - `/${name}`.length);
+  const [prefix, name] = ["mixhead-", "bridge"];
+  await sweepSockets(prefix, name); // of servers that were killed
+  const folder = await makeTemporaryFolder(prefix, MAX_PATH_BYTES - `/${name}`.length);
   return {
     address: `ipc://${join(folder, name)}`,
     remove: () => rm(folder, { recursive: true, force: true }),
@@ -49,16 +53,4 @@ async function privateSocket(): Promise<Endpoint> {
 function isLoopback(hostAndPort: string): boolean {
   const host = hostAndPort.replace(/:[^:]*$/, "");
   return host === "localhost" || host === "[::1]" || /^127\.\d+\.\d+\.\d+$/.test(host);
-}
-
-/** Whether somebody listens on a socket file; a bind would take it away from them silently. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = createConnection(path);
-    probe.once("connect", () => {
-      probe.destroy();
-      resolve(true);
-    });
-    probe.once("error", () => resolve(false));
-  });
 }

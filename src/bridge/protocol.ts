@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { LIMITS } from "./limits.ts";
 
 /**
  * The wire: every message is `[header, frame, frame, ...]`. The header is msgpack, one of the
@@ -13,19 +14,41 @@ export const FRAME_BYTES = 1 << 20;
 
 const count = z.int().nonnegative();
 const size = z.int().positive();
+const text = z.string().max(LIMITS.text);
+
+/** One look for all of it: a list of a million sizes is refused at its length. */
+function isShape(value: unknown): boolean {
+  return Array.isArray(value) && value.length <= LIMITS.dimensions && value.every(isCount);
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isSafeInteger(value) && Number(value) >= 0;
+}
 
 export const tensorInfo = z.strictObject({
-  name: z.string(),
+  name: text.refine((name) => name !== "__proto__"),
   dtype: z.enum(["float32", "float16", "bfloat16", "int32", "uint8", "bool"]),
-  shape: z.array(count),
+  shape: z.custom<number[]>(isShape, {
+    error: `up to ${LIMITS.dimensions} whole numbers`,
+  }),
   frames: count,
 });
 
 /** Values of the clock by name, such as lr, momentum, teacherTemperature. NaN is legal on the wire. */
-const scalars = z.record(
-  z.string(),
-  z.custom<number>((value) => typeof value === "number", { error: "a number" }),
-);
+const scalars = z.custom<Record<string, number>>((value) => isMapOf("number", value), {
+  error: `a map of up to ${LIMITS.scalars} numbers`,
+});
+const texts = z.custom<Record<string, string>>((value) => isMapOf("string", value), {
+  error: `a map of up to ${LIMITS.scalars} texts`,
+});
+
+function isMapOf(type: "number" | "string", value: unknown): boolean {
+  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype)
+    return false;
+  const values = Object.values(value);
+  return values.length <= LIMITS.scalars && values.every((one) => typeof one === type);
+}
+
 const tensors = z.array(tensorInfo);
 
 /** Names a tensor on a rank's device; -1: none. */
@@ -88,24 +111,24 @@ export const messages = {
   hello: z.strictObject({
     type: z.literal("hello"),
     version: z.int(),
-    run: z.string(),
-    mixture: z.string(),
+    run: text,
+    mixture: text,
     rank: count,
-    world: size,
+    world: size.max(LIMITS.world),
     components: count, // K; 0: whatever the plugin has
     dim: count, // D; 0: whatever the plugin has
-    generation: z.string(),
-    start: z.string(), // hash of the starting rows that the rank holds, "" where it holds none
+    generation: text,
+    start: text, // hash of the starting rows that the rank holds, "" where it holds none
     config: z.string(), // what it asks of the mixture, as JSON; "": whatever the plugin has
     executor: count, // version of the kernels that it can run; 0: it can run none
-    device: z.string(), // where it runs them: "cpu", "cuda:0 NVIDIA H100"; "" without an executor
+    device: text, // where it runs them: "cpu", "cuda:0 NVIDIA H100"; "" without an executor
     tensors, // "prototypes" (K, D): starting rows, where the rank holds them
   }),
   /** plugin: the run's configuration as JSON, and the prototypes to start from. */
   welcome: z.strictObject({
     type: z.literal("welcome"),
     version: z.int(),
-    generation: z.string(),
+    generation: text,
     step: count, // the next step that is expected
     config: z.string(),
     commands: z.array(commandName),
@@ -124,7 +147,7 @@ export const messages = {
    */
   embeddings: z.strictObject({
     type: z.literal("embeddings"),
-    generation: z.string(),
+    generation: text,
     step: count,
     epoch: count,
     scalars, // what the rank measured in the step before, such as loss
@@ -134,7 +157,7 @@ export const messages = {
   /** plugin: the answer to a step. The same request again gets the same bytes. */
   targets: z.strictObject({
     type: z.literal("targets"),
-    generation: z.string(),
+    generation: text,
     step: count,
     scalars,
     commands: z.array(commandName), // carried out in order after the optimizer's step, each answered by a result
@@ -145,21 +168,21 @@ export const messages = {
   /** plugin: carry this out now, in the middle of a step or outside of one. */
   execute: z.strictObject({
     type: z.literal("execute"),
-    generation: z.string(),
+    generation: text,
     run: runInfo,
     tensors, // the run's
   }),
   /** rank: what a run read, if it read anything. */
   values: z.strictObject({
     type: z.literal("values"),
-    generation: z.string(),
+    generation: text,
     seq: size,
     tensors, // "0", "1", ... in the order of the run's `reads`
   }),
   /** rank: a run changed nothing, and why. */
   failed: z.strictObject({
     type: z.literal("failed"),
-    generation: z.string(),
+    generation: text,
     seq: size,
     at: z.int().min(-1), // the instruction that is to blame; -1: none is
     code: failureCode,
@@ -169,7 +192,7 @@ export const messages = {
   /** plugin: this batch changed nothing, and why. */
   error: z.strictObject({
     type: z.literal("error"),
-    generation: z.string(),
+    generation: text,
     step: count,
     code: errorCode,
     row: z.int(), // -1 where no row is to blame
@@ -179,33 +202,33 @@ export const messages = {
   /** rank: give me the mixture's whole state (no tensors); plugin: here it is. */
   state: z.strictObject({
     type: z.literal("state"),
-    generation: z.string(),
+    generation: text,
     step: count,
     tensors,
   }),
   /** rank: go on from this state; the plugin answers with welcome or reject. */
   load: z.strictObject({
     type: z.literal("load"),
-    generation: z.string(),
+    generation: text,
     step: count,
     tensors,
   }),
-  ping: z.strictObject({ type: z.literal("ping"), generation: z.string(), tensors }),
-  pong: z.strictObject({ type: z.literal("pong"), generation: z.string(), tensors }),
+  ping: z.strictObject({ type: z.literal("ping"), generation: text, tensors }),
+  pong: z.strictObject({ type: z.literal("pong"), generation: text, tensors }),
   /** rank: what a command gave. */
   result: z.strictObject({
     type: z.literal("result"),
-    generation: z.string(),
+    generation: text,
     command: commandName,
     step: count, // steps taken so far
     scalars,
-    text: z.record(z.string(), z.string()),
+    text: texts,
     tensors,
   }),
   /** either: I leave, and why. An empty `reason` is a regular end. */
   bye: z.strictObject({
     type: z.literal("bye"),
-    generation: z.string(),
+    generation: text,
     reason: z.string(),
     tensors,
   }),

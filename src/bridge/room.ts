@@ -121,6 +121,8 @@ export interface Room {
   lost(rank: number, why: string, owed?: string): void;
   /** A rank said goodbye; an empty reason is a regular end. */
   left(rank: number, reason: string): void;
+  /** The hello that opened this room was refused, and nobody is in it. */
+  empty?(): void;
   /**
    * A world forms: its ranks' devices are empty. `send` has all of them carry out a run now, in the middle of
    * a step or outside of one; a rank that joins later gets the runs that it has missed before its welcome.

@@ -1,5 +1,5 @@
 import { Context, Reply } from "zeromq";
-import { UserError } from "../errors.ts";
+import { sentence, UserError } from "../errors.ts";
 
 /**
  * Keys of CURVE as 40 characters of Z85 (zeromq's `curveKeyPair()` makes pairs): the server's own pair,
@@ -8,6 +8,8 @@ import { UserError } from "../errors.ts";
 export interface Security {
   serverKeys: { publicKey: string; secretKey: string };
   allowedClients: string[];
+  /** Who is let in by now, asked for every connection; without it the list stays as it is. */
+  allowedNow?(): Promise<string[]>;
 }
 
 /**
@@ -18,11 +20,13 @@ export class AllowList {
   /** What a socket needs that this list guards: a context of their own, since each has one handler. */
   readonly socketOptions;
   private readonly socket: Reply;
-  private readonly allowed: Buffer[];
+  private allowed: Buffer[];
+  private readonly allowedNow: Security["allowedNow"];
   private loop: Promise<void> = Promise.resolve();
 
-  private constructor({ serverKeys, allowedClients }: Security) {
+  private constructor({ serverKeys, allowedClients, allowedNow }: Security) {
     this.allowed = allowedClients.map(keyBytes);
+    this.allowedNow = allowedNow;
     keyBytes(serverKeys.publicKey);
     keyBytes(serverKeys.secretKey);
     const context = new Context();
@@ -45,10 +49,21 @@ export class AllowList {
 
   private async answer(): Promise<void> {
     for await (const [version, request, , , , mechanism, key] of this.socket) {
+      await this.readAgain();
       const welcome =
         mechanism?.toString() === "CURVE" && this.allowed.some((each) => key && each.equals(key));
       const [status, text] = welcome ? ["200", "OK"] : ["400", "this key is not on the list"];
       await this.socket.send([version ?? "", request ?? "", status, text, "", ""]);
+    }
+  }
+
+  /** A list that cannot be read lets nobody in. */
+  private async readAgain(): Promise<void> {
+    try {
+      if (this.allowedNow) this.allowed = (await this.allowedNow()).map(keyBytes);
+    } catch (error) {
+      this.allowed = [];
+      process.emitWarning(`nobody is let in: ${sentence(error)}`);
     }
   }
 

@@ -1,10 +1,15 @@
+import { setImmediate as yieldToEvents } from "node:timers/promises";
 import { Router } from "zeromq";
 import { RunError, sentence, UserError } from "../errors.ts";
+import { checkHello } from "./admission.ts";
 import { encodeReject } from "./answers.ts";
 import { decodeHeader, decodeTensors, encode, type Frames, type Tensors } from "./codec.ts";
 import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
 import { RejectError, WireError } from "./errors.ts";
+import { LIMITS } from "./limits.ts";
+import { Outbox } from "./outbox.ts";
 import { FRAME_BYTES, type Header } from "./protocol.ts";
+import { Rate } from "./rate.ts";
 import type { Hello, Room } from "./room.ts";
 import { AllowList, type Security } from "./security.ts";
 import { type Rank, World } from "./world.ts";
@@ -24,6 +29,11 @@ export interface ServerOptions {
 
 interface Peer extends Rank {
   world: World;
+  outbox: Outbox;
+  /** How often it may repeat its hello: a welcome may be large. */
+  repeats: Rate;
+  /** What it asked for that is under way: states, loads, results. */
+  requests: number;
 }
 
 type HelloHeader = Extract<Header, { type: "hello" }>;
@@ -37,10 +47,16 @@ const HEARTBEAT = {
 };
 /** Milliseconds after a disconnect at which every peer is tried: the router learns of it a little later. */
 const PROBES = [5, 50, 500];
+/** Series of probes at a time. */
+const MOST_SERIES = 8;
 /** Milliseconds between two looks at whether all that had come is read. */
 const UNREAD_MS = 5;
 /** Others may go on sending. */
 const MOST_LOOKS = 200;
+/** Messages that are read in a row. Between them everything else has its turn, whoever floods this socket. */
+const IN_A_ROW = 8;
+/** Hellos that a rank repeats: so many at once, so many a second. */
+const REPEATS = [8, 1] as const;
 
 /**
  * The plugin's end of the wire: one ROUTER, any number of rooms. It knows ranks, steps and bytes,
@@ -55,6 +71,9 @@ export class BridgeServer {
   private closed = false;
   /** Resolves where the socket fails while nobody has closed it: nothing more will be heard of any rank. */
   readonly failed: Promise<RunError>;
+  private series = 0;
+  /** A connection broke that no series of probes is after. */
+  private probeAgain = false;
 
   private constructor(
     private readonly options: ServerOptions,
@@ -86,8 +105,8 @@ export class BridgeServer {
       socket = new Router({
         ...HEARTBEAT,
         mandatory: true,
-        sendTimeout: 0, // with no high water mark every send is queued at once or fails for good
-        sendHighWaterMark: 0,
+        sendTimeout: 0, // every send is queued at once or fails at once
+        sendHighWaterMark: LIMITS.queued,
         maxMessageSize: FRAME_BYTES,
         linger: 1000,
         ...allowList?.socketOptions,
@@ -125,6 +144,7 @@ export class BridgeServer {
     this.closed = true;
     for (const peer of this.peers.values()) {
       peer.send(encode({ type: "bye", generation: peer.generation, reason }));
+      peer.outbox.flush();
     }
     this.peers.clear();
     for (const probe of this.probes) clearTimeout(probe);
@@ -143,8 +163,10 @@ export class BridgeServer {
 
   /** The only receiver: a second one would fail with EBUSY. */
   private async receive(): Promise<void> {
+    let read = 0;
     for await (const [routing, ...frames] of this.socket) {
       if (!routing) continue;
+      if (++read % IN_A_ROW === 0) await yieldToEvents();
       try {
         this.dispatch(routing, frames);
       } catch (error) {
@@ -155,9 +177,9 @@ export class BridgeServer {
   }
 
   private dispatch(routing: Uint8Array, frames: Frames): void {
-    const header = decodeHeader(frames);
-    const read = () => decodeTensors(header, frames);
     const peer = this.peers.get(id(routing));
+    const header = decodeHeader(frames, peer ? LIMITS.headerBytes : LIMITS.strangersHeaderBytes);
+    const read = () => decodeTensors(header, frames);
     if (header.type === "hello") void this.hello(routing, header, toHello(header, read()));
     if (!peer || !("generation" in header) || header.generation !== peer.generation) return;
     const { world } = peer;
@@ -166,13 +188,13 @@ export class BridgeServer {
         world.embeddings(peer, header, read);
         break;
       case "state":
-        world.state(peer);
+        this.request(peer, () => world.state(peer));
         break;
       case "load":
-        world.load(peer, header.step, read).catch((error) => peer.send(encodeReject(error, "state")));
+        this.request(peer, () => world.load(peer, header.step, read));
         break;
       case "result":
-        world.result(peer, header, read);
+        this.request(peer, () => world.result(peer, header, read));
         break;
       case "values":
         world.values(peer, header, read);
@@ -190,25 +212,52 @@ export class BridgeServer {
     }
   }
 
+  /** What a rank asks for in its turn: whoever does not wait for answers is told so. */
+  private request(peer: Peer, work: () => Promise<void>): void {
+    if (peer.requests >= LIMITS.requests) {
+      peer.world.fail(peer, "order", `${LIMITS.requests} requests are under way: wait for their answers`);
+      return;
+    }
+    peer.requests++;
+    work()
+      .catch((error) => peer.send(encodeReject(error, "state")))
+      .finally(() => peer.requests--);
+  }
+
   private async hello(routing: Uint8Array, { generation }: HelloHeader, hello: Hello): Promise<void> {
     const key = id(routing);
     const known = this.peers.get(key);
     if (this.joining.has(key)) return; // its welcome is on the way
     if (known?.generation === generation) {
-      if (known.welcome) known.send(known.welcome.frames);
+      if (known.welcome && known.repeats.take()) known.send(known.welcome.frames);
       return;
     }
     this.joining.add(key);
     try {
       if (known) throw new RejectError("busy", "this connection belongs to another rank already");
+      checkHello(hello);
+      if (this.peers.size >= LIMITS.ranks) {
+        throw new RejectError("busy", `${LIMITS.ranks} ranks are connected, which is the most`);
+      }
       const world = await this.world(hello);
-      const send = (message: Frames) => this.send(routing, message);
-      const peer: Peer = { world, hello, generation, send };
+      const outbox = new Outbox(
+        (message) => this.socket.send([routing, ...message]),
+        (error) => this.lose(routing, error),
+      );
+      const peer: Peer = {
+        world,
+        hello,
+        generation,
+        outbox,
+        send: (message) => this.socket.closed || outbox.push(message),
+        repeats: new Rate(...REPEATS),
+        requests: 0,
+      };
       this.peers.set(key, peer);
       await world.join(peer);
     } catch (error) {
       if (!known) this.peers.delete(key);
-      this.send(routing, encodeReject(error, "unknown"));
+      this.tell(routing, encodeReject(error, "unknown"));
     } finally {
       this.joining.delete(key);
     }
@@ -219,6 +268,9 @@ export class BridgeServer {
     const key = roomKey(hello);
     let world = this.worlds.get(key);
     if (!world) {
+      if (this.worlds.size >= LIMITS.mixtures) {
+        throw new RejectError("busy", `${LIMITS.mixtures} mixtures are held here, which is the most`);
+      }
       const { deadline = 60, commandDeadline = 3600 } = this.options;
       const deadlines = { step: deadline * 1000, command: commandDeadline * 1000 };
       world = this.options.open(hello).then((room) => new World(room, hello.world, deadlines));
@@ -234,30 +286,44 @@ export class BridgeServer {
     const code = error instanceof WireError ? error.code : "shape";
     if (peer) peer.world.fail(peer, code === "version" ? "shape" : code, sentence(error));
     else
-      this.send(
+      this.tell(
         routing,
         encodeReject(new RejectError(code === "dtype" ? "shape" : code, sentence(error)), "shape"),
       );
   }
 
-  private send(routing: Uint8Array, message: Frames): void {
-    if (this.socket.closed) return;
-    this.socket.send([routing, ...message]).catch((error) => this.lose(routing, error));
+  /** A word to somebody who is no rank. If it cannot be sent at once, nobody reads it. */
+  private tell(routing: Uint8Array, message: Frames): void {
+    if (!this.socket.closed) this.socket.send([routing, ...message]).catch(() => {});
   }
 
   /**
    * A disconnect event does not say whose: a ping finds out, since nothing can be sent to a peer
-   * that is gone. Messages that it had sent before are read first.
+   * that is gone. Messages that it had sent before are read first. Of many that break at a time some are
+   * found by the next series of probes.
    */
   private probeSoon(): void {
+    if (this.series >= MOST_SERIES) {
+      this.probeAgain = true;
+      return;
+    }
+    this.series++;
     for (const wait of PROBES) {
       const probe = setTimeout(() => {
         this.probes.delete(probe);
         for (const peer of this.peers.values())
           peer.send(encode({ type: "ping", generation: peer.generation }));
+        if (wait === Math.max(...PROBES)) this.endSeries();
       }, wait);
       this.probes.add(probe);
     }
+  }
+
+  private endSeries(): void {
+    this.series--;
+    if (!this.probeAgain) return;
+    this.probeAgain = false;
+    this.probeSoon();
   }
 
   /** What a peer had sent before it went is read first, however busy this process is. */

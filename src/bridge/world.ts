@@ -12,6 +12,7 @@ import { encode, type Frames, type Tensors } from "./codec.ts";
 import { BatchError, RejectError } from "./errors.ts";
 import { asBatchError, blame, merge, type Part, readPart, spread } from "./gather.ts";
 import { tell } from "./hooks.ts";
+import { short } from "./limits.ts";
 import { Owed } from "./owed.ts";
 import type { ErrorCode, Header } from "./protocol.ts";
 import type { Hello, Room } from "./room.ts";
@@ -35,6 +36,9 @@ export interface Deadlines {
   /** Of each command, from the end of the one before to its result. */
   command: number;
 }
+
+/** How many ranks a sentence names. */
+const MOST_LISTED = 8;
 
 type Of<T extends Header["type"]> = Extract<Header, { type: T }>;
 
@@ -69,15 +73,25 @@ export class World {
   async join(rank: Rank): Promise<void> {
     if (this.ranks.size === 0) this.size = rank.hello.world;
     const present = [...this.ranks.values()].map((each) => each.hello);
-    admit(rank.hello, { room: this.room, size: this.size, present, broken: this.broken });
+    try {
+      admit(rank.hello, { room: this.room, size: this.size, present, broken: this.broken });
+    } catch (error) {
+      this.tellEmpty();
+      throw error;
+    }
     if (present.length === 0) this.runs = new Runs(this.size, this.room);
     this.ranks.set(rank.hello.rank, rank);
     try {
       await this.inTurn(() => this.welcome(rank));
     } catch (error) {
       this.remove(rank);
+      this.tellEmpty();
       throw error;
     }
+  }
+
+  private tellEmpty(): void {
+    if (this.ranks.size === 0) tell(() => this.room.empty?.());
   }
 
   private async welcome(rank: Rank): Promise<void> {
@@ -85,7 +99,7 @@ export class World {
     const welcome = await this.runs.askedBy(rank, () => this.room.welcome(rank.hello));
     this.next = welcome.step;
     rank.owed?.end();
-    rank.owed = new Owed(this.deadlines.command, () => this.commandOverdue(rank));
+    rank.owed = new Owed(this.deadlines.command, () => tell(() => this.commandOverdue(rank)));
     rank.owed.add(welcome.commands, welcome.step);
     if (welcome.run) this.runs.send(welcome.run, rank);
     const run = welcome.run && this.runs.as(rank, welcome.run);
@@ -165,8 +179,8 @@ export class World {
   }
 
   /** The whole state, for a checkpoint that a rank keeps. */
-  state(rank: Rank): void {
-    void this.inTurn(async () => {
+  state(rank: Rank): Promise<void> {
+    return this.inTurn(async () => {
       try {
         const header = { type: "state", generation: rank.generation, step: this.next } as const;
         const state = await this.runs.askedBy(rank, () => this.room.state());
@@ -188,11 +202,11 @@ export class World {
   }
 
   /** What a command gave, once: what comes again, or was not asked for, is dropped. */
-  result(rank: Rank, header: Of<"result">, read: () => Tensors): void {
+  async result(rank: Rank, header: Of<"result">, read: () => Tensors): Promise<void> {
     const { command, step, scalars, text } = header;
     if (rank.owed?.take(command, step) !== true) return;
     if (this.parts.size > 0 && !this.taking) this.waitForParts(); // what the command took is not the rank's silence
-    void this.inTurn(async () => {
+    await this.inTurn(async () => {
       try {
         await this.room.result({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
       } catch (error) {
@@ -237,10 +251,10 @@ export class World {
     const reason = said === "" && owed !== undefined ? `it did not send ${owed}` : said;
     this.remove(rank);
     if (this.ranks.size > 0) {
-      this.broken ??= `rank ${number} left${reason && `: ${reason}`}`;
+      this.broken ??= short(`rank ${number} left${reason && `: ${reason}`}`);
       this.abandon("peer", this.broken);
     }
-    tell(() => this.room.left(number, reason));
+    tell(() => this.room.left(number, short(reason)));
   }
 
   /** A rank is gone without a word: the others hear of it at once. */
@@ -254,7 +268,7 @@ export class World {
   private break(lost: number[], why: string, owed?: string): void {
     clearTimeout(this.timer);
     if (!this.taking) this.parts = new Map();
-    if (this.ranks.size > 0) this.broken ??= `rank ${lost.join(" and ")}: ${why}`;
+    if (this.ranks.size > 0) this.broken ??= `rank ${listed(lost)}: ${why}`;
     for (const other of this.ranks.values()) this.fail(other, "peer", this.broken ?? why);
     for (const number of lost) tell(() => this.room.lost(number, why, owed));
   }
@@ -272,7 +286,7 @@ export class World {
 
   private waitForParts(): void {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.overdue(), this.deadlines.step);
+    this.timer = setTimeout(() => tell(() => this.overdue()), this.deadlines.step);
   }
 
   private overdue(): void {
@@ -282,7 +296,7 @@ export class World {
     if (missing.some((number) => this.ranks.get(number)?.owed?.next !== undefined)) return;
     const waited = `nothing came for step ${this.next} within ${this.deadlines.step / 1000} s of the first rank's rows`;
     const absent = missing.filter((number) => !this.ranks.has(number));
-    this.break(missing, absent.length > 0 ? `${waited}; rank ${absent.join(" and ")} never joined` : waited);
+    this.break(missing, absent.length > 0 ? `${waited}; rank ${listed(absent)} never joined` : waited);
   }
 
   private commandOverdue(rank: Rank): void {
@@ -305,7 +319,7 @@ export class World {
   /** Answers that nothing changed, and why. */
   fail(rank: Rank, code: ErrorCode, message: string, row = -1): void {
     const { generation } = rank;
-    rank.send(encode({ type: "error", generation, step: this.next, code, row, message }));
+    rank.send(encode({ type: "error", generation, step: this.next, code, row, message: short(message) }));
   }
 
   /** The room does one thing at a time, in the order in which it was asked to. */
@@ -321,4 +335,11 @@ export class World {
     for (const rank of this.ranks.values()) rank.owed?.end();
     if (!this.taking) this.parts = new Map();
   }
+}
+
+/** Ranks as a sentence has them: a world may lack thousands. */
+function listed(numbers: number[]): string {
+  const first = numbers.slice(0, MOST_LISTED);
+  const more = numbers.length - first.length;
+  return more > 0 ? `${first.join(", ")} and ${more} others` : first.join(" and ");
 }

@@ -10,6 +10,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Register>>> = {
   run: async () => (await import("./run.ts")).run,
   resume: async () => (await import("./resume.ts")).resume,
   data: async () => (await import("./data.ts")).data,
+  keys: async () => (await import("./keys.ts")).keys,
   serve: async () => (await import("./serve.ts")).serve,
   fit: async () => (await import("./fit.ts")).fit,
   evaluate: async () => (await import("./evaluate.ts")).evaluate,

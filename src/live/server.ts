@@ -46,9 +46,11 @@ export async function serveLive(runFolder: string, port?: number): Promise<Live>
     for (const page of pages) send(page, change);
   });
   const app = fastify({ forceCloseConnections: true });
-  // Only pages of this machine: another site's name that leads here is turned away.
+  // Only pages of this machine: another site's name that leads here is turned away, and so is what another page asks for.
   app.addHook("onRequest", async (request, reply) => {
-    if (!["127.0.0.1", "localhost"].includes(request.hostname)) await reply.code(403).send();
+    const { origin } = request.headers;
+    const ours = [`http://${request.host}`, undefined].includes(origin);
+    if (!ours || !["127.0.0.1", "localhost"].includes(request.hostname)) await reply.code(403).send();
   });
   const give = (path: string, type: string, content: () => Promise<string>) =>
     app.get(path, async (_, reply) => reply.type(`${type}; charset=utf-8`).send(await content()));

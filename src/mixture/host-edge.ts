@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { BatchError } from "../bridge/errors.ts";
+import { LIMITS } from "../bridge/limits.ts";
 import type { Batch, Rows, Welcome } from "../bridge/room.ts";
 import { BadRowError, unitBatch } from "../plugins/batch.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
@@ -42,6 +43,13 @@ export class HostEdge implements Edge {
   }
 
   private async take(rows: Rows, clock: Clock): Promise<HostAnswer> {
+    const { components } = this.mixture.plugin;
+    if (rows.n * components > LIMITS.targets) {
+      throw new BatchError(
+        "shape",
+        `${rows.n} rows are too many: N x K is at most ${LIMITS.targets} in Node`,
+      );
+    }
     const sent = tf.tensor2d(rows.data, [rows.n, rows.d]);
     const h = await unitBatch(sent)
       .catch((error: unknown) => {

@@ -1,3 +1,4 @@
+import { setImmediate as yieldToEvents } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import seedrandom from "seedrandom";
 
@@ -9,12 +10,64 @@ export function generator(seed: number, purpose: string): () => number {
   return seedrandom.alea(`${seed}/${purpose}`);
 }
 
+/** Directions that were drawn ahead, each taken once. */
+const ahead = new Map<string, Float32Array>();
+/** Fewer numbers than these are drawn at once: that takes some milliseconds. */
+const FEW = 2 ** 16;
+/** How long anything else waits meanwhile. */
+const SLICE_MS = 2;
+const ROWS_A_LOOK = 16;
+let turn: Promise<unknown> = Promise.resolve();
+
+/**
+ * Draws directions in slices, one start after the other, so that large ones (2^27 numbers take a minute) do not hold
+ * up a process that serves others. The next `directions` of the same arguments takes them. Gives what forgets them
+ * where nobody has.
+ */
+export async function drawAhead(
+  rows: number,
+  dim: number,
+  seed: number,
+  purpose: string,
+): Promise<() => void> {
+  if (rows * dim <= FEW) return () => {};
+  const drawn = turn.then(() => drawInSlices(rows, dim, generator(seed, purpose)));
+  turn = drawn.catch(() => {});
+  const key = keyOf(rows, dim, seed, purpose);
+  ahead.set(key, await drawn);
+  return () => void ahead.delete(key);
+}
+
+async function drawInSlices(rows: number, dim: number, uniform: () => number): Promise<Float32Array> {
+  const data = new Float32Array(rows * dim);
+  let began = performance.now();
+  for (const row of draw(data, dim, uniform)) {
+    if (row % ROWS_A_LOOK > 0 || performance.now() - began < SLICE_MS) continue;
+    await yieldToEvents();
+    began = performance.now();
+  }
+  return data;
+}
+
+function keyOf(...purpose: [rows: number, dim: number, seed: number, purpose: string]): string {
+  return JSON.stringify(purpose);
+}
+
 /** `rows` directions, uniform on the unit sphere of R^dim: normalised Gaussian vectors. */
 export function directions(rows: number, dim: number, seed: number, purpose: string): tf.Tensor2D {
-  const uniform = generator(seed, purpose);
-  const data = new Float32Array(rows * dim);
-  for (let row = 0; row < rows; row++) {
-    const vector = data.subarray(row * dim, (row + 1) * dim);
+  const key = keyOf(rows, dim, seed, purpose);
+  let data = ahead.get(key);
+  if (data === undefined) {
+    data = new Float32Array(rows * dim);
+    for (const _ of draw(data, dim, generator(seed, purpose)));
+  } else ahead.delete(key);
+  return tf.tensor2d(data, [rows, dim]);
+}
+
+/** Fills the rows of `data` one by one, and gives the number of each. */
+function* draw(data: Float32Array, dim: number, uniform: () => number): Generator<number> {
+  for (let start = 0; start < data.length; start += dim) {
+    const vector = data.subarray(start, start + dim);
     let squared = 0;
     while (squared === 0) {
       for (let at = 0; at < dim; at++) vector[at] = normal(uniform);
@@ -22,8 +75,8 @@ export function directions(rows: number, dim: number, seed: number, purpose: str
     }
     const length = Math.sqrt(squared);
     for (let at = 0; at < dim; at++) vector[at] = (vector[at] ?? 0) / length;
+    yield start / dim;
   }
-  return tf.tensor2d(data, [rows, dim]);
 }
 
 /** `count` different numbers below `size`, ascending. */

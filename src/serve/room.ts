@@ -3,10 +3,12 @@ import type { Run } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
 import { RejectError } from "../bridge/errors.ts";
 import type { Answer, Batch, Hello, Room, Rows, RunFailure, Welcome } from "../bridge/room.ts";
+import { printable } from "../errors.ts";
 import type { Edge } from "../mixture/edge.ts";
 import { openEdge } from "../mixture/open-edge.ts";
 import { checkExecutor, placementLine } from "../mixture/placement.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
+import { drawAhead } from "../plugins/random.ts";
 import { firstDifference } from "./difference.ts";
 import { Measures } from "./measures.ts";
 import type { SavedMixture } from "./saved.ts";
@@ -20,6 +22,8 @@ const START = "prototypes";
 export interface Host {
   /** @throws RejectError or UserError where no mixture is what a hello asks for. */
   settingsFor(hello: Hello): MixtureSettings;
+  /** @throws RejectError where a mixture of this size has no place beside the others. */
+  makeRoom(settings: MixtureSettings): void;
   /** Told when the last rank has said goodbye; or was lost, and the mixture on its device with it. */
   ended(lost: boolean): void;
   /** One sentence for whoever watches. */
@@ -59,10 +63,12 @@ export class MixtureRoom implements Room {
     const settings = host.settingsFor(hello);
     const { config, dim, targets, chosen, rankTargets } = settings;
     if (chosen.placement === "device") checkExecutor(hello);
+    host.makeRoom(settings);
     const parts = { plugin: config.plugin, targets: targets && !rankTargets ? config.targets : null };
     const begin = saved ? undefined : hello.prototypes;
     const options = { dim, seed: config.seed, use: true, start: begin, warn: host.log };
-    const edge = await openEdge(chosen.placement, parts, options, config.bridge);
+    const forget = await drawAhead(settings.components, dim, config.seed, "directions");
+    const edge = await openEdge(chosen.placement, parts, options, config.bridge).finally(forget);
     if (saved) edge.load(saved.state);
     host.log(placementLine(chosen));
     const { run, mixture: name, start } = hello;
@@ -72,7 +78,8 @@ export class MixtureRoom implements Room {
 
   /** What people call it. */
   get title(): string {
-    return this.name === "default" ? `run "${this.run}"` : `run "${this.run}", mixture "${this.name}"`;
+    const { run, name } = this;
+    return printable(name === "default" ? `run "${run}"` : `run "${run}", mixture "${name}"`);
   }
 
   get steps(): number {
@@ -178,12 +185,19 @@ export class MixtureRoom implements Room {
     return this.edge.device?.failed(failure).message;
   }
 
-  /** A mixture on the ranks' device is lost with the last of them; one that is here waits for them to come back. */
+  /**
+   * A mixture on the ranks' device is lost with the last of them; one that is here waits for them to come back, if
+   * it has taken a step.
+   */
   lost(rank: number, why: string): void {
     this.ranks.delete(rank);
-    if (this.ranks.size > 0 || this.edge.device === undefined) return;
-    this.edge.device.lost(`${this.title}: rank ${rank} was lost: ${why}`);
+    if (this.ranks.size > 0 || (this.edge.device === undefined && this.taken > 0)) return;
+    this.edge.device?.lost(`${this.title}: rank ${rank} was lost: ${why}`);
     this.host.ended(true);
+  }
+
+  empty(): void {
+    if (this.ranks.size === 0 && this.taken === 0) this.host.ended(true);
   }
 
   left(rank: number): void {

@@ -1,12 +1,15 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import { checkNumbers } from "../bridge/admission.ts";
 import { RejectError } from "../bridge/errors.ts";
+import { LIMITS } from "../bridge/limits.ts";
+import { Rate } from "../bridge/rate.ts";
 import type { Hello, Room } from "../bridge/room.ts";
 import type { Security } from "../bridge/security.ts";
 import { BridgeServer } from "../bridge/server.ts";
-import { RunError, sentence } from "../errors.ts";
+import { printable, RunError, sentence } from "../errors.ts";
 import { MixtureRoom } from "./room.ts";
 import { forgetMixture, readMixture, saveMixture } from "./saved.ts";
-import { type Settings, settingsFor } from "./settings.ts";
+import { type MixtureSettings, type Settings, settingsFor } from "./settings.ts";
 
 /** Longest name of a run or mixture: none is as long as the hash that stands for one in the name of a file. */
 const MAX_NAME = 60;
@@ -29,6 +32,10 @@ export interface MixtureServerOptions {
 /** Mixtures for drop-in heads: one for each run and name, made at its first hello, side by side. */
 export class MixtureServer {
   private readonly rooms = new Map<string, MixtureRoom>();
+  /** K x D of every mixture that is held or being opened. */
+  private readonly numbers = new Map<string, number>();
+  /** To begin a mixture costs some ten milliseconds, in which the others wait. */
+  private readonly openings = new Rate(LIMITS.openings, LIMITS.openingsPerSecond);
   private bridge!: BridgeServer;
   private stopping = false;
 
@@ -88,23 +95,56 @@ export class MixtureServer {
     if (run.length > MAX_NAME || mixture.length > MAX_NAME) {
       throw new RejectError("unknown", `the name of a run or mixture has at most ${MAX_NAME} characters`);
     }
+    if (!this.options.owned && !this.openings.take()) {
+      throw new RejectError("busy", "many mixtures have begun here just now: try again in a second");
+    }
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
-    const room = await MixtureRoom.open(hello, saved, {
-      log,
+    const room: MixtureRoom = await MixtureRoom.open(hello, saved, {
+      log: (line) => log(printable(line)),
       settingsFor: (each) => settingsFor(each, this.options.settings, this.options.owned),
+      makeRoom: (settings) => this.makeRoom(key, settings),
       ended: (lost) => {
-        this.rooms.delete(key);
+        this.forget(key);
         this.bridge.drop(run, mixture, "");
         log(`${room.title} has ended after ${room.steps} steps`);
         room.dispose();
         if (stateDir !== undefined && !lost) forgetMixture(stateDir, run, mixture);
       },
+    }).catch((error) => {
+      this.forget(key);
+      throw error;
     });
     this.rooms.set(key, room);
     const from = saved ? `, at step ${saved.step}` : "";
     log(`${room.title} begins${from}: ${room.components} components of dimension ${room.dim}`);
     return room;
+  }
+
+  private forget(key: string): void {
+    this.rooms.delete(key);
+    this.numbers.delete(key);
+  }
+
+  /** Throws RejectError where a mixture is too large beside the others. The script that owns a server has it to itself. */
+  private makeRoom(key: string, { components, dim, chosen }: MixtureSettings): void {
+    if (this.options.owned) return;
+    checkNumbers(components, dim);
+    const size = components * dim;
+    if (chosen.placement === "host" && size > LIMITS.numbersInNode) {
+      throw new RejectError(
+        "shape",
+        `${components} prototypes of dimension ${dim} are too many for a server that scripts share: K x D is at most ${LIMITS.numbersInNode} in Node, ${LIMITS.numbers} with placement=device`,
+      );
+    }
+    const others = [...this.numbers.values()].reduce((sum, each) => sum + each, 0);
+    if (others + size > LIMITS.numbersInAll) {
+      throw new RejectError(
+        "busy",
+        `the mixtures here have ${others} numbers of prototypes: with ${size} more they would have more than ${LIMITS.numbersInAll}`,
+      );
+    }
+    this.numbers.set(key, size);
   }
 
   private async keep(room: MixtureRoom): Promise<void> {

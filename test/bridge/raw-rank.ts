@@ -12,12 +12,15 @@ const HELLO = { type: "hello", version: 2, run: "test", mixture: "default", rank
 
 /** A rank that says whatever a test wants, right or wrong. */
 export class RawRank {
-  private readonly socket = new Dealer({ linger: 0, receiveTimeout: 5000 });
+  private readonly socket;
 
+  /** `holds`: how many messages are taken from the connection before somebody asks for them. */
   constructor(
     endpoint: string,
     readonly generation: string,
+    holds = 1000,
   ) {
+    this.socket = new Dealer({ linger: 0, receiveTimeout: 5000, receiveHighWaterMark: holds });
     this.socket.connect(endpoint);
   }
 

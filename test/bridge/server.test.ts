@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, statSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { BatchError, RejectError } from "../../src/bridge/errors.ts";
@@ -372,6 +373,32 @@ describe("the bridge's endpoint", () => {
     await server.close();
     await server.close();
     assert.equal(existsSync(folder), false);
+  });
+
+  it("sweeps the folders of servers that were killed, and none in which somebody listens", async () => {
+    const old = process.env.TMPDIR;
+    const base = await mkdtemp(join(tmpdir(), "mixhead-test-"));
+    process.env.TMPDIR = base;
+    try {
+      const alive = await BridgeServer.start({ open });
+      const dead = await mkdtemp(join(base, "mixhead-"));
+      const killed = `require("node:net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))`;
+      spawnSync(process.execPath, ["-e", killed, join(dead, "bridge")]);
+      const other = await mkdtemp(join(base, "mixhead-"));
+      await writeFile(join(other, "bridge"), "no socket");
+      assert.equal(existsSync(join(dead, "bridge")), true);
+      const next = await BridgeServer.start({ open });
+      assert.deepEqual(
+        [dead, other, dirname(alive.endpoint.replace("ipc://", ""))].map((each) => existsSync(each)),
+        [false, true, true],
+      );
+      await alive.close();
+      await next.close();
+    } finally {
+      if (old === undefined) delete process.env.TMPDIR;
+      else process.env.TMPDIR = old;
+      await rm(base, { recursive: true });
+    }
   });
 
   it("is refused in one sentence where it is taken, too long, open to the network, or nonsense", async () => {

@@ -220,14 +220,18 @@ describe("the live page", () => {
 
   it("answers under this machine's own names only, so that no other site can read it", async () => {
     await open(390);
-    const asked = async (host: string) => {
-      const [response] = await once(request(live.url, { headers: { host } }).end(), "response");
+    const asked = async (host: string, origin?: string) => {
+      const headers = { host, ...(origin !== undefined && { origin }) };
+      const [response] = await once(request(live.url, { headers }).end(), "response");
       assert.ok(response instanceof IncomingMessage);
       return response.resume().statusCode;
     };
     assert.equal(new URL(live.url).hostname, "127.0.0.1");
     assert.equal(await asked("localhost:7000"), 200);
     assert.equal(await asked("elsewhere.example"), 403);
+    assert.equal(await asked("localhost:7000", "http://localhost:7000"), 200);
+    for (const origin of ["https://elsewhere.example", "http://localhost:8000", "null"])
+      assert.equal(await asked("localhost:7000", origin), 403);
   });
 });
 

@@ -142,6 +142,18 @@ describe("a server of mixtures", () => {
     assert.deepEqual(await readdir(join(folder, "state")), ["a@default.safetensors"]);
   });
 
+  it("prints the name of a run without the escapes in it", async () => {
+    await join_("\u001b[2J\u202egone\n");
+    assert.equal(server.mixtures[0]?.title, 'run "\\u001b[2J\\u202egone\\u000a"');
+  });
+
+  it("forgets a mixture whose rank is lost before its first step, or whose hello is refused", async () => {
+    const [lost] = await join_("lost");
+    lost.close();
+    await join_("refused", "default", '{"plugin":{"cutoff":7}}');
+    while (server.mixtures.length > 0) await sleep(10);
+  });
+
   it("keeps a mixture whose name is too long for a file's, and goes on with it", async () => {
     const name = "é".repeat(60);
     const [rank] = await join_(name, name);

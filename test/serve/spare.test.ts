@@ -92,6 +92,7 @@ describe("a room", () => {
     };
     const room = await MixtureRoom.open(hello, undefined, {
       settingsFor: (each) => settingsFor(each, { given: {}, source: "settings" }),
+      makeRoom: () => {},
       ended: () => {},
       log: () => {},
     });

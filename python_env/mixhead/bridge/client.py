@@ -13,13 +13,14 @@ import torch
 
 from mixhead.bridge.codec import Tensors
 from mixhead.bridge.conversation import Conversation, Message
-from mixhead.bridge.errors import DeadlinePassed, PeerLost
+from mixhead.bridge.errors import DeadlinePassed, PeerLost, ProtocolError, Rejected
 from mixhead.bridge.link import Keys
 from mixhead.bridge.protocol import PROTOCOL_VERSION
-from mixhead.bridge.targets import Targets, read_targets
+from mixhead.bridge.targets import Targets, read_targets, require_rows
 from mixhead.executor import Executor
 
 _HELLO_AGAIN = 2.0  # seconds
+_LOOK_AGAIN = 0.5  # seconds until it is looked at again whether handshakes fail
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,10 @@ class Client(Conversation):
         until, drops = time.monotonic() + self.deadline, 0
         while (left := until - time.monotonic()) > 0:
             if not self._link.up:
-                self._link.wait_until_up(left)
+                self._link.wait_until_up(min(left, _LOOK_AGAIN))
+                if self._link.refused:
+                    says = self._says(f"does not let it in: {self._link.refused}", None)
+                    raise Rejected("keys", says)
                 continue
             if self._link.drops != drops:  # another plugin, perhaps, whose runs begin with nothing
                 self._device.begin()
@@ -207,6 +211,11 @@ class Client(Conversation):
         """The mixture's whole state, and the steps that it has taken."""
         self._send({"type": "state", "step": 0})
         header, tensors, _ = self._receive("state", None)
+        for name, tensor in tensors.items():
+            if tensor.dtype != np.float32:
+                raise ProtocolError(
+                    f'the plugin sent a state whose "{name:.100}" is {tensor.dtype}, not float32'
+                )
         return header["step"], tensors
 
     @_in_own_process
@@ -238,6 +247,8 @@ class Client(Conversation):
     def _welcome(self, message: Message) -> Welcome:
         header, tensors, _ = message
         prototypes = tensors.get("prototypes", self._device.prototypes)
+        if isinstance(prototypes, np.ndarray):
+            require_rows(prototypes, self.components, self.dim, "prototypes")
         if prototypes is not None:
             self.components, self.dim = prototypes.shape
         self._link.watch()

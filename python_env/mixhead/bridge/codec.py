@@ -8,7 +8,7 @@ import msgpack
 import numpy as np
 
 from mixhead.bridge.errors import ProtocolError
-from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, Header, check
+from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, MAX_ITEMS, Header, check
 
 _NUMPY = {
     "float32": "<f4",
@@ -55,42 +55,51 @@ def _number(value: float) -> float | int:
 
 
 def decode(frames: Sequence[Any]) -> tuple[Header, Tensors]:
-    """A header and its tensors, which are new, writable arrays. Raises ProtocolError where they differ."""
-    try:
-        header = check(msgpack.unpackb(frames[0], strict_map_key=True))
-    except (ValueError, IndexError, msgpack.UnpackException) as error:
-        raise ProtocolError(f"a message arrived whose header is not msgpack: {error}") from error
+    """A header and its tensors, which are new, writable arrays. Raises ProtocolError where they differ, or
+    where the frames are no message at all: nothing else, whatever the bytes are."""
+    header = check(_unpack(frames))
     if "scalars" in header:
         header["scalars"] = {name: float(value) for name, value in header["scalars"].items()}
     kind, at, tensors = header["type"], 1, {}
     for info in header["tensors"]:
+        what = f'tensor "{info["name"]:.100}" of {kind}'
         if info["name"] in tensors:
-            raise ProtocolError(f'tensor "{info["name"]}" of {kind} comes twice')
+            raise ProtocolError(f"{what} comes twice")
         parts = [memoryview(frame).cast("B") for frame in frames[at : at + info["frames"]]]
         if len(parts) != info["frames"]:
-            raise ProtocolError(
-                f'tensor "{info["name"]}" of {kind} lacks frames: {len(parts)} of {info["frames"]}'
-            )
-        tensors[info["name"]] = _tensor(kind, info, parts)
+            raise ProtocolError(f"{what} lacks frames: {len(parts)} of {info['frames']}")
+        tensors[info["name"]] = _tensor(what, info, parts)
         at += len(parts)
     if at != len(frames):
         raise ProtocolError(f"{kind} describes {at - 1} frames, {len(frames) - 1} came")
     return header, tensors
 
 
-def _tensor(kind: str, info: Header, parts: list[memoryview]) -> np.ndarray:
+def _unpack(frames: Sequence[Any]) -> Any:
+    first = memoryview(frames[0]).cast("B") if len(frames) > 0 else b""
+    if len(first) > FRAME_BYTES:
+        raise ProtocolError(f"a header has at most {FRAME_BYTES} bytes, not {len(first)}")
+    try:
+        return msgpack.unpackb(first, max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise ProtocolError(f"a message arrived whose header is not msgpack: {error!s:.200}") from error
+
+
+def _tensor(what: str, info: Header, parts: list[memoryview]) -> np.ndarray:
     shape, dtype = info["shape"], np.dtype(_NUMPY[info["dtype"]])
     expected, got = math.prod(shape) * dtype.itemsize, sum(len(part) for part in parts)
     if got != expected:
-        what = f'tensor "{info["name"]}" of {kind}'
         raise ProtocolError(f"{what} is {shape} {info['dtype']}, {expected} bytes; {got} bytes came")
     data, at = np.empty(expected, np.uint8), 0
     for part in parts:
         data[at : at + len(part)] = part
         at += len(part)
     if info["dtype"] == "bool" and data.size and data.max() > 1:
-        raise ProtocolError(f'tensor "{info["name"]}" of {kind} is bool, but holds {data.max()}')
-    array = data.view(dtype).reshape(shape)
+        raise ProtocolError(f"{what} is bool, but holds {data.max()}")
+    try:
+        array = data.view(dtype).reshape(shape)
+    except ValueError as error:  # no numbers, and so many of them that there is no such array
+        raise ProtocolError(f"{what} is of a shape that cannot be: {shape}") from error
     if info["dtype"] == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(np.float32) if info["dtype"] == "float16" else array

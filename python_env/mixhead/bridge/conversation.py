@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mixhead.bridge.codec import Tensors, decode, encode
 from mixhead.bridge.device import Device
-from mixhead.bridge.errors import BatchError, DeadlinePassed, PeerLost, Rejected
+from mixhead.bridge.errors import BatchError, DeadlinePassed, PeerLost, Rejected, printable
 from mixhead.bridge.link import Keys, Link
 from mixhead.bridge.protocol import Header
 from mixhead.executor import Executor, Outcome
@@ -141,12 +141,12 @@ class Conversation:
 
     def _says(self, what: str, step: int | None) -> str:
         at = "" if step is None else f", step {step}"
-        return f'run "{self.run}", rank {self.rank}{at}: the plugin at {self.endpoint} {what}'
+        return printable(f'run "{self.run}", rank {self.rank}{at}: the plugin at {self.endpoint} {what}')
 
     def _waited(self, kind: str, step: int | None, why: str) -> str:
         at = "" if step is None else f" of step {step}"
         awaited = f"waited for {kind}{at} from the plugin at {self.endpoint}"
-        return f'run "{self.run}", rank {self.rank}: {awaited}: {why}'
+        return printable(f'run "{self.run}", rank {self.rank}: {awaited}: {why}')
 
 
 def _left(bye: Header) -> str:

@@ -16,6 +16,7 @@ from mixhead.executor.stream import HostCopy
 
 Reply = Callable[[Header, Tensors], None]
 _UPLOAD = "upload."
+_HANDLE_DIGITS = 16
 
 
 class Device:
@@ -105,7 +106,7 @@ def read_run(fields: Header, tensors: Tensors) -> Run:
         if not name.startswith(_UPLOAD):
             continue
         handle = name.removeprefix(_UPLOAD)
-        if not handle.isascii() or not handle.isdecimal():
+        if not handle.isascii() or not handle.isdecimal() or len(handle) > _HANDLE_DIGITS:
             raise ProtocolError(f'the plugin sent a tensor "{name:.40}", which names no handle')
         uploads[int(handle)] = tensor
     definition = tensors.get("definition")

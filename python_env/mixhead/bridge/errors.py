@@ -34,3 +34,15 @@ class DeadlinePassed(BridgeError):
 
 class ProtocolError(BridgeError):
     """Bytes that are not a message of this protocol."""
+
+
+#: Characters of a sentence: what the other side says of itself may be long.
+_MOST = 2000
+
+
+def printable(text: str) -> str:
+    """A sentence as a terminal may show it: control characters in what others have said are escaped."""
+    shown = "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[:_MOST]
+    )
+    return shown if len(text) <= _MOST else f"{shown}..."

@@ -1,5 +1,6 @@
 """The socket under a client: frames out and in, and whether the other end is there."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,11 +22,24 @@ class Keys:
     secret: str
 
 
+#: What a handshake that fails says of the keys; without a reason the other side broke it off.
+_NO_KEYS_THERE = {zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH}
+_FAILURES = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+#: Handshakes that fail for so many seconds, and never succeed, fail because of the keys.
+_PATIENCE = 2.5
+
+
 class Link:
     """A connection that mends itself. `up`: it stands; `drops`: how often it has broken."""
 
     def __init__(self, keys: Keys | None) -> None:
         self.up, self.drops = False, 0
+        self._refused = ""
+        self._failing_since: float | None = None  # no handshake has succeeded since
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.SNDHWM, 0)
@@ -37,7 +51,7 @@ class Link:
             self._socket.curve_serverkey = keys.server.encode()
             self._socket.curve_publickey = keys.public.encode()
             self._socket.curve_secretkey = keys.secret.encode()
-        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        events = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED | _FAILURES
         self._monitor = self._socket.get_monitor_socket(events)
         self._poller = zmq.Poller()
         self._poller.register(self._socket, zmq.POLLIN)
@@ -59,8 +73,31 @@ class Link:
     def watch(self) -> None:
         """Reads what has happened to the connection. A pending receive does not tell."""
         while self._monitor.poll(0):
-            self.up = recv_monitor_message(self._monitor)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            message = recv_monitor_message(self._monitor)
+            if message["event"] & _FAILURES:
+                self._note_failure(message["event"], message["value"])
+                continue
+            self.up = message["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
             self.drops += not self.up
+            if self.up:
+                self._refused, self._failing_since = "", None
+
+    def _note_failure(self, event: int, value: int) -> None:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+        if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._refused = "this client's key is not on its list, or was revoked"
+        elif value in _NO_KEYS_THERE:
+            self._refused = "one side has keys and the other has none"
+
+    @property
+    def refused(self) -> str:
+        """Why the other side's handshake fails for good; "" where it does not, or nobody knows that yet."""
+        if self._refused or self._failing_since is None:
+            return self._refused
+        if time.monotonic() - self._failing_since < _PATIENCE:
+            return ""
+        return "it breaks every handshake off; is that its public key?"
 
     def send(self, frames: list[bytes | memoryview]) -> None:
         """Queues a message, copied: its memory is the caller's again."""

@@ -5,6 +5,7 @@ frames of at most FRAME_BYTES each. test/golden/ holds messages that both sides 
 """
 
 import re
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,10 @@ from mixhead.bridge.errors import ProtocolError
 
 PROTOCOL_VERSION = 2
 FRAME_BYTES = 1 << 20
+#: Items of any list or map of a header; dimensions of a tensor, and the size of each.
+MAX_ITEMS = 1 << 16
+MAX_DIMENSIONS = 8
+MAX_SIZE = 1 << 31
 
 COMMANDS = ("evaluate", "probe", "checkpoint", "stop")
 REJECT_CODES = ("version", "shape", "rank", "busy", "unknown", "state")
@@ -59,6 +64,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) <= MAX_DIMENSIONS
+        and all(_is_count(size) and size <= MAX_SIZE for size in value)
+    )
+
+
 def _one_of(names: tuple[str, ...]) -> Check:
     return lambda value: isinstance(value, str) and value in names
 
@@ -83,9 +96,7 @@ def _object(fields: dict[str, Check]) -> Check:
     )
 
 
-_tensor = _object(
-    {"name": _is_text, "dtype": _one_of(DTYPES), "shape": _list_of(_is_count), "frames": _is_count}
-)
+_tensor = _object({"name": _is_text, "dtype": _one_of(DTYPES), "shape": _is_shape, "frames": _is_count})
 #: One run of a program; mixhead/executor/run.py says what each field means.
 _run = _object(
     {
@@ -178,12 +189,12 @@ FIELDS: dict[str, dict[str, Check]] = {
 
 def check(header: Any) -> Header:
     """The header, if it is one of this protocol. Raises ProtocolError with the field that is not."""
-    if not isinstance(header, dict) or header.get("type") not in FIELDS:
+    if not isinstance(header, dict) or not _is_text(header.get("type")) or header["type"] not in FIELDS:
         raise ProtocolError("a message arrived that is not one of mixhead's")
     kind = header["type"]
     if kind in ("hello", "welcome") and header.get("version") != PROTOCOL_VERSION:
         raise ProtocolError(
-            f"the other side speaks version {header.get('version')} of the protocol, "
+            f"the other side speaks version {reprlib.repr(header.get('version'))} of the protocol, "
             f"this side {PROTOCOL_VERSION}: install the same mixhead on both"
         )
     fields = {"type": _is_text, **FIELDS[kind], "tensors": _list_of(_tensor)}
@@ -191,10 +202,10 @@ def check(header: Any) -> Header:
         if name not in header:
             raise ProtocolError(f"a {kind} message has no {name}")
         if not is_valid(header[name]):
-            raise ProtocolError(
-                f"the {name} of a {kind} message is {header[name]!r:.80}, which is not allowed"
-            )
+            shown = reprlib.repr(header[name])
+            raise ProtocolError(f"the {name} of a {kind} message is {shown:.80}, which is not allowed")
     unknown = header.keys() - fields.keys()
     if unknown:
-        raise ProtocolError(f"a {kind} message has unknown fields: {', '.join(sorted(map(str, unknown)))}")
+        shown = ", ".join(sorted(each if _is_text(each) else reprlib.repr(each) for each in unknown))
+        raise ProtocolError(f"a {kind} message has unknown fields: {shown:.200}")
     return header

@@ -35,16 +35,17 @@ def read_targets(
     Raises ProtocolError where the tensors do not go together.
     """
     rows, indices = tensors.get("rows"), tensors.get("indices")
-    targets = _dense(tensors, components) if "targets.offsets" in tensors else tensors.get("targets")
-    if rows is not None:
-        expected = len(indices) if indices is not None else components
-        _require(_is_matrix(rows, expected, dim), "prototype rows", rows)
+    sparse = "targets.offsets" in tensors
+    targets = _dense(tensors, count, components) if sparse else tensors.get("targets")
     if indices is not None:
-        _require(
-            rows is not None and indices.ndim == 1 and _are_indices(indices, components), "indices", indices
-        )
+        fits = rows is not None and _is_vector(indices, np.int32) and _are_indices(indices, components)
+        _require(fits, "indices", indices)
+    if rows is not None:
+        expected = components if indices is None else len(indices)
+        _require(indices is None or (len(rows.shape) == 2 and len(rows) == expected), "prototype rows", rows)
+        require_rows(rows, expected, dim, "prototype rows")
     if targets is not None:
-        _require(_is_matrix(targets, count, components), "targets", targets)
+        require_rows(targets, count, components, "targets")
     if made is not None:
         _require(
             made.shape[0] == count and made.shape[1] in (components, components or made.shape[1]),
@@ -55,30 +56,40 @@ def read_targets(
     return Targets(header["step"], scalars, commands, rows, indices, targets if made is None else made)
 
 
-def _dense(tensors: Tensors, components: int) -> np.ndarray:
-    """Sparse target rows (CSR), filled up with zeros."""
+def _dense(tensors: Tensors, count: int, components: int) -> np.ndarray:
+    """Sparse target rows (CSR) of `count` rows, filled up with zeros."""
     offsets, columns, values = (tensors.get(f"targets.{part}") for part in ("offsets", "columns", "values"))
-    if offsets is None or columns is None or values is None or len(offsets) == 0:
+    if offsets is None or columns is None or values is None or components == 0:
         raise ProtocolError("the plugin sent sparse targets that lack a part")
-    counts = np.diff(offsets)
+    _require(_is_vector(offsets, np.int32) and len(offsets) == count + 1, "offsets of targets", offsets)
+    _require(_is_vector(columns, np.int32) and _are_indices(columns, components), "sparse targets", columns)
+    _require(_is_vector(values, np.float32), "sparse targets", values)
+    counts = np.diff(offsets.astype(np.int64))
     ends = offsets[0] == 0 and offsets[-1] == len(columns) == len(values)
-    _require(ends and (counts >= 0).all() and _are_indices(columns, components), "sparse targets", columns)
-    dense = np.zeros((len(counts), components), np.float32)
-    dense[np.repeat(np.arange(len(counts)), counts), columns] = values
+    _require(bool(ends and (counts >= 0).all()), "offsets of targets", offsets)
+    dense = np.zeros((count, components), np.float32)
+    dense[np.repeat(np.arange(count), counts), columns] = values
     return dense
 
 
-def _is_matrix(array: np.ndarray, rows: int, columns: int) -> bool:
-    """Whether this is rows x columns of float32; 0: any number."""
-    if array.dtype != np.float32 or array.ndim != 2:
-        return False
-    return all(known in (0, size) for known, size in zip((rows, columns), array.shape, strict=True))
+def require_rows(array: np.ndarray, rows: int, columns: int, what: str) -> None:
+    """Raises ProtocolError where this is not rows x columns (0: any number) of float32, all finite."""
+    known = array.dtype == np.float32 and array.ndim == 2
+    fits = known and all(size in (0, got) for size, got in zip((rows, columns), array.shape, strict=True))
+    _require(fits, what, array)
+    # What is not finite stays so in a sum; one that overflows is of no unit vectors and of no distribution.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = bool(np.isfinite(array.sum(dtype=np.float32)))
+    if not finite:
+        raise ProtocolError(f"the plugin sent {what} that are not finite")
+
+
+def _is_vector(array: np.ndarray, dtype: type) -> bool:
+    return array.dtype == dtype and array.ndim == 1
 
 
 def _are_indices(array: np.ndarray, count: int) -> bool:
-    if array.dtype != np.int32:
-        return False
-    return len(array) == 0 or (array.min() >= 0 and (count == 0 or array.max() < count))
+    return len(array) == 0 or bool(array.min() >= 0 and (count == 0 or array.max() < count))
 
 
 def _require(holds: bool, what: str, array: np.ndarray | Tensor) -> None:

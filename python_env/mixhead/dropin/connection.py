@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixhead.bridge import Client, PeerLost, Rejected, Targets, Welcome
+from mixhead.bridge import BridgeError, Client, PeerLost, Rejected, Targets, Welcome
 from mixhead.dropin.gather import RowGather
 from mixhead.dropin.plugin_process import PluginProcess, start_plugin
 from mixhead.dropin.ranks import Ranks, ranks
@@ -80,10 +80,15 @@ class Connection:
         self._ranks.tell_reach(self._key, self._endpoint)
         if self._ranks.rank > 0:
             self._join(self._endpoint, run, None)
-        config = json.loads(self.welcome.config)
-        self.balance: str = config["targets"]["balance"]
-        self.on_device = config["placement"] == "device"
-        self.moves = config["plugin"]["kind"] != "frozen"
+        try:
+            config = json.loads(self.welcome.config)
+            self.balance: str = config["targets"]["balance"]
+            self.on_device = config["placement"] == "device"
+            self.moves = config["plugin"]["kind"] != "frozen"
+        except (ValueError, KeyError, TypeError) as error:
+            raise BridgeError(
+                f"the plugin at {self._endpoint} says a configuration that is none: {error!r:.200}"
+            ) from error
         self._gather = RowGather(self.world, settings.deadline)
         where = f"by PyTorch on {device}" if self.on_device else "in Node"
         _log.info('mixture "%s" is computed %s (placement %s)', name, where, config["placement"])

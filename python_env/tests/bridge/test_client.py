@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 import torch
 
-from mixhead.bridge import Client, DeadlinePassed, PeerLost
+from mixhead.bridge import BatchError, Client, DeadlinePassed, PeerLost
 from mixhead.bridge.errors import ProtocolError
 from tests.bridge.plugin import Plugin
 
@@ -104,6 +105,17 @@ def sparse(offsets: list[int], columns: list[int]) -> dict[str, np.ndarray]:
         {"rows": np.ones((1, 2), np.float32), "indices": np.array([3], np.int32)},
         {"rows": np.ones((2, 2), np.float32), "indices": np.array([0], np.int32)},
         {"indices": np.array([0], np.int32)},
+        {"rows": np.full((3, 2), np.nan, np.float32)},
+        {"rows": np.array([[1, 0], [np.inf, 0], [-np.inf, 0]], np.float32)},
+        {"rows": np.float32(1)},
+        {"rows": np.ones((1, 2), np.float32), "indices": np.int32(0)},
+        {"rows": np.ones((1, 2), np.float32), "indices": np.array([[0]], np.int32)},
+        {"targets": np.full((1, 3), np.nan, np.float32)},
+        {**sparse([0, 1], [1]), "targets.values": np.full(1, np.nan, np.float32)},
+        {**sparse([0, 1], [1]), "targets.offsets": np.int32(1)},
+        {**sparse([0, 1], [1]), "targets.columns": np.zeros((1, 1), np.int32)},
+        {**sparse([0, 1], [1]), "targets.values": np.ones(1, np.int32)},
+        sparse([0, 2**31 - 1, -(2**31), 1], [1]),
     ],
 )
 def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions_is_refused(
@@ -113,6 +125,55 @@ def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions
     plugin.targets(0, **tensors)
     with pytest.raises(ProtocolError, match="the plugin sent"):
         client.receive_targets(0)
+
+
+def test_a_pong_of_another_generation_is_no_sign_of_life(plugin: Plugin, client: Client) -> None:
+    client.deadline = 0.5
+    client.send_embeddings(0, 0, None, {})
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(client.receive_targets, 0)
+        for _ in range(100):
+            plugin.send({"type": "pong", "generation": "another"})
+            if waiting.done():
+                break
+            time.sleep(0.05)
+        with pytest.raises(DeadlinePassed):
+            waiting.result(0)
+
+
+def test_a_shape_of_a_megabyte_is_refused_without_multiplying_it_out(plugin: Plugin, client: Client) -> None:
+    info = {"name": "rows", "dtype": "float32", "shape": [2**31] * 60_000, "frames": 1}
+    header = {"type": "targets", "generation": client._generation, "step": 0, "scalars": {}, "commands": []}
+    client.send_embeddings(0, 0, None, {})
+    plugin.receive()
+    plugin.socket.send_multipart(
+        [plugin.peer, msgpack.packb({**header, "run": None, "tensors": [info]}), bytes(8)]
+    )
+    with pytest.raises(ProtocolError, match="tensors of a targets message"):
+        client.receive_targets(0)
+
+
+def test_a_start_or_a_state_of_the_wrong_kind_is_refused(plugin: Plugin, client: Client) -> None:
+    state = {"type": "state", "generation": client._generation, "step": 0}
+    plugin.send(state, sums=np.zeros(2, np.int32))
+    with pytest.raises(ProtocolError, match='"sums" is int32'):
+        client.request_state()
+    welcome = {"type": "welcome", "version": 2, "generation": client._generation, "step": 0}
+    plugin.send(
+        {**welcome, "config": "{}", "commands": [], "run": None},
+        prototypes=np.full((3, 2), np.nan, np.float32),
+    )
+    with pytest.raises(ProtocolError, match="prototypes that are not finite"):
+        client.load_state(0, {})
+
+
+def test_what_the_plugin_says_moves_no_cursor(plugin: Plugin, client: Client) -> None:
+    error = {"type": "error", "generation": client._generation, "step": 0, "code": "plugin", "row": -1}
+    plugin.send({**error, "message": "\x1b[2Jgone" + "x" * 100_000})
+    with pytest.raises(BatchError) as raised:
+        client.receive_targets(0)
+    assert r"\x1b[2Jgone" in str(raised.value)
+    assert len(str(raised.value)) < 3000
 
 
 def test_a_lost_plugin_is_noticed_and_stays_lost(plugin: Plugin, client: Client) -> None:
