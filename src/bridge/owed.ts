@@ -18,11 +18,14 @@ export class Owed {
     if (idle) this.begin();
   }
 
-  /** A result has come: false where it is not the next one, but one that came before, or that nobody asked for. */
-  take(command: Command, step: number): boolean {
+  /**
+   * A result has come. False if it is not the next one: it came before, or nobody asked for it. `retried`: the command
+   * failed and is tried again, so its result is still to come.
+   */
+  take(command: Command, step: number, retried = false): boolean {
     const [next] = this.commands;
     if (next?.command !== command || next.step !== step) return false;
-    this.commands.shift();
+    if (!retried) this.commands.shift();
     this.begin();
     return true;
   }

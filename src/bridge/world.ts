@@ -204,7 +204,7 @@ export class World {
   /** What a command gave, once: what comes again, or was not asked for, is dropped. */
   async result(rank: Rank, header: Of<"result">, read: () => Tensors): Promise<void> {
     const { command, step, scalars, text } = header;
-    if (rank.owed?.take(command, step) !== true) return;
+    if (rank.owed?.take(command, step, text.failed !== undefined) !== true) return;
     if (this.parts.size > 0 && !this.taking) this.waitForParts(); // what the command took is not the rank's silence
     await this.inTurn(async () => {
       try {
