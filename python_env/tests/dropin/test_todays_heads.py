@@ -191,7 +191,7 @@ def test_a_common_length_scales_the_cosines_and_the_weight(attach: Callable[...,
 
 
 def test_dinov2s_order_in_dinos_head_is_one_sentence():
-    with pytest.raises(ValueError, match=r"norm_last_layer is 3; .* take mixhead\.dinov2\.DINOHead"):
+    with pytest.raises(ValueError, match=r"norm_last_layer is 3; .* use mixhead\.dinov2\.DINOHead"):
         mixhead.dino.DINOHead(32, 64, False, 3, 128, 16)
 
 
