@@ -199,7 +199,7 @@ def test_a_last_layer_of_free_length_is_a_start_and_its_length_is_told(attach: C
     attach()
     joint = seeded(mixhead.dinov3.DINOHead, in_dim=IN, out_dim=K, **SIZES)
     head = mixhead.dinov3.DINOHead(IN, K, **SIZES, prototypes="online-gmm")
-    with pytest.warns(UserWarning, match=r"have a length of 0\.\d+ \(median\).*give scale=0\.\d+"):
+    with pytest.warns(UserWarning, match=r"has rows of length 0\.\d+ \(median\).*give scale=0\.\d+"):
         head.load_state_dict(joint.state_dict())
     expected = torch.nn.functional.normalize(joint.last_layer.weight.detach(), dim=1)
     torch.testing.assert_close(mixhead.prototypes(), expected)
