@@ -186,7 +186,7 @@ class Executor:
         return loaded
 
     def _check_memory(self, run: Run, loaded: _Loaded | None) -> None:
-        """Checks before the run that its declared outputs and uploads fit into memory and use free handles."""
+        """Checks before the run that its outputs and uploads fit into memory and use free handles."""
         new = {handle: array.nbytes for handle, array in run.uploads.items()}
         if run.rows != NONE:
             new[run.rows] = self._rows().nbytes

@@ -228,7 +228,7 @@ def test_an_executor_of_another_version_is_told_in_a_sentence(
     monkeypatch.setattr(Executor, "version", version)
     has = "none" if version == 0 else "version 99"
     with pytest.raises(
-        Rejected, match=rf"needs version \d+ of the operations, and the rank has {has}: .*placement=host"
+        Rejected, match=rf"needs version \d+ of the operations, but the rank has {has}: .*placement=host"
     ):
         lightly_head()(torch.randn(2, IN))
 
