@@ -47,7 +47,7 @@ const BLOCK = 1024;
  *
  * The active tfjs backend computes the products in float32. Every decision and distance that float32
  * could get wrong is computed again in float64. The event loop gets a turn after each block (~20 ms).
- * UserError where a row is not finite or all zero.
+ * @throws UserError if a row is not finite or all zero
  */
 export async function geometry(prototypes: Rows, options: GeometryOptions = {}): Promise<Geometry> {
   const pairs = await walk(prototypes, null, options);
@@ -58,7 +58,7 @@ export async function geometry(prototypes: Rows, options: GeometryOptions = {}):
  * `geometry`, and in the same pass `distinctUsed`: the greedy cover of the used prototypes alone, as a
  * share of K. Unused prototypes neither count nor cover.
  *
- * @param wins K numbers, above 0 where a prototype is used
+ * @param wins K numbers, above 0 if the prototype is used
  */
 export async function geometryInUse(
   prototypes: Rows,

@@ -8,7 +8,7 @@ import type { Device } from "./device.ts";
 import type { Edge, EdgeAnswer } from "./edge.ts";
 import { Mixture, type MixtureOptions, type MixtureParts, type PrototypesInUse } from "./mixture.ts";
 
-/** Arrays of the prototypes that changed, and of targets where they are made here. */
+/** Arrays of the prototypes that changed, and of targets if they are made here. */
 type HostAnswer = EdgeAnswer & Required<Pick<EdgeAnswer, "rows">>;
 
 /**

@@ -137,7 +137,7 @@ async function factoryOf(kind: string, given: PluginFactory | undefined): Promis
   throw new UserError(`the plugin "${kind}" is a function, which only an experiment file can define`);
 }
 
-/** What a plugin's file exports. @throws UserError where the kind names no file that can be loaded. */
+/** The exports of a plugin's file. @throws UserError if the kind is not a file that can be loaded */
 function pluginFile(kind: string): Promise<Record<string, unknown>> {
   if (FILES.test(kind)) return importFile(kind);
   throw new UserError(`plugin.kind is "${kind}"; allowed: ${NAMES}, or a path to a .ts, .js or .mjs file`);
