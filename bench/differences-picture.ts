@@ -1,7 +1,7 @@
 /**
- * node --import ./register.mjs bench/differences-picture.ts PLACE OUT BASE NAME=LABEL...: how far each NAME's k-NN is
- * from BASE's at the last step that both have, in points, paired by seed, with the 95 % interval by Student's t.
- * PLACE is what recipe-table reads; OUT is an .svg or a .png. A line at 1 point to either side shows what counts as small.
+ * node --import ./register.mjs bench/differences-picture.ts PLACE OUT BASE NAME=LABEL...: draws the difference of each
+ * NAME's k-NN from BASE's at the last step that both have, in points, paired by seed, with the 95 % interval by
+ * Student's t. PLACE as in recipe-table; OUT is an .svg or a .png. Lines at 1 point on either side mark small differences.
  */
 import type { TopLevelSpec } from "vega-lite";
 import { UserError } from "../src/errors.ts";
@@ -47,7 +47,7 @@ async function picture(
   return sideBySide(title, [await renderChart(chart(rows, size))], size);
 }
 
-/** k-NN of a run and of another at the last step that both have. */
+/** k-NN of two runs at the last step that both have. */
 function lastOfBoth(run: Trained, other: Trained): [number, number] {
   const own = new Map(run.evaluations.map(({ step, knn }) => [step, knn]));
   const last = other.evaluations.filter(({ step }) => own.has(step)).at(-1);

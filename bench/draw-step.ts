@@ -34,7 +34,7 @@ interface Panel {
 }
 
 /**
- * Draws a step of each trace, "TITLE=FILE", under each other on one scale of time: the step of middle length.
+ * Draws the step of median length of each trace, "TITLE=FILE", one below the other on the same time scale.
  * `out`: an .svg or a .png.
  */
 export async function drawSteps(traces: readonly string[], out: string): Promise<void> {
@@ -78,7 +78,7 @@ function liesWithin(inner: Span, outer: Span): boolean {
 function panelSpec({ title, spans, began, length }: Panel, end: number, unit: string | null) {
   const shown = spans.filter(({ name }) => COLORS[name] !== undefined);
   const drawn = shown
-    // What lies within another is drawn after it, and the other has no name of its own.
+    // Spans within another are drawn after it, and the outer one is not labelled.
     .toSorted((a, b) => b.ended - b.began - (a.ended - a.began))
     .map((span) => ({
       name: span.name,

@@ -4,8 +4,8 @@ import { toPng } from "../src/report/picture.ts";
 import { readTrained, type Trained } from "./trained.ts";
 
 /**
- * Runs a program that draws: its arguments are PLACE, which recipe-table reads, OUT, an .svg or a .png, and what
- * `usage` says. Says in one sentence what went wrong, and sets the exit status.
+ * Runs a program that draws. Its arguments are PLACE (as in recipe-table), OUT (an .svg or a .png), and those in
+ * `usage`. Prints errors as one sentence, and sets the exit status.
  */
 export async function draw(
   usage: string,

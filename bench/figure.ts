@@ -1,15 +1,15 @@
 import { z } from "zod";
 
-/** What a figure measured: written as JSON, and made into tables from there. */
+/** The measurements of a figure, which are written as JSON and then made into tables. */
 
 const measured = z.strictObject({
   unit: z.string(),
-  /** One for each round; rounds of the arms of a row took turns. */
+  /** One value per round; the arms of a row take turns. */
   samples: z.array(z.number()).min(1),
-  /** The goal, where there is one for the value itself. */
+  /** The goal for the value itself, if there is one. */
   atMost: z.number().optional(),
 });
-/** Why there is nothing, in a sentence. */
+/** The reason why there is no value, in a sentence. */
 const missing = z.object({ missing: z.string() });
 
 export const row = z.strictObject({
@@ -25,7 +25,7 @@ export const machine = z.strictObject({
   cpu: z.string(),
   cores: z.int(),
   card: z.string().nullable(),
-  /** Of PyTorch. */
+  /** Threads of PyTorch. */
   threads: z.int(),
   torch: z.string(),
   python: z.string(),
@@ -35,7 +35,7 @@ export const machine = z.strictObject({
 export const result = z.strictObject({
   figure: z.string(),
   title: z.string(),
-  /** How it was measured, in a sentence or two. */
+  /** The method of measurement, in a sentence or two. */
   how: z.string(),
   when: z.iso.datetime(),
   revision: z.string(),
@@ -50,26 +50,26 @@ export type Machine = z.infer<typeof machine>;
 export type Result = z.infer<typeof result>;
 
 export interface Context {
-  /** Where PyTorch computes. */
+  /** PyTorch's device. */
   device: "cpu" | "cuda";
-  /** Fewer and shorter rounds, to see that all works. */
+  /** Fewer and shorter rounds, to test the benchmark itself. */
   quick: boolean;
-  /** The folder that the results go to. */
+  /** The folder for results. */
   out: string;
   note(line: string): void;
-  /** Writes the rows so far: what ends a figure early leaves these. */
+  /** Writes the rows so far, so that they are kept if the figure ends early. */
   keep(rows: readonly Row[]): Promise<void>;
 }
 
 export interface Figure {
   title: string;
   how(context: Context): string;
-  /** Where it can be had; everywhere, where it is left out. */
+  /** The devices on which it can be measured; default: all. */
   devices?: readonly Context["device"][];
   measure(context: Context): Promise<Row[]>;
 }
 
-/** A row of each setting, one setting after the other; the rows that are done are kept. */
+/** Measures a row for each setting, one after the other, and keeps the rows that are done. */
 export async function rowOfEach<Setting>(
   settings: readonly Setting[],
   context: Context,

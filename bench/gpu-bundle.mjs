@@ -9,7 +9,7 @@ const [out] = process.argv.slice(2);
 if (out === undefined) throw new Error("say where to: node bench/gpu-bundle.mjs FOLDER");
 const pythonia = join(root, "node_modules/pythonia/src/pythonia");
 
-/** What nobody there asks for, and is large: pictures in pixels take native code, the live page a compiler. */
+/** Large parts that are not needed there: PNG pictures need native code, the live page a compiler. */
 const leftOut = {
   name: "left-out",
   setup({ onLoad }) {
@@ -23,7 +23,7 @@ const leftOut = {
   },
 };
 
-/** The command line as a program of its own, as bin/mixhead.mjs is. */
+/** The command line as a separate program, like bin/mixhead.mjs. */
 const commandLine = {
   name: "command-line",
   setup({ onResolve, onLoad }) {
@@ -51,6 +51,6 @@ await bundle({
   external: ["canvas", "@tensorflow/tfjs-node"],
   plugins: [leftOut, commandLine],
 });
-// The Python half of what starts workers, which it looks for beside itself.
+// The Python half of the worker launcher, which expects it beside itself.
 for (const file of readdirSync(pythonia))
   if (file.endsWith(".py")) cpSync(join(pythonia, file), join(out, file));

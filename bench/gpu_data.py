@@ -1,4 +1,4 @@
-"""CIFAR-10 for a machine that cannot fetch it: some of its images, without loss, in parts that travel apart.
+"""CIFAR-10 for a machine that cannot fetch it: some of its images, lossless, in parts for separate transfer.
 
 ``python bench/gpu_data.py pack DATA FOLDER`` lays them in FOLDER/data and, where FOLDER is then as large as
 it may be, in FOLDER-2/data and so on; ``--help`` says which images it takes.
@@ -29,7 +29,7 @@ Which = dict[str, np.ndarray]
 
 def chosen(data: Path, train: int, test: int, long_tail: list[int], held_out: int) -> Which:
     """The first ``train`` training images, and what CIFAR-10-LT has with these seeds."""
-    # What only unpacks has no use for the worker.
+    # Imported here, since unpacking does not need the worker.
     from mixhead.worker.config import DataConfig
     from mixhead.worker.data import load
     from mixhead.worker.data.dataset import Selected
@@ -45,7 +45,7 @@ def chosen(data: Path, train: int, test: int, long_tail: list[int], held_out: in
 
 
 def pack(data: Path, folder: Path, which: Which, limit: int) -> None:
-    """``limit``: bytes that a part may have, with what is in FOLDER beside the images."""
+    """Packs the images into parts. ``limit``: bytes of a part, including other files in FOLDER."""
     for old in [folder / "data", *parts(folder)[1:]]:
         shutil.rmtree(old, ignore_errors=True)
     images = {split: np.load(data / f"{split}.npy", mmap_mode="r") for split in which}
@@ -61,7 +61,7 @@ def pack(data: Path, folder: Path, which: Which, limit: int) -> None:
 
 
 def begin(part: Path, data: Path, which: Which, limit: int) -> tuple[Path, int]:
-    """The part's folder of images, and the bytes that it may yet take."""
+    """The part's folder of images, and the bytes left in it."""
     target = part / "data"
     target.mkdir(parents=True)
     np.savez_compressed(target / WHICH, **which)
@@ -109,7 +109,7 @@ def parts(folder: Path) -> list[Path]:
 
 
 def strips(which: Which) -> list[tuple[str, str, np.ndarray]]:
-    """File, split and positions of each."""
+    """The file name, the split and the positions of each strip."""
     return [
         (f"{split}-{start:05}.webp", split, positions[start : start + STRIP])
         for split, positions in which.items()

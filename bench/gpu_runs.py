@@ -1,4 +1,4 @@
-"""Carries out a plan of trainings, several at a time: ``gpu_runs.py PLAN --jobs N --limit SECONDS -- CALL``.
+"""Runs a plan of trainings, several at a time: ``gpu_runs.py PLAN --jobs N --limit SECONDS -- CALL``.
 
 A line of the plan is ``NAME SEED [KEY=VALUE ...]``. To CALL are added the settings, the seed, and the
 run's name, NAME-sSEED; what it says goes to runs/NAME-sSEED.log. At the limit all are asked to end, which
@@ -52,12 +52,12 @@ def start(command: list[str], planned: Planned) -> subprocess.Popen[bytes]:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,  # its worker is of the group that is killed
+            start_new_session=True,  # so that killing the group ends its worker as well
         )
 
 
 def carry_out(command: list[str], plan: list[Planned], jobs: int, end: float) -> int:
-    """How many trainings did not come to their end; says a line of each."""
+    """Runs the plan, prints a line for each training that did not finish, and returns their number."""
     waiting, running, unfinished = list(plan), dict[str, subprocess.Popen[bytes]](), 0
     while (waiting or running) and time.monotonic() < end:
         while waiting and len(running) < jobs:

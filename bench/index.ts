@@ -1,6 +1,6 @@
 /**
  * npm run bench [NAME...]: measures figures, prints their tables, and writes each to bench/results/NAME.json.
- * npm run bench -- --help says the rest.
+ * See npm run bench -- --help.
  */
 import { join } from "node:path";
 import { Command, Option } from "commander";
@@ -24,7 +24,7 @@ const RESULTS = join(packageRoot, "bench", "results");
 
 const program = new Command("bench")
   .description("Measures figures side by side, each arm in a process of its own.")
-  .enablePositionalOptions() // so that --out after a command is that command's
+  .enablePositionalOptions() // so that --out after a command belongs to that command
   .argument("[name...]", `figures: ${Object.keys(figures).join(", ")} (default: all)`)
   .addOption(
     new Option("--device <device>", "cpu or cuda (default: cuda where there is one)").choices([
@@ -78,7 +78,7 @@ async function measureAll(names: string[], { device, quick = false, out }: Optio
   }
 }
 
-/** More digits than these are noise. */
+/** Significant digits; more would be noise. */
 function shortened(_: string, value: unknown): unknown {
   return typeof value === "number" ? Number(value.toPrecision(8)) : value;
 }

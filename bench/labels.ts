@@ -3,9 +3,9 @@ import { armColors, muted, shade } from "../src/report/theme.ts";
 import type { Trained } from "./trained.ts";
 
 /**
- * What each NAME=LABEL says, in their order; a NAME alone is its own label.
+ * Parses NAME=LABEL arguments in order; a NAME alone is its own label.
  *
- * @throws UserError where no run has such a name, or two labels are the same.
+ * @throws UserError if no run has the name, or if two labels are the same
  */
 export function labelsOf(named: readonly string[], trained: readonly Trained[]): Map<string, string> {
   const labels = new Map(
@@ -23,7 +23,7 @@ export function labelsOf(named: readonly string[], trained: readonly Trained[]):
   return labels;
 }
 
-/** A colour for each label. Labels that agree up to a comma have one colour, each later one a darker shade of it. */
+/** A colour for each label. Labels that agree up to a comma share a colour, in increasingly dark shades. */
 export function colorsOf(labels: readonly string[]): Map<string, string> {
   const families = labels.map((label) => label.replace(/,.*/, ""));
   const colors = armColors([...new Set(families)]);

@@ -19,7 +19,7 @@ card = torch.cuda.get_device_name() if torch.cuda.is_available() else None
 print(json.dumps({"torch": torch.__version__, "python": platform.python_version(),
                   "threads": torch.get_num_threads(), "card": card}))`;
 
-/** The machine and the versions, as every result says them. */
+/** The machine and the versions, which are part of every result. */
 export async function describeMachine(): Promise<Machine> {
   const said = (await run(pythonPath(), ["-c", QUESTION])).trim().split("\n").at(-1) ?? "";
   const [processor] = cpus();
@@ -31,14 +31,14 @@ export async function describeMachine(): Promise<Machine> {
   };
 }
 
-/** The commit that is measured; "+" where files differ from it. */
+/** The measured commit, with "+" if files differ from it. */
 export function revision(): string {
   const git = (...args: string[]) =>
     execFileSync("git", ["-C", packageRoot, ...args], {
       encoding: "utf8",
       stdio: ["ignore", "pipe", "ignore"],
     });
-  const said = process.env.MIXHEAD_REVISION; // of a bundle, wherever it lies
+  const said = process.env.MIXHEAD_REVISION; // set by bundles, which have no repository
   if (said) return said;
   try {
     const head = git("rev-parse", "--short", "HEAD").trim();

@@ -6,10 +6,10 @@ import { result } from "./figure.ts";
 import { footnotes, markdownTable } from "./tables.ts";
 
 const DOCS = join(packageRoot, "docs");
-/** What is between `<!-- figure PATH -->` and the next `<!-- end -->` is made from bench/results/PATH. */
+/** Text between `<!-- figure PATH -->` and the next `<!-- end -->` is generated from bench/results/PATH. */
 const PLACE = /(<!-- figure (\S+) -->\n)[\s\S]*?(<!-- end -->)/g;
 
-/** Writes the tables of the pages anew, so that no figure is ever typed by hand. Gives the pages' names. */
+/** Regenerates the tables of the pages, so that no figure is typed by hand. Returns the pages' names. */
 export async function renewPages(results: string): Promise<string[]> {
   const pages = (await readdir(DOCS)).filter((name) => name.endsWith(".md"));
   const renewed: string[] = [];

@@ -15,8 +15,8 @@ const START_SECONDS = 300;
 const ROUND_SECONDS = 300;
 
 /**
- * One arm, in a process of its own. It writes a JSON object of numbers when it is ready, and another for
- * each line that it is sent: a round. It ends with its standard input.
+ * One arm in a separate process. It writes a JSON object of numbers when it is ready, and another after each
+ * line that it receives, for a round. It ends when its standard input is closed.
  */
 export class ArmProcess {
   private readonly lines: AsyncIterator<string>;
@@ -29,10 +29,10 @@ export class ArmProcess {
     this.lines = createInterface({ input: stdout })[Symbol.asyncIterator]();
   }
 
-  /** What it said when it was ready. */
+  /** The numbers that it wrote when it was ready. */
   ready: Numbers = {};
 
-  /** @throws Error with the last line that the process wrote where it does not come to be ready. */
+  /** @throws Error with the last line that the process wrote, if it does not become ready */
   static async start(command: readonly string[], env: Record<string, string> = {}): Promise<ArmProcess> {
     const [program = "", ...args] = command;
     const child = spawn(program, args, {
@@ -40,7 +40,7 @@ export class ArmProcess {
       env: { ...process.env, ...env },
     });
     const arm = new ArmProcess(child, child.stdout);
-    child.stdin.on("error", () => {}); // it has ended; the next round says so
+    child.stdin.on("error", () => {}); // it has ended; the next round reports it
     child.on("error", (error) => {
       arm.said = error.message;
     });
@@ -93,12 +93,12 @@ export function python(name: string, options: object): string[] {
   return [pythonPath(), join(packageRoot, "bench", "arms", `${name}.py`), JSON.stringify(options)];
 }
 
-/** The command of an arm in Node: this program, told to be the arm of that name. */
+/** The command of an arm in Node: this program, with the arm's name. */
 export function node(name: string, options: object): string[] {
   return itself("--arm", name, JSON.stringify(options));
 }
 
-/** The command line of mixhead, as this program has it in itself: where it is one bundled file there is no other. */
+/** The command line of mixhead, which this program contains, since a bundle is a single file. */
 export function cli(...args: string[]): string[] {
   return itself("--cli", ...args);
 }

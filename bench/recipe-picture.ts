@@ -1,7 +1,7 @@
 /**
- * node --import ./register.mjs bench/recipe-picture.ts PLACE OUT NAME=LABEL...: k-NN and distinctUsed at .5 over
- * training, a line for each NAME, the mean over its seeds with the 95 % interval shaded. PLACE is what recipe-table
- * reads; OUT is an .svg or a .png. Labels that are alike up to a comma have one colour, the later the darker.
+ * node --import ./register.mjs bench/recipe-picture.ts PLACE OUT NAME=LABEL...: draws k-NN and distinctUsed at .5 over
+ * training, a line for each NAME: the mean over its seeds, with the 95 % interval shaded. PLACE as in recipe-table; OUT
+ * is an .svg or a .png. Labels that agree up to a comma share a colour, in increasingly dark shades.
  */
 import { reachOf } from "../src/metrics/student.ts";
 import { type Axis, type CurvePoint, drawCurves, type Size } from "../src/report/curves.ts";
@@ -46,7 +46,7 @@ function over(trained: readonly Trained[], name: string, label: string, value: V
     .map(({ evaluations }) =>
       evaluations.flatMap((one) => {
         const y = value(one);
-        // Before the first step all arms are alike, and far below where they come to differ.
+        // Before the first step all arms are equal, and far below the range in which they differ.
         return y === undefined || one.step === 0 ? [] : [{ x: one.step, y }];
       }),
     );

@@ -1,7 +1,7 @@
 /**
- * node --import ./register.mjs bench/recipe-table.ts PLACE [NAME] [--keep FILE]: the runs of PLACE, a line each; then
- * their means over seeds, and how they differ from those of NAME (default: the first). PLACE is a folder whose runs
- * are called NAME-sSEED, or a file that --keep wrote of one.
+ * node --import ./register.mjs bench/recipe-table.ts PLACE [NAME] [--keep FILE]: prints a line for each run of PLACE,
+ * then the means over seeds and their differences from those of NAME (default: the first). PLACE is a folder whose runs
+ * are called NAME-sSEED, or a file that --keep has written for one.
  */
 import { parseArgs } from "node:util";
 import { sentence, UserError } from "../src/errors.ts";

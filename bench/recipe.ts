@@ -2,7 +2,7 @@ import { UserError } from "../src/errors.ts";
 import { interval, mean, pairedTest } from "../src/experiment/statistics.ts";
 import type { Trained } from "./trained.ts";
 
-/** A line for each run, in hundredths. */
+/** A line for each run, in percent. */
 export function runLines(trained: readonly Trained[]): string[][] {
   const names = measureNames(trained);
   const curves = trained.map(
@@ -24,8 +24,8 @@ export function runLines(trained: readonly Trained[]): string[][] {
 }
 
 /**
- * Means over the seeds that came furthest, and the differences from `first`'s over the seeds that both have at that
- * step, with 95 % intervals. @throws UserError where there is no run called `first`.
+ * Means over the seeds at the last step that any of them has reached, and differences from `first` over the common
+ * seeds at that step, with 95 % intervals. @throws UserError if there is no run called `first`
  */
 export function meanLines(trained: readonly Trained[], first: string): string[][] {
   const names = measureNames(trained);
@@ -56,7 +56,7 @@ function lastStep({ evaluations }: Trained): number {
   return evaluations.at(-1)?.step ?? 0;
 }
 
-/** The last evaluation's measures, and the probe's where there was one, in [0, 1]. */
+/** The measures of the last evaluation and, if there was one, of the probe, in [0, 1]. */
 function measuresOf({ evaluations, linear, tail }: Trained): Partial<Record<string, number>> {
   const last = evaluations.at(-1);
   return {
@@ -69,7 +69,7 @@ function measuresOf({ evaluations, linear, tail }: Trained): Partial<Record<stri
   };
 }
 
-/** Of those measures that any run has. */
+/** The headings of the measures that any run has. */
 function measureNames(trained: readonly Trained[]): string[] {
   const found = trained.flatMap((run) => Object.entries(measuresOf(run)));
   return [...new Set(found.flatMap(([name, value]) => (value === undefined ? [] : name)))];

@@ -1,6 +1,6 @@
 /**
- * node --import ./register.mjs bench/sizes-picture.ts PLACE OUT: k-NN, use, and distinctUsed at .5 at the last step
- * over K, a line for each arm and D. PLACE is what recipe-table reads; OUT is an .svg or a .png.
+ * node --import ./register.mjs bench/sizes-picture.ts PLACE OUT: draws k-NN, use, and distinctUsed at .5 at the last
+ * step over K, a line for each arm and D. PLACE as in recipe-table; OUT is an .svg or a .png.
  */
 import { type Axis, type CurvePoint, drawCurves, type Size } from "../src/report/curves.ts";
 import { sideBySide } from "../src/report/picture.ts";

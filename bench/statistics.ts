@@ -1,4 +1,4 @@
-/** A middle value and the least and the greatest of all. */
+/** The median, the minimum and the maximum. */
 export interface Spread {
   median: number;
   least: number;
@@ -20,7 +20,7 @@ export function median(samples: readonly number[]): number {
   return spread(samples).median;
 }
 
-/** a / b, round by round: what disturbs a machine for a while disturbs both arms of a round. */
+/** a / b, round by round, since a disturbance of the machine affects both arms of a round. */
 export function ratios(a: readonly number[], b: readonly number[]): number[] {
   return a.slice(0, b.length).map((value, round) => value / (b[round] ?? Number.NaN));
 }

@@ -1,6 +1,6 @@
 import type { TraceEvent } from "../src/experiment/trace.ts";
 
-/** A span of one step: microseconds of the machine's clock. */
+/** A span of one step, in microseconds of the machine's clock. */
 export interface Span {
   name: string;
   lane: Lane;
@@ -56,16 +56,16 @@ export interface StepTimes {
   step: number;
   /** Milliseconds in which the rank waits for the plugin's answer. */
   wait: number;
-  /** Milliseconds in which the device has nothing to do but wait for it; on the CPU, in which the rank has. */
+  /** Milliseconds in which the device is idle while it waits for the answer; on the CPU, in which the rank is. */
   idle: number;
 }
 
-/** Undefined for a step whose spans are not whole. */
+/** The durations of a step; undefined if its spans are incomplete. */
 export function timesOf(spans: readonly Span[]): StepTimes | undefined {
   const on = (lane: Lane, name: string) => spans.find((span) => span.lane === lane && span.name === name);
   const [step, wait] = [on("rank", "step"), on("rank", "wait")];
   if (step === undefined || wait === undefined) return undefined;
-  // On a device from the end of what the rank had queued before it waited; a program may run meanwhile.
+  // On a device, from the end of the work that the rank had queued before it waited. A program may run meanwhile.
   const waits = on("device", "wait") ?? wait;
   const beside = waits === wait ? "rank" : "device, other stream";
   const programs = spans.filter(({ lane, name }) => lane === beside && name === "program");
@@ -77,7 +77,7 @@ function length({ began, ended }: Pick<Span, "began" | "ended">): number {
   return ended - began;
 }
 
-/** How much of `span` the others cover, which do not overlap. */
+/** The part of `span` that the others, which do not overlap, cover. */
 function covered(span: Span, others: readonly Span[]): number {
   return others.reduce((sum, other) => {
     const common = Math.min(span.ended, other.ended) - Math.max(span.began, other.began);

@@ -3,15 +3,15 @@ import type { Measured, Missing, Result, Row } from "./figure.ts";
 import { ratios, spread } from "./statistics.ts";
 
 /**
- * A result as lines of a table: the settings, what each arm took, and the ratios. An arm of which there is
- * nothing at all has no column: the footnotes say why.
+ * The rows of a result's table: settings, values of each arm, and ratios. An arm without any value has no column;
+ * the footnotes give the reason.
  */
 export function tableOf({ rows }: Result): string[][] {
   const settings = columns(rows, (row) => Object.keys(row.setting));
   const arms = columns(rows, (row) => Object.keys(row.arms).filter((name) => isThere(row.arms[name])));
   const compared = columns(rows, (row) => thereOf(row).map(({ of, to }) => `${of} / ${to}`));
   const goals = rows.some((row) => goalText(row) !== "");
-  // A unit that holds for a whole column stands above it.
+  // The unit of a whole column is in its heading.
   const units = arms.map((name) => {
     const [unit, ...others] = new Set(rows.flatMap(({ arms }) => unitOf(arms[name])));
     return others.length === 0 ? unit : undefined;
@@ -31,19 +31,19 @@ export function tableOf({ rows }: Result): string[][] {
   return [headings, ...lines];
 }
 
-/** For a terminal. */
+/** A result's table for a terminal. */
 export function plainTable(result: Result): string {
   return aligned(tableOf(result));
 }
 
-/** For a page. */
+/** A result's table in Markdown, for a page. */
 export function markdownTable(result: Result): string {
   const [headings = [], ...lines] = tableOf(result);
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
   return [line(headings), line(headings.map(() => "---")), ...lines.map(line)].join("\n");
 }
 
-/** Where and how it was measured, and what is missing and why. */
+/** Footnotes: the machine, the method, and missing values with their reasons. */
 export function footnotes({ how, when, revision, machine, rows }: Result): string[] {
   const { cpu, cores, card, threads, torch, python, node } = machine;
   const place = card === null ? `${cpu}, ${cores} cores` : `${card}; ${cpu}, ${cores} cores`;
@@ -64,7 +64,7 @@ function isThere(arm: Measured | Missing | undefined): boolean {
   return arm !== undefined && "unit" in arm;
 }
 
-/** The ratios of arms that are both there. */
+/** The ratios of pairs of arms that both have values. */
 function thereOf({ arms, ratios }: Row): Row["ratios"] {
   return ratios.filter(({ of, to }) => isThere(arms[of]) && isThere(arms[to]));
 }
@@ -102,7 +102,7 @@ function ratioText(row: Row, name: string): string {
   return spreadText(ratios(a.samples, b.samples));
 }
 
-/** "12.3 (11.9 to 14.0)": the median, the least and the greatest. */
+/** "12.3 (11.9 to 14.0)": the median, the minimum and the maximum. */
 function spreadText(samples: readonly number[]): string {
   const { median, least, greatest } = spread(samples);
   return samples.length === 1
@@ -110,7 +110,7 @@ function spreadText(samples: readonly number[]): string {
     : `${number(median)} (${number(least)} to ${number(greatest)})`;
 }
 
-/** Three digits that mean something. */
+/** Three significant digits. */
 function number(value: number): string {
   const digits = value === 0 ? 0 : 2 - Math.floor(Math.log10(Math.abs(value)));
   return value.toLocaleString("en-US", { maximumFractionDigits: Math.min(Math.max(digits, 0), 6) });

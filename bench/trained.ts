@@ -8,7 +8,7 @@ import { loadFigures } from "../src/experiment/probe.ts";
 import { writeAtomic } from "../src/files/atomic.ts";
 import { median } from "./statistics.ts";
 
-/** Six digits, of which tables show three, in a folder's runs and in a file's alike: both give the same table. */
+/** Rounded to six digits, in folders and files alike, so that both give the same table. Tables show three. */
 const measured = z.number().overwrite((value) => Number(value.toPrecision(6)));
 const share = measured.min(0).max(1);
 const evaluation = z.object({
@@ -28,30 +28,30 @@ const trained = z.strictObject({
   name: z.string(),
   seed: z.int().nonnegative(),
   settings,
-  /** In the order of their steps. */
+  /** In the order of steps. */
   evaluations: z.array(evaluation).min(1),
-  /** Of the probe at the end, where there was one. */
+  /** Accuracies of the probe at the end, if there was one. */
   linear: share.optional(),
-  /** k-NN of the tail with a balanced set as references, where the training set was long-tailed. */
+  /** k-NN of the tail with a balanced set as references, if the training set was long-tailed. */
   tail: share.optional(),
-  /** In the middle of all steps. */
+  /** The median of all steps. */
   stepSeconds: measured.optional(),
 });
 
-/** What a folder's runs are kept as: the base's settings, and of each run those that differ from them. */
+/** The form in which a folder's runs are kept: the settings of the base, and each run's differences from them. */
 const kept = z.strictObject({ base: settings, runs: z.array(trained) });
 
-/** A training: what its figures are, and all its settings but the seed. */
+/** A training: its figures, and all its settings except the seed. */
 export type Trained = z.infer<typeof trained>;
 type Settings = z.infer<typeof settings>;
 
 const NAME = /^(.+)-s(\d+)$/;
 
 /**
- * The trainings NAME-sSEED/ARM of a folder, or those of a file that `keepTrained` wrote, in the order of their names
- * and seeds; runs that were never evaluated are left out.
+ * Reads the trainings NAME-sSEED/ARM of a folder, or those of a file written by `keepTrained`, in the order of their
+ * names and seeds, without runs that were never evaluated.
  *
- * @throws UserError where the folder or file cannot be read, or has something else.
+ * @throws UserError if the folder or file cannot be read, or has another content
  */
 export async function readTrained(place: string): Promise<Trained[]> {
   const found = await stat(place).catch((error: unknown) => {
@@ -61,7 +61,7 @@ export async function readTrained(place: string): Promise<Trained[]> {
   return runs.sort((a, b) => a.name.localeCompare(b.name) || a.seed - b.seed);
 }
 
-/** Writes what `readTrained` reads, a line for each run. `base` names the run that the others' settings are told by. */
+/** Writes a file for `readTrained`, a line per run. `base`: the run from which the others' settings are differences. */
 export async function keepTrained(file: string, runs: readonly Trained[], base: string): Promise<void> {
   const first = runs.find(({ name }) => name === base)?.settings ?? {};
   const lines = runs.map((run) => JSON.stringify({ ...run, settings: difference(run.settings, first) }));
@@ -113,7 +113,7 @@ async function readOne(run: string, arm: string, name: string, seed: number): Pr
   ];
 }
 
-/** As the run's own version wrote them: an earlier one's need not be settings of today. */
+/** The settings as written by the run's version. Those of an earlier version need not be valid today. */
 const configFile = z.object({ arms: z.record(z.string(), z.record(z.string(), z.json())) });
 
 async function settingsOf(file: string, arm: string): Promise<Settings> {
@@ -123,7 +123,7 @@ async function settingsOf(file: string, arm: string): Promise<Settings> {
   return Object.fromEntries(leaves(own));
 }
 
-/** Lists count as one setting. */
+/** Flattens settings to paths. A list counts as one setting. */
 function leaves(group: Settings, path: readonly string[] = []): [string, Settings[string]][] {
   return Object.entries(group).flatMap(([key, value]): [string, Settings[string]][] => {
     const at = [...path, key];

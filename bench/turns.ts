@@ -7,12 +7,12 @@ export interface ArmSpec {
   env?: Record<string, string>;
 }
 
-/** What an arm answered, round by round; or why there is nothing. */
+/** The answers of an arm, round by round, or the reason why there are none. */
 export type Answers = { ready: Numbers; rounds: Numbers[] } | Missing;
 
 /**
- * Runs the arms round by round, A B C A B C, so that all meet the same machine. One that fails is left out
- * from there on.
+ * Runs the arms in turns, A B C A B C, so that all have the same conditions. An arm that fails is skipped from
+ * then on.
  */
 export async function inTurns(
   arms: Record<string, ArmSpec>,
@@ -38,7 +38,7 @@ export async function inTurns(
       answers.set(name, { ready: arm.ready, rounds: [] });
     });
   try {
-    // On two cores starts would be in each other's way.
+    // One after the other: on two cores, parallel starts would slow each other down.
     if (device === "cuda") await Promise.all(Object.entries(arms).map(start));
     else for (const each of Object.entries(arms)) await start(each);
     for (let round = 0; round < rounds; round++) {
@@ -56,7 +56,7 @@ export async function inTurns(
   return answers;
 }
 
-/** One number of every round. */
+/** One number for each round. */
 export function samplesOf(answers: Answers | undefined, key: string, unit: string): Measured | Missing {
   if (answers === undefined) return { missing: "it was not begun" };
   if ("missing" in answers) return answers;
@@ -64,7 +64,7 @@ export function samplesOf(answers: Answers | undefined, key: string, unit: strin
   return samples.length > 0 ? { unit, samples } : { missing: `it has no "${key}"` };
 }
 
-/** A number that an arm said once, when it was ready. */
+/** A number that an arm wrote once, when it was ready. */
 export function onceOf(answers: Answers | undefined, key: string, unit: string): Measured | Missing {
   if (answers === undefined) return { missing: "it was not begun" };
   if ("missing" in answers) return answers;

@@ -10,7 +10,7 @@ import { takeRounds } from "./rounds.ts";
 
 const schema = z.strictObject({
   backend: z.enum(["tensorflow", "wasm", "torch"]),
-  /** Of PyTorch, for backend torch. */
+  /** PyTorch's threads, for backend torch. */
   device: z.enum(["cpu", "cuda"]).default("cpu"),
   rows: z.int(),
   dim: z.int(),
@@ -32,7 +32,7 @@ export async function emBackend(options: unknown): Promise<void> {
     proposal.adopt();
     await finiteScalars(proposal.scalars);
   };
-  // A read of the last thing computed: without it a lazy backend would only have queued the work.
+  // Read the last result: without it a lazy backend would only have queued the work.
   const finish = async () => {
     const last = tf.tidy(() => tf.slice(plugin.prototypes(), [0, 0], [1, 1]));
     await last.data();

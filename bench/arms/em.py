@@ -1,4 +1,4 @@
-"""The EM step as one would write it in PyTorch, and its two matrix products alone."""
+"""The EM step written directly in PyTorch, and its two matrix products alone."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def entropy(logits: Tensor, r: Tensor) -> Tensor:
 
 
 def products(rows: int, width: int, components: int, device: str) -> Callable[[], None]:
-    """What no implementation gets around: (N, W) (W, K), and (K, N) (N, W)."""
+    """The products that every implementation needs: (N, W) (W, K), and (K, N) (N, W)."""
     h, c, r = (
         torch.randn(shape, device=device)
         for shape in ((rows, width), (components, width), (rows, components))

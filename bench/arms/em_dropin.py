@@ -1,4 +1,4 @@
-"""The plugin's EM step through the whole path: this process has the rows, Node says what is to be done."""
+"""The plugin's EM step through the whole path: this process has the rows, Node sends programs for them."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Options:
 def main(options: Options) -> None:
     torch.manual_seed(0)
     mixhead.attach(config=options.attach)
-    embed = mixhead.teacher(nn.Identity())  # what it puts out feeds the mixture
+    embed = mixhead.teacher(nn.Identity())  # its outputs feed the mixture
     h = F.normalize(torch.randn(options.rows, options.dim, device=options.device), dim=1)
 
     def step() -> None:
-        """Waits for the step before, applies its answer, and asks for the next one."""
+        """Waits for the previous step, applies its answer, and sends the next one."""
         embed(h)
         mixhead.step()
 

@@ -1,4 +1,4 @@
-"""The most memory that an EM step takes at once, above what the mixture holds between steps."""
+"""The peak memory of an EM step, above the memory that the mixture holds between steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Options:
 
 
 def peak_above(step: Callable[[], None], device: str) -> float:
-    """Bytes: on CUDA of tensors, on the CPU of the process."""
+    """The peak of a step in bytes: on CUDA of tensors, on the CPU of the process."""
     synchronise(device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -38,7 +38,7 @@ def peak_above(step: Callable[[], None], device: str) -> float:
         step()
         synchronise(device)
         return torch.cuda.max_memory_allocated() - before
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _of_process("VmRSS")
     step()
     return _of_process("VmHWM") - before
@@ -57,7 +57,7 @@ def main(options: Options) -> None:
         embed = mixhead.teacher(nn.Identity())
 
         def step() -> None:
-            """A whole one: the rows go off, and the next call waits until the step is done."""
+            """Takes a whole step: the rows are sent, and the next call waits until it is done."""
             embed(h)
             mixhead.step()
             embed(h[:0])

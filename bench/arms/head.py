@@ -1,6 +1,6 @@
 """A step of a drop-in head: Meta's DINOHead with its loss, backward pass, AdamW and the teacher's average.
 
-The features are random: what an encoder would take is the same in both arms, and not in this figure.
+The features are random: an encoder would take the same time in both arms, so this figure leaves it out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Options:
 
 
 class HeadStep:
-    """Teacher on the global views, student on all, as in ``main_dino.train_one_epoch``."""
+    """A step as in ``main_dino.train_one_epoch``: teacher on the global views, student on all views."""
 
     def __init__(self, options: Options) -> None:
         torch.manual_seed(0)
@@ -76,7 +76,7 @@ class HeadStep:
 
 
 def wait_seconds(options: Options) -> float:
-    """What the last step waited for the plugin."""
+    """Seconds that the last step waited for the plugin."""
     return 0.0 if options.prototypes == "joint" else mixhead.stats()["wait"]
 
 
@@ -85,7 +85,7 @@ def main(options: Options) -> None:
         return {"waitMs": 1e3 * wait_seconds(options)}
 
     def rest() -> None:
-        """The plugin may still be at work on the last step, for about as long as a step waits for it."""
+        """Waits until the plugin has finished the last step: about as long as a step waits for it."""
         time.sleep(0 if options.prototypes == "joint" else 0.05 + 2 * wait_seconds(options))
 
     take_rounds(HeadStep(options), options.device, options.seconds, measured, rest)

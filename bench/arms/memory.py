@@ -1,4 +1,4 @@
-"""What stays on the device from one step of a head to the next.
+"""The memory that stays on the device from one step of a head to the next.
 
 Parameters, gradients, the optimizer's moments, the teacher's copy, the mixture.
 """
@@ -19,7 +19,7 @@ COPIES_OF_A_PARAMETER = 5
 
 
 def held_bytes(device: str) -> int:
-    """Of all tensors that are there; on the CPU those that Python knows, each storage once."""
+    """Bytes of all tensors; on the CPU, of those that Python can see, each storage once."""
     gc.collect()
     if device == "cuda":
         torch.cuda.synchronize()

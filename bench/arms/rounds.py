@@ -1,4 +1,4 @@
-"""An arm of a figure: it says when it is ready, then takes a round for every line that it is sent."""
+"""An arm of a figure: reports when it is ready, then takes a round for every line that it receives."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def take_rounds(
     rest: Callable[[], None] = lambda: None,
     profile: bool = False,
 ) -> None:
-    """Writes a JSON object a line to standard output: first what is known of the arm, then a round's.
+    """Writes one JSON object per line to standard output: first facts about the arm, then one per round.
 
     A round is one step that is not counted, then as many as fit into ``seconds``: its "ms" is their mean.
     ``measured``: what else there is to say of a round. ``rest``: called after it, until all is done that the
@@ -57,7 +57,7 @@ def say(numbers: Mapping[str, float]) -> None:
 
 
 def kernel_ms(step: Callable[[], None], steps: int) -> float:
-    """Milliseconds a step in which the device's kernels run, whichever stream they are on."""
+    """Milliseconds per step in which kernels run on the device, on any stream."""
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities) as profiler:
         for _ in range(steps):

@@ -3,7 +3,7 @@ import { createInterface } from "node:readline";
 const WARM_UP = 3;
 const MOST = 200;
 
-/** What rounds.py does, in Node: a round for every line, its "ms" the mean of as many steps as `seconds` hold. */
+/** rounds.py in Node: takes a round for every line. Its "ms" is the mean over as many steps as fit into `seconds`. */
 export async function takeRounds(
   step: () => Promise<void>,
   finish: () => Promise<void>,

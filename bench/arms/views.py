@@ -1,4 +1,4 @@
-"""What a step of a joint arm is made of: fetching images, augmenting them, and all the rest."""
+"""The parts of a step of a joint arm: fetching images, augmenting them, and the rest."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CLOCK = Clock(
 
 
 def steps(config: Config, data_dir: str) -> Iterator[dict[str, float]]:
-    """Takes a step each time that it is asked for one; milliseconds of its parts."""
+    """Takes a step on request, and yields the milliseconds of its parts."""
     device = choose_device(config.device)
     dataset = load(config.data, data_dir, config.views.global_size, config.seed)
     state = start(config, device)

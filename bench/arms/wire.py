@@ -1,4 +1,4 @@
-"""Bytes that a step of a drop-in head sends and gets, once both sides know each other."""
+"""Bytes that a step of a drop-in head sends and receives, after the first steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rounds import WARM_UP, say
 
 
 class Counted:
-    """Counts what crosses a link, frame by frame, as long as it is there."""
+    """Counts the bytes of a link, frame by frame."""
 
     def __init__(self) -> None:
         self.up = self.down = 0

@@ -9,7 +9,7 @@ const SIZES = [
   { rows: 256, dim: 256, components: 8192 },
 ];
 
-/** The tfjs backends that compute in Node, beside PyTorch on the same cores. */
+/** Compares the tfjs backends that compute in Node with PyTorch on the same cores. */
 export const backends: Figure = {
   title: "An EM step in Node, by tfjs backend",
   how: () =>

@@ -29,7 +29,7 @@ function settings({ device }: Context): Setting[] {
   ];
 }
 
-/** The EM step of the plugin, beside the same step in PyTorch and beside what no implementation gets around. */
+/** Compares the plugin's EM step with the same step in PyTorch, and with the products that every implementation needs. */
 export const em: Figure = {
   title: "An EM step: the plugin's, the same in PyTorch, and its two matrix products alone",
   how: (context) =>

@@ -7,7 +7,7 @@ interface Setting {
   batch: number;
   /** Views of an image that the student sees; the teacher sees two. */
   views: number;
-  /** Of device placement. */
+  /** With device placement. */
   goal?: number;
 }
 
@@ -30,7 +30,7 @@ function settings({ device }: Context): Setting[] {
   ]);
 }
 
-/** A drop-in head's whole step, with joint prototypes and with the mixture's. */
+/** Compares the whole step of a drop-in head with joint prototypes and with those of a mixture. */
 export const head: Figure = {
   title: "A step of a drop-in head: loss, backward, AdamW, the teacher's average",
   how: (context) =>
@@ -82,7 +82,7 @@ async function measureOne(setting: Setting, context: Context): Promise<Row> {
   };
 }
 
-/** What `mixhead.attach` is told. */
+/** The configuration for `mixhead.attach`. */
 export function attachment(plugin: object, placement: string): object {
   return { plugin, placement };
 }

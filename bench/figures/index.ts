@@ -7,7 +7,7 @@ import { train } from "./train.ts";
 import { views } from "./views.ts";
 import { wire } from "./wire.ts";
 
-/** By the names that `npm run bench` takes. */
+/** The figures, by their names in `npm run bench`. */
 export const figures: Readonly<Record<string, Figure>> = {
   head,
   em,

@@ -5,7 +5,7 @@ import { attachment } from "./head.ts";
 
 const COMPONENTS = 65_536;
 
-/** What a head keeps on the device. */
+/** The memory that a head keeps on the device between steps. */
 export const memory: Figure = {
   title:
     "Memory of a head on the device: parameters, gradients, AdamW's moments, the teacher's copy, the mixture",
@@ -46,7 +46,7 @@ export const memory: Figure = {
   },
 };
 
-/** What an EM step of many rows takes for a moment. */
+/** The peak memory of an EM step with many rows. */
 export const peak: Figure = {
   title: "Peak memory of an EM step, above what the mixture keeps",
   how: ({ device }) =>

@@ -31,7 +31,7 @@ function arms({ device, quick }: Context): Record<string, Arm> {
     joint: { prototypes: "joint", steps, runs },
     device: decoupled,
     "device, diagonal": { ...decoupled, plugin: diagonal },
-    // On a GPU machine without tfjs-node a step takes about a second, and time there is short.
+    // On a GPU machine without tfjs-node a step takes about a second, and time on such a machine is scarce.
     ...(!gpu && { host: { ...decoupled, placement: "host" } }),
   };
 }
@@ -43,7 +43,7 @@ function settings({ device }: Context) {
   return { encoder, batch, precision, K: 8192, D: 256 };
 }
 
-/** `mixhead train`, a short run of each arm. */
+/** `mixhead train`: a short run of each arm. */
 export const train: Figure = {
   title: "A training step of `mixhead train`, and the part of it in which the device waits for Node",
   how: (context) =>
@@ -102,7 +102,7 @@ const LIMITS: Partial<Record<keyof Samples, Record<string, { atMost: number }>>>
 };
 
 interface Samples {
-  /** Milliseconds, a median for each run. */
+  /** Milliseconds, the median of each run. */
   step: number[];
   /** Percent of a run's steps. */
   waits: number[];
@@ -122,7 +122,7 @@ async function trainOnce(folder: string, name: string, arm: Arm, context: Contex
     plugin: { components: K, ...arm.plugin },
   };
   const file = join(folder, "arm.yaml");
-  await writeFile(file, JSON.stringify(config)); // which is YAML too
+  await writeFile(file, JSON.stringify(config)); // JSON is valid YAML
   const trace = join(folder, "trace.json");
   const [program = "", ...args] = cli("train", file, "--name", "bench", "--force", "--trace", trace);
   await run(program, args, { cwd: folder, env: { MIXHEAD_DATA: dataDir() } });

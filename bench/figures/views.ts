@@ -4,7 +4,7 @@ import type { Figure } from "../figure.ts";
 import { python } from "../process.ts";
 import { inTurns, samplesOf } from "../turns.ts";
 
-/** What a step of a joint arm is made of. */
+/** The parts of a step of a joint arm. */
 export const views: Figure = {
   title: "A joint arm's step: fetching images, augmenting them, all the rest",
   how: ({ device }) =>

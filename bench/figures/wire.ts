@@ -6,7 +6,7 @@ import { attachment } from "./head.ts";
 const LIMIT = 1024;
 const STEPS = 30;
 
-/** What crosses between the rank and Node in a step. */
+/** The traffic between the rank and Node in a step. */
 export const wire: Figure = {
   title: "Bytes on the wire a step",
   how: () =>

@@ -1,4 +1,5 @@
-"""The head of facebookresearch/dino, with prototypes that can be a mixture's, and its loss, balanced."""
+"""Drop-in replacements for facebookresearch/dino: the head, with optional mixture prototypes, and a loss with
+balanced targets."""
 
 from __future__ import annotations
 
@@ -10,15 +11,23 @@ from mixhead.losses import Sinkhorn, dino_loss
 
 
 class DINOHead(DropInHead):
-    """`vision_transformer.DINOHead` of facebookresearch/dino: (..., in_dim) -> (..., out_dim).
+    """`vision_transformer.DINOHead` of facebookresearch/dino: (..., in_dim) -> logits (..., out_dim).
 
-    Its arguments, its output and its state dict are the original's. Besides:
+    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
+    below.
 
-    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
-        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
-    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
-    name: the mixture's; heads of one name share it, teacher and student first of all.
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
+            outside the loss.
+        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
+            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
+            None: no norm.
+        name: The mixture. Heads with the same name share one; give student and teacher the same name.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     def __init__(
@@ -40,7 +49,7 @@ class DINOHead(DropInHead):
             raise ValueError(
                 f"norm_last_layer is {norm_last_layer!r}; allowed: True, False. The arguments are those of "
                 "Meta's first DINO, (in_dim, out_dim, use_bn, norm_last_layer, nlayers, ...); DINOv2's "
-                "have no norm_last_layer: for these take mixhead.dinov2.DINOHead"
+                "have no norm_last_layer: for DINOv2 use mixhead.dinov2.DINOHead"
             )
         batch_norm = nn.BatchNorm1d if use_bn else None
         self.mlp = mlp(widths(in_dim, hidden_dim, bottleneck_dim, nlayers), batch_norm)
@@ -52,11 +61,15 @@ class DINOHead(DropInHead):
 
 
 class SinkhornDINOLoss(nn.Module):
-    """``main_dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre: called as that is, and without a
-    process group too. With several ranks the batch that is balanced is that of all of them.
+    """``main_dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre.
 
-    memory: rows of earlier batches that are balanced along with this one, for small batches (see
-        ``mixhead.losses.Sinkhorn``); the state dict then has what it needs to go on.
+    It is called like the original, and also works without a process group. With several ranks the targets are
+    balanced over the batches of all ranks. `center_momentum` is accepted and ignored.
+
+    Args:
+        memory: Number of rows of earlier batches that are balanced along with this one, for small batches
+            (see ``mixhead.losses.Sinkhorn``). If it is above 0, the state dict holds what a resumed training
+            needs.
     """
 
     def __init__(
@@ -82,6 +95,12 @@ class SinkhornDINOLoss(nn.Module):
         self.teacher_temps = warmup + [teacher_temp] * (nepochs - len(warmup))
 
     def forward(self, student_output: Tensor, teacher_output: Tensor, epoch: int) -> Tensor:
-        """Logits of all crops (ncrops * B, K), and of the teacher's two (2 * B, K)."""
+        """Returns the loss, a scalar.
+
+        Args:
+            student_output: Logits of all crops, (ncrops * B, K), the two global crops first.
+            teacher_output: Logits of the two global crops, (2 * B, K).
+            epoch: The epoch from 0, which determines the teacher's temperature.
+        """
         targets = self.balance(teacher_output, self.teacher_temps[epoch])
         return dino_loss(student_output, targets, self.ncrops, self.student_temp)

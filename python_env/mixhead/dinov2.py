@@ -1,4 +1,4 @@
-"""The head of facebookresearch/dinov2, with prototypes that can be a mixture's."""
+"""Drop-in replacement for the head of facebookresearch/dinov2, with optional mixture prototypes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ __all__ = ["DINOHead"]
 
 
 class DINOHead(DropInHead):
-    """`dinov2.layers.DINOHead`: (..., in_dim) -> (..., out_dim).
+    """`dinov2.layers.DINOHead`: (..., in_dim) -> logits (..., out_dim).
 
-    Its arguments, its output and its state dict are the original's. Besides:
+    Input rows that are all zero are padding: DINOv2 fills up its buffers of masked patches with them. They
+    get logits, but neither the norm nor the mixture counts them.
 
-    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
-        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
-    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
-    name: the mixture's; heads of one name share it, teacher and student first of all.
+    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
+    below.
 
-    Rows of the input that are all zero, which DINOv2 fills its buffers of masked patches up with, get logits
-    and count nowhere.
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
+            outside the loss.
+        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
+            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
+            None: no norm.
+        name: The mixture. Heads with the same name share one; give student and teacher the same name.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     least_half_length = 1e-6

@@ -1,4 +1,4 @@
-"""The head of facebookresearch/dinov3, with prototypes that can be a mixture's."""
+"""Drop-in replacement for the head of facebookresearch/dinov3, with optional mixture prototypes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,26 @@ __all__ = ["DINOHead"]
 
 
 class DINOHead(DropInHead):
-    """`dinov3.layers.DINOHead`: (..., in_dim) -> (..., out_dim), or the bottleneck's rows.
+    """`dinov3.layers.DINOHead`: (..., in_dim) -> logits (..., out_dim), or the rows of the bottleneck.
 
-    Its arguments, its output and its state dict are the original's. Besides:
+    The original's prototypes are rows of any length, .32 at the start. A mixture's prototypes have length 1,
+    so logits are cosines, as in DINOv2.
 
-    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
-        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
-    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
-    name: the mixture's; heads of one name share it, teacher and student first of all.
+    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
+    below.
 
-    The original's prototypes are rows of free length, .32 at the start; a mixture's have length 1, so logits
-    are cosines, as they are in DINOv2.
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
+            outside the loss.
+        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
+            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
+            None: no norm.
+        name: The mixture. Heads with the same name share one; give student and teacher the same name.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     least_half_length = 1e-6
@@ -46,14 +54,20 @@ class DINOHead(DropInHead):
         self._finish(bottleneck_dim, out_dim, prototypes, norm, name, plain_linear)
 
     def init_weights(self) -> None:
-        """Starts all that is learned anew, as after a start on the meta device. The mixture stays."""
+        """Initialises the learned parameters, as after construction on the meta device. Keeps the mixture."""
         initialise(self, draw_as_torch_does)
         if self.norm is not None:
             self.norm.reset_running_stats()
 
     def forward(self, x: Tensor, no_last_layer: bool = False, only_last_layer: bool = False) -> Tensor:
-        """no_last_layer: gives the bottleneck's rows (..., bottleneck_dim), of length 1. only_last_layer:
-        takes such rows; those that are all zero are padding."""
+        """Returns logits (..., out_dim), or with `no_last_layer` the rows of the bottleneck.
+
+        Args:
+            x: Features (..., in_dim), or with `only_last_layer` rows (..., bottleneck_dim) of length 1. Rows
+                that are all zero are padding.
+            no_last_layer: Return the rows of the bottleneck, (..., bottleneck_dim), of length 1.
+            only_last_layer: Apply the last layer alone.
+        """
         padding = self._padding(x)
         unit, dtype = x, x.dtype
         if not only_last_layer:
@@ -61,7 +75,8 @@ class DINOHead(DropInHead):
             dtype = projected.dtype
             unit = self._unit(self.last_layer, projected, padding)
         if no_last_layer:
-            # The biases have filled padding: zero again, the other half knows it for what it is.
+            # The MLP's biases made padding nonzero. Zero it again, so that the call with only_last_layer
+            # recognises it.
             rows = unit if padding is None else unit.masked_fill(padding.unsqueeze(-1), 0)
             return rows.to(dtype)
         return self._compare(self.last_layer, unit, padding, dtype)

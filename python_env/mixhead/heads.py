@@ -1,4 +1,4 @@
-"""Projection heads: the learned part between an encoder's features and the prototypes."""
+"""Projection heads: the learned layers between an encoder's features and the prototypes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,23 @@ from torch import Tensor, nn
 class ProjectionHead(nn.Module):
     """MLP and norm: features (N, in_dim) -> embeddings (N, dim), float32 rows of unit length.
 
-    ``norm`` is what stands before the L2 norm: ``batch``, a batch norm without affine parameters,
-    opens the narrow cone that an untrained encoder's embeddings fill; ``none`` is the head of DINO.
-    The linear layers start as DINO's: truncated normal of std .02, biases 0.
+    The linear layers start like DINO's: weights from a truncated normal of std .02, biases 0.
+
+    Args:
+        in_dim: Dimension of the features.
+        hidden: Width of the MLP.
+        dim: Dimension of the embeddings.
+        norm: The norm before the L2 norm. "batch": a batch norm without affine parameters, which spreads out
+            the narrow cone of an untrained encoder's embeddings. "none": no norm, as in DINO.
+
+    Raises:
+        ValueError: If `norm` is another word.
     """
 
     def __init__(self, in_dim: int, hidden: int, dim: int, norm: str = "batch") -> None:
         super().__init__()
         if norm not in ("batch", "none"):
-            raise ValueError(f'norm is "batch" or "none", not {norm!r}')
+            raise ValueError(f'norm is {norm!r}; allowed: "batch", "none"')
         self.layers = nn.Sequential(
             nn.Linear(in_dim, hidden),
             nn.GELU(),
@@ -33,12 +41,15 @@ class ProjectionHead(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def embed(self, features: Tensor, patches: int = 0) -> Tensor:
-        """Features (N, in_dim) -> unit rows (N, dim), also where ``forward`` goes on to prototypes.
+        """Features (N, in_dim) -> unit rows (N, dim). Subclasses may go on to prototypes in `forward`.
 
-        The last so many rows are of patches: a batch norm has their own mean and variance for them, since
-        what sets them apart from whole images would leave these a narrow cone. It remembers the images'.
+        Args:
+            features: Rows of whole images, then rows of patches.
+            patches: The number of patch rows. A batch norm normalises them by their own mean and variance:
+                with shared statistics, the difference between patches and images would leave the images in a
+                narrow cone. Running statistics are those of the images.
         """
-        # Half precision has no room for the squares of the L2 norm, so what follows the MLP is float32.
+        # The squares of the L2 norm overflow half precision, so everything after the MLP is float32.
         rows = self.layers(features).float()
         images = self.norm(rows[: len(rows) - patches])
         if patches == 0:
@@ -57,8 +68,9 @@ class ProjectionHead(nn.Module):
 class NormalizedLinear(nn.Module):
     """Weight-normalised linear layer without bias: rows w_k = g_k v_k / |v_k|, g_k = 1 and fixed.
 
-    Unit rows in give cosines out: (N, dim) -> (N, components). The parameters are named as
-    ``torch.nn.utils.weight_norm`` names them, whose hooks break ``copy.deepcopy``.
+    Unit rows (N, dim) -> cosines (N, components). The parameters have the names that
+    ``torch.nn.utils.weight_norm`` gives them. That function is not used because its hooks break
+    ``copy.deepcopy``.
     """
 
     def __init__(self, dim: int, components: int) -> None:
@@ -79,7 +91,7 @@ class NormalizedLinear(nn.Module):
 class JointHead(ProjectionHead):
     """The head of DINO: projection and learned prototypes, (N, in_dim) -> cosines (N, components).
 
-    With ``norm="none"`` it is lightly's ``DINOProjectionHead``, names of the state's keys included.
+    With ``norm="none"`` it is lightly's ``DINOProjectionHead``, with the same state dict keys.
     """
 
     def __init__(self, in_dim: int, hidden: int, dim: int, components: int, norm: str = "batch") -> None:
@@ -91,9 +103,9 @@ class JointHead(ProjectionHead):
 
 
 class PrototypeMirror:
-    """The mixture's prototypes as the encoder sees them: a tensor outside all parameters and buffers.
+    """A copy of the mixture's prototypes, (components, dim), that is neither a parameter nor a buffer.
 
-    Nothing that walks over a module (EMA, DDP, ``.half()``, ``deepcopy``) can touch it.
+    So code that walks over a module (EMA, DDP, ``.half()``, ``deepcopy``) leaves it alone.
     """
 
     def __init__(self, components: int, dim: int, device: torch.device | str = "cpu") -> None:
@@ -101,13 +113,18 @@ class PrototypeMirror:
 
     @torch.no_grad()
     def update(self, rows: Tensor, indices: Tensor | None = None) -> None:
-        """Takes over ``rows`` (R, dim) at ``indices`` (R,), or all of them (K, dim) without indices.
+        """Overwrites the prototypes at ``indices`` (R,) with ``rows`` (R, dim).
 
-        Raises ValueError where a shape does not fit; nothing has changed then.
+        Args:
+            rows: New prototypes, (R, dim), or (K, dim) without indices.
+            indices: Their indices, (R,). None: all prototypes are replaced.
+
+        Raises:
+            ValueError: If a shape does not fit. The prototypes are unchanged then.
         """
         expected = self.rows.shape if indices is None else (len(indices), self.rows.shape[1])
         if rows.shape != torch.Size(expected):
-            raise ValueError(f"prototype rows are {tuple(rows.shape)} where {tuple(expected)} was expected")
+            raise ValueError(f"prototype rows are {tuple(rows.shape)}; expected: {tuple(expected)}")
         rows = rows.to(self.rows)
         if indices is None:
             self.rows.copy_(rows)
@@ -115,25 +132,27 @@ class PrototypeMirror:
             self.rows.index_copy_(0, indices.to(self.rows.device, torch.long), rows)
 
     def take(self, rows: Tensor) -> None:
-        """Has ``rows`` (K, dim), which nobody writes to, as its prototypes from now on, without a copy.
+        """Uses ``rows`` (K, dim) as the prototypes, without a copy.
 
-        Not for a mirror that is also ``update``d. Raises ValueError where the shape does not fit.
+        Nobody may write to ``rows`` afterwards, so do not combine this with ``update``.
+
+        Raises:
+            ValueError: If the shape does not fit.
         """
         if rows.shape != self.rows.shape:
-            raise ValueError(
-                f"prototype rows are {tuple(rows.shape)} where {tuple(self.rows.shape)} was expected"
-            )
+            raise ValueError(f"prototype rows are {tuple(rows.shape)}; expected: {tuple(self.rows.shape)}")
         self.rows = rows
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Cosines of unit rows (N, dim) with the prototypes, (N, components); no gradient to these."""
+        """Unit rows (N, dim) -> cosines (N, components). Prototypes get no gradient."""
         return cosine_logits(rows, self.rows)
 
 
 def cosine_logits(rows: Tensor, prototypes: Tensor) -> Tensor:
-    """rows (N, D) . prototypes (K, D), both of unit rows -> (N, K) float32 in [-1, 1].
+    """Cosines (N, K), float32, of unit rows (N, D) with unit prototypes (K, D).
 
-    Outside autocast: divided by a temperature of .04, the 8 bits of bfloat16 would be off by .1.
+    Computed outside autocast: after division by a temperature of .04, the 8 bits of bfloat16 would be off
+    by .1.
     """
     with torch.autocast(rows.device.type, enabled=False):
         return F.linear(rows.float(), prototypes.float())

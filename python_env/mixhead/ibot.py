@@ -1,4 +1,4 @@
-"""The head of bytedance/ibot, with prototypes that can be a mixture's."""
+"""Drop-in replacement for the head of bytedance/ibot, with optional mixture prototypes."""
 
 from __future__ import annotations
 
@@ -28,19 +28,27 @@ _LAST_NORMS: dict[str | None, Callable[[int], nn.Module] | None] = {
 
 
 class iBOTHead(DropInHead):
-    """`models.head.iBOTHead` of bytedance/ibot: class tokens (N, in_dim) -> (N, out_dim); class and patch
-    tokens (N, 1 + P, in_dim) -> the two outputs (N, out_dim) and (N, P, patch_out_dim).
+    """`models.head.iBOTHead` of bytedance/ibot: tokens -> logits.
 
-    Its arguments, its output and its state dict are the original's; it needs a bottleneck (`bottleneck_dim`
-    above 0). Besides:
+    Class tokens (N, in_dim) -> (N, out_dim). Class and patch tokens (N, 1 + P, in_dim) -> the pair
+    (N, out_dim), (N, P, patch_out_dim).
 
-    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
-        of two mixtures that the plugin estimates online from the teacher's embeddings, outside the loss;
-        with `shared_head` of one.
-    norm: beside the original's "bn", "syncbn" and "ln", which concern the MLP: "batch" puts a batch norm
-        without parameters before the L2 norm, "syncbatch" takes all ranks' rows. Class and patch tokens have
-        each a mean and a variance of their own.
-    name: the mixture's, of class tokens; that of patches is called the same with "-patches" behind it.
+    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
+    below. It needs a bottleneck (`bottleneck_dim` above 0).
+
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of two mixtures, one for class tokens and one for patches, or of one mixture if
+            `shared_head` is set. The plugin estimates them online from the teacher's embeddings, outside the
+            loss.
+        norm: The original's "bn", "syncbn" and "ln" apply to the MLP. "batch" puts a batch norm without
+            parameters before the L2 norm; class and patch tokens are normalised separately. "syncbatch" does
+            the same over the rows of all ranks.
+        name: The mixture of class tokens. The mixture of patches is called `name` + "-patches".
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     def __init__(

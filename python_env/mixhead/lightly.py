@@ -1,4 +1,5 @@
-"""lightly's DINO projection head, with prototypes that can be a mixture's, and its loss, balanced."""
+"""Drop-in replacements for lightly: its DINO heads, with optional mixture prototypes, and its DINO loss with
+balanced targets."""
 
 from __future__ import annotations
 
@@ -11,15 +12,23 @@ __all__ = ["DINOProjectionHead", "DINOv2ProjectionHead", "SinkhornDINOLoss"]
 
 
 class DINOProjectionHead(DropInHead):
-    """`lightly.models.modules.heads.DINOProjectionHead`: (N, input_dim) -> (N, output_dim).
+    """`lightly.models.modules.heads.DINOProjectionHead`: (N, input_dim) -> logits (N, output_dim).
 
-    Its arguments, its output and its state dict are the original's. Besides:
+    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
+    below.
 
-    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
-        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
-    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
-    name: the mixture's; heads of one name share it, teacher and student first of all.
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
+            outside the loss.
+        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
+            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
+            None: no norm.
+        name: The mixture. Heads with the same name share one; give student and teacher the same name.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     def __init__(
@@ -43,7 +52,10 @@ class DINOProjectionHead(DropInHead):
         self._finish(bottleneck_dim, output_dim, prototypes, norm, name, weight_normed(not norm_last_layer))
 
     def cancel_last_layer_gradients(self, current_epoch: int) -> None:
-        """Drops the gradients of the last layer before epoch `freeze_last_layer`; a mixture's has none."""
+        """Drops the gradients of the last layer before epoch `freeze_last_layer`.
+
+        Does nothing with a mixture's prototypes, which have no gradients.
+        """
         if current_epoch < self.freeze_last_layer:
             for parameter in self.last_layer.parameters():
                 parameter.grad = None
@@ -53,15 +65,23 @@ class DINOProjectionHead(DropInHead):
 
 
 class DINOv2ProjectionHead(DropInHead):
-    """`lightly.models.modules.heads.DINOv2ProjectionHead`: (..., input_dim) -> (..., output_dim).
+    """`lightly.models.modules.heads.DINOv2ProjectionHead`: (..., input_dim) -> logits (..., output_dim).
 
-    Its arguments, its output and its state dict are the original's. Besides:
+    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
+    below.
 
-    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
-        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
-    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
-    name: the mixture's; heads of one name share it, teacher and student first of all.
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
+            outside the loss.
+        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
+            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
+            None: no norm.
+        name: The mixture. Heads with the same name share one; give student and teacher the same name.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     least_half_length = 1e-6
@@ -89,7 +109,7 @@ class DINOv2ProjectionHead(DropInHead):
 
 
 def _mlp(input_dim: int, hidden_dim: int, bottleneck_dim: int, batch_norm: bool) -> nn.Sequential:
-    """lightly's: a batch norm takes the place of a hidden layer's biases."""
+    """lightly's MLP, in which a batch norm replaces the biases of the hidden layers."""
     layers: list[nn.Module] = []
     for inputs in (input_dim, hidden_dim):
         layers.append(nn.Linear(inputs, hidden_dim, bias=not batch_norm))

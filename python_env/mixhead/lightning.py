@@ -1,4 +1,4 @@
-"""mixhead's figures in the loggers of a Lightning trainer."""
+"""Logs mixhead's figures in a Lightning trainer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ else:
 
 
 class StatsCallback(Callback):
-    """Logs `mixhead.scalars()`, to every logger of the trainer; callbacks may go by them as well, such as
-    `ModelCheckpoint(monitor="mixhead/knn", mode="max")` once there is a `mixhead.monitor`.
+    """Logs `mixhead.scalars()` to every logger of the trainer, and makes them available to other callbacks.
 
-    every: steps between two logs; None: the trainer's `log_every_n_steps`.
+    Args:
+        every: Steps between two logs. None: the trainer's `log_every_n_steps`.
+        prefix: Put before every name.
+        name: The mixture.
+
+    Raises:
+        ValueError: If `every` is below 1.
+
+    Example:
+        >>> Trainer(callbacks=[StatsCallback(), ModelCheckpoint(monitor="mixhead/used", mode="max")])
     """
 
     def __init__(self, every: int | None = None, prefix: str = "mixhead/", name: str = "default") -> None:
@@ -34,10 +42,10 @@ class StatsCallback(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         every, step = self._every or trainer.log_every_n_steps, trainer.global_step
-        if every == 0 or step % every or step == self._logged:  # gradient accumulation stays at a step
+        if every == 0 or step % every or step == self._logged:  # gradient accumulation repeats a step
             return
         self._logged = step
         scalars = mixhead.scalars(self._prefix, self._name)
-        pl_module.log_dict(scalars, logger=False)  # by itself it logs only where the trainer is to
+        pl_module.log_dict(scalars, logger=False)  # for callbacks; it logs at the trainer's interval
         for logger in trainer.loggers:
             logger.log_metrics(scalars, step)

@@ -1,4 +1,5 @@
-"""The DINO head of solo-learn, with prototypes that can be a mixture's, and its loss, balanced."""
+"""Drop-in replacements for solo-learn: its DINO head, with optional mixture prototypes, and its DINO loss,
+with balanced targets."""
 
 from __future__ import annotations
 
@@ -11,15 +12,23 @@ __all__ = ["DINOHead", "SinkhornDINOLoss"]
 
 
 class DINOHead(DropInHead):
-    """`solo.methods.dino.DINOHead`: (N, in_dim) -> (N, num_prototypes).
+    """`solo.methods.dino.DINOHead`: (N, in_dim) -> logits (N, num_prototypes).
 
-    Its arguments, its output and its state dict are the original's. Besides:
+    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
+    below.
 
-    prototypes: "joint", learned with the rest, as in the original to the last bit; or "online-gmm": those
-        of a mixture that the plugin estimates online from the teacher's embeddings, outside the loss.
-    norm: "batch" puts a batch norm without parameters before the L2 norm, which keeps early embeddings
-        out of the narrow cone in which components die; "syncbatch" takes all ranks' rows.
-    name: the mixture's; heads of one name share it, teacher and student first of all.
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
+            outside the loss.
+        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
+            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
+            None: no norm.
+        name: The mixture. Heads with the same name share one; give student and teacher the same name.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     def __init__(
@@ -49,8 +58,13 @@ class DINOHead(DropInHead):
 
 
 class SinkhornDINOLoss(nn.Module):
-    """``solo.losses.dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre. As there, the training sets
-    ``epoch``. ``memory``: see `mixhead.losses.Sinkhorn`.
+    """``solo.losses.dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre.
+
+    As with the original, the training loop sets ``epoch``. `center_momentum` is accepted and ignored.
+
+    Args:
+        memory: Number of rows of earlier batches that are balanced along with this one (see
+            `mixhead.losses.Sinkhorn`).
     """
 
     def __init__(
@@ -80,5 +94,10 @@ class SinkhornDINOLoss(nn.Module):
         )
 
     def forward(self, student_output: Tensor, teacher_output: Tensor) -> Tensor:
-        """Logits of large crops: (num_large_crops * B, K) of the student, (2 * B, K) of the teacher."""
+        """Returns the loss, a scalar.
+
+        Args:
+            student_output: The student's logits of the large crops, (num_large_crops * B, K).
+            teacher_output: The teacher's logits, (2 * B, K).
+        """
         return self.loss(student_output, teacher_output, self.epoch)

@@ -80,7 +80,7 @@ def test_without_a_memory_it_is_sinkhorn_over_the_batch_and_has_no_state():
             balance(logits(N, seed), TEMPERATURE), sinkhorn_targets(logits(N, seed), TEMPERATURE)
         )
     assert balance.state_dict() == {}
-    with pytest.raises(ValueError, match="memory is a number of rows, 0 or more, not -1"):
+    with pytest.raises(ValueError, match="memory is -1; allowed: a number of rows, 0 or more"):
         Sinkhorn(K, memory=-1)
 
 

@@ -22,21 +22,21 @@ import {
 import { variations } from "./vary.ts";
 
 export interface ExperimentOptions {
-  /** The run's name under runs/; after the experiment file where it is left out. */
+  /** The run's name under runs/; by default that of the experiment file. */
   name?: string;
-  /** Trainings per arm, with seed, seed + 1, ...; 1 where it is left out. */
+  /** Trainings per arm, with seed, seed + 1, ...; default 1. */
   seeds?: number;
-  /** Replaces a run of this name; without it the same configuration goes on, or is shown where it is complete. */
+  /** Replaces a run of this name. Without it, a run with the same configuration is resumed, or shown if it is complete. */
   force?: boolean;
-  /** Ends at a checkpoint when it aborts, as Ctrl-C does. */
+  /** When it aborts, the run ends at a checkpoint, as after Ctrl-C. */
   signal?: AbortSignal;
-  /** Shows nothing while it goes, and prints no table. */
+  /** Shows no progress and prints no table. */
   quiet?: boolean;
-  /** Hears of every line of every training's metrics.jsonl as it is written: the way to any logger. */
+  /** Called with every line of every training's metrics.jsonl as it is written, for any logger. */
   log?: MetricsHook;
 }
 
-/** Trains one arm, which is called by its `prototypes`, and measures it. Errors as for `compare`. */
+/** Trains one arm, named by its `prototypes`, and measures it. Throws the same errors as `compare`. */
 export function experiment(settings: Settings, options: ExperimentOptions = {}): Promise<ExperimentResult> {
   return inTurn(() => {
     const [, config, values] = resolveArm(describeSettings({}), "experiment", settings);
@@ -45,12 +45,12 @@ export function experiment(settings: Settings, options: ExperimentOptions = {}):
 }
 
 /**
- * Trains arms side by side over the same seeds, each its settings over those of `base`, and compares
- * them with the first one. A training that fails does not stop the others: `failures` lists it, and
- * the process's exit status is 1.
+ * Trains arms side by side over the same seeds, and compares them with the first one. The settings of an
+ * arm take precedence over those of `base`. A training that fails does not stop the others: `failures`
+ * lists it, and the process's exit status is 1.
  *
- * @throws UserError for settings that are not allowed, before anything is trained.
- * @throws RunError "interrupted" after Ctrl-C or an abort; the first failure where every training failed.
+ * @throws UserError for settings that are not allowed, before anything is trained
+ * @throws RunError "interrupted" after Ctrl-C or an abort; the first failure if every training failed
  */
 export function compare<Arm extends string>(
   arms: Record<Arm, Settings>,
@@ -59,12 +59,12 @@ export function compare<Arm extends string>(
   return inTurn(() => train(resolveArms(base, Object.entries(arms)), options));
 }
 
-/** What is varied: the values of each setting, by its name. Every combination is an arm. */
+/** The values of settings to vary, by the setting's name. Every combination is an arm. */
 export type Vary = { [Name in SettingName]?: readonly SettingValue<Name>[] };
 
 /**
- * `base` with every combination of the values in `vary`: arms such as "components=256 retention=0.9",
- * trained and compared as `compare` does.
+ * Trains and compares, as `compare` does, an arm for every combination of the values in `vary`, over the
+ * settings of `base`. Arms have names such as "components=256 retention=0.9".
  */
 export function sweep(
   { base = {}, vary }: { base?: Settings; vary: Vary },
@@ -78,7 +78,7 @@ export function sweep(
 
 type ResolvedArm = [arm: string, config: Config, values: Values];
 
-/** Each arm's settings over those of all arms, and the command line's over both. */
+/** Resolves each arm's settings over those of all arms, and the command line's over both. */
 export function resolveArms(
   base: unknown,
   arms: readonly (readonly [arm: string, settings: unknown])[],
@@ -93,13 +93,13 @@ export function resolveArm(base: Described, arm: string, settings: unknown): Res
   const config = resolveConfig(record, invocation().overrides, arm);
   if (config.plugin.options !== undefined && config.plugin.kind.startsWith(CUSTOM)) {
     throw new UserError(
-      `${arm}: plugin.kind is a function, which takes no plugin.options: let it close over them, or name the file that exports it`,
+      `${arm}: plugin.kind is a function, which takes no plugin.options: use a closure, or name the file that exports it`,
     );
   }
   return [arm, config, values];
 }
 
-/** Opens the run for these arms, or the one that is there. */
+/** Opens the run for these arms, an existing one if there is one. */
 export function openArms(
   arms: readonly ResolvedArm[],
   { name, seeds = 1, force = false }: ExperimentOptions,
@@ -124,7 +124,7 @@ async function train(arms: readonly ResolvedArm[], options: ExperimentOptions): 
   return resultOf(run, await carryOut(run, { signal, quiet, live, jobs, hooks: log && [log] }));
 }
 
-/** Two arms with one record would be one arm twice. */
+/** Checks that all functions have different names: arms with equal records would be the same arm. */
 function checkNames(all: readonly Values[]): void {
   const schedules = new Map();
   const factories = new Map<string, PluginFactory>();

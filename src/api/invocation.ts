@@ -1,26 +1,26 @@
 import { basename } from "node:path";
 import { UserError } from "../errors.ts";
 
-/** What the command line says for the runs that an experiment file begins. */
+/** The command line's options for the runs of an experiment file. */
 export interface Invocation {
-  /** The file: a run that is given no name is called after it. */
+  /** The file, which gives its name to a run without one. */
   file: string | undefined;
-  /** Settings such as "train.stop=100", which hold for every arm. */
+  /** Settings such as "train.stop=100", which apply to every arm. */
   overrides: readonly string[];
-  /** The run's name, where the file has one run. */
+  /** The run's name, for a file with one run. */
   name?: string | undefined;
-  /** Replaces runs of the same names. */
+  /** Replaces runs of the same name. */
   force: boolean;
-  /** Serves the live page of each run while it goes. */
+  /** Serves the live page of each run while it trains. */
   live: boolean;
-  /** Trainings at once; one for each GPU or core, where it is left out. */
+  /** Trainings at the same time; by default one for each GPU or core. */
   jobs?: number | undefined;
 }
 
 let current: Invocation = { file: process.argv[1], overrides: [], force: false, live: false };
 const taken = new Set<string>();
 
-/** `mixhead run` says here what was on its command line, before it loads the file. */
+/** `mixhead run` calls this with its command line before it loads the file. */
 export function setInvocation(invocation: Invocation): void {
   current = invocation;
   taken.clear();
@@ -30,15 +30,15 @@ export function invocation(): Invocation {
   return current;
 }
 
-/** The experiment file's name without its ending; undefined where there is no file. */
+/** The experiment file's name without its extension; undefined if there is no file. */
 export function fileName(): string | undefined {
   return current.file && basename(current.file).replace(/\.\w+$/, "");
 }
 
 /**
- * What a run of this process is called: as the command line says, as `given`, or after the file.
+ * The name of a run of this process: from the command line, `given`, or that of the file.
  *
- * @throws UserError where there is no name, or a run before it had the same.
+ * @throws UserError if there is no name, or if an earlier run has the same
  */
 export function runName(given: string | undefined): string {
   const { name: said } = current;
@@ -47,8 +47,8 @@ export function runName(given: string | undefined): string {
   if (taken.has(name) && (said !== undefined || given === undefined)) {
     throw new UserError(
       said === undefined
-        ? `a run of this process is called ${name} already: give each a name of its own, { name: ... }`
-        : `--name ${name} names one run, and this file begins several`,
+        ? `a run of this process is already called ${name}: give each its own name, { name: ... }`
+        : `--name ${name} names one run, but this file has several`,
     );
   }
   taken.add(name);

@@ -11,31 +11,32 @@ export interface TargetRows {
   data: Float32Array;
 }
 
-/** Prototypes of unit length, row-major: those of `indices`, or without them all K. */
+/** Prototypes of unit length, row-major: those at `indices`, or all K without them. */
 export interface PrototypeRows {
   d: number;
   data: Float32Array;
   indices?: Int32Array;
 }
 
-/** What a loop answers to a step. Tensors are disposed of, arrays copied. */
+/** A loop's answer to a step. Tensors are disposed, arrays copied. */
 export interface LoopAnswer {
-  /** N x K: what the student learns to predict for each row, as a rule a distribution. */
+  /** The student's targets for each row, N x K, usually distributions. */
   targets: tf.Tensor2D | TargetRows;
-  /** The prototypes after the step, K x D of unit length, or those that changed; left out: none has. */
+  /** The prototypes after the step, K x D of unit length, or those that changed; by default none. */
   rows?: tf.Tensor2D | PrototypeRows | undefined;
-  /** For the metrics. */
+  /** Scalars for the metrics. */
   scalars?: Record<string, number>;
-  /** Values of the clock for this step, in place of the schedules', such as { lr: 1e-3 }. */
+  /** Values that replace those of the schedules for this step, such as { lr: 1e-3 }. */
   clock?: Partial<TrainingScalars>;
 }
 
 const UNIT = 1e-3;
 
 /**
- * The answer in arrays, and `prototypes` (K x D) as they are after it.
+ * Converts an answer to arrays, and updates `prototypes` (K x D).
  *
- * @throws UserError, and leaves `prototypes` as they are, where the answer does not fit the step.
+ * @param n rows of the step's batch
+ * @throws UserError if the answer does not fit the step; `prototypes` are unchanged then
  */
 export async function takeAnswer(
   { targets, rows, scalars = {}, clock = {} }: LoopAnswer,

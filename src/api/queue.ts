@@ -2,10 +2,10 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { UserError } from "../errors.ts";
 
 let last: Promise<unknown> = Promise.resolve();
-/** Whether the loop of a session is open: what waits for it from inside would wait forever. */
+/** Whether the loop of a session is open. A run that is started inside would wait for it forever. */
 let looping = false;
 
-/** One run at a time: the workers of one use all cores or GPUs. What is begun meanwhile waits. */
+/** Runs one experiment at a time, since its workers use all cores or GPUs. Later ones wait. */
 export function inTurn<T>(work: () => Promise<T>): Promise<T> {
   if (looping) {
     return Promise.reject(
@@ -14,7 +14,7 @@ export function inTurn<T>(work: () => Promise<T>): Promise<T> {
   }
   const done = last.then(work);
   last = done.catch(() => {});
-  return done.then((result) => result); // a promise of its own, so that a failure nobody waits for is reported
+  return done.then((result) => result); // a new promise, so that an unhandled failure is reported
 }
 
 /** The same for the loop of a session, until the returned function is called. */
@@ -27,12 +27,12 @@ export async function holdForLoop(): Promise<() => void> {
   };
 }
 
-/** Settles when all runs that were begun have ended, those that others were followed by too. */
+/** Settles when all runs have ended, including runs queued meanwhile. */
 export async function allEnded(): Promise<void> {
   let awaited: unknown;
   while (awaited !== last) {
     awaited = last;
     await last;
-    await nextTurn(); // what waited for that run may begin another; what nobody waited for is reported
+    await nextTurn(); // code that waited for that run may queue another; unhandled failures are reported
   }
 }

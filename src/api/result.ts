@@ -9,17 +9,17 @@ import {
   type TrainingFigures,
 } from "../experiment/summary.ts";
 
-/** What a run gave: also in its folder, as summary.json, report.html and each training's metrics.jsonl. */
+/** The result of a run. Its folder has it as well: summary.json, report.html and each training's metrics.jsonl. */
 export interface ExperimentResult<Arm extends string = string> {
   name: string;
   folder: string;
   summary: Summary;
-  /** By arm, over seeds; an arm of which every training failed is not in it. */
+  /** Figures over seeds, by arm, without arms whose trainings have all failed. */
   arms: Partial<Record<Arm, ArmSummary>>;
-  /** What each training reached, by seed and then by arm. */
+  /** The final figures of each training, by seed and then by arm. */
   trainings: TrainingFigures[];
   failures: Failure[];
-  /** The paired test of `a` less `b` over their common seeds; null for fewer than two. */
+  /** The paired test of `a` minus `b` over their common seeds; null for fewer than two. */
   difference(a: Arm, b: Arm): Omit<Difference, "arms"> | null;
 }
 

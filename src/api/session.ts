@@ -20,20 +20,20 @@ import { type ExperimentResult, resultOf } from "./result.ts";
 import { describeSettings, type Settings } from "./settings.ts";
 import { type Asked, StepLoop } from "./step-loop.ts";
 
-/** The arm of a session in its run. */
+/** The name of a session's arm. */
 const ARM = "loop";
 
 export type SessionOptions = Omit<ExperimentOptions, "seeds">;
 
 /**
- * A training whose steps are answered by a loop of your own:
+ * Opens a training whose steps your own loop answers. The loop
  *
  *     for await (const step of session.steps()) step.answer(await session.mixture.step(step));
  *
- * is a decoupled arm as any other. Encoder, loss, evaluation, metrics, checkpoints and report are those
- * of every run. A run that was cut short goes on after its last checkpoint.
+ * equals an ordinary decoupled arm. Encoder, loss, evaluation, metrics, checkpoints and report are the
+ * same as in every run. A run that was interrupted continues after its last checkpoint.
  *
- * @throws UserError for settings that are not allowed.
+ * @throws UserError for settings that are not allowed
  */
 export function openSession(settings: Settings, options: SessionOptions = {}): Promise<Session> {
   return inTurn(async () => {
@@ -45,12 +45,12 @@ export function openSession(settings: Settings, options: SessionOptions = {}): P
     }
     if (!takesTargets(config)) {
       throw new UserError(
-        `method is ${config.method}, whose loss takes no targets, which a loop answers with`,
+        `method is ${config.method}, whose loss takes no targets, but a loop answers with targets`,
       );
     }
     const { targets, seed } = config;
     const plugin = await withOptions(config.plugin);
-    // What the body of the loop does is in no record: it says that only this file can go on.
+    // No record has the body of the loop, so the record's kind says that only this file can resume the run.
     const kind = `${CUSTOM}a loop around ${plugin.kind}`;
     const factory: PluginFactory = (asked) =>
       openPlugin(plugin, { dim: asked.dim, seed: asked.seed, ...values });
@@ -65,7 +65,7 @@ export function openSession(settings: Settings, options: SessionOptions = {}): P
   });
 }
 
-/** The answer of the settings' own plugin, in arrays. */
+/** The answer of the configured plugin, in arrays. */
 export interface StandardAnswer extends LoopAnswer {
   targets: TargetRows;
   rows: PrototypeRows;
@@ -78,24 +78,25 @@ export class SessionStep {
   private given: LoopAnswer | undefined;
 
   constructor(
-    /** The teacher's rows of unit length, N x D, row-major: read, never write. */
+    /** The teacher's rows of unit length, N x D, row-major. Do not write to them. */
     readonly rows: Rows,
     readonly clock: Clock,
   ) {}
 
-  /** The same as a tensor, which is disposed of when the step is over. */
+  /** The same as a tensor, which is disposed at the end of the step. */
   get embeddings(): tf.Tensor2D {
     this.tensor ??= tf.tensor2d(this.rows.data, [this.rows.n, this.rows.d]);
     return this.tensor;
   }
 
-  /** Answers the step; it is sent when the body of the loop ends. @throws UserError when repeated. */
+  /** Answers the step. The answer is sent when the body of the loop ends. @throws UserError if called twice */
   answer(answer: LoopAnswer): void {
-    if (this.given) throw new UserError(`step ${this.clock.step} is answered already: once a step`);
+    if (this.given)
+      throw new UserError(`step ${this.clock.step} is answered already; allowed: once per step`);
     this.given = answer;
   }
 
-  /** What was answered, for the session. */
+  /** The given answer, for the session. */
   get answered(): LoopAnswer | undefined {
     return this.given;
   }
@@ -107,15 +108,15 @@ export class SessionStep {
 
 /** See `openSession`. */
 export class Session {
-  /** The plugin of the settings, for the standard thing in one line. It moves only where it is asked to. */
+  /** The configured plugin, for the standard step in one line. It changes only when its `step` is called. */
   readonly mixture: {
     readonly plugin: PrototypePlugin;
-    /** One step of the plugin on the step's embeddings: prototypes and targets, as `answer` takes them. */
+    /** Takes a step of the plugin on the step's embeddings. The result can be passed to `answer`. */
     step(step: SessionStep): Promise<StandardAnswer>;
   };
   /**
-   * What the loop needs after a resume, such as { counts: { shape: [K], data } }: saved with every
-   * checkpoint, and here again when the session goes on from one.
+   * Data that the loop needs after a resume, such as { counts: { shape: [K], data } }. It is saved with
+   * every checkpoint, and restored when the session resumes from one.
    */
   readonly memory: NamedTensors;
   private training: Promise<Summary> | undefined;
@@ -137,19 +138,19 @@ export class Session {
     };
   }
 
-  /** The prototypes as the encoder sees them now, K x D. */
+  /** The prototypes that the encoder uses now, K x D. */
   get prototypes(): Rows {
     return this.loop.current;
   }
 
   /**
-   * The steps that are left of the run. Leaving the loop takes a checkpoint where the step is answered,
-   * and ends the worker. When the loop ends by itself the run is complete: evaluated, with its report.
+   * The remaining steps of the run. Leaving the loop early ends the worker, with a checkpoint if the
+   * step is answered. When the loop ends by itself, the run is complete, with evaluation and report.
    *
-   * @throws UserError where a step was not answered, or its answer does not fit.
+   * @throws UserError if a step was not answered, or if its answer does not fit
    */
   async *steps(): AsyncGenerator<SessionStep, void, undefined> {
-    if (this.training) throw new UserError("a session has one loop: its steps are taken already");
+    if (this.training) throw new UserError("a session has only one loop, and it has begun already");
     const release = await holdForLoop();
     const leave = new AbortController();
     const training = this.train(leave.signal);
@@ -171,12 +172,12 @@ export class Session {
     } finally {
       leave.abort();
       if (under !== undefined) await this.leave(under.asked, under.step);
-      if (!ended) await training.catch(() => {}); // what ended the loop is what counts
+      if (!ended) await training.catch(() => {}); // the error that ended the loop takes precedence
       release();
     }
   }
 
-  /** What the run gave, when its loop has ended by itself. */
+  /** The result of the run, after its loop has ended by itself. */
   async result(): Promise<ExperimentResult<typeof ARM>> {
     if (this.training === undefined) throw new UserError("the session's loop has not begun");
     return resultOf(this.run, await this.training);
@@ -193,7 +194,7 @@ export class Session {
     });
   }
 
-  /** What does not fit is refused, so that the run's record says of its end what the loop is told. */
+  /** Sends the answer of a step. An invalid one is refused, so that the run's record has the same error as the loop. */
   private async answer(asked: Asked, step: SessionStep): Promise<void> {
     try {
       asked.answer(await this.taken(asked, step));
@@ -218,9 +219,9 @@ export class Session {
     }
   }
 
-  /** The body was left: a step that is answered is the last one, one that is not is not taken. */
+  /** Handles a loop that was left early. A step that was answered is the last one; otherwise it is not taken. */
   private async leave(asked: Asked, step: SessionStep): Promise<void> {
-    // What ended the loop is what counts to its caller.
+    // The error that ended the loop takes precedence.
     if (step.answered !== undefined) return this.answer(asked, step).catch(() => {});
     asked.refuse(new UserError(`the loop was left before step ${step.clock.step} was answered`));
     step.dispose();

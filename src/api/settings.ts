@@ -10,8 +10,8 @@ import { fileName } from "./invocation.ts";
 type Input = z.input<typeof config>;
 
 /**
- * The settings of docs/configuration.md. Where a schedule may stand, a Schedule of the schedules'
- * functions may; and `plugin.kind` may be a function that makes the plugin.
+ * The settings of docs/configuration.md. A schedule may also be a Schedule object, and `plugin.kind` may
+ * be a function that makes the plugin.
  */
 export type Settings = WithSchedules<Omit<Input, "plugin">> & {
   plugin?: WithSchedules<Omit<NonNullable<Input["plugin"]>, "kind">> & { kind?: string | PluginFactory };
@@ -25,7 +25,7 @@ type WithSchedules<T> = [ScheduleConfig] extends [T]
       ? { [K in keyof T]: WithSchedules<T[K]> }
       : T;
 
-/** The names of settings as overrides write them, such as "plugin.forgetting.retention". */
+/** The names of settings as in overrides, such as "plugin.forgetting.retention". */
 export type SettingName = NamesIn<Settings>;
 
 type NamesIn<T> = {
@@ -36,10 +36,10 @@ type NamesIn<T> = {
       : K;
 }[keyof T & string];
 
-/** A union with something in it that is no object, such as a schedule with its number, is a value. */
+/** A union with a member that is not an object, such as a schedule with its number, is a value, not a group. */
 type IsGroup<T> = [T] extends [object] ? ([T] extends [readonly unknown[]] ? false : true) : false;
 
-/** What a setting may be. */
+/** The type of a setting's value. */
 export type SettingValue<Name extends string, In = Settings> = Name extends `${infer Group}.${infer Rest}`
   ? Group extends keyof In
     ? SettingValue<Rest, NonNullable<In[Group]>>
@@ -48,13 +48,13 @@ export type SettingValue<Name extends string, In = Settings> = Name extends `${i
     ? In[Name]
     : never;
 
-/** Settings as a record can hold them, and the functions that it can only name. */
+/** Settings in the form of a record, and the functions that a record can only name. */
 export interface Described {
   record: unknown;
   values: Values;
 }
 
-/** @throws UserError where a function stands where none may, or two have one name. */
+/** Converts settings to a record. @throws UserError if a function is not allowed, or if two have the same name */
 export function describeSettings(settings: unknown): Described {
   const schedules = new Map<string, Schedule>();
   let factory: PluginFactory | undefined;
@@ -69,7 +69,7 @@ export function describeSettings(settings: unknown): Described {
     }
     if (typeof value === "function") {
       throw new UserError(
-        `${path} is a function; where a schedule may stand, write schedule(f, "what it does")`,
+        `${path} is a function; if a schedule is allowed here, write schedule(f, "what it does")`,
       );
     }
     if (!isGroup(value)) return value;
@@ -83,24 +83,24 @@ export function describeSettings(settings: unknown): Described {
   return { record, values: { schedules, factory } };
 }
 
-/** What JavaScript calls a function that nobody has named: a value, an `export default`, the value of `kind`. */
+/** JavaScript's names of anonymous functions: of a value, an `export default`, the value of `kind`. */
 const UNNAMED: readonly string[] = ["", "default", "kind"];
 
-/** What records call a plugin's factory: its name, or the experiment file's where it has none. */
+/** The name of a plugin's factory in records: its own, or that of the experiment file if it is anonymous. */
 export function factoryName({ name }: PluginFactory): string {
   return UNNAMED.includes(name) ? (fileName() ?? "plugin") : name;
 }
 
-/** Notes what a record will call a function. @throws UserError where another function has that name already. */
+/** Registers a function under its name in records. @throws UserError if another function has that name */
 export function named<T>(known: Map<string, T>, name: string, value: T): void {
   const other = known.get(name) ?? value;
   if (other !== value) {
-    throw new UserError(`two functions are called "${name}": records could not tell them apart, rename one`);
+    throw new UserError(`two functions are called "${name}": records cannot tell them apart, rename one`);
   }
   known.set(name, value);
 }
 
-/** An arm's settings laid over those of all arms. */
+/** Merges an arm's settings over those of all arms. */
 export function overlayDescribed(under: Described, over: Described): Described {
   const schedules = new Map(under.values.schedules);
   for (const [name, schedule] of over.values.schedules) named(schedules, name, schedule);

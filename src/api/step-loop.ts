@@ -16,39 +16,39 @@ export interface Asked {
   refuse(error: Error): void;
 }
 
-/** Where the bridge's steps and the body of a loop meet: each waits for the other. */
+/** Connects the bridge's steps with the body of a session's loop. Each waits for the other. */
 export class StepLoop implements Answerer {
   readonly placement = "host";
-  /** What the body of the loop wants to find again after a resume. */
+  /** Data of the loop's body that is saved, and restored after a resume. */
   readonly memory: NamedTensors = {};
   private arrived = deferred<Asked>();
   private rows: Rows | undefined;
 
   constructor(readonly mixture: HostEdge) {}
 
-  /** Where the standard mixture is computed, if not in this process. */
+  /** The device of the standard mixture, if it is not computed in this process. */
   get device(): Device | undefined {
     return this.mixture.device;
   }
 
   /**
-   * The prototypes, K x D, as the encoder sees them.
+   * The prototypes that the encoder uses, K x D.
    *
-   * @throws UserError before the training has begun.
+   * @throws UserError before the training has begun
    */
   get current(): Rows {
-    if (this.rows === undefined) throw new UserError("the prototypes are there when the loop has begun");
+    if (this.rows === undefined) throw new UserError("there are no prototypes before the loop has begun");
     return this.rows;
   }
 
-  /** Reads where the prototypes begin, unless a checkpoint has said it. */
+  /** Reads the initial prototypes, unless a checkpoint has set them. */
   async begin(): Promise<void> {
     if (this.rows !== undefined) return;
     const { n, d, data } = await this.mixture.prototypes();
     this.rows = { n, d, data: data.slice() };
   }
 
-  /** The next step that a rank asks for. */
+  /** Waits for the next step of a rank. */
   async next(): Promise<Asked> {
     const asked = await this.arrived.promise;
     this.arrived = deferred();
@@ -89,7 +89,7 @@ export class StepLoop implements Answerer {
   }
 
   async restart(): Promise<void> {
-    throw new TypeError("a loop of the user's begins where its session was opened");
+    throw new TypeError("a session's loop cannot be restarted");
   }
 
   dispose(): void {

@@ -8,7 +8,7 @@ export interface Variation {
   settings: unknown;
 }
 
-/** Every combination of the values in `vary`, the last setting fastest. @throws UserError where there is none. */
+/** Every combination of the values in `vary`, varying the last setting fastest. @throws UserError if there is none */
 export function variations(vary: Readonly<Record<string, readonly unknown[] | undefined>>): Variation[] {
   const paths = Object.keys(vary);
   const last = (path: string) => path.split(".").at(-1) ?? path;
@@ -28,7 +28,7 @@ export function variations(vary: Readonly<Record<string, readonly unknown[] | un
       })),
     );
   }
-  if (paths.length === 0) throw new UserError("vary: there is no setting in it");
+  if (paths.length === 0) throw new UserError("vary: it has no setting");
   const variations = all.map(({ names, settings }) => ({
     name: names.join(" "),
     settings: nested(settings),
@@ -38,7 +38,7 @@ export function variations(vary: Readonly<Record<string, readonly unknown[] | un
   throw new UserError(`vary: two of its values make an arm called "${twice.name}"; use compare to name them`);
 }
 
-/** A value in the name of an arm, which is the name of a folder too. */
+/** A value as part of the name of an arm, which is also the name of a folder. */
 function textOf(value: unknown): string {
   const text = isSchedule(value)
     ? value.text

@@ -8,11 +8,12 @@ export type BackendName = "tensorflow" | "wasm" | "torch";
 let connection: Connection | undefined;
 
 /**
- * Makes the tfjs backend that computes the mixture the active one. `auto` takes tensorflow where
- * its native library loads, else wasm. `log` gets one sentence: which one it is, and why.
- * "torch" starts a Python, and this process does not end by itself until `closeBackend`.
+ * Activates the tfjs backend that computes the mixture. `auto` is tensorflow if its native library
+ * loads, else wasm. "torch" starts a Python process, and this process does not exit before
+ * `closeBackend`.
  *
- * @throws UserError where a backend is asked for by name and does not load; RunError where Python does not start.
+ * @param log gets one sentence: the backend, and the reason for it
+ * @throws UserError if a backend that was named does not load; RunError if Python does not start
  */
 export async function openBackend(
   choice: "auto" | BackendName,
@@ -40,7 +41,7 @@ async function openTorch(log: (line: string) => void): Promise<BackendName> {
   return "torch";
 }
 
-/** Ends what `openBackend` has started: the Python of backend torch. Its tensors are gone. */
+/** Ends the Python process of backend torch, if `openBackend` has started one. Its tensors are lost. */
 export async function closeBackend(): Promise<void> {
   const open = connection;
   connection = undefined;

@@ -10,27 +10,27 @@ const chosen = new AsyncLocalStorage<Chosen>();
 let installed = false;
 
 /**
- * Does `work` with a backend of its own, which holds for whatever it awaits, too; work beside it keeps its own.
- * Outside, and for what is named nowhere, `tf.setBackend` decides as ever.
+ * Runs `work`, including everything it awaits, with its own active backend. Concurrent work keeps its own one, and
+ * outside `tf.setBackend` decides as usual.
  *
- * tfjs has one active backend for the whole process. Mixtures on several devices share the process, and take
- * turns at every `await`.
+ * tfjs has a single active backend per process. But mixtures on several devices share the process, and take turns
+ * at every `await`.
  *
- * `name`: under which the backend's kernels are registered.
+ * @param name the name under which the backend's kernels are registered
  */
 export function withBackend<T>(name: string, instance: tf.KernelBackend, work: () => T): T {
   install();
   return chosen.run({ name, instance }, work);
 }
 
-/** Makes what tfjs's engine takes for the active backend a matter of the asynchronous context. */
+/** Makes the active backend of tfjs's engine depend on the asynchronous context. */
 function install(): void {
   if (installed) return;
   installed = true;
   const engine: object = tf.engine();
   follow(engine, "backendName", ({ name }) => name);
   follow(engine, "backendInstance", ({ instance }) => instance);
-  // A backend that still starts elsewhere is nothing to wait for here.
+  // Inside a context, do not wait for a backend that is starting elsewhere.
   follow(engine, "pendingBackendInit", () => null);
 }
 

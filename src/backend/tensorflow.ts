@@ -4,29 +4,29 @@ import * as tf from "@tensorflow/tfjs-core";
 import { sentence } from "../errors.ts";
 import { allowedCores, askedThreads } from "./cores.ts";
 
-/** What libtensorflow reads from the environment as it loads, where the user has not said otherwise. */
+/** Environment variables that libtensorflow reads as it loads. The user's own values take precedence. */
 const settings = () => ({
-  // It greets on standard error. Its oneDNN kernels made no step faster, and they greet whatever is set.
+  // No greeting on standard error. oneDNN made no step faster, and its greeting cannot be silenced.
   TF_CPP_MIN_LOG_LEVEL: "1",
   TF_ENABLE_ONEDNN_OPTS: "0",
-  // oneDNN's AVX-512 product, which Eigen uses otherwise, keeps data below the stack pointer: a signal that
-  // arrives meanwhile (Ctrl-C, the end of a child, a resized terminal) overwrites the heap.
+  // By default Eigen uses oneDNN's AVX-512 product, which keeps data below the stack pointer. A signal at the
+  // wrong moment (Ctrl-C, the end of a child, a resized terminal) then corrupts memory.
   TENSORFLOW_USE_CUSTOM_CONTRACTION_KERNEL: "0",
-  // Left to itself it takes every core that the machine has.
+  // By default it uses every core of the machine.
   TF_NUM_INTRAOP_THREADS: String(askedThreads() ?? allowedCores()),
   TF_NUM_INTEROP_THREADS: String(askedThreads() ?? allowedCores()),
 });
 
 /**
- * Loads tfjs-node, which registers the backend "tensorflow" with the tfjs-core that we use. It is an
- * optional dependency with a native part, so it is looked for at run time.
+ * Loads tfjs-node, which registers the backend "tensorflow" with our tfjs-core. It is an optional
+ * dependency with a native part, so it is looked up at run time.
  *
- * @returns nothing where it loaded, else why it did not.
+ * @returns undefined if it loaded, else the reason why it did not
  */
 export function loadTensorflow(): string | undefined {
   if (tf.findBackendFactory("tensorflow") !== null) return undefined;
   Object.assign(process.env, { ...settings(), ...process.env });
-  // tfjs-node 4.22 calls two helpers that Node 23 removed and Node 22 warns of.
+  // tfjs-node 4.22 calls two helpers that Node 23 removed and Node 22 deprecates.
   Object.assign(util, {
     isNullOrUndefined: (value: unknown) => value === null || value === undefined,
     isArray: Array.isArray,

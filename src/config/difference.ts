@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import { isGroup } from "./overlay.ts";
 
-/** The first setting under `path` in which two configurations differ, with both values; null: none. */
+/** The first setting under `path` in which two configurations differ, with both values; null if there is none. */
 export function differenceAt(path: string, there: unknown, here: unknown): string | null {
   const found = firstDifference(path, there, here);
   if (found === null) return null;

@@ -4,8 +4,8 @@ import { z } from "zod";
 type Issue = z.core.$ZodIssue;
 
 /**
- * One sentence a mistake: a wrong key names itself and the nearest right one, a wrong value is
- * quoted with what is allowed.
+ * Explains validation errors, one sentence per line. For an unknown key it gives the nearest known one,
+ * for a wrong value the value and what is allowed.
  */
 export function explain(error: z.ZodError, input: unknown, schema: z.ZodType): string {
   return error.issues.map((issue) => sentenceOf(issue, input, schema)).join("\n");
@@ -29,7 +29,7 @@ function sentenceOf(issue: Issue, input: unknown, schema: z.ZodType): string {
   return `${is}; allowed: ${allowed(issue)}`;
 }
 
-/** What would have been right, in words. */
+/** The allowed values, in words. */
 function allowed(issue: Issue): string {
   switch (issue.code) {
     case "invalid_value":
@@ -73,7 +73,7 @@ function valueAt(input: unknown, path: string[]): unknown {
 
 const node = z.looseObject({ properties: z.record(z.string(), z.unknown()).optional() });
 
-/** The names that a group of settings has, by the JSON schema. */
+/** The names in a group of settings, from the JSON schema. */
 function keysAt(schema: unknown, path: string[]): string[] {
   const parsed = node.safeParse(schema);
   if (!parsed.success || parsed.data.properties === undefined) return [];

@@ -10,9 +10,9 @@ import { type Config, config as schema } from "./schema.ts";
 type Settings = Record<string, unknown>;
 
 /**
- * Reads a YAML configuration, lays overrides such as `train.lr=0.001` over it and fills in the defaults.
+ * Reads a YAML configuration, applies overrides such as `train.lr=0.001`, and fills in the defaults.
  *
- * @throws UserError with a sentence for each mistake.
+ * @throws UserError with a sentence for each mistake
  */
 export async function loadConfig(file: string, overrides: readonly string[] = []): Promise<Config> {
   let text: string;
@@ -24,7 +24,7 @@ export async function loadConfig(file: string, overrides: readonly string[] = []
   return resolveConfig(parseYaml(text, file), overrides, file);
 }
 
-/** The same for settings that are at hand; `source` names them in errors. */
+/** The same for settings in memory. `source` names them in error messages. */
 export function resolveConfig(
   settings: unknown,
   overrides: readonly string[] = [],
@@ -50,7 +50,7 @@ export function resolveConfig(
   }
   if (targets.memory > 0 && targets.balance !== "sinkhorn") {
     throw new UserError(
-      `${source}: targets.memory is ${targets.memory}, and targets.balance ${targets.balance} keeps no rows; allowed: 0, or targets.balance=sinkhorn`,
+      `${source}: targets.memory is ${targets.memory}, but targets.balance ${targets.balance} keeps no rows; allowed: 0, or targets.balance=sinkhorn`,
     );
   }
   const mistake = heldOutMistake(data);
@@ -58,7 +58,7 @@ export function resolveConfig(
   return parsed.data;
 }
 
-/** What contradicts `data.heldOut`, and what is allowed; null where nothing does. */
+/** The setting that contradicts `data.heldOut`, and what is allowed, as the end of a sentence; null if none does. */
 function heldOutMistake({ name, train, test, heldOut }: Config["data"]): string | null {
   if (heldOut === undefined) return null;
   if (name === "folder" || name === "inat2018") {
@@ -76,7 +76,7 @@ export function configYaml(value: unknown): string {
   return stringify(value, { flowCollectionPadding: false, aliasDuplicateObjects: false });
 }
 
-/** What YAML says, as plain data. @throws UserError where it is no YAML, or its aliases have no end. */
+/** Parses YAML into plain data. @throws UserError if it is not YAML, or if its aliases are circular */
 export function parseYaml(text: string, source: string): unknown {
   const document = parseDocument(text);
   const [error] = document.errors;
@@ -95,7 +95,7 @@ export function parseYaml(text: string, source: string): unknown {
   return value;
 }
 
-/** `settings` with overrides such as `train.lr=0.001` laid over them. @throws UserError where one is no override. */
+/** Applies overrides such as `train.lr=0.001` to settings. @throws UserError if one is malformed */
 export function applyOverrides(settings: unknown, overrides: readonly string[]): unknown {
   let result = settings;
   for (const override of overrides) {
@@ -111,8 +111,8 @@ export function applyOverrides(settings: unknown, overrides: readonly string[]):
 }
 
 /**
- * `settings` with `value` at `keys`, through groups that are made where there are none. Of entries,
- * `__proto__` becomes a key like any other; assigned to, it is what every object inherits from.
+ * Returns `settings` with `value` at `keys`, creating missing groups. Built from entries, `__proto__` is
+ * an ordinary key; an assignment would change the prototype instead.
  */
 function withAt(settings: unknown, [key, ...rest]: string[], value: unknown): unknown {
   if (key === undefined) return value;

@@ -1,7 +1,7 @@
-/** What a schedule in a configuration is called by its one key: it is replaced as a whole. */
+/** Keys that identify a schedule in a configuration. A schedule is replaced as a whole, not key by key. */
 const SCHEDULES = ["linear", "cosine", "exponential", "step", "warmup", "custom"];
 
-/** Settings laid over settings, group by group: what `over` says holds, what it leaves out is as it was. */
+/** Merges settings group by group. Those of `over` take precedence. */
 export function overlay(under: unknown, over: unknown): unknown {
   if (!isGroup(under) || !isGroup(over)) return over;
   const result = new Map(Object.entries(under));
@@ -11,7 +11,7 @@ export function overlay(under: unknown, over: unknown): unknown {
   return Object.fromEntries(result);
 }
 
-/** A group of settings: no list, no schedule, no function. */
+/** Whether a value is a group of settings, and not a list, a schedule or a function. */
 export function isGroup(value: unknown): value is object {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
   const [[key, inner] = [], ...others] = Object.entries(value);

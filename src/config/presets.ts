@@ -2,11 +2,11 @@ import { UserError } from "../errors.ts";
 import { isGroup, overlay } from "./overlay.ts";
 
 /**
- * Several settings of the plugin by one word.
+ * Presets: several settings of the plugin under one name.
  *
- * `paper`: the mixture of arXiv 2510.20108. It leaves open how far responsibilities are annealed and how long a
- * component remembers; here beta rises from .5 to 1 in 500 steps, and the memory is the default's. It has no prior, and
- * nothing that brings idle components into use.
+ * `paper`: the mixture of arXiv 2510.20108. The paper does not specify the annealing of responsibilities and the
+ * memory of components. Here beta rises from .5 to 1 in 500 steps, and the memory is the default. There is no prior,
+ * and idle components do not start again.
  */
 const PRESETS = new Map<unknown, object>([
   [
@@ -22,7 +22,7 @@ const PRESETS = new Map<unknown, object>([
   ],
 ]);
 
-/** Settings with those of `plugin.preset` under them. @throws UserError where one contradicts the preset. */
+/** Adds the settings of `plugin.preset`. @throws UserError if a setting contradicts the preset */
 export function withPreset(settings: unknown, source: string): unknown {
   const plugin = isGroup(settings) && "plugin" in settings ? settings.plugin : undefined;
   const name = isGroup(plugin) && "preset" in plugin ? plugin.preset : undefined;
@@ -37,10 +37,10 @@ export function withPreset(settings: unknown, source: string): unknown {
   return overlay({ plugin: preset }, settings);
 }
 
-/** What the paper leaves open, or does without: another choice there is an addition to it. */
+/** Settings that the paper does not specify or does not have. Other values do not contradict it. */
 const OPEN: readonly string[] = ["plugin.annealing", "plugin.prior", "plugin.use"];
 
-/** The first setting that says otherwise than a preset, where the preset's say is not open. */
+/** The first setting that contradicts a preset; undefined if there is none. */
 function contradiction(
   preset: unknown,
   given: unknown,

@@ -14,7 +14,7 @@ const node = z.looseObject({
   properties: z.record(z.string(), z.unknown()).optional(),
 });
 
-/** The same as a table for people: every setting, its default and what it means. */
+/** A reference of all settings as a Markdown table: name, default, meaning. */
 export function markdown(): string {
   const schema = z.toJSONSchema(config, { io: "input" });
   return [

@@ -1,8 +1,8 @@
 import { z } from "zod";
 
 /**
- * The configuration of a run: every key, its default, what is allowed, what it means. The JSON
- * schema for editors (configs/schema.json) and the reference in docs/configuration.md are made from it.
+ * The configuration of a run: every key with its default, allowed values and meaning. The JSON schema
+ * for editors (configs/schema.json) and the reference in docs/configuration.md are generated from it.
  */
 
 const fraction = z.number().min(0).max(1);
@@ -10,11 +10,11 @@ const positive = z.number().positive();
 /** Node's timers end at 2^31 ms. */
 const seconds = z.number().positive().max(1e6);
 const steps = z.int().positive();
-/** What float32 can square, divide by and add up; further out the mixture's numbers are not finite. */
+/** Limits within which float32 can square, divide and sum. Beyond them the mixture's numbers are not finite. */
 const [LEAST, MOST] = [1e-9, 1e9];
 const variance = z.number().min(LEAST).max(MOST);
 
-/** A schedule over steps, in YAML: a number, or one of the named shapes; they nest. */
+/** A schedule over steps in YAML: a number, or one of the named shapes, which can be nested. */
 export type ScheduleConfig =
   | number
   | { linear: BetweenConfig }
@@ -29,7 +29,7 @@ export interface BetweenConfig {
   steps?: number | undefined;
 }
 
-/** A schedule whose every value lies within bounds; `allowed` says them in words. */
+/** A schedule whose values all have to satisfy `within`. `allowed` describes the allowed values. */
 function schedule(
   allowed: string,
   within: (value: number) => boolean,
@@ -39,7 +39,7 @@ function schedule(
   const between = z.strictObject({
     from: nested,
     to: nested,
-    steps: steps.optional().describe("length in steps; train.steps where it is left out"),
+    steps: steps.optional().describe("length in steps; default: train.steps"),
   });
   const whole: z.ZodType<ScheduleConfig, ScheduleConfig> = z.union(
     [
@@ -59,7 +59,7 @@ function schedule(
       }),
       z.strictObject({ warmup: z.strictObject({ steps, from: value.optional(), to: nested }) }),
       z.strictObject({
-        custom: z.string().min(1).describe("a function of an experiment file; only that file can give it"),
+        custom: z.string().min(1).describe("a function of an experiment file; only that file can define it"),
       }),
     ],
     {
@@ -69,7 +69,7 @@ function schedule(
   return whole.describe(`${allowed}, or a schedule over steps`);
 }
 
-/** The same, or "auto": what fits K, D, the memory and the batch. */
+/** The same, or "auto": a value that fits K, D, the memory and the batch. */
 function autoOr(allowed: string, within: (value: number) => boolean) {
   return z
     .union([z.literal("auto"), schedule(allowed, within)], {
@@ -97,10 +97,10 @@ export const data = z.strictObject({
   heldOut: steps
     .optional()
     .describe(
-      "evaluates on so many training images that the run does not train on, and leaves the test set alone: those after the first data.train; cifar10-lt: the last of all, before the tail is drawn",
+      "evaluates on this many training images, which the run does not train on, instead of the test set: those after the first data.train; cifar10-lt: the last ones, before the tail is drawn",
     ),
   imbalance: z.number().min(1).default(100).describe("cifar10-lt: largest class over smallest"),
-  path: z.string().optional().describe("folder, inat2018: where the images are"),
+  path: z.string().optional().describe("folder, inat2018: the folder of the images"),
 });
 
 export const plugin = z.strictObject({
@@ -114,17 +114,17 @@ export const plugin = z.strictObject({
     .enum(["paper"])
     .optional()
     .describe(
-      "several settings by one word: diagonal covariance, estimated weights, annealing, no prior, nothing that brings components into use (docs/mixture.md)",
+      "several settings under one name: diagonal covariance, estimated weights, annealing, no prior, no restart of idle components (docs/mixture.md)",
     ),
   options: z
     .record(z.string(), z.unknown())
     .optional()
-    .describe("of a plugin in a file, by the schema that the file exports (docs/mixture.md)"),
+    .describe("options of a plugin in a file, by the schema that the file exports (docs/mixture.md)"),
   components: steps.default(1024).describe("K, the number of prototypes"),
   mixtures: steps
     .default(1)
     .describe(
-      "how many mixtures the components are parted into, in their order, such as one for each block of CARP",
+      "number of mixtures into which the components are divided, in order, such as one for each block of CARP",
     ),
   covariance: z
     .enum(["shared", "spherical", "diagonal"])
@@ -144,7 +144,7 @@ export const plugin = z.strictObject({
       by: z
         .enum(["responsibility", "time", "nothing"])
         .default("responsibility")
-        .describe("what makes a component forget"),
+        .describe("the reason for which a component forgets"),
       retention: fraction.default(0.99).describe("lambda; the memory is 1 / (1 - lambda) samples"),
     })
     .prefault({}),
@@ -161,7 +161,7 @@ export const plugin = z.strictObject({
       variance: z
         .union([z.literal("1/D"), variance], { error: '"1/D" or a number from 1e-9 to 1e9' })
         .default("1/D")
-        .describe("covariance spherical, diagonal: where the variances start"),
+        .describe("covariance spherical, diagonal: initial variances"),
     })
     .prefault({}),
   prior: z
@@ -169,7 +169,7 @@ export const plugin = z.strictObject({
       strength: autoOr("a number from 0 to 1e9", (strength) => strength >= 0 && strength <= MOST)
         .default("auto")
         .describe(
-          "a, in pseudo-samples: the pull of every mean toward its start; 0: none; auto: what keeps components in use apart (docs/mixture.md)",
+          "a, in pseudo-samples: the pull of every mean toward its start; 0: none; auto: keeps components in use apart (docs/mixture.md)",
         ),
     })
     .prefault({}),
@@ -178,23 +178,26 @@ export const plugin = z.strictObject({
       share: autoOr("a number from 0 to 1", (share) => share >= 0 && share <= 1)
         .default("auto")
         .describe(
-          "of the components, how many are to be in use: while fewer are, idle ones start again at rows that nothing explains; 0: none does; auto: all, after 100 rows for each",
+          "share of components to keep in use: while fewer are, idle ones start again at rows that no component explains; 0: none does; auto: all, after 100 rows for each",
         ),
       idle: z
         .union([z.literal("auto"), steps], { error: '"auto" or a number of steps' })
         .default("auto")
         .describe("steps without a row after which a component is idle; auto: 25 K / rows of a batch"),
-      rows: z.enum(["unexplained", "any"]).default("unexplained").describe("at which rows"),
+      rows: z
+        .enum(["unexplained", "any"])
+        .default("unexplained")
+        .describe("rows at which idle components start again"),
     })
     .prefault({}),
   cutoff: fraction
     .default(0)
-    .describe("responsibilities below it are 0, rows renormalised; 0: nothing is cut"),
+    .describe("responsibilities below it become 0, and rows are renormalised; 0: no cutoff"),
   block: z
     .union([z.literal("auto"), steps], { error: '"auto" or a number of rows' })
     .default("auto")
     .describe(
-      "rows of a batch that a step takes at once, which bounds its memory; auto: rows x K at most 2^24",
+      "rows of a batch that a step processes at once, which bounds its memory; auto: rows x K at most 2^24",
     ),
 });
 
@@ -203,7 +206,7 @@ export const targets = z.strictObject({
     .enum(["similarity", "responsibility", "plugin"])
     .default("similarity")
     .describe(
-      "to the prototypes after the step, the E-step's own, or as a plugin in a file makes them, which temperature and balance leave alone",
+      "similarities to the prototypes after the step; responsibilities of the E-step; or targets of a plugin in a file, which temperature and balance do not change",
     ),
   temperature: schedule("a number above 0", (temperature) => temperature > 0)
     .default(0.04)
@@ -221,25 +224,25 @@ export const targets = z.strictObject({
   by: z
     .enum(["rank", "plugin"])
     .default("rank")
-    .describe("who makes targets of similarity; the others are the plugin's"),
+    .describe("which side makes targets of similarity; the plugin makes the others"),
 });
 
 const carp = z.strictObject({
   partition: z
     .enum(["step", "fixed"])
     .default("step")
-    .describe("method carp: the blocks are drawn at every step, or are the prototypes in their order"),
+    .describe("method carp: the blocks are drawn at every step, or are consecutive prototypes"),
   balance: z
     .enum(["all", "block"])
     .default("all")
     .describe(
-      "method carp: targets are balanced over all prototypes and cut to the blocks, or in each block",
+      "method carp: targets are balanced over all prototypes and then cut to the blocks, or in each block",
     ),
 });
 
 export const config = z.strictObject({
-  seed: z.int().nonnegative().default(0).describe("of everything random"),
-  device: z.enum(["auto", "cpu", "cuda"]).default("auto").describe("auto: cuda where there is one"),
+  seed: z.int().nonnegative().default(0).describe("seed of all random numbers"),
+  device: z.enum(["auto", "cpu", "cuda"]).default("auto").describe("auto: cuda if available"),
   precision: z
     .enum(["float32", "bfloat16", "float16"])
     .default("float32")
@@ -247,7 +250,7 @@ export const config = z.strictObject({
   method: z
     .enum(["dino", "ibot", "carp", "swav", "msn", "pmsn"])
     .default("dino")
-    .describe("how views, prototypes and targets make the loss (docs/methods.md)"),
+    .describe("how the loss is made from views, prototypes and targets (docs/methods.md)"),
   prototypes: z.enum(["decoupled", "joint", "frozen"]).default("decoupled").describe("the arm"),
   data: data.prefault({}),
   encoder: z
@@ -272,8 +275,8 @@ export const config = z.strictObject({
   train: z
     .strictObject({
       steps: steps.default(5000).describe("length of every schedule"),
-      stop: steps.optional().describe("where the run ends; at train.steps where it is left out"),
-      batch: z.int().min(2).default(128).describe("images a step, drawn with replacement"),
+      stop: steps.optional().describe("the step at which the run ends; default: train.steps"),
+      batch: z.int().min(2).default(128).describe("images per step, drawn with replacement"),
       lr: positive
         .default(0.003)
         .describe("rate of AdamW; falls to 0 by a cosine; with method ibot 0.0003, swav 0.001"),
@@ -306,10 +309,15 @@ export const config = z.strictObject({
     .prefault({}),
   views: z
     .strictObject({
-      global: z.int().min(1).max(8).default(2).describe("large crops an image: teacher and student see them"),
-      local: z.int().min(0).max(32).default(2).describe("small crops an image: the student alone sees them"),
-      globalSize: steps.default(32).describe("pixels a side"),
-      localSize: steps.default(16).describe("pixels a side"),
+      global: z
+        .int()
+        .min(1)
+        .max(8)
+        .default(2)
+        .describe("large crops per image: teacher and student see them"),
+      local: z.int().min(0).max(32).default(2).describe("small crops per image: only the student sees them"),
+      globalSize: steps.default(32).describe("pixels per side"),
+      localSize: steps.default(16).describe("pixels per side"),
       globalScale: range.default([0.3, 1]).describe("share of the image that a large crop covers"),
       localScale: range.default([0.1, 0.4]).describe("share of the image that a small crop covers"),
     })
@@ -319,7 +327,7 @@ export const config = z.strictObject({
   carp: carp.prefault({}),
   fit: z
     .strictObject({
-      batch: steps.default(256).describe("rows a step of `mixhead fit`"),
+      batch: steps.default(256).describe("rows per step of `mixhead fit`"),
       epochs: steps.default(1).describe("passes over the file"),
       measureEvery: steps.default(100).describe("steps between two measurements"),
     })
@@ -333,19 +341,19 @@ export const config = z.strictObject({
         .describe("seconds that a worker may take for an evaluation, a probe or a checkpoint"),
       deviceMemory: positive
         .optional()
-        .describe("GiB that the mixture may take on the device; left out: all that is free"),
+        .describe("GiB that the mixture may use on the device; default: all that is free"),
     })
     .prefault({}),
   placement: z
     .enum(["auto", "host", "device"])
     .default("auto")
     .describe(
-      "where the mixture is computed: in Node, or by PyTorch where the embeddings are; auto: docs/device.md",
+      "where the mixture is computed: in Node, or by PyTorch on the device of the embeddings; auto: docs/device.md",
     ),
   backend: z
     .enum(["auto", "tensorflow", "wasm", "torch"])
     .default("auto")
-    .describe("which tfjs backend computes the mixture in Node; torch: a Python of its own"),
+    .describe("the tfjs backend that computes the mixture in Node; torch: a separate Python process"),
 });
 
 export type Config = z.infer<typeof config>;

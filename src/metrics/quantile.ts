@@ -1,4 +1,4 @@
-/** The quantile `q`, in [0, 1], of ascending numbers, between two of them by linear interpolation; NaN of none. */
+/** The quantile `q`, in [0, 1], of ascending numbers, with linear interpolation; NaN if there are none. */
 export function quantile(sorted: ArrayLike<number>, q: number): number {
   const position = q * (sorted.length - 1);
   const below = Math.floor(position);

@@ -5,11 +5,12 @@ import type { MeasureOptions } from "./uniqueness.ts";
 import { dot, unitFloat64 } from "./unit.ts";
 
 /**
- * How many directions K prototypes spread over, in [1, min(K, D)]: exp of the entropy of the singular
- * values of the L2-normalised rows, divided by their sum (Roy & Vetterli 2007).
+ * The effective rank of K prototypes, in [1, min(K, D)]: exp of the entropy of the singular values of
+ * the L2-normalised rows, divided by their sum (Roy & Vetterli 2007).
  *
- * The singular values are the roots of the eigenvalues of the smaller Gram matrix, in float64: in
- * float32 those that are 0 would come out near 3e-4 of the largest and raise the rank of a collapsed layer.
+ * The singular values are the roots of the eigenvalues of the smaller Gram matrix, in float64. In
+ * float32 singular values of 0 would come out near 3e-4 of the largest, and raise the rank of a
+ * collapsed layer.
  */
 export async function effectiveRank(prototypes: Rows, options: MeasureOptions = {}): Promise<number> {
   const unit = unitFloat64(prototypes, options.source ?? "prototypes");
@@ -20,7 +21,7 @@ export async function effectiveRank(prototypes: Rows, options: MeasureOptions = 
   return perplexityOf(singular);
 }
 
-/** exp of the entropy of numbers >= 0 that are divided by their sum; 0 where all are 0. */
+/** exp of the entropy of numbers >= 0 after division by their sum; 0 if all are 0. */
 export function perplexityOf(masses: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < masses.length; i++) sum += masses[i] ?? 0;
@@ -56,7 +57,7 @@ async function rowGram(x: Float64Array, K: number, D: number): Promise<Matrix> {
   return symmetric(K, (i, j) => dot(x, D, i, j));
 }
 
-/** From the lower triangle, a >= b. */
+/** A symmetric matrix from the values of its lower triangle, a >= b. */
 function symmetric(size: number, value: (a: number, b: number) => number): Matrix {
   const matrix = Matrix.zeros(size, size);
   for (let a = 0; a < size; a++) {

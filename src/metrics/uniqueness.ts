@@ -7,46 +7,47 @@ import { dot, unitFloat64 } from "./unit.ts";
 export const EPSILONS: readonly number[] = [0.025, 0.1, 0.25, 0.5];
 
 export interface MeasureOptions {
-  /** What the rows are called in an error: a file, or "prototypes". */
+  /** The name of the rows in error messages: a file, or "prototypes". */
   source?: string;
-  /** Told the share that is done, rising to 1. */
+  /** Called with the share that is done, rising to 1. */
   onProgress?: (done: number) => void;
 }
 
 export interface GeometryOptions extends MeasureOptions {
-  /** Cosine distances above 0; those of the reports where left out. */
+  /** Cosine distances above 0; by default `EPSILONS`. */
   epsilons?: readonly number[];
 }
 
 export interface Geometry {
   /** By epsilon ("0.025"): the share of prototypes, in (0, 1], that a greedy cover keeps. */
   unique: Record<string, number>;
-  /** Length K: cosine distance, in [0, 2], of each prototype to the nearest other one; NaN where K is 1. */
+  /** Length K: cosine distance, in [0, 2], of each prototype to its nearest neighbour; NaN if K is 1. */
   nearest: Float64Array;
 }
 
 export interface GeometryInUse extends Geometry {
-  /** By epsilon: the share of K, in [0, 1], that the same cover keeps of the prototypes that are used. */
+  /** By epsilon: the share of K, in [0, 1], that a greedy cover of the used prototypes alone keeps. */
   distinctUsed: Record<string, number>;
 }
 
-/** Float32 products are off by less than this; pairs closer to an epsilon are decided in float64. */
+/** Bound of the error of float32 products. Pairs closer to an epsilon than this are decided in float64. */
 const MARGIN = 1e-5;
 /** Rows and columns of one product: 4 MB of float32. */
 const BLOCK = 1024;
 
 /**
- * How far K prototypes have collapsed: uniqueness at every epsilon and the distance of each prototype
- * to its nearest neighbour, in one pass over the pairs.
+ * Measures the collapse of K prototypes: uniqueness at every epsilon, and the distance of each
+ * prototype to its nearest neighbour, in one pass over the pairs.
  *
- * Uniqueness is the paper's: of the L2-normalised rows, walked in index order, the first uncovered one
- * becomes a representative and covers every uncovered one with 1 - cos < epsilon; the share is the
- * representatives' over K. A row is a representative exactly where no earlier representative covers it,
- * so blocks of the upper triangle in row order decide it, and no K x K matrix is ever held.
+ * Uniqueness is that of the paper. Go through the L2-normalised rows in index order. The first
+ * uncovered row becomes a representative and covers every uncovered row with 1 - cos < epsilon.
+ * Uniqueness is the number of representatives over K. A row is a representative exactly if no earlier
+ * representative covers it. So blocks of the upper triangle in row order suffice, and no K x K matrix
+ * is held.
  *
- * The products are the active tfjs backend's, in float32; every decision and distance that float32
- * could get wrong is computed again in float64. The event loop gets its turn after each block (~20 ms).
- * UserError where a row is not finite or all zero.
+ * The active tfjs backend computes the products in float32. Every decision and distance that float32
+ * could get wrong is computed again in float64. The event loop gets a turn after each block (~20 ms).
+ * @throws UserError if a row is not finite or all zero
  */
 export async function geometry(prototypes: Rows, options: GeometryOptions = {}): Promise<Geometry> {
   const pairs = await walk(prototypes, null, options);
@@ -54,10 +55,10 @@ export async function geometry(prototypes: Rows, options: GeometryOptions = {}):
 }
 
 /**
- * `geometry`, and in the same pass `distinctUsed`: the cover of those prototypes alone that win anything,
- * walked in index order, over all K. What is not used neither counts nor covers.
+ * `geometry`, and in the same pass `distinctUsed`: the greedy cover of the used prototypes alone, as a
+ * share of K. Unused prototypes neither count nor cover.
  *
- * @param wins K numbers, above 0 where a prototype is used
+ * @param wins K numbers, above 0 if the prototype is used
  */
 export async function geometryInUse(
   prototypes: Rows,
@@ -68,7 +69,7 @@ export async function geometryInUse(
   return { unique: pairs.unique(), nearest: pairs.nearest(), distinctUsed: pairs.distinctUsed() };
 }
 
-/** Uniqueness alone, as `geometry` defines it: `{"0.025": share, ...}`. */
+/** Uniqueness as `geometry` defines it: `{"0.025": share, ...}`. */
 export async function uniqueness(
   prototypes: Rows,
   epsilons: readonly number[] = EPSILONS,
@@ -90,8 +91,8 @@ async function walk(
     const end = Math.min(K, start + BLOCK);
     return tf.tensor2d(new Float32Array(unit.subarray(start * D, end * D)), [end - start, D]);
   };
-  // Blocks are tensors of their own, transposed once: on wasm a slice copies the whole tensor that it
-  // is taken from, and a product with a transpose flag is ten times slower.
+  // Blocks are separate tensors, transposed once: on wasm a slice copies its whole source tensor, and a
+  // product with a transpose flag is ten times slower.
   const columns = starts.map((start) => tf.tidy(() => tf.transpose(rowsFrom(start))));
   try {
     for (const [block, row] of starts.entries()) {
@@ -114,16 +115,16 @@ async function walk(
 /** A greedy cover at one epsilon. */
 interface Cover {
   epsilon: number;
-  /** 1 where a representative covers a row that comes after it; or where the row does not take part. */
+  /** 1 if an earlier representative covers the row, or if the row does not take part. */
   covered: Uint8Array;
 }
 
-/** What the pass over the pairs i < j has found so far. */
+/** The results of the pass over the pairs i < j so far. */
 class Pairs {
-  /** By epsilon, as they were asked for: of all rows, and of those that are used. */
+  /** Covers of all rows and of the used rows, in the order of the given epsilons. */
   private readonly all: Cover[];
   private readonly used: Cover[];
-  /** Both, the largest epsilon first, so that the first one that a pair misses ends the search. */
+  /** All of these covers, largest epsilon first, so that the first one that a pair misses ends the search. */
   private readonly covers: Cover[];
   private readonly best: Float32Array;
   private readonly bestIndex: Int32Array;
@@ -144,9 +145,9 @@ class Pairs {
   }
 
   /**
-   * Takes in a block of cosines, `width` wide, of the rows from `row` on with the columns from `column`
-   * on; those above the diagonal count. Blocks come row by row, so all rows before `i` have covered
-   * theirs when `i` is reached.
+   * Processes a block of cosines, `width` wide, of the rows from `row` on with the columns from
+   * `column` on. Only those above the diagonal count. Blocks have to come row by row, so that all rows
+   * before `i` have covered others when `i` is reached.
    */
   scan(cosines: Float32Array, row: number, column: number, width: number): void {
     const { best, bestIndex } = this;
@@ -176,7 +177,7 @@ class Pairs {
     }
   }
 
-  /** Marks `j` covered in each of the covers `open` that reach it from the representative `i`. */
+  /** Marks `j` as covered by the representative `i` in each cover of `open` whose epsilon it is within. */
   private cover(open: readonly Cover[], i: number, j: number, cosine: number): void {
     for (const { epsilon, covered } of open) {
       if (1 - cosine > epsilon + MARGIN) return;

@@ -2,8 +2,10 @@ import { UserError } from "../errors.ts";
 import type { Rows } from "../files/rows.ts";
 
 /**
- * The rows at unit length in float64, N x D, row-major; the given ones stay as they are. A row that
- * is not finite or all zero is a UserError with `source` and the row, counted from 0.
+ * Normalises rows to unit length in float64, N x D, row-major, in a new array.
+ *
+ * @param source the name of the rows in the error message
+ * @throws UserError if a row is not finite or all zero, with its index from 0
  */
 export function unitFloat64({ rows, dim, data }: Rows, source: string): Float64Array {
   const unit = new Float64Array(rows * dim);
@@ -19,7 +21,7 @@ export function unitFloat64({ rows, dim, data }: Rows, source: string): Float64A
   return unit;
 }
 
-/** The product of rows `i` and `j` of a row-major matrix, `dim` wide. */
+/** The dot product of rows `i` and `j` of a row-major matrix, `dim` wide. */
 export function dot(data: Float64Array, dim: number, i: number, j: number): number {
   let sum = 0;
   for (let a = i * dim, b = j * dim, end = a + dim; a < end; a++, b++) sum += (data[a] ?? 0) * (data[b] ?? 0);

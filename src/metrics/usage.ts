@@ -8,7 +8,7 @@ import type { MeasureOptions } from "./uniqueness.ts";
 export interface Usage {
   /** Share of components, in [0, 1], that win at least one embedding. */
   used: number;
-  /** exp of the entropy of the wins, in [1, K]; 0 where nothing was won. */
+  /** exp of the entropy of the wins, in [1, K]; 0 if there are none. */
   perplexity: number;
 }
 
@@ -19,13 +19,15 @@ export function usage(wins: ArrayLike<number>): Usage {
   return { used: wins.length === 0 ? 0 : used / wins.length, perplexity: perplexityOf(wins) };
 }
 
-/** Cosines that one block computes: 16 MB of float32. */
+/** Cosines in a block: 16 MB of float32. */
 const BLOCK_COSINES = 1 << 22;
 
 /**
- * How many of the N embeddings each of the K prototypes wins, that is, has the largest h . c for, in
- * float32 on the active tfjs backend; the first prototype where several are equal. The event loop gets
- * its turn after each block. Both sides have rows of unit length; UserError where D differs.
+ * Counts how many of the N embeddings each of the K prototypes wins, that is, for how many it has the
+ * largest h . c; of equal ones the first wins. Both have rows of unit length. Computed in float32 on the
+ * active tfjs backend. The event loop gets a turn after each block.
+ *
+ * @throws UserError if D differs
  */
 export async function wins(
   embeddings: Rows,
@@ -34,7 +36,7 @@ export async function wins(
 ): Promise<Int32Array> {
   const { rows: N, dim: D } = embeddings;
   if (D !== prototypes.dim) {
-    throw new UserError(`${source} has rows of ${D} numbers, the prototypes have ${prototypes.dim}`);
+    throw new UserError(`${source} has rows of ${D} numbers, but the prototypes have ${prototypes.dim}`);
   }
   const counts = new Int32Array(prototypes.rows);
   const columns = tf.tidy(() => tf.transpose(tf.tensor2d(prototypes.data, [prototypes.rows, D])));

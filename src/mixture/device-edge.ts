@@ -17,26 +17,26 @@ import {
 /** Steps between two checks that all ranks hold the same prototypes. */
 const COMPARE_EVERY = 100;
 
-/** Round trips of a step for a plugin of the user's that reads nothing: its batch and what it gives are looked at. */
+/** Round trips of a step for a user's plugin that reads nothing itself: the batch and the result are checked. */
 const CHECKS = 2;
 
 /** The metrics vector of a step, which comes back one step later. */
 interface Expected {
   step: number;
-  /** Rows of the batch; the first number is the index of its first bad row, or this. */
+  /** Rows of the batch. The vector's first number is the index of the first bad row; this if there is none. */
   n: number;
-  /** The scalars after the first number. */
+  /** The names of the scalars after the first number. */
   names: string[];
 }
 
 /**
- * Placement `device`: the mixture's operations run where the embeddings are, on every rank alike. What crosses
- * the bridge in a step is a program's name, some numbers, and handles.
+ * Placement `device`: the mixture's operations run on the device of the embeddings, in every rank alike. A step
+ * sends only the name of a program, a few numbers, and handles across the bridge.
  */
 export class DeviceEdge implements Edge {
   readonly placement = "device";
   private expected: Expected | undefined;
-  /** Whether it was said what the plugin's reads cost. */
+  /** Whether the warning about the plugin's reads was given. */
   private told = false;
 
   private constructor(
@@ -47,9 +47,9 @@ export class DeviceEdge implements Edge {
   ) {}
 
   /**
-   * Opens the mixture; nothing is computed before a world is there.
+   * Opens the mixture. Nothing is computed before the ranks have joined.
    *
-   * @throws UserError where the configuration names a plugin that cannot be had.
+   * @throws UserError if the configured plugin is not available
    */
   static async open(parts: MixtureParts, options: MixtureOptions, device: Device): Promise<DeviceEdge> {
     const open = (start: Rows | undefined) =>
@@ -87,8 +87,8 @@ export class DeviceEdge implements Edge {
       const { metrics, numbers } = this.metricsOf(first, result, clock.step, n);
       held.push(metrics);
       const saved = save() ? mixture.state() : undefined;
-      saved?.catch(() => {}); // whoever saves it awaits it, where the step does not fail before
-      // The run of the step brings its values along; but a plugin of the user's may ask for one after the other.
+      saved?.catch(() => {}); // awaited when it is saved, unless the step fails before
+      // The step's run returns the values. But a user's plugin may request them one after the other.
       if (mixture.plugin.propose === undefined) await saved;
       const run = device.flush({
         metrics,
@@ -104,7 +104,7 @@ export class DeviceEdge implements Edge {
     }
   }
 
-  /** The start, or what was loaded, made on the device of whoever joins. */
+  /** The run that makes the current prototypes on the device of a rank that joins. */
   async welcome(): Promise<Pick<Welcome, "run">> {
     return this.device.run(async () => {
       await this.mixture.check();
@@ -147,7 +147,7 @@ export class DeviceEdge implements Edge {
     this.device.dispose();
   }
 
-  /** The bad row's index, the step's tensor scalars and, now and then, a sum that tells whether the ranks still agree. */
+  /** The bad row's index, the step's tensor scalars and, now and then, a checksum to compare the ranks. */
   private metricsOf(first: tf.Scalar, { scalars }: MixtureStep, step: number, n: number) {
     const entries = Object.entries(scalars);
     const lazy = entries.flatMap(([name, value]) => (typeof value === "number" ? [] : [{ name, value }]));
@@ -176,17 +176,17 @@ export class DeviceEdge implements Edge {
     return { scalars: {}, bad: { bad: { step: expected.step, row } } };
   }
 
-  /** A plugin of the user's may read in the middle of its step. It is said once what that costs. */
+  /** Warns once about the cost if a user's plugin reads values in the middle of its step. */
   private tellWaits(waits: number, step: number): void {
     const own = waits - CHECKS;
     if (this.told || this.mixture.plugin.propose !== undefined || own <= 0) return;
     this.told = true;
     this.warn(
-      `plugin "${this.mixture.plugin.name}": step ${step} waited ${waits} times for values from the device, ${own} of them for what the plugin reads and ${CHECKS} for what it is checked for; each is a round trip in which the device does nothing, and placement=host has none`,
+      `plugin "${this.mixture.plugin.name}": step ${step} waited ${waits} times for values from the device, ${own} of them for values that the plugin reads and ${CHECKS} for checks of the plugin; each wait is a round trip in which the device is idle, and placement=host has none`,
     );
   }
 
-  /** Ranks that no longer hold what rank 0 holds are given that. */
+  /** Gives rank 0's state to ranks that have drifted from it. */
   private async realign(ranks: number[]): Promise<void> {
     this.warn(`rank ${ranks.join(", ")} held other prototypes than rank 0, and is given those of rank 0`);
     await this.device.run(async () => this.mixture.load(await this.mixture.state()));
@@ -198,7 +198,7 @@ async function refuseBadRow(first: tf.Scalar, n: number): Promise<void> {
   if (row < n) throw new BatchError("row", `row ${row} of the embeddings is not finite or all zero`, row);
 }
 
-/** A number that differs where the prototypes (K x D) do, as good as always. */
+/** A number that almost certainly differs if the prototypes (K x D) do. */
 function checksum(prototypes: tf.Tensor2D): tf.Scalar {
   return tf.sum(tf.abs(prototypes));
 }

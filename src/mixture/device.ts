@@ -7,17 +7,17 @@ import type { Tensor } from "../bridge/codec.ts";
 import type { Room, RunFailure } from "../bridge/room.ts";
 import { RunError } from "../errors.ts";
 
-/** The device of a room's ranks, on which a mixture is computed: all ranks carry out the same runs. */
+/** The device of a room's ranks, on which a mixture is computed. All ranks execute the same runs. */
 export class Device {
   readonly backend: TorchBackend;
   private waiting: Run[] = [];
   private deliver: ((run: Run) => void) | undefined;
   private failure: Error | undefined;
-  /** The rows that the ranks have announced, until a run has named them. */
+  /** The rows that the ranks have announced, until a run uses them. */
   private rows: tf.Tensor2D | undefined;
   private waits = 0;
 
-  /** `memory`: bytes that the mixture may take there; whatever is free, where it is left out. */
+  /** `memory`: bytes that the mixture may use there; by default all that is free. */
   constructor(memory?: number) {
     const onFailure = (error: Error) => {
       this.failure = error;
@@ -28,37 +28,37 @@ export class Device {
     );
   }
 
-  /** Does `work` with this device as tfjs's backend, in whatever it awaits too. */
+  /** Runs `work`, including what it awaits, with this device as tfjs's backend. */
   run<T>(work: () => T): T {
     return withBackend("torch", this.backend, work);
   }
 
-  /** How often something has waited for values so far: a round trip each. */
+  /** How often values were read from the device so far, a round trip each. */
   get roundTrips(): number {
     return this.waits;
   }
 
-  /** The rows (N x D) that every rank holds for a step. The caller disposes of them, after `flush` or `settle`. */
+  /** The rows (N x D) that every rank holds for a step. The caller disposes them after `flush` or `settle`. */
   announce(shape: [number, number]): tf.Tensor2D {
     this.rows = this.backend.announce(shape);
     return this.rows;
   }
 
-  /** All that waits as one run, which the caller sends; null where there is nothing to do. */
+  /** Returns all pending operations as one run, for the caller to send; null if there are none. */
   flush(purpose: Omit<Purpose, "rows">): Run | null {
     const { rows } = this;
     this.rows = undefined;
     return this.backend.flush(rows === undefined ? purpose : { ...purpose, rows });
   }
 
-  /** After a step that failed: the ranks forget the rows that they have announced for it. */
+  /** After a failed step: makes the ranks forget the rows that they have announced for it. */
   settle(): void {
     if (this.rows === undefined || this.failure !== undefined) return;
     const run = this.flush({});
     if (run !== null) this.post(run);
   }
 
-  /** See Room.attach. What was asked for before there was a world is carried out now. */
+  /** See Room.attach. Sends the runs that were requested before the ranks joined. */
   attach(send: Parameters<NonNullable<Room["attach"]>>[0]): void {
     this.deliver = send;
     for (const run of this.waiting.splice(0)) send(run);
@@ -69,13 +69,13 @@ export class Device {
     this.backend.values(seq, Object.fromEntries(tensors.entries()));
   }
 
-  /** What a run failed with on a rank, in a sentence: the operation, its shapes, the line that asked for it. */
+  /** The error of a run that failed on a rank: the operation, its shapes, the line of code that called it. */
   failed({ seq, at, code, message }: RunFailure): Error {
     this.backend.failed(seq, at, code, message);
     return this.failure ?? new RunError("device-failed", message);
   }
 
-  /** The ranks are gone, and their tensors with them: those who wait for values are told `why`. */
+  /** The ranks are gone, and their tensors with them. Pending reads fail with `why`. */
   lost(why: string): void {
     this.failure ??= new RunError("peer-lost", why);
     this.backend.lost(this.failure);
@@ -85,7 +85,7 @@ export class Device {
     this.backend.dispose();
   }
 
-  /** A run that somebody waits for. It may compute with rows that no run has named yet. */
+  /** Sends a run in the middle of a step. It may be the first to use the announced rows. */
   private send(run: Run): void {
     if (run.reads.length > 0) this.waits += 1;
     const handle = this.rows === undefined ? NONE : handleOf(this.rows);

@@ -5,46 +5,46 @@ import type { Device } from "./device.ts";
 import type { PrototypesInUse } from "./mixture.ts";
 import type { Placement } from "./placement.ts";
 
-/** What an edge does with a step, as a room answers it. */
+/** The result of a step. */
 export interface EdgeAnswer extends Pick<Answer, "rows" | "targets" | "run"> {
-  /** For the metrics. On a device they are those of the step before. */
+  /** Scalars for the metrics. On a device they are those of the step before. */
   scalars: Record<string, number>;
-  /** A row that was not finite or all zero, counted from 0 over all ranks; its step has changed nothing. */
+  /** A row that was not finite or all zero, counted from 0 over all ranks. Its step has changed nothing. */
   bad?: { step: number; row: number };
-  /** The state after the step, where it was asked for and comes from a device. */
+  /** The state after the step, if it was requested and comes from a device. */
   saved?: Promise<NamedTensors>;
 }
 
 export interface EdgeStepOptions {
-  /** Whether a checkpoint follows, for which the state after the step is read. Asked when that has to be known. */
+  /** Whether a checkpoint follows, so that the state after the step is read. Called as late as possible. */
   save?: () => boolean;
 }
 
 /**
- * What stands between the bridge and a mixture: it owns arrays or handles, validates what comes in, and
- * reads what goes out. There is one for each placement.
+ * The layer between the bridge and a mixture: it owns arrays or handles, validates input, and reads output.
+ * There is one for each placement.
  */
 export interface Edge {
   /**
-   * Takes one step on the rows of all ranks, or on those that the ranks announce.
+   * Takes one step on the rows of all ranks, sent or announced.
    *
-   * @throws BatchError or UserError; nothing has changed then.
+   * @throws BatchError or UserError; nothing has changed then
    */
   step(batch: Batch, clock: Clock, options?: EdgeStepOptions): Promise<EdgeAnswer>;
-  /** What a rank that joins begins with. */
+  /** The prototypes for a rank that joins, or a run that makes them. */
   welcome(): Promise<Pick<Welcome, "prototypes" | "run">>;
   /** The prototypes, K x D. */
   prototypes(): Promise<Rows>;
   /** See Mixture.prototypesInUse. */
   prototypesInUse(): Promise<PrototypesInUse>;
   state(): Promise<NamedTensors>;
-  /** @throws UserError, and changes nothing, where the state does not fit. */
+  /** @throws UserError if the state does not fit; nothing has changed then */
   load(state: NamedTensors): void;
-  /** Begins anew at given prototypes, K x D. */
+  /** Starts over from given prototypes, K x D. */
   restart(start: Rows): Promise<void>;
   dispose(): void;
-  /** Whether ranks send their rows, or keep them on their device and announce how many there are. */
+  /** "host": ranks send their rows. "device": they keep them on their device and announce their number. */
   readonly placement: Placement;
-  /** The ranks' device, where the mixture is computed there: a room hands on what it hears of it. */
+  /** The ranks' device, if the mixture is computed there. The room forwards its messages. */
   readonly device?: Device | undefined;
 }

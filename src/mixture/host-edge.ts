@@ -9,12 +9,12 @@ import type { Device } from "./device.ts";
 import type { Edge, EdgeAnswer } from "./edge.ts";
 import { Mixture, type MixtureOptions, type MixtureParts, type PrototypesInUse } from "./mixture.ts";
 
-/** Arrays of the prototypes that changed, and of targets where they are made here. */
+/** Arrays of the prototypes that changed, and of targets if they are made here. */
 type HostAnswer = EdgeAnswer & Required<Pick<EdgeAnswer, "rows">>;
 
 /**
- * Placement `host`: what crosses the bridge is arrays. The mixture is computed in this process; or, for those who
- * want the arrays all the same, on a device.
+ * Placement `host`: arrays cross the bridge. The mixture is computed in this process, or on `device` if one is
+ * given.
  */
 export class HostEdge implements Edge {
   readonly placement = "host";
@@ -24,7 +24,7 @@ export class HostEdge implements Edge {
     readonly device: Device | undefined,
   ) {}
 
-  /** @throws UserError where the configuration names a plugin that cannot be had. */
+  /** @throws UserError if the configured plugin is not available */
   static async open(parts: MixtureParts, options: MixtureOptions, device?: Device): Promise<HostEdge> {
     const open = (start: Rows | undefined) =>
       Mixture.open(parts, { ...options, start, device: device !== undefined });
@@ -60,7 +60,7 @@ export class HostEdge implements Edge {
     try {
       const { touched, targets, scalars } = await this.mixture.step(h, clock);
       const { components: k } = this.mixture.plugin;
-      // Asked for together: on a device that is one round trip.
+      // Read together, so that a device needs one round trip.
       const [changed, made] = await Promise.all([this.changedRows(touched), targets && numbersOf(targets)]);
       return {
         rows: changed,
@@ -123,7 +123,7 @@ function on<T>(device: Device | undefined, work: () => T): T {
   return device === undefined ? work() : device.run(work);
 }
 
-/** The numbers of a tensor that nobody needs afterwards. */
+/** Reads the numbers of a tensor and disposes it. */
 async function numbersOf(tensor: tf.Tensor): Promise<Float32Array> {
   const data = await tensor.data<"float32">();
   tensor.dispose();

@@ -16,50 +16,50 @@ export interface MixtureOptions {
   /** D. */
   dim: number;
   seed: number;
-  /** K x D prototypes to begin at. */
+  /** Prototypes to start from, K x D. */
   start?: Rows | undefined;
-  /** What the configuration can only name. */
+  /** The values of names in the configuration, such as schedules. */
   values?: Values | undefined;
-  /** Whether the scalars say which share of the components has won a row of late, "used". */
+  /** Whether the scalars include "used", the share of components that have won a row recently. */
   use?: boolean;
-  /** Whether it is computed on a device, where a step reads nothing. */
+  /** Whether it is computed on a device, where a step should read nothing. */
   device?: boolean;
-  /** Told in a sentence what costs time or has gone wrong on a device; a warning of the process, where it is left out. */
+  /** Called with a sentence about slow or failing operations on a device; by default a process warning. */
   warn?: (sentence: string) => void;
 }
 
-/** What a mixture is made of. `targets`: null where nobody needs them from this side. */
+/** The parts of a mixture. `targets`: null if the plugin's side does not make them. */
 export interface MixtureParts {
   plugin: PluginConfig;
   targets: TargetsConfig | null;
 }
 
-/** What a step gives. Targets are the caller's to dispose of, and so are the tensors among the scalars. */
+/** The result of a step. The caller disposes the targets and the tensors among the scalars. */
 export interface MixtureStep {
-  /** Indices of the prototypes that the step changed, ascending; "all" where it may have changed any. */
+  /** Indices of the prototypes that the step changed, ascending; "all" if it may have changed any. */
   touched: Int32Array | "all";
-  /** N x K, where the mixture was opened with targets. */
+  /** N x K, if the mixture was opened with targets. */
   targets?: tf.Tensor2D;
-  /** For the metrics: numbers, and on a device tensors. */
+  /** Scalars for the metrics: numbers, and on a device tensors. */
   scalars: Record<string, number | tf.Scalar>;
 }
 
 /** Prototypes, and which of them are in use. */
 export interface PrototypesInUse {
   prototypes: Rows;
-  /** K numbers: 1 where a component has won a row of late, else 0. */
+  /** K numbers: 1 if a component has won a row recently, else 0. */
   used?: Uint8Array;
 }
 
-/** What a device says of a batch whose rows nobody has looked at. */
+/** The check of a batch on a device whose rows have not been read. */
 export interface Guard {
   /** Whether every row is finite and not all zero. */
   ok: tf.Scalar;
-  /** Reads that. @throws BatchError for the first row that is not. */
+  /** Reads `ok`. @throws BatchError for the first row that is not finite or all zero */
   check(): Promise<void>;
 }
 
-/** A plugin and the targets made with it, from tensors to tensors. An edge stands between it and the bridge. */
+/** A plugin and its targets, from tensors to tensors. An edge connects it to the bridge. */
 export class Mixture {
   private readonly use: RecentUse | undefined;
 
@@ -71,7 +71,7 @@ export class Mixture {
     this.use = use ? new RecentUse(plugin.components) : undefined;
   }
 
-  /** @throws UserError where the configuration names a plugin that cannot be had. */
+  /** @throws UserError if the configured plugin is not available */
   static async open(parts: MixtureParts, options: MixtureOptions): Promise<Mixture> {
     const { dim, seed, start, values, device, use = false } = options;
     const opened = await openPlugin(parts.plugin, {
@@ -91,19 +91,18 @@ export class Mixture {
     }
   }
 
-  /** Holds a plugin of the user's to its contract before its first step. Built-in ones need no look. */
+  /** Checks the prototypes of a user's plugin before its first step. Built-in plugins need no check. */
   async check(): Promise<void> {
     const { name, components, dim, propose } = this.plugin;
     if (propose === undefined) await checkPrototypes(this.plugin.prototypes(), components, dim, name);
   }
 
   /**
-   * One step on `h` (N x D, rows of unit length). All of it is computed before any of it is taken: where it
-   * throws, nothing has changed. Without a guard the rows are finite. With one nothing is read where the plugin
-   * can do without: scalars are tensors, and where the guard's `ok` is false nothing changes either.
+   * Takes one step on `h` (N x D, rows of unit length). Everything is computed before anything is adopted, so if
+   * the step throws, nothing has changed. Without a guard the rows have to be finite. With a guard nothing is read
+   * unless the plugin reads: scalars are tensors, and if the guard's `ok` is false, nothing changes.
    *
-   * @throws UserError where a schedule or a plugin of the user's is wrong, BatchError or RunError for a batch that
-   * is not finite.
+   * @throws UserError if a schedule or a user's plugin is wrong; BatchError or RunError if the batch is not finite
    */
   async step(h: tf.Tensor2D, clock: Clock, guard?: Guard): Promise<MixtureStep> {
     this.targets?.check(clock);
@@ -116,8 +115,8 @@ export class Mixture {
   }
 
   /**
-   * The prototypes (K x D), and a 1 for each of the K that has won a row of late; without these where the mixture
-   * was opened without `use`, or has taken no step. Asked for together: on a device that is one round trip.
+   * The prototypes (K x D) and which of them have won a row recently. The latter are missing if the mixture was
+   * opened without `use`, or has taken no step. Both are read together, so that a device needs one round trip.
    */
   async prototypesInUse(): Promise<PrototypesInUse> {
     const { components: n, dim: d } = this.plugin;
@@ -130,7 +129,7 @@ export class Mixture {
     return { ...prefixed("plugin", plugin), ...prefixed("targets", targets) };
   }
 
-  /** @throws UserError, and changes nothing, where the state does not fit. */
+  /** @throws UserError if the state does not fit; nothing has changed then */
   load(state: NamedTensors): void {
     const targets = unprefixed("targets", state);
     this.targets?.checkState(targets);
@@ -178,7 +177,7 @@ export class Mixture {
     }
   }
 
-  /** A plugin that can only take its step: what can be wrong with the batch and the targets is looked at before. */
+  /** A step of a plugin that cannot propose: batch and targets are checked first, since it cannot be undone. */
   private async stepAtOnce(h: tf.Tensor2D, clock: Clock, guard: Guard | undefined): Promise<MixtureStep> {
     await guard?.check();
     const { responsibilities, touched, scalars } = await this.plugin.step(h, clock);

@@ -9,9 +9,9 @@ import type { Placement } from "./placement.ts";
 const GIB = 2 ** 30;
 
 /**
- * The edge of a new mixture at its placement.
+ * Opens a new mixture at a placement, and returns its edge.
  *
- * @throws UserError where the configuration names a plugin that cannot be had.
+ * @throws UserError if the configured plugin is not available
  */
 export function openEdge(
   placement: Placement,
@@ -23,12 +23,12 @@ export function openEdge(
   return DeviceEdge.open(parts, options, deviceOf(bridge));
 }
 
-/** A device of ranks that will come, with the configured limit of its memory. */
+/** A device for ranks that have not joined yet, with the configured memory limit. */
 export function deviceOf(bridge: Config["bridge"]): Device {
   return new Device(deviceBytes(bridge).memory);
 }
 
-/** That limit in bytes; empty where there is none. */
+/** The memory limit in bytes; empty if there is none. */
 export function deviceBytes({ deviceMemory }: Config["bridge"]): { memory?: number } {
   return deviceMemory === undefined ? {} : { memory: Math.floor(deviceMemory * GIB) };
 }

@@ -1,11 +1,11 @@
 import type { NamedTensors } from "../plugins/plugin.ts";
 
-/** A part of a whole, such as a state, under names that no other part has. */
+/** Adds a prefix to the names of one part of a whole, such as a state. */
 export function prefixed<T>(prefix: string, part: Record<string, T>): Record<string, T> {
   return Object.fromEntries(Object.entries(part).map(([name, value]) => [`${prefix}.${name}`, value]));
 }
 
-/** What `prefixed` was given. */
+/** The inverse of `prefixed`: the entries with the prefix, without it. */
 export function unprefixed(prefix: string, state: NamedTensors): NamedTensors {
   return Object.fromEntries(
     Object.entries(state)

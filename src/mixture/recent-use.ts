@@ -1,19 +1,19 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { selected } from "../plugins/selected.ts";
 
-/** A component is in use where it won a row within so many steps. */
+/** A component is in use if it has won a row within so many steps. */
 export const RECENT = 500;
 
-/** The share of components that have won a row of late. */
+/** Tracks which components have won a row recently. */
 export class RecentUse {
-  /** The step at which each component last won a row (K); made at the first step. */
+  /** The step at which each component last won a row (K); created at the first step. */
   private won: tf.Tensor1D | undefined;
-  /** The last step that was taken. */
+  /** The last step that was adopted. */
   private step = 0;
 
   constructor(private readonly components: number) {}
 
-  /** After step `step`, in which the components with a 1 in `winners` (K) won a row. */
+  /** Proposes the share of components in use after step `step`, in which those with a 1 in `winners` (K) won a row. */
   propose(
     winners: tf.Tensor1D,
     step: number,
@@ -36,7 +36,7 @@ export class RecentUse {
     };
   }
 
-  /** 1 for each component (K) that has won a row of late, else 0; undefined where none was told to have. */
+  /** K numbers: 1 if a component has won a row recently, else 0; undefined before the first step. */
   async latest(): Promise<Uint8Array | undefined> {
     const { step } = this;
     const won = await this.won?.data<"float32">();

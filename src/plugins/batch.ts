@@ -1,13 +1,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { RunError } from "../errors.ts";
 
-/** The least float32 of full precision; backends may take smaller numbers for 0. */
+/** The smallest normal float32; backends may treat smaller numbers as 0. */
 const LEAST_NORMAL = 2 ** -126;
 
-/** A batch that cannot be used because of one row. It has changed nothing. */
+/** A batch that was refused because of one row. It has changed nothing. */
 export class BadRowError extends RunError {
   constructor(
-    /** Counted from 0. */
+    /** The row's index, from 0. */
     readonly row: number,
     reason: "not finite" | "all zero",
   ) {
@@ -15,10 +15,10 @@ export class BadRowError extends RunError {
   }
 }
 
-/** Every row of `h` (N x D) divided by its length, whatever that is, and its largest entry (N x 1), which tells bad rows. */
+/** Divides every row of `h` (N x D) by its length. `largest` (N x 1): each row's largest entry, which reveals bad rows. */
 function normalised(h: tf.Tensor2D): { unit: tf.Tensor2D; largest: tf.Tensor2D } {
   return tf.tidy(() => {
-    // Dividing by the largest entry first: squares of rows near 1e20 or 1e-23 leave float32.
+    // Divide by the largest entry first: squares of rows near 1e20 or 1e-23 overflow or underflow float32.
     const largest: tf.Tensor2D = tf.max(tf.abs(h), 1, true);
     const scaled = tf.div(h, largest);
     const unit: tf.Tensor2D = tf.div(scaled, tf.sqrt(tf.sum(tf.square(scaled), 1, true)));
@@ -27,10 +27,10 @@ function normalised(h: tf.Tensor2D): { unit: tf.Tensor2D; largest: tf.Tensor2D }
 }
 
 /**
- * A batch (N x D) as a plugin's step wants it: every row divided by its length. `h` stays the caller's, and
- * so does the result. The rows are read.
+ * Divides every row of a batch (N x D) by its length, as a plugin's step needs it. Reads from the device to check the
+ * rows. The caller disposes `h` and the result.
  *
- * @throws BadRowError for the first row that is not finite or all zero.
+ * @throws BadRowError for the first row that is not finite or all zero
  */
 export async function unitBatch(h: tf.Tensor2D): Promise<tf.Tensor2D> {
   const { unit, largest } = normalised(h);
@@ -43,8 +43,8 @@ export async function unitBatch(h: tf.Tensor2D): Promise<tf.Tensor2D> {
 }
 
 /**
- * The same where the batch is, without reading: `first` is the index of the first bad row, or N, and `ok` whether
- * there is none. Where there is one, `unit` holds rows of zeros in place of all, which no arithmetic stumbles over.
+ * The same without reading from the device. `first`: the index of the first bad row, or N. `ok`: whether there is none.
+ * If there is a bad row, all rows of `unit` are zero, so that no later arithmetic gives NaN.
  */
 export function guardedBatch(h: tf.Tensor2D): { unit: tf.Tensor2D; ok: tf.Scalar; first: tf.Scalar } {
   return tf.tidy(() => {

@@ -7,16 +7,16 @@ import type { TargetProposal } from "./targets.ts";
 const MOMENTUM = 0.9;
 
 /**
- * Centering, as in DINO: targets are softmax((x - center) / T), and the center is a moving average
- * of the batches' mean x, updated after its use:
+ * Centering as in DINO: targets are softmax((x - center) / T). The center is a moving average of the
+ * mean x of the batches, updated after its use:
  *
  *     center <- 0.9 center + 0.1 mean_i x_i.
  */
 export class Centering {
-  /** 1 x K; made at the first batch. */
+  /** 1 x K; created at the first batch. */
   private center: tf.Tensor2D | undefined;
 
-  /** x (N x K) -> targets (N x K); the center moves when these are adopted. */
+  /** x (N x K) -> targets (N x K). The center moves when they are adopted. */
   propose(x: tf.Tensor2D, temperature: number): TargetProposal {
     const before = this.center;
     const { targets, old, center } = tf.tidy(() => {
@@ -36,19 +36,19 @@ export class Centering {
     };
   }
 
-  /** The center; nothing before the first batch. */
+  /** The center; empty before the first batch. */
   async state(): Promise<NamedTensors> {
     return this.center === undefined ? {} : save({ center: this.center });
   }
 
-  /** @throws UserError where the state is not a center of as many prototypes. */
+  /** @throws UserError if the state is not a center of as many prototypes */
   check(state: NamedTensors): void {
     if (Object.keys(state).length === 0) return;
     const width = this.center?.shape[1] ?? state.center?.data.length ?? 0;
     checkSaved(state, { center: { shape: [1, width] } }, "centering");
   }
 
-  /** @throws UserError, and changes nothing, where the state is not a center of as many prototypes. */
+  /** @throws UserError if the state is not a center of as many prototypes; nothing has changed then */
   load(state: NamedTensors): void {
     this.check(state);
     this.dispose();

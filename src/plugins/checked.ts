@@ -3,13 +3,15 @@ import { z } from "zod";
 import { sentence, UserError } from "../errors.ts";
 import type { NamedTensors, PrototypePlugin } from "./plugin.ts";
 
-/** What rounding may add to a sum that should be 1. */
+/** The largest rounding error allowed in a sum that should be 1. */
 const TOLERANCE = 1e-3;
 
 /**
- * A plugin of the user's held to its contract: where it throws, or gives numbers that are not finite
- * or of another shape, it ends with one sentence, and nothing of it reaches the encoder or a file.
- * `who` is how sentences call it.
+ * Wraps a user's plugin and checks that it keeps its contract. If it throws, or returns numbers that are
+ * not finite or have another shape, the wrapper throws a UserError with one sentence. Bad values never
+ * reach the encoder or a file.
+ *
+ * @param who the plugin's name in error messages
  */
 export function checked(plugin: PrototypePlugin, who: string): PrototypePlugin {
   const { name, components, dim } = plugin;
@@ -53,7 +55,7 @@ export function checked(plugin: PrototypePlugin, who: string): PrototypePlugin {
     parameters: () => tensors(() => plugin.parameters(), `${who}: parameters`),
     state: () => tensors(() => plugin.state(), `${who}: state`),
     load: (state) => plugin.load(state),
-    // Nobody needs it any more, so its failure is no reason to end what goes on without it.
+    // The plugin is no longer needed, so a failure is only a warning.
     dispose: () => {
       asked(async () => plugin.dispose(), `${who}: dispose`).catch((error: unknown) =>
         process.emitWarning(sentence(error)),
@@ -106,7 +108,7 @@ const namedTensors = z.record(
   { error: "an object of {shape, data} is needed" },
 );
 
-/** What is written down as it stands: the reader of a file could no longer tell whose mistake it was. */
+/** Checks tensors that will be written to a file, whose reader could not tell where a mistake came from. */
 async function tensors(ask: () => Promise<NamedTensors>, where: string): Promise<NamedTensors> {
   const given = await asked(ask, where);
   parse(namedTensors, given, where);
@@ -120,7 +122,7 @@ function parse<T>(shape: z.ZodType<T>, given: unknown, where: string): T {
   throw new UserError(`${where}: ${[...(issue?.path ?? []), issue?.message].join(": ")}`);
 }
 
-/** Asks for all values at once: on a device that is one round trip. */
+/** Reads all values at once, so that a device needs one round trip. */
 async function checkStep(
   result: unknown,
   prototypes: () => tf.Tensor2D,
@@ -141,14 +143,14 @@ async function checkStep(
   checkLengths(squares, where);
 }
 
-/** Each row of `x` has to be shares that sum to 1. */
+/** Checks that each row of `x` consists of shares in [0, 1] that sum to 1. */
 async function checkDistributions(x: tf.Tensor2D, what: string): Promise<void> {
   const [sums, least] = await Promise.all([numbers(() => tf.sum(x, 1)), numbers(() => tf.min(x, 1))]);
   checkOnes(sums, `${what}: a row must sum to 1, and those of row`);
   checkShares(least, what);
 }
 
-/** @throws UserError where they are not K rows of unit length. */
+/** @throws UserError if the prototypes are not K rows of unit length */
 export async function checkPrototypes(c: unknown, k: number, d: number, where: string): Promise<void> {
   checkShape(c, [k, d], `${where}: prototypes`);
   checkLengths(await numbers(() => tf.sum(tf.square(c), 1)), where);
@@ -156,7 +158,7 @@ export async function checkPrototypes(c: unknown, k: number, d: number, where: s
 
 function checkShape(tensor: unknown, shape: number[], what: string): asserts tensor is tf.Tensor2D {
   if (!(tensor instanceof tf.Tensor)) throw new UserError(`${what} must be a tensor`);
-  if (tensor.isDisposed) throw new UserError(`${what}: the tensor is disposed of`);
+  if (tensor.isDisposed) throw new UserError(`${what}: the tensor is disposed`);
   if (tensor.shape.join() === shape.join()) return;
   throw new UserError(`${what}: ${tensor.shape.join(" x ")} where ${shape.join(" x ")} is needed`);
 }
@@ -165,18 +167,18 @@ function checkLengths(squares: Float32Array, where: string): void {
   checkOnes(squares, `${where}: prototypes: a row must be of unit length, and the squares of row`);
 }
 
-/** Not finite is not 1 either: one look at the sums finds both. */
+/** Checks that sums are 1, which also finds sums that are not finite. */
 function checkOnes(sums: Float32Array, what: string): void {
   const row = sums.findIndex((value) => !(Math.abs(value - 1) < TOLERANCE));
   if (row === -1) return;
   throw new UserError(`${what} ${row} sum to ${sums[row]}`);
 }
 
-/** In a row that sums to 1, none is above 1 where none is below 0. */
+/** Checks the smallest share of each row. If none is below 0 and the row sums to 1, none is above 1 either. */
 function checkShares(least: Float32Array, what: string): void {
   const row = least.findIndex((value) => !(value > -TOLERANCE));
   if (row === -1) return;
-  throw new UserError(`${what}: from 0 to 1 is needed, and row ${row} has ${least[row]}`);
+  throw new UserError(`${what}: from 0 to 1 is needed, but row ${row} has ${least[row]}`);
 }
 
 async function numbers(of: () => tf.Tensor): Promise<Float32Array> {

@@ -8,7 +8,7 @@ import { sinkhorn } from "./sinkhorn.ts";
 import { lengths, type StartOptions, startRows } from "./start.ts";
 import { winnersOf } from "./winners.ts";
 
-/** CAPI's temperatures, of the assignments and of the predictions. */
+/** CAPI's temperatures of assignments and predictions. */
 const ASSIGNMENT_TEMPERATURE = 0.06;
 const PREDICTION_TEMPERATURE = 0.12;
 
@@ -25,13 +25,13 @@ type State = {
 };
 
 /**
- * Clustering with an objective of its own, as CAPI's: linear prototypes W, trained by AdamW to
- * predict the Sinkhorn-Knopp assignments that they give themselves,
+ * Clustering with its own objective, as in CAPI. AdamW trains linear prototypes W to predict their own
+ * Sinkhorn-Knopp assignments:
  *
  *     q = sinkhorn(h W^T / 0.06),    p = softmax(h W^T / 0.12),    loss = -mean_i sum_k q_ik log p_ik.
  *
- * The closest rival of a mixture: decoupled from the encoder too, but by gradients. Its
- * responsibilities are q.
+ * This is the closest alternative to a mixture: also decoupled from the encoder, but trained by
+ * gradients. Its responsibilities are q.
  */
 export function clustering(options: StartOptions): PrototypePlugin {
   return new Clustering(options);
@@ -108,7 +108,7 @@ class Clustering extends Estimator {
   }
 }
 
-/** The loss, the assignments, and the gradient in W: (p - q)^T h / (0.12 N). The assignments are held fixed. */
+/** The loss, the assignments q, and the gradient by W with q held fixed: (p - q)^T h / (0.12 N). */
 function objective(h: tf.Tensor2D, weights: tf.Tensor2D) {
   const scores: tf.Tensor2D = tf.matMul(h, tf.transpose(weights));
   const q = sinkhorn(tf.div(scores, ASSIGNMENT_TEMPERATURE));
@@ -122,7 +122,7 @@ function objective(h: tf.Tensor2D, weights: tf.Tensor2D) {
 function adamW(state: State, gradient: tf.Tensor2D): State {
   const [rate, beta1, beta2, epsilon, decay] = [1e-3, 0.9, 0.999, 1e-8, 0.01];
   const steps: tf.Tensor1D = tf.add(state.steps, 1);
-  // 1 - beta^t; where beta is near 1, float32 has few digits left of the power itself.
+  // 1 - beta^t by expm1: for beta near 1, float32 would lose most digits of the power itself.
   const correction = (beta: number): tf.Tensor1D => tf.neg(tf.expm1(tf.mul(steps, Math.log(beta))));
   const first: tf.Tensor2D = tf.add(tf.mul(state.first, beta1), tf.mul(gradient, 1 - beta1));
   const second: tf.Tensor2D = tf.add(tf.mul(state.second, beta2), tf.mul(tf.square(gradient), 1 - beta2));

@@ -3,7 +3,7 @@ import { RunError } from "../errors.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { NamedTensors, Proposal, PrototypePlugin, StepResult, Wanted } from "./plugin.ts";
 
-/** What a plugin whose whole state is tensors has in common: it proposes a step, and takes it once it is known to be good. */
+/** Base of plugins whose whole state is tensors: they propose a step, and adopt it once it is known to be finite. */
 export abstract class Estimator implements PrototypePlugin {
   abstract readonly name: string;
   abstract readonly components: number;
@@ -33,9 +33,9 @@ export abstract class Estimator implements PrototypePlugin {
 }
 
 /**
- * The scalars as numbers; the tensors among them are disposed of.
+ * Reads scalars as numbers, and disposes the tensors among them.
  *
- * @throws RunError where one is not finite, which means that some row of the batch was not.
+ * @throws RunError if one is not finite, which means that some row of the batch was not
  */
 export async function finiteScalars(
   scalars: Record<string, number | tf.Scalar>,

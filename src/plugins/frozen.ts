@@ -16,8 +16,8 @@ export type FrozenOptions = StartOptions &
   Partial<Pick<PluginConfig, "block" | "mixtures">>;
 
 /**
- * Prototypes that never move, at random directions or a given start: the baseline that shows what
- * estimating them is worth. Responsibilities are softmax(h . c / variance).
+ * Prototypes that never move, in random directions or at a given start. They are the baseline against
+ * which estimation is compared. Responsibilities are softmax(h . c / variance).
  */
 export function frozen(options: FrozenOptions): PrototypePlugin {
   return new Frozen(options);

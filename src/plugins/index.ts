@@ -1,4 +1,4 @@
-// `import { createPlugin } from "mixhead/plugins"`: the mixture and its parts, without experiments, Python or sockets.
+// `import { createPlugin } from "mixhead/plugins"`: plugins and parts of the mixture, without experiments, Python or sockets.
 export * as tf from "@tensorflow/tfjs-core";
 export { closeBackend, openBackend } from "../backend/backend.ts";
 export type { Components } from "./online-gmm/components.ts";

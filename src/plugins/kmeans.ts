@@ -5,9 +5,9 @@ import { mixtureOptions, type OnlineGmmOptions } from "./online-gmm.ts";
 import type { PrototypePlugin } from "./plugin.ts";
 
 /**
- * Spherical k-means, the limit of the shared covariance as its variance goes to 0: each embedding
- * belongs to the prototype with the largest h . c, the first one of equals. Forgetting, start and
- * prior are the mixture's; covariance, weights, annealing and cutoff mean nothing here.
+ * Spherical k-means, the limit of a mixture with shared covariance as its variance goes to 0. Each
+ * embedding belongs to the prototype with the largest h . c, the first of equal ones. Forgetting, start
+ * and prior work as in the mixture; covariance, weights, annealing and cutoff have no effect.
  */
 export function kmeans(options: OnlineGmmOptions): PrototypePlugin {
   const covariance = shared(1, false);

@@ -7,11 +7,11 @@ import { sentence, UserError } from "../errors.ts";
 type Options = Record<string, unknown>;
 
 /**
- * The options of a plugin in a file by the schema that the file exports as `options`, defaults filled in. A record
- * holds them like this, so they are data that the schema takes again and leaves as they are.
+ * Parses the options of a plugin in a file by the schema that the file exports as `options`, and fills in the
+ * defaults. The result is stored in records, so it has to be plain data that the schema accepts unchanged.
  *
- * @param file what sentences call it
- * @returns undefined where the file exports no schema and none are given
+ * @param file the plugin's name in error messages
+ * @returns undefined if the file exports no schema and no options are given
  * @throws UserError with a sentence for each mistake
  */
 export async function parseOptions(
@@ -22,25 +22,25 @@ export async function parseOptions(
   if (schema === undefined) {
     if (given === undefined) return undefined;
     throw new UserError(
-      `${file} takes no plugin.options: it exports no schema of them, such as options = z.strictObject({ rate: z.number() })`,
+      `${file} takes no plugin.options: it exports no schema for them, such as options = z.strictObject({ rate: z.number() })`,
     );
   }
   if (!(schema instanceof z.ZodType)) {
     throw new UserError(
-      `${file}: its export "options" is no schema of zod's, such as z.strictObject({ rate: z.number() })`,
+      `${file}: its export "options" is not a zod schema, such as z.strictObject({ rate: z.number() })`,
     );
   }
   const options = await parsed(file, schema, given ?? {});
   if (!(await isFixed(schema, options))) {
     throw new UserError(
-      `${file}: its schema makes of plugin.options what a record cannot hold: let it leave them as they are, and compute in the factory`,
+      `${file}: its schema transforms plugin.options into values that a record cannot hold: let it keep them unchanged, and compute in the factory`,
     );
   }
   return options;
 }
 
 async function parsed(file: string, schema: z.ZodType, given: Options): Promise<Options> {
-  // Where they stand in a configuration, so that sentences name the whole path.
+  // Nested as in a configuration, so that error messages have the whole path.
   const whole = z.object({ plugin: z.object({ options: schema.pipe(z.record(z.string(), z.unknown())) }) });
   const input = { plugin: { options: given } };
   try {

@@ -1,27 +1,27 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import type { Clock } from "../schedules/schedule.ts";
 
-/** Tensors by name, as they are saved to a checkpoint: float32, row-major. */
+/** Tensors by name, as saved in checkpoints: float32, row-major. */
 export type NamedTensors = Record<string, { shape: number[]; data: Float32Array }>;
 
-/** What one step of a plugin did. */
+/** The result of one step of a plugin. */
 export interface StepResult {
   /**
-   * N x K, rows that sum to 1: how much of each embedding each component answers for, computed
-   * with the prototypes as they were before the step. The caller disposes of it.
+   * N x K, rows that sum to 1: the share of each embedding that each component is responsible for, by
+   * the prototypes before the step. The caller disposes it.
    */
   responsibilities: tf.Tensor2D;
-  /** Indices of the prototypes that the step changed, ascending; "all" where it may have changed any. */
+  /** Indices of the prototypes that the step changed, ascending; "all" if it may have changed any. */
   touched: Int32Array | "all";
-  /** What the plugin wants in the run's metrics, by name (for online-gmm: beta, entropy). */
+  /** Scalars for the run's metrics, by name (for online-gmm: beta, entropy). */
   scalars: Record<string, number>;
 }
 
 /**
- * K prototypes on the unit sphere of R^D, estimated from embedding batches outside the encoder's
- * loss. A plugin knows nothing of sockets, runs or files.
+ * K prototypes on the unit sphere of R^D, estimated from batches of embeddings outside the encoder's
+ * loss. A plugin is independent of sockets, runs and files.
  *
- * A step changes everything or nothing: where it throws, the plugin is as it was before.
+ * A step changes everything or nothing: if it throws, the plugin is unchanged.
  */
 export interface PrototypePlugin {
   /** The name in records and reports, such as "online-gmm". */
@@ -30,60 +30,60 @@ export interface PrototypePlugin {
   readonly components: number;
   /** D. */
   readonly dim: number;
-  /** Estimates the prototypes from `h`, N x D, finite rows of unit length. `h` stays the caller's. */
+  /** Updates the prototypes with `h`, N x D, finite rows of unit length. The caller disposes `h`. */
   step(h: tf.Tensor2D, clock: Clock): Promise<StepResult>;
   /**
-   * The same step, not taken yet; see Proposal. Left out by plugins that can only take it. It reads no
-   * tensor where the plugin was made for a device.
+   * Computes a step without adopting it; see Proposal. Optional. It reads no tensor if the plugin was
+   * created for a device.
    */
   propose?(h: tf.Tensor2D, clock: Clock, wanted?: Wanted): Promise<Proposal>;
   /**
-   * What the student is to predict for the rows of `h` (N x D), of which a step was just taken: N x K, rows that sum
-   * to 1. Asked for where `targets.from` is `plugin`, and nobody changes them. The caller disposes of it.
+   * The student's targets for the rows of `h` (N x D), after a step with them: N x K, rows that sum to 1. Called if
+   * `targets.from` is `plugin`; they are used unchanged. The caller disposes the result.
    */
   targets?(h: tf.Tensor2D, clock: Clock): tf.Tensor2D | Promise<tf.Tensor2D>;
-  /** K x D, rows of unit length: c_k as the encoder sees it. The plugin's own tensor, valid until the next step. */
+  /** The prototypes, K x D, rows of unit length. The plugin owns the tensor, which is valid until the next step. */
   prototypes(): tf.Tensor2D;
   /**
-   * What was estimated, by name, for a file that others read: `prototypes` (K x D), and, where the
-   * plugin has them, `means` (K x D), `counts` (K), `weights` (K) and `variances` (K, or K x D).
+   * The estimated parameters by name, for a file that other programs read: `prototypes` (K x D) and, if
+   * the plugin has them, `means` (K x D), `counts` (K), `weights` (K) and `variances` (K, or K x D).
    */
   parameters(): Promise<NamedTensors>;
-  /** All that a later `load` needs to go on bit for bit. */
+  /** Everything that a later `load` needs to continue bit for bit. */
   state(): Promise<NamedTensors>;
-  /** Goes back to a saved state. Throws UserError, and changes nothing, where names or shapes do not fit. */
+  /** Restores a saved state. @throws UserError if names or shapes do not fit; nothing has changed then */
   load(state: NamedTensors): void;
   /** Frees the plugin's tensors. */
   dispose(): void;
 }
 
-/** What costs an N x K tensor, or a pass over one, and is made only where somebody wants it. */
+/** Results that cost an N x K tensor, or a pass over one, and are computed only on request. */
 export interface Wanted {
   responsibilities?: boolean;
   winners?: boolean;
 }
 
 /**
- * A step that is computed and not taken: nothing has changed. Call `adopt` or `discard`, once. What it
- * made besides the plugin's next state (responsibilities, winners, scalars) is the caller's to dispose of.
+ * A step that was computed but not adopted: nothing has changed. Call `adopt` or `discard` once. The caller disposes
+ * responsibilities, winners and scalars.
  */
 export interface Proposal {
-  /** K x D, as they are after the step. The plugin's own. */
+  /** The prototypes after the step, K x D, owned by the plugin. */
   prototypes: tf.Tensor2D;
-  /** N x K, where they were wanted. */
+  /** N x K, if requested. */
   responsibilities?: tf.Tensor2D;
-  /** K: 1 for each component that answers for most of at least one row, else 0; where they were wanted. */
+  /** K numbers, if requested: 1 for each component with the largest responsibility for at least one row, else 0. */
   winners?: tf.Tensor1D;
-  /** Indices of the prototypes that the step changes, ascending; "all" where it may change any. */
+  /** Indices of the prototypes that the step changes, ascending; "all" if it may change any. */
   touched: Int32Array | "all";
-  /** For the metrics. A tensor among them that is not finite says that the step must not be taken. */
+  /** Scalars for the metrics. If a tensor among them is not finite, the step must not be adopted. */
   scalars: Record<string, number | tf.Scalar>;
   /**
-   * Whether `adopt` may be given `ok`. Not where the step changes more than tensors; it is adopted, then, once
-   * its scalars are known to be finite.
+   * Whether `adopt` accepts `ok`. False if the step changes more than tensors; then it is adopted once its scalars are
+   * known to be finite.
    */
   guarded: boolean;
-  /** Takes the step. With `ok`, a bool: where it is false, every tensor keeps its value. */
+  /** Adopts the step. If `ok`, a bool, is false, every tensor keeps its value. */
   adopt(ok?: tf.Scalar): void;
   /** Leaves the plugin as it is, and frees the next state. */
   discard(): void;

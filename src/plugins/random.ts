@@ -3,8 +3,8 @@ import * as tf from "@tensorflow/tfjs-core";
 import seedrandom from "seedrandom";
 
 /**
- * Uniform numbers in [0, 1) that are a function of the seed and of what they are for: the same on
- * every backend and machine, and nothing to save with a run.
+ * Uniform numbers in [0, 1) that depend only on the seed and the purpose. They are the same on every
+ * backend and machine, and have no state to save with a run.
  */
 export function generator(seed: number, purpose: string): () => number {
   return seedrandom.alea(`${seed}/${purpose}`);
@@ -83,7 +83,7 @@ function* draw(data: Float32Array, dim: number, uniform: () => number): Generato
 export function sample(count: number, size: number, uniform: () => number): number[] {
   const chosen: number[] = [];
   for (let candidate = 0; candidate < size && chosen.length < count; candidate++) {
-    // Each is kept with the chance that leaves all subsets equally likely (Knuth's algorithm S).
+    // Selection sampling (Knuth's algorithm S): all subsets are equally likely.
     if (uniform() * (size - candidate) < count - chosen.length) chosen.push(candidate);
   }
   return chosen;

@@ -14,19 +14,19 @@ export interface PluginContext {
   /** D. */
   dim: number;
   seed: number;
-  /** K x D prototypes to begin at, row-major, such as a checkpoint's. */
+  /** Prototypes to start from, K x D, row-major, such as a checkpoint's. */
   start?: Float32Array | undefined;
-  /** What makes the plugin where its kind is "custom:NAME". */
+  /** The plugin's factory, if its kind is "custom:NAME". */
   factory?: PluginFactory | undefined;
-  /** The schedules that the configuration only names. */
+  /** Users' schedules by their name in the configuration. */
   schedules?: OwnSchedules | undefined;
   /** See OnlineGmmOptions. */
   dense?: boolean | undefined;
 }
 
 /**
- * What makes a plugin of the user's: a file's default export, or a value in an experiment file. A file may export
- * a zod schema beside it, `options`; the factory is then a `PluginFactory<z.infer<typeof options>>`.
+ * Makes a user's plugin: the default export of a file, or a function in an experiment file. A file may also export
+ * a zod schema, `options`; its factory is then a `PluginFactory<z.infer<typeof options>>`.
  */
 export type PluginFactory<Options = NoOptions> = (
   given: PluginOptions<Options>,
@@ -40,34 +40,34 @@ export interface PluginOptions<Options = NoOptions> {
   /** D. */
   dim: number;
   seed: number;
-  /** Everything under `plugin` in the configuration. */
+  /** All settings under `plugin` in the configuration. */
   config: PluginConfig;
-  /** `plugin.options`, by the schema that the plugin's file exports. */
+  /** `plugin.options`, parsed by the schema that the plugin's file exports. */
   options: Options;
-  /** K x D prototypes to begin at, row-major, where some are given. */
+  /** Prototypes to start from, K x D, row-major, if given. */
   start: Float32Array | undefined;
-  /** The functions of an experiment file that the configuration only names. */
+  /** Functions of an experiment file by their name in the configuration. */
   schedules?: OwnSchedules | undefined;
   /** See OnlineGmmOptions. */
   dense?: boolean | undefined;
 }
 
 const kinds = { "online-gmm": onlineGmm, frozen, kmeans, sinkhorn: clustering };
-/** The plugins that are here. */
+/** The built-in plugins. */
 export type BuiltIn = keyof typeof kinds;
 
 const NAMES = Object.keys(kinds).join(", ");
 
 const FILES = /\.(ts|mts|js|mjs)$/;
 
-/** Before the name of a factory that stands in an experiment file. */
+/** Prefix of the name of a factory in an experiment file. */
 export const CUSTOM = "custom:";
 
 /**
- * The settings of a plugin with its own options as its file's schema gives them, before anything is made of them.
- * A function's are not looked at: it has none.
+ * The settings of a plugin, with `options` parsed by the schema of its file. Settings of a function are returned
+ * unchanged, since functions have no options.
  *
- * @throws UserError where there is no such plugin, its file cannot be loaded, or the options are not what it takes.
+ * @throws UserError if the plugin does not exist, its file cannot be loaded, or its options are not allowed
  */
 export async function withOptions(config: PluginConfig): Promise<PluginConfig> {
   const { kind, options: given } = config;
@@ -75,7 +75,7 @@ export async function withOptions(config: PluginConfig): Promise<PluginConfig> {
   if (isBuiltIn(kind)) {
     if (given === undefined) return config;
     throw new UserError(
-      `plugin.options are of a plugin in a file of your own; ${kind} has its settings under plugin itself`,
+      `plugin.options are for a plugin in a file of your own; ${kind} has its settings under plugin itself`,
     );
   }
   const { options: schema } = await pluginFile(kind);
@@ -83,16 +83,16 @@ export async function withOptions(config: PluginConfig): Promise<PluginConfig> {
   return options === undefined ? config : { ...config, options };
 }
 
-/** Whether a kind is one of our own, not a plugin of the user's. */
+/** Whether a kind is a built-in plugin. */
 export function isBuiltIn(kind: string): kind is BuiltIn {
   return Object.hasOwn(kinds, kind);
 }
 
 /**
- * The plugin that a configuration names: one of our own; one that a .ts, .js or .mjs file exports by
- * default as a PluginFactory; or the factory that an experiment file gives.
+ * Makes the plugin that a configuration names: a built-in one, one whose PluginFactory is the default
+ * export of a .ts, .js or .mjs file, or one of an experiment file's factory.
  *
- * @throws UserError where there is none, or it cannot be made with these settings.
+ * @throws UserError if it does not exist, or cannot be made with these settings
  */
 export async function openPlugin(
   settings: PluginConfig,
@@ -105,14 +105,15 @@ export async function openPlugin(
 }
 
 /**
- * One of our own plugins, for another to wrap: `given` is what the other's factory was given, maybe with another
- * `config`. Its steps are to be taken by the other's, and its state is part of the other's.
+ * Makes a built-in plugin, for a user's plugin to wrap. The wrapper calls its steps, and includes its state in its
+ * own.
  *
- * @throws UserError where it cannot be made with these settings.
+ * @param given the argument of the wrapper's factory, possibly with another `config`
+ * @throws UserError if it cannot be made with these settings
  */
 export function createPlugin(kind: BuiltIn, given: PluginOptions<unknown>): PrototypePlugin {
   const { components, dim, seed, config, start, schedules, dense } = given;
-  if (!isBuiltIn(kind)) throw new UserError(`createPlugin makes ${NAMES}, and is asked for "${kind}"`);
+  if (!isBuiltIn(kind)) throw new UserError(`createPlugin: kind is "${kind}"; allowed: ${NAMES}`);
   return kinds[kind]({
     ...config,
     components,
@@ -133,10 +134,10 @@ function autoOr(value: ScheduleConfig | "auto", schedules: OwnSchedules | undefi
 async function factoryOf(kind: string, given: PluginFactory | undefined): Promise<unknown> {
   if (!kind.startsWith(CUSTOM)) return (await pluginFile(kind)).default;
   if (given !== undefined) return given;
-  throw new UserError(`the plugin "${kind}" is a function, which only an experiment file can give`);
+  throw new UserError(`the plugin "${kind}" is a function, which only an experiment file can define`);
 }
 
-/** What a plugin's file exports. @throws UserError where the kind names no file that can be loaded. */
+/** The exports of a plugin's file. @throws UserError if the kind is not a file that can be loaded */
 function pluginFile(kind: string): Promise<Record<string, unknown>> {
   if (FILES.test(kind)) return importFile(kind);
   throw new UserError(`plugin.kind is "${kind}"; allowed: ${NAMES}, or a path to a .ts, .js or .mjs file`);
@@ -148,7 +149,7 @@ async function pluginOf(
   options: PluginOptions<unknown>,
 ): Promise<PrototypePlugin> {
   if (typeof make !== "function") {
-    throw new UserError(`${kind} has no default export that is a function, which makes the plugin`);
+    throw new UserError(`${kind} has no default export that is a function and makes the plugin`);
   }
   let plugin: unknown;
   try {
@@ -166,7 +167,7 @@ const method = z.custom<(...args: never[]) => unknown>((value) => typeof value =
   error: "a method of this name is needed",
 });
 
-/** What can be told of a plugin from outside; the object itself is handed on, methods and all. */
+/** Checks the members of a plugin. The object itself is returned, with all its methods. */
 function pluginShape({ components, dim }: PluginOptions<unknown>) {
   const shape = z.looseObject({
     name: z.string({ error: "a string is needed" }).min(1),

@@ -6,26 +6,26 @@ import type { TargetProposal } from "./targets.ts";
 
 const ITERATIONS = 3;
 
-/** `logSums` (1 x K): log s, of which only differences matter; the largest is 0. `rows` (1 x 1): how many it is of. */
+/** `logSums` (1 x K): log s; only differences matter, and the largest is 0. `rows` (1 x 1): the number of rows in it. */
 type Memory = { logSums: tf.Tensor2D; rows: tf.Tensor2D };
 
 /**
- * Sinkhorn-Knopp over the batch and `memory` rows before it, as mixhead.losses.Sinkhorn: for batches that are
- * small beside K. Targets are softmax(logits - log s), where s_k is a mean over rows i, each of which has kept the
- * term that it had in its own batch,
+ * Sinkhorn-Knopp over the batch and earlier rows, as mixhead.losses.Sinkhorn, for batches that are small relative to
+ * K. Targets are softmax(logits - log s). s_k is a mean over rows i, each of which keeps the term that it had in its
+ * own batch,
  *
  *     exp(logits_ik) / (mean over prototypes j of exp(logits_ij) / s_j).
  */
 export class RunningSinkhorn {
-  /** Made at the first batch. */
+  /** Created at the first batch. */
   private memory: Memory | undefined;
 
   constructor(
-    /** Rows. */
+    /** How many earlier rows count. */
     private readonly limit: number,
   ) {}
 
-  /** x (N x K) -> targets (N x K); the memory moves when these are adopted. */
+  /** x (N x K) -> targets (N x K). The memory moves when they are adopted. */
   propose(x: tf.Tensor2D, temperature: number): TargetProposal {
     const before = this.memory;
     const { targets, ...tensors } = tf.tidy(() => {
@@ -60,19 +60,19 @@ export class RunningSinkhorn {
     };
   }
 
-  /** The memory; nothing before the first batch. */
+  /** The memory; empty before the first batch. */
   async state(): Promise<NamedTensors> {
     return this.memory === undefined ? {} : save(this.memory);
   }
 
-  /** @throws UserError where the state is not a memory of as many prototypes. */
+  /** @throws UserError if the state is not a memory of as many prototypes */
   check(state: NamedTensors): void {
     if (Object.keys(state).length === 0) return;
     const width = this.memory?.logSums.shape[1] ?? state.logSums?.data.length ?? 0;
     checkSaved(state, { logSums: { shape: [1, width] }, rows: { shape: [1, 1] } }, "a balance with a memory");
   }
 
-  /** @throws UserError, and changes nothing, where the state is not a memory of as many prototypes. */
+  /** @throws UserError if the state is not a memory of as many prototypes; nothing has changed then */
   load(state: NamedTensors): void {
     this.check(state);
     this.dispose();

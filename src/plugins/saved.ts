@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { UserError } from "../errors.ts";
 import type { NamedTensors } from "./plugin.ts";
 
-/** The numbers of tensors, as a checkpoint holds them. All are asked for at once: a device answers them together. */
+/** Reads tensors for a checkpoint. All are read at once, so that a device needs one round trip. */
 export async function save(tensors: Record<string, tf.Tensor>): Promise<NamedTensors> {
   const saved = Object.entries(tensors).map(async ([name, tensor]) => {
     return [name, { shape: Array.from<number>(tensor.shape), data: await tensor.data<"float32">() }] as const;
@@ -11,9 +11,9 @@ export async function save(tensors: Record<string, tf.Tensor>): Promise<NamedTen
 }
 
 /**
- * Holds a saved state to exactly the names and shapes of `like`, the tensors of `what`.
+ * Checks that a saved state has exactly the names and shapes of `like`. `what` names it in error messages.
  *
- * @throws UserError where it does not fit.
+ * @throws UserError if it does not fit
  */
 export function checkSaved(
   state: NamedTensors,
@@ -21,7 +21,7 @@ export function checkSaved(
   what: string,
 ): void {
   const unknown = Object.keys(state).find((name) => !(name in like));
-  if (unknown !== undefined) throw new UserError(`the saved state has ${unknown}, which ${what} has not`);
+  if (unknown !== undefined) throw new UserError(`the saved state has ${unknown}, which ${what} lacks`);
   for (const [name, { shape }] of Object.entries(like)) {
     const found = state[name];
     if (found === undefined) throw new UserError(`the saved state has no ${name}, which ${what} needs`);
@@ -32,7 +32,7 @@ export function checkSaved(
   }
 }
 
-/** One matrix of a saved state that was checked. */
+/** Makes a matrix of a saved state that was checked. */
 export function restored(state: NamedTensors, name: string): tf.Tensor2D {
   const saved = state[name];
   const [rows, columns] = saved?.shape ?? [];

@@ -1,9 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 
 /**
- * `next` where `ok` (a bool, or one for each row) is true, else `old`: the choice is made where the tensors are, and nothing is
- * read. Without `ok` it is `next`. A tensor that stands in both is passed through; the others of `next` are
- * disposed of.
+ * Selects `next` if `ok` (a bool, or one per row) is true, else `old`. The selection happens on the tensors' device;
+ * nothing is read. Without `ok` it is `next`. A tensor in both is returned as it is; the other tensors of `next` are
+ * disposed.
  */
 export function selected<T extends { [N in keyof T]: tf.Tensor | undefined }>(
   ok: tf.Tensor | undefined,

@@ -1,16 +1,16 @@
 import * as tf from "@tensorflow/tfjs-core";
 
-/** Below a prototype's largest logit by this much, a row adds nothing that float32 could tell. */
+/** A row whose logit is this far below the prototype's largest adds nothing in float32. */
 const LEAST_LOGIT = -50;
 
 /**
- * Sinkhorn-Knopp: targets (N x K, rows that sum to 1) near softmax(logits) that use all K
- * prototypes alike over the batch. As dinov2's sinkhorn_knopp_teacher with logits = x / T: from
+ * Sinkhorn-Knopp: targets (N x K, rows that sum to 1) near softmax(logits) that use all K prototypes
+ * equally over the batch. Equal to dinov2's sinkhorn_knopp_teacher with logits = x / T: starting from
  * Q = exp(logits), each iteration scales every prototype's sum to 1 / K, then every row's to 1 / N.
  *
- * Q is kept as v_i P_ik u_k with P fixed, so that an iteration is two products with a vector, and the
- * last scaling of the rows is a softmax: the targets are softmax(logits + log u). P has the largest
- * logit of each prototype taken out, which the first scaling of the prototypes undoes.
+ * Q is represented as v_i P_ik u_k with P fixed. So an iteration is two matrix-vector products, and the
+ * last scaling of the rows is a softmax: the targets are softmax(logits + log u). The largest logit of
+ * each prototype is subtracted in P; the first scaling of the prototypes undoes this.
  */
 export function sinkhorn(logits: tf.Tensor2D, iterations = 3): tf.Tensor2D {
   return tf.tidy(() => {

@@ -7,14 +7,14 @@ export interface StartOptions {
   components: number;
   dim: number;
   seed: number;
-  /** K x D rows to begin at, such as a checkpoint's prototypes. */
+  /** Rows to start from, K x D, such as a checkpoint's prototypes. */
   start?: Float32Array | undefined;
 }
 
 /**
- * Where prototypes begin (K x D): at the given rows, or else at random directions, uniform on the sphere.
+ * The initial prototypes (K x D): the given rows, or else random directions, uniform on the sphere.
  *
- * @throws UserError where the given rows are not K x D, finite, none of them all zero.
+ * @throws UserError if the given rows are not K x D, or one is not finite or all zero
  */
 export function startRows({ components, dim, seed, start }: StartOptions): tf.Tensor2D {
   if (start === undefined) return directions(components, dim, seed, "directions");
@@ -24,7 +24,7 @@ export function startRows({ components, dim, seed, start }: StartOptions): tf.Te
     );
   }
   rowLengths(start, dim, "the given prototypes");
-  // Adding 0 turns -0 into 0, so that a step that leaves a sum alone keeps even the sign of its zeros.
+  // Adding 0 turns -0 into 0, so that adding 0 in a later step changes no bit, not even the sign of a zero.
   return tf.tidy(() => tf.add(tf.tensor2d(start, [components, dim]), 0));
 }
 

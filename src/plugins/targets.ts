@@ -14,44 +14,44 @@ import { RunningSinkhorn } from "./running-sinkhorn.ts";
 import { checkSaved } from "./saved.ts";
 import { sinkhorn } from "./sinkhorn.ts";
 
-/** Targets that are made and not taken; see Proposal. */
+/** Targets that were computed but not adopted; see Proposal. */
 export interface TargetProposal {
-  /** N x K, rows that sum to 1. The caller's to dispose of. */
+  /** N x K, rows that sum to 1. The caller disposes them. */
   targets: tf.Tensor2D;
-  /** Moves what moves with a batch: a center, a memory. With `ok`, a bool: where it is false, nothing moves. */
+  /** Updates the state of the balance (a center, a memory). If `ok`, a bool, is false, nothing changes. */
   adopt(ok?: tf.Scalar): void;
   discard(): void;
 }
 
-/** What targets are made of, besides the batch. */
+/** The inputs of targets besides the batch. */
 export type TargetSources = Pick<Proposal, "prototypes" | "responsibilities">;
 
-/** What the student learns to predict: a distribution over the prototypes for each row of the batch. */
+/** Makes the student's targets: a distribution over the prototypes for each row of the batch. */
 export interface Targets {
-  /** Whether they are made of the step's responsibilities, and not of similarities to the prototypes after it. */
+  /** Whether they come from the step's responsibilities instead of similarities to the prototypes after it. */
   readonly fromResponsibilities: boolean;
-  /** @throws UserError where a schedule leaves what is allowed at this step; nothing has changed. */
+  /** @throws UserError if a schedule has a value that is not allowed at this step; nothing has changed then */
   check(clock: Clock): void;
-  /** Targets for the batch `h` (N x D), of which the plugin proposes a step. */
+  /** Computes targets for the batch `h` (N x D), with the plugin's proposed step. */
   propose(h: tf.Tensor2D, step: TargetSources, clock: Clock): TargetProposal | Promise<TargetProposal>;
-  /** All that a later `load` needs to go on bit for bit. */
+  /** Everything that a later `load` needs to continue bit for bit. */
   state(): Promise<NamedTensors>;
-  /** @throws UserError where the state does not fit. */
+  /** @throws UserError if the state does not fit */
   checkState(state: NamedTensors): void;
-  /** @throws UserError, and changes nothing, where the state does not fit. */
+  /** @throws UserError if the state does not fit; nothing has changed then */
   load(state: NamedTensors): void;
   dispose(): void;
 }
 
-/** 0 has no logarithm; what a cutoff has set to 0 is this small. */
+/** Replaces responsibilities that a cutoff has set to 0, since 0 has no logarithm. */
 const LEAST_RESPONSIBILITY = 1e-30;
 
 /**
- * Targets from the similarities h . c / temperature, with the prototypes as the step has left them,
- * or from the step's responsibilities, as logits log r. They are balanced over the prototypes by
- * Sinkhorn-Knopp (over the batch, or over earlier rows too), by centering, or by nothing.
+ * Targets from the similarities h . c / temperature to the prototypes after the step, or from the
+ * step's responsibilities, with logits log r. They are balanced over the prototypes by Sinkhorn-Knopp
+ * (over the batch, or over earlier rows as well), by centering, or not at all.
  *
- * @throws UserError where the temperature leaves what is allowed.
+ * @throws UserError if the temperature is not allowed
  */
 export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): Targets {
   const { from, balance } = config;
@@ -95,21 +95,21 @@ export function createTargets(config: TargetsConfig, schedules?: OwnSchedules): 
   };
 }
 
-/** A balance that remembers something of the batches before; the others look at one batch. */
+/** The balance with a state from earlier batches; undefined for those that use one batch alone. */
 function movingBalance({ balance, memory }: TargetsConfig): Centering | RunningSinkhorn | undefined {
   if (balance === "center") return new Centering();
   return balance === "sinkhorn" && memory > 0 ? new RunningSinkhorn(memory) : undefined;
 }
 
 /**
- * Targets as the plugin makes them.
+ * Targets that the plugin itself makes.
  *
- * @throws UserError where it makes none.
+ * @throws UserError if it makes none
  */
 export function ownTargets(plugin: PrototypePlugin): Targets {
   if (plugin.targets === undefined) {
     throw new UserError(
-      `plugin "${plugin.name}" has no method targets, which targets.from=plugin asks for; allowed: similarity, responsibility`,
+      `plugin "${plugin.name}" has no method targets, which targets.from=plugin needs; allowed: similarity, responsibility`,
     );
   }
   const none = (state: NamedTensors) => checkSaved(state, {}, "a plugin with targets of its own");
@@ -132,7 +132,7 @@ function plain(targets: tf.Tensor2D): TargetProposal {
   return { targets, adopt: () => {}, discard: () => {} };
 }
 
-/** @throws UserError, when it is asked, where the schedule leaves what is allowed. */
+/** The temperature's schedule. @throws UserError if a value is not above 0, see `within` */
 export function targetTemperature({ temperature }: TargetsConfig, schedules?: OwnSchedules): Schedule {
   return within(
     parseSchedule(temperature, schedules),

@@ -1,9 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 
 /**
- * 1 for each component (K) that answers for most of at least one row, else 0, from responsibilities (N x K); of
- * several mixtures, for most of a row in its own. Of components that tie, all do. An argMax would take a GPU longer than the products of a step, and comparing all
- * pairs the wasm backend.
+ * The components that win a row: from responsibilities (N x K), K numbers, 1 for each component with the largest
+ * responsibility for at least one row (within its own mixture, if there are several), else 0. Components that tie all
+ * win. An argMax would take longer on a GPU than the products of a step; comparing all pairs would on wasm.
  */
 export function winnersOf(responsibilities: tf.Tensor2D, mixtures = 1): tf.Tensor1D {
   return tf.tidy(() => {

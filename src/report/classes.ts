@@ -6,7 +6,7 @@ import type { ArmRecord, KnnAndLinear, ProbeFigures } from "./data.ts";
 import { overSeeds } from "./over-seeds.ts";
 import { grid, muted } from "./theme.ts";
 
-/** How a class was told apart: by a vote of neighbours or by a linear probe. */
+/** The classifier: k-NN or a linear probe. */
 export type By = keyof KnnAndLinear<unknown>;
 /** Figures of an arm's seeds, with one kind of references. */
 export interface Probed {
@@ -15,11 +15,11 @@ export interface Probed {
   seeds: readonly ProbeFigures[];
 }
 
-/** More classes than these are drawn as a curve over groups of them. */
+/** More classes than this are drawn as a curve over groups of classes. */
 const MOST_CLASSES = 20;
 export const GROUPS = ["head", "medium", "tail"] as const;
 
-/** A mean over seeds as it is drawn. */
+/** A mean over seeds, and its interval. */
 interface Mark {
   arm: string;
   at: string;
@@ -39,8 +39,8 @@ export function isLongTailed({ classCounts }: Pick<ArmRecord, "classCounts">): b
 }
 
 /**
- * Accuracy within each class of every arm, in a long-tailed set those with most training images first: a dot for each class,
- * or a curve over groups of classes where they are many.
+ * Draws the accuracy within each class of every arm: a dot for each class, or a curve over groups if there are many
+ * classes. In a long-tailed set, the classes with most training images come first.
  */
 export function accuracyByClass(
   arms: readonly Probed[],
@@ -69,7 +69,7 @@ export function accuracyByClass(
   );
 }
 
-/** Accuracy on head, medium and tail classes of every arm, as bars. */
+/** Draws the accuracy on head, medium and tail classes of every arm, as bars. */
 export function accuracyByGroup(arms: readonly Probed[], by: By): Promise<string> {
   const marks = arms.flatMap(({ name, seeds }) =>
     GROUPS.flatMap((group) =>
@@ -139,7 +139,7 @@ function colorOf(arms: readonly Probed[]) {
   };
 }
 
-/** A line of each class, with room for every arm's dot. */
+/** A row for each class, with room for every arm's dot. */
 function drawDots(
   arms: readonly Probed[],
   classes: readonly string[],

@@ -2,12 +2,12 @@ import type { ArmRecord, NearestImages } from "./data.ts";
 import { count, escapeXml } from "./format.ts";
 import { encodePng } from "./png.ts";
 
-/** Larger images are made smaller by a whole factor: eight of them share the width of a figure. */
+/** Larger images are scaled down by a whole factor, since eight of them share the width of a figure. */
 const MOST_PIXELS = 64;
-/** White pixels between two images. */
+/** Width of the white gap between two images, in pixels. */
 const GAP = 1;
 
-/** A row for each sample prototype: its number, its wins, and the images nearest to it, as an HTML list. */
+/** An HTML list with a row for each sample prototype: its number, its wins, and the nearest images. */
 export function contactSheet({ nearest, wins, classNames }: ArmRecord): string | null {
   if (nearest === undefined || nearest.prototypes.length === 0) return null;
   const rows = nearest.prototypes.map((prototype, row) => {
@@ -21,7 +21,7 @@ export function contactSheet({ nearest, wins, classNames }: ArmRecord): string |
   return `<ol class="sheet">${rows.join("")}</ol>`;
 }
 
-/** The images of one prototype beside each other, as a PNG in a URL. */
+/** The images of one prototype side by side, as a data URL of a PNG. */
 function strip({ images: { shape, data }, labels }: NearestImages, row: number) {
   const [, across = 0, side = 0] = shape;
   const shrink = Math.ceil(side / MOST_PIXELS);
@@ -47,7 +47,7 @@ function strip({ images: { shape, data }, labels }: NearestImages, row: number) 
   };
 }
 
-/** The mean of one channel over a square of `size` x `size` pixels. */
+/** The mean of one channel over `size` x `size` pixels. */
 function meanOf(
   data: ArrayLike<number>,
   start: number,

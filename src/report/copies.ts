@@ -3,7 +3,7 @@ import { differencesAndFailures } from "./differences.ts";
 import { escapeXml, percent } from "./format.ts";
 import { comparisonTable, epsilonsOf, groupsTable } from "./table.ts";
 
-/** The figures of the page in the forms that people paste elsewhere, folded; a click on one selects all of it. */
+/** The page's figures in several formats for copying, folded. A click on one selects all of it. */
 export function copies(figures: Figures): string {
   const cells = cellsOf(figures);
   const plain = [comparisonTable(figures), groupsTable(figures), differencesAndFailures(figures)].filter(
@@ -23,7 +23,7 @@ export function copies(figures: Figures): string {
     .join("");
 }
 
-/** A figure, and how it is written for people; a text stands for itself. */
+/** A number with its formatted text, or plain text. */
 type Cell = string | { value: number; text: string };
 
 interface Cells {
@@ -82,7 +82,7 @@ function markdown({ columns, rows }: Cells): string {
   return [line(columns), line(rule), ...rows.map((row) => line(row.map(textOf)))].join("\n");
 }
 
-/** With booktabs' rules. */
+/** A LaTeX table with the rules of booktabs. */
 function latex({ columns, rows }: Cells): string {
   const line = (cells: readonly string[]) =>
     `${cells.map((cell) => cell.replace(/[&%$#_{}]/g, "\\$&").replaceAll("–", "--")).join(" & ")} \\\\`;
@@ -97,7 +97,7 @@ function latex({ columns, rows }: Cells): string {
   ].join("\n");
 }
 
-/** Numbers as they are; what is not known is empty. */
+/** Unrounded numbers; unknown ones are empty. */
 function csv({ columns, rows }: Cells): string {
   const field = (text: string) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const number = (value: number) => (Number.isFinite(value) ? String(Number(value.toPrecision(6))) : "");

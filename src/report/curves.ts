@@ -2,16 +2,16 @@ import type { TopLevelSpec } from "vega-lite";
 import { renderChart } from "./chart.ts";
 import { armColors, muted, paper } from "./theme.ts";
 
-/** In SVG units. */
+/** A size in SVG units. */
 export interface Size {
   width: number;
   height: number;
 }
 
-/** Small enough that the text is legible where a phone shows it at full width. */
+/** Small enough that text is legible at the full width of a phone. */
 export const FIGURE: Size = { width: 440, height: 260 };
 
-/** A point of an arm's curve; over several seeds a mean, with the interval around it. */
+/** A point of an arm's curve; for several seeds a mean with its interval. */
 export interface CurvePoint {
   arm: string;
   x: number;
@@ -24,10 +24,10 @@ export interface Axis {
   title: string;
   domain?: [number, number];
   log?: boolean;
-  /** Of a logarithmic axis: where its labels stand, in place of round numbers. */
+  /** Positions of labels on a logarithmic axis; by default round numbers. */
   ticks?: readonly number[];
   percent?: boolean;
-  /** Whether the axis starts at 0; it does where it is left out. */
+  /** Whether the axis starts at 0; default true. */
   fromZero?: boolean;
 }
 
@@ -35,21 +35,21 @@ export interface CurveOptions {
   x: Axis;
   y: Axis;
   size?: Size;
-  /** A dashed line across, with its name. */
+  /** A labelled horizontal dashed line. */
   level?: { y: number; name: string };
-  /** Another measure of the same arms, as thin dashed lines in their colours. */
+  /** Another measure of the same arms, drawn as thin dashed lines in their colours. */
   beside?: readonly CurvePoint[];
-  /** Of arms that are only some of a page's. */
+  /** Colours of the arms, if these are only some of the page's arms. */
   colors?: ReadonlyMap<string, string>;
 }
 
-/** Up to so many points an arm, each is marked. */
+/** Points are marked in curves with up to this number. */
 const MARKED = 40;
 
-/** How far a wide interval may stretch an axis to either side, in spans of the curves. */
+/** How far wide intervals may extend an axis on either side, as a multiple of the curves' span. */
 const STRETCH = 0.5;
 
-/** Draws the curves of `arms` (names, in their order), each in the arm's colour. */
+/** Draws a curve for each of `arms` (names, in order), in its colour. */
 export function drawCurves(
   arms: readonly string[],
   points: readonly CurvePoint[],
@@ -66,7 +66,7 @@ export function drawCurves(
     },
     y: { field: "y", type: "quantitative" as const, ...channelOf(y, spanOf(points, level?.y)) },
   };
-  // Where many lie upon each other, the curves still show.
+  // Transparent enough that curves stay visible under many overlapping bands.
   const opacity = Math.min(0.16, 0.6 / arms.length);
   const bands = arms.flatMap((name) => {
     const values = points.filter(({ arm, low }) => arm === name && low !== undefined);
@@ -88,7 +88,7 @@ export function drawCurves(
       mark: {
         type: "line" as const,
         color,
-        // Where curves coincide, the first one still shows around the others.
+        // Wider, so that the first curve stays visible under others that coincide with it.
         strokeWidth: index === 0 && arms.length > 1 ? 2.8 : 2,
         point: values.length <= MARKED ? { size: 26, filled: true, color } : false,
       },
@@ -109,12 +109,12 @@ export function drawCurves(
   return renderChart(spec);
 }
 
-/** What the axis is to hold: the curves, the level, and intervals, of which two seeds can have very wide ones. */
+/** The range of the axis: curves, level, and intervals up to a limit, since those of two seeds can be very wide. */
 function spanOf(points: readonly CurvePoint[], level?: number): number[] {
   const ys = [...points.map(({ y }) => y), ...(level === undefined ? [] : [level])];
   const [low, high] = [Math.min(...ys), Math.max(...ys)];
   const reach = STRETCH * (high - low || Math.abs(high) / 10);
-  // What is never below 0 is not likely to be there either.
+  // A measure without negative values needs no negative range.
   const least = low >= 0 ? Math.max(0, low - reach) : low - reach;
   return [
     Math.max(Math.min(low, ...points.map((point) => point.low ?? low)), least),
@@ -122,7 +122,7 @@ function spanOf(points: readonly CurvePoint[], level?: number): number[] {
   ];
 }
 
-/** @param values what the axis is to hold, where it has no domain of its own */
+/** @param values the values to show, if the axis has no domain */
 function channelOf({ title, percent, log, ticks, domain, fromZero = true }: Axis, values: readonly number[]) {
   const span = domain ?? [Math.min(...values), Math.max(...values)];
   const zero = domain === undefined && fromZero && log !== true;
@@ -141,7 +141,7 @@ function channelOf({ title, percent, log, ticks, domain, fromZero = true }: Axis
   };
 }
 
-/** 1, 10, 100, ... within a span; 1, 2, 5, 10, ... where that is few. */
+/** 1, 10, 100, ... within a span; 1, 2, 5, 10, ... if these are few. */
 function logTicks([low = 0, high = 0]: readonly number[]): number[] {
   const decades = Array.from({ length: 13 }, (_, i) => 10 ** (i - 6));
   const within = (ticks: number[]) => ticks.filter((tick) => tick >= low * 0.999 && tick <= high * 1.001);
@@ -149,7 +149,7 @@ function logTicks([low = 0, high = 0]: readonly number[]): number[] {
   return coarse.length > 3 ? coarse : within(decades.flatMap((tick) => [tick, 2 * tick, 5 * tick]));
 }
 
-/** A dashed line over the whole width; its name stands at the right, on a halo of the paper's colour. */
+/** A dashed line over the whole width, with its name at the right on a halo in the background colour. */
 function levelLayers({ y, name }: { y: number; name: string }) {
   const at = { data: { values: [{ level: y }] } };
   const encoding = { y: { field: "level", type: "quantitative" as const } };

@@ -1,48 +1,48 @@
 import type { Rows } from "../files/rows.ts";
 
-/** Shares of the test images of a long-tailed set's groups; null: none is of the group. */
+/** Accuracies on the groups of a long-tailed set; null if no test image is in the group. */
 export type GroupFigures = Record<"head" | "medium" | "tail", { knn: number | null; linear: number | null }>;
 
-/** What an arm reached: an entry of summary.json. Over several seeds, means. */
+/** The final figures of an arm, as in summary.json; means over several seeds. */
 export interface ArmFigures {
   knn: number;
-  /** Of runs that were probed at their end. */
+  /** If the run was probed at its end. */
   linear?: number;
-  /** Where the training set is long-tailed. */
+  /** If the training set is long-tailed. */
   groups?: GroupFigures;
-  /** With a balanced version of it as references. */
+  /** With a balanced version of a long-tailed training set as references. */
   balanced?: { knn: number; linear: number; groups?: GroupFigures };
   unique: Record<string, number>;
   used: number;
-  /** Of runs that were evaluated with it. */
+  /** If the run was evaluated with it. */
   distinctUsed?: Record<string, number>;
   perplexity: number;
   steps: number;
   seeds: readonly number[];
-  /** 95 % intervals of the means, where there are two seeds and more. */
+  /** 95 % intervals of the means, if there are at least two seeds. */
   interval?: {
     knn: [number, number];
     linear?: [number, number];
     distinctUsed?: Record<string, [number, number]>;
   };
-  /** Training and evaluation of all seeds together. */
+  /** Time of training and evaluation of all seeds together. */
   seconds: number;
-  /** k-NN of its own untrained encoder, where arms of several runs stand side by side. */
+  /** k-NN of its own untrained encoder, if arms of several runs are compared. */
   untrained?: number;
 }
 
-/** A mean of differences, its 95 % interval, and the chance of one so large where there is none. */
+/** The mean of paired differences, its 95 % interval, and the p-value of a two-sided test against 0. */
 export interface PairedDifference {
   mean: number;
   interval: [number, number];
   p: number;
 }
 
-/** The figures of a run: what summary.json holds. */
+/** The figures of a run, as in summary.json. */
 export interface Figures {
   untrained: { knn: number };
   arms: Record<string, ArmFigures>;
-  /** Paired over seeds: each arm less the first one of its run. */
+  /** Differences of each arm from the first one of its run, paired by seed. */
   differences?: {
     arms: [string, string];
     seeds: number[];
@@ -53,7 +53,7 @@ export interface Figures {
   seconds: number;
 }
 
-/** A line of metrics.jsonl, as far as it is drawn; docs/measures.md says what each is. */
+/** The part of a line of metrics.jsonl that is drawn. docs/measures.md describes the measures. */
 export interface Measurement {
   step: number;
   loss?: number | undefined;
@@ -69,27 +69,27 @@ export interface Measurement {
   embeddingRank?: number | undefined;
   alignment?: number | undefined;
   uniformity?: number | undefined;
-  /** What the plugin tells of itself, by name. */
+  /** Measures that the plugin reports, by name. */
   scalars?: Readonly<Record<string, number>> | undefined;
 }
 
-/** Shares of test images; null where no test image is of the class or group. */
+/** Accuracies of both classifiers. */
 export interface KnnAndLinear<T> {
   knn: T;
   linear: T;
 }
 
-/** What frozen features give, with one set of references. */
+/** Accuracies with frozen features and one set of references. */
 export interface ProbeFigures {
   /** By k. */
   knn: Record<string, number>;
   linear: number;
   perClass: KnnAndLinear<(number | null)[]>;
-  /** Where the training set is long-tailed. */
+  /** If the training set is long-tailed; null if no test image is in the group. */
   groups?: Record<"head" | "medium" | "tail", KnnAndLinear<number | null>> | undefined;
 }
 
-/** What `mixhead evaluate --json` prints. */
+/** The output of `mixhead evaluate --json`. */
 export interface Probe extends ProbeFigures {
   /** The same with a balanced version of a long-tailed training set as references. */
   balanced?: ProbeFigures | undefined;
@@ -97,7 +97,7 @@ export interface Probe extends ProbeFigures {
 
 /** The training images nearest to some of the prototypes. */
 export interface NearestImages {
-  /** Which prototypes they are: their rows. */
+  /** The indices of the prototypes. */
   prototypes: readonly number[];
   /** P x 8 x S x S x 3, 0 to 255, the nearest first. */
   images: { shape: readonly number[]; data: ArrayLike<number> };
@@ -105,45 +105,45 @@ export interface NearestImages {
   labels: ArrayLike<number>;
 }
 
-/** What the page draws of one arm. */
+/** The data of one arm for the page. */
 export interface ArmRecord {
-  /** As in `figures.arms`. */
+  /** The name, as in `figures.arms`. */
   name: string;
   /** One training per seed. */
   trainings: readonly { seed: number; measurements: readonly Measurement[] }[];
   /** At the end of the first seed's training: K x D, rows of unit length. */
   prototypes: Rows;
-  /** Length K: how many un-augmented training images each prototype wins. */
+  /** Length K: the number of un-augmented training images that each prototype wins. */
   wins: ArrayLike<number>;
   /** S x D: teacher embeddings of test images, rows of unit length. */
   sample: Rows;
-  /** Empty where they are not known. */
+  /** Empty if unknown. */
   classNames: readonly string[];
-  /** Training images of each class; empty where they are not known. */
+  /** Training images of each class; empty if unknown. */
   classCounts: readonly number[];
-  /** Of the seeds that were probed. */
+  /** One for each seed that was probed. */
   probes: readonly Probe[];
   nearest?: NearestImages | undefined;
 }
 
-/** Something to know before one reads the figures. */
+/** A remark to read before the figures. */
 export interface Remark {
-  /** null: of the whole page. */
+  /** The arm that it concerns; null for the whole page. */
   arm: string | null;
   level: "failure" | "warning" | "note";
   text: string;
-  /** Steps taken when it was measured. */
+  /** The number of steps at the measurement. */
   step?: number | undefined;
 }
 
-/** All that the page of a run, or of several, shows. */
+/** The data of the page of one or several runs. */
 export interface ReportData {
-  /** What it is the page of: "run", "runs". */
+  /** "run" or "runs". */
   kind: string;
   title: string;
   figures: Figures;
   arms: readonly ArmRecord[];
   remarks: readonly Remark[];
-  /** Folded at the bottom, in this order: the configuration, versions of packages, ... */
+  /** Folded texts at the bottom, in this order: the configuration, versions of packages, ... */
   details: readonly { title: string; text: string }[];
 }

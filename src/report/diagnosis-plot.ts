@@ -5,7 +5,7 @@ import { figure, htmlPage } from "./layout.ts";
 import { sideBySide, toPng } from "./picture.ts";
 import { armColors, muted, paper } from "./theme.ts";
 
-/** Uniqueness that was published for trained models (arXiv 2510.20108), and where its label stands. */
+/** Published uniqueness of trained models (arXiv 2510.20108), and the positions of labels. */
 const PUBLISHED = [
   { epsilon: 0.025, share: 0.0125, name: "DINO 1.5 %, DINOv2 1.0 %", shares: [0.015, 0.01] },
   { epsilon: 0.025, share: 0.108, name: "CARP 10.8 %", shares: [0.108] },
@@ -17,24 +17,24 @@ const PANEL = { width: 440, height: 280 };
 const BINS = 40;
 const color = armColors(["decoupled"]).get("decoupled") ?? muted;
 
-/** What a diagnosis draws and says. */
+/** The content of a diagnosis's figure. */
 export interface DiagnosisPicture {
-  /** What was measured. */
+  /** The name of the checkpoint or file. */
   title: string;
   words: string;
   table: string;
   /** [epsilon, share], ascending. */
   unique: readonly (readonly [number, number])[];
-  /** Likewise, where use is known. */
+  /** Likewise, if use is known. */
   distinctUsed?: readonly (readonly [number, number])[];
   /** Cosine distance of each prototype to its nearest other one. */
   nearest: ArrayLike<number>;
 }
 
-/** The forms that `drawDiagnosis` can take. */
+/** The file formats of `drawDiagnosis`. */
 export const pictureForms: readonly string[] = [".svg", ".png", ".html"];
 
-/** Uniqueness over epsilon beside published values, and the histogram of nearest distances, as the content of a file. */
+/** Draws uniqueness over epsilon with published values, and the histogram of nearest distances, as a file's content. */
 export async function drawDiagnosis(content: DiagnosisPicture, form: string): Promise<string | Uint8Array> {
   const { title, words, table, nearest } = content;
   const panels: [string, string] = [
@@ -47,13 +47,13 @@ export async function drawDiagnosis(content: DiagnosisPicture, form: string): Pr
         "Unique at any distance",
         "",
         panels[0],
-        `The further to the right the curve holds, the further apart the prototypes lie; circles are published models.${content.distinctUsed === undefined ? "" : " Dashed: of those alone that win an embedding."}`,
+        `The further to the right the curve stays high, the further apart the prototypes lie; circles are published models.${content.distinctUsed === undefined ? "" : " Dashed: only prototypes that win an embedding."}`,
       ),
       figure(
         "Nearest neighbours",
         "",
         panels[1],
-        "Cosine distance of each prototype to its nearest other one: a peak at 0 are copies.",
+        "Cosine distance of each prototype to its nearest neighbour: a peak at 0 means copies.",
       ),
     ];
     const head = `<header><p class="kind">mixhead diagnosis</p><h1>${escapeXml(title)}</h1><p class="finding">${escapeXml(words)}</p></header>`;

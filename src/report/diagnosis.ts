@@ -2,17 +2,17 @@ import type { Usage } from "../metrics/usage.ts";
 import { count, percent } from "./format.ts";
 import { aligned } from "./table.ts";
 
-/** How far prototypes have collapsed: what `diagnose --json` prints. */
+/** Measures of collapse, as printed by `diagnose --json`. */
 export interface Diagnosis extends Partial<Usage> {
   /** K. */
   prototypes: number;
   /** D. */
   dim: number;
   unique: Record<string, number>;
-  /** Cosine distance to the nearest other prototype; NaN where there is one prototype. */
+  /** Cosine distance to the nearest other prototype; NaN if there is only one. */
   nearest: { median: number; p01: number };
   effectiveRank: number;
-  /** Where use is known. */
+  /** If use is known. */
   distinctUsed?: Record<string, number>;
 }
 
@@ -53,8 +53,8 @@ export function diagnosisTable({
 }
 
 /**
- * What a diagnosis means for whoever trained the prototypes, and what to do: two sentences. Where
- * `embeddings`, their number, is below 2 K, use is not judged: N embeddings are won by N prototypes at most.
+ * The meaning of a diagnosis and advice, in two sentences. `embeddings`: their number N. If it is below
+ * 2 K, use is not judged, because N embeddings are won by at most N prototypes.
  */
 export function diagnosisWords(
   { prototypes: K, unique, used, distinctUsed }: Diagnosis,
@@ -68,7 +68,7 @@ export function diagnosisWords(
   const known = embeddings >= 2 * K ? used : undefined;
   if (distinct < 0.5) {
     return (
-      `Of ${count(K)} prototypes ${kept} are truly distinct: the others copy them to within a cosine distance of 0.025, so the head does the work of one with about ${kept} outputs. ` +
+      `Of ${count(K)} prototypes ${kept} are truly distinct: the others copy them to within a cosine distance of 0.025, so the head does no more than one with about ${kept} outputs. ` +
       "Choose an output of that width, or estimate the prototypes outside the encoder's loss (prototypes: decoupled), which keeps them from collapsing."
     );
   }
@@ -80,20 +80,20 @@ export function diagnosisWords(
   }
   if (spread < 0.5) {
     return (
-      `Few of the ${count(K)} prototypes are copies (${percent(distinct)} are distinct at 0.025), but they crowd: ${count(spread * K)} are left where a cosine distance of 0.5 is what counts as different. ` +
-      "That is a partial collapse: diagnose an earlier checkpoint to see whether it goes on, and if it does, decouple the prototypes or use fewer."
+      `Few of the ${count(K)} prototypes are copies (${percent(distinct)} are distinct at 0.025), but they crowd: only ${count(spread * K)} remain if prototypes within a cosine distance of 0.5 count once. ` +
+      "This is a partial collapse: diagnose an earlier checkpoint to see whether it continues, and if so, decouple the prototypes or use fewer."
     );
   }
   if (known !== undefined && both !== undefined && both < known / 2) {
     return (
-      `Of the ${count(K)} prototypes ${percent(spread)} are distinct at 0.5, but those that do work crowd: ${percent(known)} win any of the embeddings, and of these ${count(both * K)} are left where a cosine distance of 0.5 is what counts as different. ` +
-      "That is a partial collapse: diagnose an earlier checkpoint to see whether it goes on, and if it does, decouple the prototypes or use fewer."
+      `Of the ${count(K)} prototypes ${percent(spread)} are distinct at 0.5, but the used ones crowd: ${percent(known)} win any of the embeddings, and only ${count(both * K)} of these remain if prototypes within a cosine distance of 0.5 count once. ` +
+      "This is a partial collapse: diagnose an earlier checkpoint to see whether it continues, and if so, decouple the prototypes or use fewer."
     );
   }
   const advice =
     known !== undefined
       ? `${percent(known)} of them win at least one of the embeddings${clear}, so there is nothing to repair.`
-      : `Whether they are used is another question, which --embeddings answers with ${count(2 * K)} embeddings and more.`;
+      : `Whether they are used is another question, which --embeddings answers with ${count(2 * K)} embeddings or more.`;
   return `These ${count(K)} prototypes have not collapsed: ${percent(distinct)} are distinct, and ${percent(spread)} still are at a cosine distance of 0.5. ${advice}`;
 }
 

@@ -2,7 +2,7 @@ import type { Figures, PairedDifference } from "./data.ts";
 import { percent } from "./format.ts";
 import { aligned } from "./table.ts";
 
-/** Below the table of a run: paired differences between arms, and the trainings that failed; "" where there are none. */
+/** The text below a run's table: paired differences between arms, and failed trainings; "" if there are none. */
 export function differencesAndFailures({ differences = [], failures = [] }: Figures): string {
   const probed = differences.some(({ linear }) => linear !== undefined);
   const rows = differences.map(({ arms: [arm, baseline], seeds, knn, linear }) => [

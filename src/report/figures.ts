@@ -5,16 +5,16 @@ import type { ArmRecord, Measurement } from "./data.ts";
 import { percent } from "./format.ts";
 import { overSeeds } from "./over-seeds.ts";
 
-/** Where uniqueness is drawn against epsilon: evenly on a log scale from 0.005 to 1. */
+/** The epsilons of curves over epsilon: evenly spaced on a log scale from 0.005 to 1. */
 export const EPSILON_GRID: readonly number[] = Array.from({ length: 30 }, (_, i) =>
   Number((0.005 * 200 ** (i / 29)).toPrecision(4)),
 );
 
 const STEP: Axis = { title: "training step" };
-/** More points than this a curve are averaged in bins, or left out. */
+/** If a curve has more points than this, they are averaged in bins, or thinned out. */
 const MOST_POINTS = 200;
 
-/** k-NN accuracy at every evaluation, and the level of the untrained encoder, where all arms have the same. */
+/** Draws k-NN accuracy at every evaluation, and the level of the untrained encoder if all arms have the same. */
 export function knnOverTraining(
   arms: readonly ArmRecord[],
   untrained: number | null,
@@ -35,8 +35,8 @@ export function knnOverTraining(
 }
 
 /**
- * How many prototypes are used and distinct at one epsilon at every evaluation; dashed beside it uniqueness, which
- * counts the unused too. null where no arm was evaluated with it.
+ * Draws the share of used and distinct prototypes at one epsilon at every evaluation, and dashed uniqueness, which
+ * counts unused ones as well. null if no arm was evaluated with it.
  */
 export async function distinctUsedOverTraining(
   arms: readonly ArmRecord[],
@@ -57,7 +57,7 @@ export async function distinctUsedOverTraining(
   });
 }
 
-/** Uniqueness at one epsilon at every evaluation. */
+/** Draws uniqueness at one epsilon at every evaluation. */
 export function uniqueOverTraining(
   arms: readonly ArmRecord[],
   epsilon: string,
@@ -74,7 +74,7 @@ export function uniqueOverTraining(
   );
 }
 
-/** Share of prototypes that win a training image, at every evaluation. */
+/** Draws the share of prototypes that win a training image, at every evaluation. */
 export function usedOverTraining(arms: readonly ArmRecord[], size = FIGURE): Promise<string> {
   return drawCurves(
     namesOf(arms),
@@ -87,7 +87,7 @@ export function usedOverTraining(arms: readonly ArmRecord[], size = FIGURE): Pro
   );
 }
 
-/** The loss. */
+/** Draws the loss over training. */
 export function lossOverTraining(arms: readonly ArmRecord[], size = FIGURE): Promise<string> {
   return drawCurves(
     namesOf(arms),
@@ -100,7 +100,7 @@ export function lossOverTraining(arms: readonly ArmRecord[], size = FIGURE): Pro
   );
 }
 
-/** A measure that is drawn over training where a run has it. */
+/** A measure that is drawn over training if a run has it. */
 export interface Measure {
   title: string;
   caption: string;
@@ -111,7 +111,7 @@ export interface Measure {
 export const ONLINE: Measure = {
   title: "Online probe",
   caption:
-    "Running accuracy of a linear classifier that learns beside the encoder: it lags, and it sees crops.",
+    "Running accuracy of a linear classifier that is trained beside the encoder. It lags behind, and it sees crops.",
   value: ({ online }) => online,
   axis: { title: "accuracy", percent: true, fromZero: false },
 };
@@ -121,58 +121,59 @@ export const FURTHER: readonly Measure[] = [
   {
     title: "Effective rank of the prototypes",
     caption:
-      "Over how many directions the prototypes spread: 2 if they lie in one plane; copies do not raise it.",
+      "The number of directions over which the prototypes spread: 2 if they lie in one plane; copies do not raise it.",
     value: ({ effectiveRank }) => effectiveRank,
     axis: { title: "directions" },
   },
   {
     title: "Effective rank of the embeddings",
-    caption: "Over how many directions the teacher's embeddings of test images spread: a collapse ends at 1.",
+    caption:
+      "The number of directions over which the teacher's embeddings of test images spread: 1 after a collapse.",
     value: ({ embeddingRank }) => embeddingRank,
     axis: { title: "directions" },
   },
   {
     title: "Spread of the embeddings",
     caption:
-      "1 minus the length of their mean: 0 where all lie at one point, near 1 where they surround the sphere.",
+      "1 minus the length of their mean: 0 if all lie at one point, near 1 if they spread over the whole sphere.",
     value: ({ spread }) => spread,
     axis: { title: "spread of a batch", domain: [0, 1] },
   },
   {
     title: "Entropy of the responsibilities",
-    caption: "Over how many components an embedding is shared, in nats; joint arms have no responsibilities.",
+    caption:
+      "How widely an embedding is shared among components, in nats; joint arms have no responsibilities.",
     value: ({ entropy }) => entropy,
     axis: { title: "entropy, in nats" },
   },
   {
     title: "Alignment",
-    caption:
-      "Mean squared distance between two views of one test image: lower is closer, and a collapse has 0.",
+    caption: "Mean squared distance between two views of one test image: lower is closer; a collapse has 0.",
     value: ({ alignment }) => alignment,
     axis: { title: "squared distance" },
   },
   {
     title: "Uniformity",
-    caption: "How evenly the views fill the sphere: 0 where all lie at one point, near −4 where evenly.",
+    caption: "How evenly the views fill the sphere: 0 if all lie at one point, near −4 if evenly.",
     value: ({ uniformity }) => uniformity,
     axis: { title: "log mean of exp(−2 d²)", fromZero: false },
   },
 ];
 
-/** The measures that plugins tell of themselves, by name. */
+/** The measures that plugins report, by name. */
 export function toldBy(arms: readonly ArmRecord[]): Measure[] {
   const names = arms.flatMap(({ trainings }) =>
     trainings.flatMap(({ measurements }) => measurements.flatMap(({ scalars = {} }) => Object.keys(scalars))),
   );
   return [...new Set(names)].sort().map((name) => ({
     title: name,
-    caption: "As the plugin tells it of its steps.",
+    caption: "Reported by the plugin at its steps.",
     value: ({ scalars = {} }) => scalars[name],
     axis: { title: name, fromZero: false },
   }));
 }
 
-/** A measure over training; null where no arm has it. */
+/** Draws a measure over training; null if no arm has it. */
 export async function measureOverTraining(
   arms: readonly ArmRecord[],
   { value, axis }: Measure,
@@ -185,7 +186,7 @@ export async function measureOverTraining(
 /** By arm: [epsilon, share]. */
 export type OverEpsilon = ReadonlyMap<string, readonly (readonly [number, number])[]>;
 
-/** How many prototypes are distinct and used as a function of epsilon; dashed beside it, whether used or not. */
+/** Draws the share of distinct and used prototypes over epsilon; dashed, that of all distinct ones. */
 export function distinctUsedOverEpsilon(
   arms: readonly ArmRecord[],
   distinctUsed: OverEpsilon,
@@ -202,7 +203,7 @@ export function distinctUsedOverEpsilon(
   });
 }
 
-/** For each distance, the share of prototypes whose nearest other one is closer. */
+/** Draws, for each distance, the share of prototypes whose nearest neighbour is closer. */
 export function nearestDistances(
   arms: readonly ArmRecord[],
   nearest: ReadonlyMap<string, Float64Array>,
@@ -222,7 +223,7 @@ export function nearestDistances(
   });
 }
 
-/** Wins of each prototype, the most used first, in multiples of an even share. */
+/** Draws the wins of each prototype in decreasing order, in multiples of an even share. */
 export function winsByRank(arms: readonly ArmRecord[], size = FIGURE): Promise<string> {
   const points = arms.flatMap(({ name, wins }) => {
     const sorted = Array.from(wins).sort((a, b) => b - a);

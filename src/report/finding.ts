@@ -1,16 +1,16 @@
 import type { ArmFigures, Figures } from "./data.ts";
 import { percent } from "./format.ts";
 
-/** A difference of one seed's k-NN below it is noise. */
+/** With one seed, k-NN differences up to this are noise. */
 const NOISE = 0.01;
 const DISTANCE = "0.5";
 
 type Named = ArmFigures & { name: string; untrained: number };
 
 /**
- * What a run shows, in one plain sentence that is true whatever came out: who is ahead only where the
- * interval of the paired difference is to one side of 0, or, where nothing was paired, the intervals do not overlap
- * (several seeds) or a point and more lies between (one seed).
+ * The result of a run in one plain sentence. It names the better arm only if the interval of the paired difference
+ * excludes 0. Without paired seeds, the intervals must not overlap (several seeds), or the difference must be above
+ * one point (one seed).
  */
 export function finding({ untrained, arms, differences = [] }: Figures): string {
   const named = Object.entries(arms).map(([name, figures]) => ({
@@ -30,7 +30,7 @@ export function finding({ untrained, arms, differences = [] }: Figures): string 
   return `${accuracy(first, second, paired?.knn.interval)}; ${work(first, second)}.`;
 }
 
-/** The decoupled arm before the joint one, else the two that are best by k-NN. */
+/** The decoupled and the joint arm if there are both, else the two best arms by k-NN. */
 function pick(named: readonly Named[]): [Named | undefined, Named | undefined] {
   const decoupled = named.find(({ name }) => name === "decoupled");
   const joint = named.find(({ name }) => name === "joint");
@@ -39,7 +39,7 @@ function pick(named: readonly Named[]): [Named | undefined, Named | undefined] {
   return [best, next];
 }
 
-/** `difference`: the 95 % interval of that of the two, over seeds that both have. */
+/** `difference`: the 95 % interval of the difference of both, over their common seeds. */
 function accuracy(a: Named, b: Named, difference: readonly [number, number] | undefined): string {
   const seeds = Math.min(a.seeds.length, b.seeds.length);
   const ofSeeds = seeds > 1 ? `${seeds} seeds` : "one seed";
@@ -52,7 +52,7 @@ function accuracy(a: Named, b: Named, difference: readonly [number, number] | un
   return `${capital(a.name)} reaches a k-NN accuracy of ${percent(a.knn, 1)}, ${points(a.knn - b.knn)} ${side} ${b.name} (${ofSeeds}) and ${gain(a)}`;
 }
 
-/** Why nobody can say who is ahead; null where one can. */
+/** The reason why neither arm is ahead; null if one is. */
 function whyLevel(a: Named, b: Named, difference: readonly [number, number] | undefined): string | null {
   if (difference !== undefined) {
     const [low, high] = difference;
@@ -71,7 +71,7 @@ function gain({ knn, untrained }: Named): string {
   return `${points(difference)} ${difference > 0 ? "above" : "below"} the untrained encoder`;
 }
 
-/** What share of an arm's prototypes do distinct work, and how that comes about; beside it that of the other arm. */
+/** The shares of an arm's prototypes that are used, distinct, or both; in brackets those of the other arm. */
 function work(first: Named, second?: Named): string {
   const said = (of: (arm: Named) => number | undefined) => {
     const share = (arm: Named) => percent(of(arm) ?? Number.NaN);
@@ -92,7 +92,7 @@ function points(difference: number): string {
   return `${(100 * Math.abs(difference)).toFixed(1)} points`;
 }
 
-/** RUN/ARM stays as the run is spelt. */
+/** Capitalises an arm's name, unless it is RUN/ARM. */
 function capital(name: string): string {
   return name.includes("/") ? name : name.charAt(0).toUpperCase() + name.slice(1);
 }

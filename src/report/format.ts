@@ -1,4 +1,4 @@
-/** A share as a percentage with the digits that mean something: "52.3 %", "1.5 %", "79 %". */
+/** A share as a percentage with significant digits: "52.3 %", "1.5 %", "79 %". */
 export function percent(share: number, digits = share > 0 && share < 0.1 ? 1 : 0): string {
   return Number.isFinite(share) ? `${(100 * share).toFixed(digits)} %` : "–";
 }

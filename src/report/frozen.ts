@@ -12,7 +12,7 @@ import { frozenTable, swatch } from "./summary-table.ts";
 
 const METHODS: Record<By, string> = { knn: "k-NN", linear: "Linear probe" };
 
-/** What the encoders' frozen features tell apart: a table, and figures by class and by group; "" where no arm was probed. */
+/** The section about probes of frozen features: a table, and figures by class and by group; "" if no arm was probed. */
 export async function frozenSection(
   arms: readonly ArmRecord[],
   colors: ReadonlyMap<string, string>,
@@ -47,7 +47,7 @@ export async function frozenSection(
           `${METHODS[by]}: head, medium, tail${references}`,
           legendOf(grouped),
           await accuracyByGroup(grouped, by),
-          "Accuracy on the classes with most training images, with fewer, and with fewest.",
+          "Accuracy on the classes with the most training images, with fewer, and with the fewest.",
         ),
       );
     }
@@ -61,7 +61,7 @@ export async function frozenSection(
     if (first === undefined) continue;
     const order = isLongTailed(first.arm) ? ", those with most training images first" : "";
     const caption = classesAreNamed(set)
-      ? `Share of each class's test images that are recognised${order}.`
+      ? `Share of each class's test images that are classified correctly${order}.`
       : `Mean accuracy of groups of classes${order}.`;
     const references = balanced.length > 0 ? " The references are the training set." : "";
     for (const by of ["knn", "linear"] as const) {
@@ -69,7 +69,7 @@ export async function frozenSection(
       pictures.push(figure(`${METHODS[by]} by class`, legendOf(set), picture, caption + references));
     }
   }
-  return section("Which classes are told apart?", pictures, frozenTable(probed, colors));
+  return section("Which classes are recognised?", pictures, frozenTable(probed, colors));
 }
 
 function legendOf(arms: readonly Probed[]): string {

@@ -8,9 +8,9 @@ import { armColors } from "./theme.ts";
 const PANEL: Size = { width: 370, height: 260 };
 
 /**
- * A run in one picture, 1200 x 480 and higher where its legend takes rows, as SVG (`toPng` makes pixels of it): over
- * training, k-NN accuracy and how many prototypes are distinct and used at 0.5; uniqueness, where a run of an earlier
- * version has that alone.
+ * Draws a run in one SVG picture (`toPng` converts it), 1200 x 480, or higher if the legend needs rows. Shows k-NN
+ * accuracy, and the share of distinct and used prototypes at 0.5, over training; for runs of earlier versions, which
+ * lack the latter, uniqueness.
  */
 export async function heroPicture({ title, arms, figures }: ReportData): Promise<string> {
   const panels = [

@@ -14,7 +14,7 @@ import { untrainedOf } from "./table.ts";
 import { armColors } from "./theme.ts";
 
 /**
- * The page of a run, or of several: one HTML file that needs no network and no script. The curves over epsilon are
+ * The page of one or several runs: a single HTML file without network access and scripts. The curves over epsilon are
  * computed here, on the active tfjs backend.
  */
 export async function reportHtml(data: ReportData): Promise<string> {
@@ -57,12 +57,12 @@ export async function reportHtml(data: ReportData): Promise<string> {
         : ofArms(
             "Distinct and used at 0.5",
             work,
-            "Share of prototypes that win a training image and that a greedy cover of these keeps at a cosine distance of 0.5, where only what points to clearly different places counts as two. Dashed: of all, used or not.",
+            "Share of prototypes that win a training image and that a greedy cover of these keeps at a cosine distance of 0.5, so that only clearly different directions count as two. Dashed: of all, used or not.",
           ),
       ofArms(
         "Distinct and used at any distance",
         await figures.distinctUsedOverEpsilon(arms, overEpsilon.distinctUsed, overEpsilon.unique),
-        "At the end of training: the further to the right a curve holds, the further apart the used prototypes lie. Dashed: of all, used or not.",
+        "At the end of training: the further to the right a curve stays high, the further apart the used prototypes lie. Dashed: of all, used or not.",
       ),
     ]),
     section("Are they distinct, used or not?", [
@@ -74,19 +74,19 @@ export async function reportHtml(data: ReportData): Promise<string> {
       ofArms(
         "Nearest neighbours",
         await figures.nearestDistances(arms, nearest),
-        "At the end of training: share of prototypes whose nearest other one is closer than the distance below.",
+        "At the end of training: share of prototypes whose nearest neighbour is closer than the distance on the axis.",
       ),
     ]),
     section("Are they used?", [
       ofArms(
         "Used prototypes",
         await figures.usedOverTraining(arms),
-        "Share of prototypes that win at least one training image: an unused one is distinct, and useless.",
+        "Share of prototypes that win at least one training image. An unused prototype may be distinct, but it is useless.",
       ),
       ofArms(
         "Who wins",
         await figures.winsByRank(arms),
-        "Images won by each prototype at the end, from the busiest down; where a curve ends, the rest win none.",
+        "Images won by each prototype at the end, in decreasing order; prototypes beyond the end of a curve win none.",
       ),
     ]),
     section("What does the encoder learn?", [
@@ -98,32 +98,32 @@ export async function reportHtml(data: ReportData): Promise<string> {
       ofArms(
         "Loss",
         await figures.lossOverTraining(arms),
-        "Arms have targets of their own, so compare the shapes of their losses, not the heights.",
+        "Arms have different targets, so compare the shapes of their losses, not the heights.",
       ),
       ...(await measured(arms, [figures.ONLINE], ofArms)),
     ]),
     unbroken(await frozenSection(arms, colors)),
     further.length === 0 ? "" : section("How do embeddings and prototypes spread?", further),
-    told.length === 0 ? "" : section("What does the plugin tell?", told),
+    told.length === 0 ? "" : section("What does the plugin report?", told),
     sheetSection(arms, colors),
     section(
       "Where do they lie?",
       arms.map((arm) => sphereFigure(arm, colors.get(arm.name) ?? "")),
       `<p class="key"><span><i class="dot"></i>embedding of a test image</span><span><i class="dot used"></i>prototype that wins images</span><span><i class="dot idle"></i>prototype that wins none</span></p>`,
     ),
-    `<section><h2>Tables to copy, and how it was made</h2>${copies(data.figures)}${details(data.details)}</section>`,
+    `<section><h2>Tables to copy, configuration and versions</h2>${copies(data.figures)}${details(data.details)}</section>`,
   ];
   return htmlPage(data.title, body.join("\n"));
 }
 
-/** What the lines and the shading are where there are several seeds. */
+/** Explains lines and shading if there are several seeds. */
 function seedsNote(arms: readonly ArmRecord[]): string {
   const most = Math.max(...arms.map(({ trainings }) => trainings.length));
   if (most < 2) return "";
-  return `<p class="key">Curves are means over seeds (${most}), shaded the 95&nbsp;% intervals by Student's t, which go on where they are cut off; what is of the end of training is of the first seed, unless it has an interval.</p>`;
+  return `<p class="key">Curves are means over seeds (${most}); shaded areas are 95&nbsp;% intervals by Student's t, which may extend beyond the axes. Figures of the end of training are those of the first seed, unless they have an interval.</p>`;
 }
 
-/** Curves of the measures that a run has. */
+/** Draws the measures that a run has. */
 async function measured(
   arms: readonly ArmRecord[],
   measures: readonly figures.Measure[],
@@ -137,13 +137,13 @@ async function measured(
   return pictures;
 }
 
-/** The images nearest to sample prototypes of each arm that has them; "" where none has. */
+/** The images nearest to sample prototypes, for each arm that has them; "" if none has. */
 function sheetSection(arms: readonly ArmRecord[], colors: ReadonlyMap<string, string>): string {
   const sheets = arms.flatMap((arm) => {
     const sheet = contactSheet(arm);
     if (sheet === null) return [];
     const caption =
-      "Of sample prototypes, the busiest first: the training images whose embeddings have the largest cosine with each.";
+      "For sample prototypes, those with most images first: the training images whose embeddings have the largest cosine with each.";
     return figure("Nearest training images", swatch(arm.name, colors.get(arm.name) ?? ""), sheet, caption);
   });
   return sheets.length === 0 ? "" : section("What do prototypes stand for?", sheets);
@@ -159,7 +159,7 @@ function sphereFigure(arm: ArmRecord, color: string): string {
     "The sphere, front and back",
     swatch(arm.name, color),
     svg,
-    `Seen along the three directions that hold most of the embeddings: ${percent(shown.embeddings)} of their squared length and ${percent(shown.prototypes)} of the prototypes', so points that touch here may be far apart in the rest.${some}`,
+    `Shows the three directions with most of the embeddings' squared length: ${percent(shown.embeddings)} of it, and ${percent(shown.prototypes)} of the prototypes'. Points that touch here may be far apart in the other directions.${some}`,
   );
 }
 

@@ -1,7 +1,7 @@
 import { escapeXml } from "./format.ts";
 import { FONT, faint, grid, ink, muted, paper } from "./theme.ts";
 
-/** The style sheet of the pages: one column on a phone, two at a desk. */
+/** The style sheet of the pages: one column on a phone, two on wider screens. */
 export const style = `
 :root { --ink: ${ink}; --muted: ${muted}; --faint: ${faint}; --grid: ${grid}; color-scheme: light; }
 * { box-sizing: border-box; }
@@ -75,7 +75,7 @@ pre { overflow-x: auto; font-size: 13px; line-height: 1.45; background: #f6f7f9;
 @media print { main { max-width: none; } figure, tr { break-inside: avoid; } }
 `;
 
-/** A page that needs no network and no script: `body` is HTML. */
+/** An HTML page without network access and scripts. `body`: HTML. */
 export function htmlPage(title: string, body: string): string {
   return `<!doctype html>
 <html lang="en">
@@ -94,7 +94,7 @@ ${body}
 `;
 }
 
-/** Pictures under a heading; `key` is HTML between the two. */
+/** Pictures under a heading. `key`: HTML between the two. */
 export function section(title: string, pictures: readonly string[], key = ""): string {
   return `<section><h2>${title}</h2>${key}<div class="figures">${pictures.join("")}</div></section>`;
 }

@@ -4,15 +4,15 @@ export interface XY {
   y: number;
 }
 
-/** The mean of several seeds' curves at one place; `low` and `high` end its 95 % interval, where two and more have a value there. */
+/** The mean of several seeds' curves at one x, and its 95 % interval if at least two have a value there. */
 export interface MeanPoint extends XY {
   low?: number;
   high?: number;
 }
 
 /**
- * The mean of curves, one for each seed, at every x that any of them has; over bins of equally many x where
- * there are more than `most`. `reach` is `reachOf` of src/metrics/student.ts, which a browser does not have.
+ * The mean of curves, one per seed, at every x of any of them. If there are more than `most`, they are grouped into
+ * bins with equally many x. `reach`: `reachOf` of src/metrics/student.ts, passed in because browsers lack it.
  */
 export function overSeeds(
   curves: readonly (readonly XY[])[],

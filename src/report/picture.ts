@@ -7,17 +7,17 @@ const MARGIN = 20;
 const HEADING = 40;
 const LEGEND_ROW = 20;
 const LEGEND_COLUMNS = 4;
-/** Of the legend and the title, in units: a letter's usual width. */
+/** The usual width of a letter in the legend and the title, in units. */
 const LETTER = { legend: 7, title: 9 };
 
 export interface PictureOptions {
-  /** Names and colours: at the right end of the title's line, or in rows below it where that is too short. */
+  /** Names and colours, shown at the right end of the title's line, or in rows below it if there is no room. */
   legend?: ReadonlyMap<string, string>;
-  /** Pixels to a unit of the panels. */
+  /** Pixels per unit of the panels. */
   scale?: number;
 }
 
-/** Panels of one size beside each other under a title, as one SVG. */
+/** Combines panels of one size side by side under a title, as one SVG. */
 export function sideBySide(
   title: string,
   panels: readonly string[],
@@ -49,7 +49,7 @@ function legendOf(legend: ReadonlyMap<string, string>, title: string, whole: num
     `<text ${attributes} font-size="12" fill="${muted}">${content}</text>`;
   const letters = [...legend.keys()].reduce((sum, name) => sum + name.length + 4, 0);
   if (letters * LETTER.legend + title.length * LETTER.title < whole - 2 * MARGIN) {
-    // Spaces rather than offsets: not every renderer counts those in the length of a text that ends at a point.
+    // Spaces instead of offsets, which not every renderer includes in the length of end-anchored text.
     const line = text(`x="${whole - MARGIN}" y="26" text-anchor="end"`, names.join("\u2003"));
     return { rows: 0, marks: [line] };
   }
@@ -62,7 +62,7 @@ function legendOf(legend: ReadonlyMap<string, string>, title: string, whole: num
   return { rows: Math.ceil(names.length / LEGEND_COLUMNS), marks };
 }
 
-/** An SVG as PNG, `scale` pixels to a unit. */
+/** Converts an SVG to PNG, with `scale` pixels per unit. */
 export function toPng(svg: string, scale = 2): Uint8Array {
   const options = {
     fitTo: { mode: "zoom" as const, value: scale },

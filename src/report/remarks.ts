@@ -2,7 +2,7 @@ import type { Remark } from "./data.ts";
 import { count, escapeXml } from "./format.ts";
 import { swatch } from "./summary-table.ts";
 
-/** What to know before one reads the figures, as an HTML list; "" where there is nothing. The live page looks the same. */
+/** Remarks to read before the figures, as an HTML list; "" if there are none. The live page uses the same markup. */
 export function remarksList(remarks: readonly Remark[], colors: ReadonlyMap<string, string>): string {
   if (remarks.length === 0) return "";
   const items = remarks.map(({ arm, level, text, step }) => {

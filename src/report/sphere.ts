@@ -5,9 +5,9 @@ import { FONT, faint, grid, ink, muted } from "./theme.ts";
 
 export interface SpherePicture {
   svg: string;
-  /** Share of the squared length that the three directions of the picture hold, in [0, 1]. */
+  /** Share of the squared length in the figure's three directions, in [0, 1]. */
   shown: { embeddings: number; prototypes: number };
-  /** How many of the prototypes are drawn. */
+  /** The number of prototypes that are drawn. */
   drawn: number;
 }
 
@@ -18,10 +18,10 @@ const MOST_EMBEDDINGS = 1000;
 /**
  * Embeddings and prototypes of one arm on the sphere, as two hemispheres.
  *
- * The three directions that hold most of the embeddings' squared length (the leading eigenvectors of
- * H^T H, not centred, so that angles stay angles) span the picture. Points are brought back to unit
- * length there and drawn by Lambert's equal-area projection, seen along the first direction from either
- * side: equal areas hold equal solid angles, so a crowd on the page is a crowd on the sphere of the three.
+ * The figure shows the three directions with most of the embeddings' squared length: the leading
+ * eigenvectors of H^T H, not centred, so that angles are preserved. Points are normalised in this
+ * subspace and drawn by Lambert's equal-area projection, seen along the first direction from both
+ * sides. Equal areas show equal solid angles, so dense regions of the figure are dense on the sphere.
  */
 export function drawSphere({ sample, prototypes, wins }: ArmRecord, color: string): SpherePicture {
   const axes = leadingDirections(sample);
@@ -53,7 +53,7 @@ export function drawSphere({ sample, prototypes, wins }: ArmRecord, color: strin
   };
 }
 
-/** A row in the three directions, at unit length: `u` along the first, x and y on the page. */
+/** A row in the three directions, at unit length: `u` along the first, x and y in the figure. */
 interface Point {
   row: number;
   u: number;
@@ -61,7 +61,7 @@ interface Point {
   y: number;
 }
 
-/** 3 x D; the first points to the embeddings' side. */
+/** The leading directions, 3 x D. Each points to the side of the embeddings' mean. */
 function leadingDirections({ rows, dim, data }: Rows): number[][] {
   const second = Matrix.zeros(dim, dim);
   const mean = new Float64Array(dim);
@@ -82,7 +82,7 @@ function leadingDirections({ rows, dim, data }: Rows): number[][] {
     });
 }
 
-/** Every so many rows, at most `most`, and the mean squared length that all rows keep in the three directions. */
+/** Projects evenly chosen rows, at most `most`. `shown`: the mean squared length of all rows in the three directions. */
 function project({ rows, dim, data }: Rows, axes: readonly number[][], most: number) {
   const every = Math.ceil(rows / most);
   const points: Point[] = [];
@@ -94,7 +94,7 @@ function project({ rows, dim, data }: Rows, axes: readonly number[][], most: num
     const length = Math.hypot(u, v, w);
     shown += length ** 2 / rows;
     if (row % every !== 0 || length === 0) continue;
-    // Lambert: the distance from the centre is the chord, so that areas are kept; the rim is 90 degrees.
+    // Lambert: the distance from the centre is the chord, which preserves areas. The rim is at 90 degrees.
     const flat = Math.hypot(v, w);
     const radius = RADIUS * Math.sqrt(1 - Math.abs(u) / length);
     points.push({

@@ -11,7 +11,7 @@ export function swatch(name: string, color: string): string {
   return `<span class="arm"><i style="background:${color}"></i>${escapeXml(name)}</span>`;
 }
 
-/** The figures of a run as an HTML table: a column for each arm, K in a heading where all have the same. */
+/** The figures of a run as an HTML table with a column for each arm. `K`: shown in a heading, if all have the same. */
 export function figuresTable(figures: Figures, colors: ReadonlyMap<string, string>, K?: number): string {
   const arms = Object.entries(figures.arms);
   const row = (label: string, cell: (arm: ArmFigures, color: string, name: string) => string): Row => ({
@@ -60,7 +60,7 @@ export function figuresTable(figures: Figures, colors: ReadonlyMap<string, strin
   );
 }
 
-/** What frozen features give, at every k and by group, with either kind of references. */
+/** Accuracies with frozen features, at every k and by group, with both kinds of references. */
 export function frozenTable(arms: readonly ArmRecord[], colors: ReadonlyMap<string, string>): string {
   const part = (of: (arm: ArmRecord) => readonly ProbeFigures[]): Row[] => {
     const seeds = arms.map(of);
@@ -107,7 +107,7 @@ export function frozenTable(arms: readonly ArmRecord[], colors: ReadonlyMap<stri
   );
 }
 
-/** How each arm that was paired with another differs from it. */
+/** Rows with the paired differences between arms. */
 function differenceRows({ arms, differences = [] }: Figures, by: "knn" | "linear", said: string): Row[] {
   const tested = differences.filter((each) => each[by] !== undefined);
   if (tested.length === 0) return [];

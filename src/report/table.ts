@@ -1,7 +1,7 @@
 import type { Figures, GroupFigures } from "./data.ts";
 import { count, duration, percent } from "./format.ts";
 
-/** The arms of a run side by side, as plain text for a terminal: a line for each arm. */
+/** The figures of a run as plain text for a terminal, with a line for each arm. */
 export function comparisonTable(figures: Figures): string {
   const arms = Object.entries(figures.arms);
   const epsilons = epsilonsOf(figures);
@@ -37,13 +37,13 @@ export function comparisonTable(figures: Figures): string {
   return aligned([headings, ...(untrained === null ? [] : [["untrained", percent(untrained, 1)]]), ...rows]);
 }
 
-/** k-NN of the untrained encoder; null where arms of several runs have begun at different ones. */
+/** k-NN of the untrained encoder; null if arms of several runs started from different encoders. */
 export function untrainedOf({ untrained, arms }: Figures): number | null {
   const all = Object.values(arms).map((arm) => arm.untrained ?? untrained.knn);
   return all.every((knn) => knn === all[0]) ? (all[0] ?? untrained.knn) : null;
 }
 
-/** Head, medium and tail of arms that were trained on a long-tailed set, and all together; "" for other runs. */
+/** Accuracy on all, head, medium and tail classes of arms trained on a long-tailed set; "" for other runs. */
 export function groupsTable({ arms }: Figures): string {
   const row = (name: string, of: { knn: number; linear?: number; groups?: GroupFigures }) => {
     const { groups, knn, linear } = of;
@@ -61,7 +61,7 @@ export function groupsTable({ arms }: Figures): string {
   return aligned([["", "k-NN", ...groups, "linear", ...groups], ...rows]);
 }
 
-/** "" where it is not there. */
+/** A share as a percentage; "" if it is missing. */
 function shareOf(share: number | null | undefined): string {
   return share == null ? "" : percent(share, 1);
 }
@@ -81,7 +81,7 @@ export function intervalText([low, high]: readonly [number, number]): string {
   return `${(100 * low).toFixed(1)} to ${percent(high, 1)}`;
 }
 
-/** Columns as wide as their widest cell; the first to the left, the others to the right. */
+/** Aligns columns to their widest cell, the first one left, the others right. */
 export function aligned(rows: readonly (readonly string[])[]): string {
   const columns = Math.max(...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, column) =>

@@ -6,9 +6,9 @@ import type { MetricsHook } from "../experiment/hooks.ts";
 import { fileError } from "../files/errors.ts";
 
 /**
- * Writes what is measured as TensorBoard scalars into `tensorboard/` beside each training's
- * metrics.jsonl; `tensorboard --logdir runs/NAME` shows them. Every session has a file of its own, which
- * begins by withdrawing what earlier ones wrote from its first step on: a resumed run repeats those steps.
+ * Writes measurements as TensorBoard scalars into `tensorboard/` beside each training's metrics.jsonl;
+ * `tensorboard --logdir runs/NAME` shows them. Every session writes its own file, which first withdraws
+ * earlier scalars from its first step on, because a resumed run repeats these steps.
  */
 export function tensorboard(): MetricsHook {
   const files = new Map<string, EventFile>();
@@ -22,10 +22,10 @@ export function tensorboard(): MetricsHook {
   };
 }
 
-/** Files that this process has begun, so that no two of the same second have one name. */
+/** Counts this process's files, so that two in the same second have different names. */
 let begun = 0;
 
-/** Numbers by tag; those of a group, such as unique, as "unique/0.5". What is no number is left out. */
+/** Numbers by tag; those of a group, such as unique, as "unique/0.5". Other values are ignored. */
 function scalarsOf(line: Record<string, unknown>, prefix = ""): [tag: string, value: number][] {
   return Object.entries(line).flatMap(([name, value]): [string, number][] => {
     if (typeof value === "number") return [[prefix + name, value]];
@@ -35,8 +35,8 @@ function scalarsOf(line: Record<string, unknown>, prefix = ""): [tag: string, va
 }
 
 /**
- * An event file: TFRecords, each a protobuf message `Event` of tensorflow/core/util/event.proto.
- * Each record goes to the disk at once, so that a run that is killed has lost none.
+ * An event file: TFRecords, each a protobuf message `Event` of tensorflow/core/util/event.proto. Each
+ * record is written at once, so that a killed run loses none.
  */
 class EventFile {
   private readonly path: string;
@@ -92,7 +92,7 @@ function record(data: Buffer): Buffer {
   return Buffer.concat([length, checksum(length), data, checksum(data)]);
 }
 
-/** CRC-32C, rotated and offset as the format asks, so that a checksum of checksums still tells errors. */
+/** CRC-32C, rotated and offset as the format requires, so that checksums of checksums still detect errors. */
 function checksum(data: Buffer): Buffer {
   const crc = crc32c.buf(data) >>> 0;
   const masked = Buffer.alloc(4);
@@ -104,12 +104,12 @@ function tag(number: number, wireType: number): Buffer {
   return varint((number << 3) | wireType);
 }
 
-/** A field that is a text or a message. */
+/** A field that is a string or a message. */
 function field(number: number, content: Buffer): Buffer {
   return Buffer.concat([tag(number, LENGTH), varint(content.length), content]);
 }
 
-/** A whole number, 0 or above: seven bits a byte, the lowest first. */
+/** A whole number from 0: seven bits per byte, lowest first. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   for (let rest = value; ; rest = Math.floor(rest / 128)) {

@@ -1,11 +1,11 @@
 import type { Config } from "vega-lite";
 
-/** How everything that mixhead draws looks. */
+/** The style of all of mixhead's figures. */
 
 export const FONT =
   '"Inter", "Helvetica Neue", Helvetica, Arial, "Liberation Sans", "DejaVu Sans", sans-serif';
 
-/** What pictures in pixels are drawn with, where the machine has none of those. */
+/** The fallback font of PNG figures. */
 export const PIXEL_FONT = "DejaVu Sans";
 
 export const ink = "#1b2430";
@@ -14,13 +14,13 @@ export const faint = "#9aa4b1";
 export const grid = "#e8ebef";
 export const paper = "#ffffff";
 
-/** Okabe and Ito's colours, which the colour-blind can tell apart; those of the usual arms are fixed. */
+/** Okabe and Ito's colours, which colour-blind people can distinguish. Those of the usual arms are fixed. */
 const ofArm: Record<string, string> = { decoupled: "#0072b2", joint: "#d55e00", frozen: "#009e73" };
 const others = ["#cc79a7", "#b8860b", "#56b4e9", "#7b5ea7", "#1b2430", "#8c564b", "#7f9c1a", "#e377c2"];
 
 /**
- * One colour per arm, the same in every picture: known arms keep theirs whatever else is in the run, and as
- * RUN/ARM the first of each name does.
+ * One colour per arm, the same in every figure. Known arms always have the same colour; of several RUN/ARM with
+ * the same ARM, only the first does.
  */
 export function armColors(names: readonly string[]): Map<string, string> {
   const ends = names.map((name) => name.slice(name.lastIndexOf("/") + 1));
@@ -29,21 +29,21 @@ export function armColors(names: readonly string[]): Map<string, string> {
   return new Map(names.map((name, at) => [name, known[at] ?? otherColor(next++)]));
 }
 
-/** Beyond their number the colours come again, each time darker, and the darkest lighter: so all stay legible. */
+/** Colours repeat after the last one, darker each time; the darkest becomes lighter, so that all stay legible. */
 function otherColor(at: number): string {
   const color = others[at % others.length] ?? ink;
   const kept = 2 / (2 + Math.floor(at / others.length));
   return shade(color, kept, color === ink ? 255 : 0);
 }
 
-/** A colour of which a share is kept, on black (0) or white (255). */
+/** Mixes a colour with black (0) or white (255). `kept`: the share of the colour. */
 export function shade(color: string, kept: number, from: 0 | 255 = 0): string {
   const channels = color.match(/\w\w/g) ?? [];
   const shades = channels.map((hex) => Math.round(from + kept * (Number.parseInt(hex, 16) - from)));
   return `#${shades.map((one) => one.toString(16).padStart(2, "0")).join("")}`;
 }
 
-/** Of every Vega-Lite chart. */
+/** The configuration of every Vega-Lite chart. */
 export const chartConfig: Config = {
   background: "transparent",
   font: FONT,
@@ -64,7 +64,7 @@ export const chartConfig: Config = {
     labelOverlap: true,
   },
   axisX: { grid: false, labelFlush: false },
-  // The title lies above its axis: legible, and never longer than the axis.
+  // The title is horizontal above its axis: easier to read, and not limited by the axis's length.
   axisY: {
     domain: false,
     ticks: false,

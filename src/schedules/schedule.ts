@@ -7,32 +7,32 @@ export interface Clock {
   step: number;
   /** Length of the run's schedules in steps (`train.steps`), at least 1. */
   steps: number;
-  /** Passes over the training set that are complete: floor(step * batch / images). */
+  /** Completed passes over the training set: floor(step * batch / images). */
   epoch: number;
 }
 
-/** A value over the clock. Schedules take schedules where they take values, so they compose. */
+/** A value that depends on the clock. Schedules accept schedules as values, so they compose. */
 export interface Schedule {
   (clock: Clock): number;
-  /** How records show it, such as "cosine(0.2 to 1, 500 steps)". */
+  /** Its form in records, such as "cosine(0.2 to 1, 500 steps)". */
   readonly text: string;
-  /** Least and largest value that it can take, where that is known beforehand. */
+  /** Its smallest and largest value, if they are known beforehand. */
   readonly range: readonly [low: number, high: number] | undefined;
-  /** How a configuration writes it: {custom: text} where there is a function of one's own in it. */
+  /** Its form in a configuration; {custom: text} if it contains a user's function. */
   readonly config: ScheduleConfig;
 }
 
-/** Functions of one's own by the text that a configuration calls them by: `{custom: text}`. */
+/** Users' functions by their name in a configuration, `{custom: name}`. */
 export type OwnSchedules = ReadonlyMap<string, Schedule>;
 
-/** A path from one value to another; `steps` is its length, the run's where it is left out. */
+/** A path from one value to another. `steps`: its length; by default that of the run. */
 export interface Between {
   from: number | Schedule;
   to: number | Schedule;
   steps?: number | undefined;
 }
 
-/** Any function of the clock as a schedule; records show `text`, or the function's source. */
+/** Makes a schedule of any function of the clock. Records show `text`, by default the function's source. */
 export function schedule(
   value: (clock: Clock) => number,
   text = value.toString(),
@@ -45,7 +45,7 @@ export function constant(value: number): Schedule {
   return made(() => value, String(value), [value, value], value);
 }
 
-/** from + (to - from) t, t from 0 to 1 over `steps`, then `to`. */
+/** from + (to - from) t, with t from 0 to 1 over `steps`; then `to`. */
 export function linear(path: Between): Schedule {
   return between(
     "linear",
@@ -68,7 +68,11 @@ export function cosine(path: Between): Schedule {
   );
 }
 
-/** from (to / from)^t: the same factor at every step. Both ends are above 0. */
+/**
+ * from (to / from)^t: the same factor at every step.
+ *
+ * @throws UserError if an end is not above 0
+ */
 export function exponential(path: Between): Schedule {
   const positive = "an exponential schedule goes from a value above 0 to a value above 0";
   for (const end of [asSchedule(path.from), asSchedule(path.to)]) {
@@ -85,7 +89,7 @@ export function exponential(path: Between): Schedule {
   );
 }
 
-/** `from`, multiplied by `factor` once at each of the steps `at`. */
+/** `from`, multiplied by `factor` at each of the steps `at`. */
 export function step(options: { from: number; at: readonly number[]; factor: number }): Schedule {
   const { from, at, factor } = options;
   const values = [...at, 0].map((_, passed) => from * factor ** passed);
@@ -98,8 +102,8 @@ export function step(options: { from: number; at: readonly number[]; factor: num
 }
 
 /**
- * From `from` in a line to where `to` begins, over `steps`; then `to`, over what is left of the run:
- * its clock starts where the warm-up ends.
+ * Linear from `from` to the first value of `to`, over `steps`; then `to` over the rest of the run. The
+ * clock of `to` starts when the warm-up ends.
  */
 export function warmup(options: {
   steps: number;
@@ -123,9 +127,9 @@ export function warmup(options: {
 }
 
 /**
- * The schedule that a configuration describes.
+ * Makes the schedule that a configuration describes.
  *
- * @throws UserError for a custom one that is not in `own`.
+ * @throws UserError if it is a custom one that is not in `own`
  */
 export function parseSchedule(config: ScheduleConfig, own: OwnSchedules = new Map()): Schedule {
   if (typeof config === "number") return constant(config);
@@ -137,15 +141,18 @@ export function parseSchedule(config: ScheduleConfig, own: OwnSchedules = new Ma
   const found = own.get(config.custom);
   if (found === undefined) {
     throw new UserError(
-      `the schedule "${config.custom}" is a function, which only an experiment file can give`,
+      `the schedule "${config.custom}" is a function, which only an experiment file can define`,
     );
   }
   return found;
 }
 
 /**
- * The same schedule, held to values that `allowed` takes: UserError at once where its range is known,
- * else at the first step that leaves them. `name` and `words` make the sentence: "annealing is 2; it must be above 0".
+ * The same schedule, restricted to allowed values. `name` and `words` form the error message:
+ * "annealing is 2; it must be above 0".
+ *
+ * @throws UserError for a value that is not allowed: at once if the range is known, else from the
+ * returned schedule, at the first step with such a value
  */
 export function within(
   inner: Schedule,
@@ -196,7 +203,7 @@ function between(
     (clock) => {
       const [a, b] = [from(clock), to(clock)];
       const t = Math.min(1, clock.step / (steps ?? clock.steps));
-      // Rounding must not lead out of the path's ends: a beta of 1 + 1e-16 is refused.
+      // Rounding must not leave the path's range: a beta of 1 + 1e-16 would be refused.
       return Math.min(Math.max(value(a, b, t), Math.min(a, b)), Math.max(a, b));
     },
     text,

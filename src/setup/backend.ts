@@ -6,7 +6,7 @@ import { run } from "./shell.ts";
 
 const Opened = z.object({ backend: z.enum(["tensorflow", "wasm"]), why: z.string() });
 
-/** Opens a tfjs backend and computes with it, in a process of its own; which one it was, and why. */
+/** Opens a tfjs backend and computes with it in a separate process. Returns which one it was, and why. */
 export async function probeBackend(choice: "auto" | "tensorflow"): Promise<z.infer<typeof Opened>> {
   const suffix = extname(fileURLToPath(import.meta.url));
   const probe = fileURLToPath(new URL(`probe-backend${suffix}`, import.meta.url));

@@ -7,7 +7,7 @@ import { duration } from "./progress.ts";
 import { pythonPath } from "./python.ts";
 import { mochaTally, NONE, pytestTally, sum, type Tally, tallyText, withStatus } from "./tally.ts";
 
-/** A check is a command; what it printed and left in `folder` tells the tests it ran. */
+/** A check is a command. `tally` counts its tests from its output and the files that it left in `folder`. */
 interface Check {
   name: string;
   command: (folder: string) => string[];
@@ -25,7 +25,7 @@ const CHECKS: readonly Check[] = [
   { name: "eslint", command: () => [local("eslint"), "."] },
   { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
   { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },
-  // --exit: what one test left open must not hold up the rest.
+  // --exit: a handle that a test left open must not keep mocha running.
   {
     name: "mocha",
     command: () => [local("mocha"), "--forbid-only", "--exit", "test/**/*.test.ts"],
@@ -41,8 +41,8 @@ const CHECKS: readonly Check[] = [
 ];
 
 /**
- * Runs every check, however many fail, and prints a line for each and, last, the sum of the tests.
- * @returns 0, or 1 where anything failed or no test ran
+ * Runs every check, even if some fail. Prints a line for each, then the total of all tests.
+ * @returns 0, or 1 if anything failed or no test ran
  */
 export async function runChecks(): Promise<number> {
   const results: { line: string; tally: Tally }[] = [];
@@ -71,7 +71,7 @@ async function perform(check: Check): Promise<Tally> {
   }
 }
 
-/** Runs a program, shows what it prints as it comes, and keeps its standard output. */
+/** Runs a program, shows its output immediately, and keeps its standard output. */
 function show(
   command: string,
   args: readonly string[],

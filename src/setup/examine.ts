@@ -9,22 +9,22 @@ import { environmentIsCurrent } from "./python-environment.ts";
 import { CommandFailed, run } from "./shell.ts";
 import { addonOutcome } from "./tfjs-addon.ts";
 
-/** One thing that mixhead uses. `absent` is what it does without, `missing` what training needs. */
+/** One requirement of mixhead. `absent`: optional and not there. `missing`: needed for training and not there. */
 export interface Finding {
   name: string;
   state: "ok" | "absent" | "missing";
   is: string;
-  /** The one thing to do about it. */
+  /** How to fix it. */
   toDo?: string;
 }
 
-/** Looks at everything that training needs or can use; Python and the tfjs backend are really started. */
+/** Examines everything that training needs or can use. Actually starts Python and the tfjs backend. */
 export async function examine(): Promise<Finding[]> {
   const parts = await Promise.all([node(), python(), backend(), data()]);
   return parts.flat();
 }
 
-/** bin/mixhead.mjs has compared these already: it starts nothing where they differ. */
+/** These are always ok here: bin/mixhead.mjs has checked them before it started this. */
 function node(): Finding[] {
   return [
     { name: "Node", state: "ok", is: process.versions.node },
@@ -66,7 +66,7 @@ async function python(): Promise<Finding[]> {
         : {
             name: "Python",
             state: "missing",
-            is: `${where} is not what requirements.lock says`,
+            is: `${where} does not match requirements.lock`,
             toDo: setUp,
           },
       { name: "PyTorch", state: "ok", is: [answer.torch, ...others].join(", ") },
@@ -85,7 +85,7 @@ function cuda({ cuda: devices, built }: z.infer<typeof Answer>): Finding {
       name: "CUDA",
       state: "absent",
       is: "this PyTorch is built without it",
-      toDo: "where there is an NVIDIA GPU, install a PyTorch built with CUDA",
+      toDo: "if this machine has an NVIDIA GPU, install a PyTorch built with CUDA",
     };
   const driver = existsSync("/proc/driver/nvidia/version");
   return {
@@ -93,7 +93,7 @@ function cuda({ cuda: devices, built }: z.infer<typeof Answer>): Finding {
     state: "absent",
     is: "no device: training runs on the CPU",
     toDo: driver
-      ? `see whether nvidia-smi lists the device and its driver is new enough for CUDA ${built}`
+      ? `check that nvidia-smi lists the device and that its driver is new enough for CUDA ${built}`
       : "nothing, unless this machine has an NVIDIA GPU: then install its driver",
   };
 }
@@ -110,7 +110,7 @@ async function backend(): Promise<Finding[]> {
         name: "tfjs backend",
         state: "absent",
         is: `wasm. ${cause}`,
-        toDo: "mend that, then npm run setup tries again",
+        toDo: "fix that, then run npm run setup again",
       },
     ];
   } catch (error) {

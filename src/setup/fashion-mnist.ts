@@ -4,7 +4,7 @@ import { UserError } from "../errors.ts";
 import { step } from "./progress.ts";
 import { answers, run } from "./shell.ts";
 
-/** Plain, or with .gz behind, as Debian ships them. */
+/** The files, which may also have the extension .gz. */
 export const FASHION_MNIST_FILES = [
   "train-images-idx3-ubyte",
   "train-labels-idx1-ubyte",
@@ -13,9 +13,9 @@ export const FASHION_MNIST_FILES = [
 ];
 
 /**
- * Fetches Fashion-MNIST from Debian's package into `folder`. It needs apt's programs, not its rights:
- * the package lists go into a folder beside it, and nothing is installed.
- * @throws UserError where there is no apt.
+ * Fetches Fashion-MNIST from Debian's package into `folder`. It needs apt's programs, but no root rights:
+ * package lists go into a separate folder, and nothing is installed.
+ * @throws UserError if there is no apt
  */
 export async function fetchFashionMnist(folder: string): Promise<void> {
   for (const tool of ["apt-get", "dpkg-deb"])

@@ -8,17 +8,17 @@ import { setUpPython } from "./python-environment.ts";
 import { setUpAddon } from "./tfjs-addon.ts";
 
 export interface SetUpOptions {
-  /** When set-up began, in milliseconds of the epoch. */
+  /** When set-up began, in milliseconds since the epoch. */
   start: number;
-  /** Tries again what an earlier set-up did without. */
+  /** Tries again to install what an earlier set-up had to skip. */
   retry: boolean;
   /** Whether stage one has installed the npm packages. */
   installed: boolean;
 }
 
 /**
- * Set-up, stage two: the Python environment (unless MIXHEAD_PYTHON names another), under CI the packages of
- * other projects that tests train with, tfjs-node's addon and CIFAR-10. Prints nothing where everything is there.
+ * Set-up, stage two: the Python environment (unless MIXHEAD_PYTHON names another), in CI the packages of other
+ * projects that tests train with, tfjs-node's addon, and CIFAR-10. Prints nothing if everything is there.
  */
 export async function setUpAll({ start, retry, installed }: SetUpOptions): Promise<void> {
   let worked = installed;

@@ -17,7 +17,7 @@ const WHEEL = {
   ],
 };
 
-/** Takes the two libraries and the C headers out of the wheel. */
+/** Extracts the two libraries and the C headers from the wheel. */
 const UNPACK = `
 import sys, zipfile
 wheel, target = sys.argv[1:]
@@ -34,10 +34,10 @@ const LINKS = {
   "libtensorflow_framework.so": "libtensorflow_framework.so.2",
 };
 
-/** Where the wheel's libtensorflow is, once unpacked: `include/` and `lib/`. */
+/** The folder of the wheel's unpacked libtensorflow, with `include/` and `lib/`. */
 export const libtensorflow = join(cacheDir, `libtensorflow-${VERSION}`);
 
-/** Fetches the wheel and unpacks what a build of tfjs-node needs; whole or not at all. */
+/** Fetches the wheel and unpacks the files that a build of tfjs-node needs, all or none of them. */
 export async function fetchLibtensorflow(python: string, note: (text: string) => void): Promise<void> {
   if (existsSync(libtensorflow)) return;
   const partial = `${libtensorflow}.partial`;

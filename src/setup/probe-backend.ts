@@ -1,5 +1,5 @@
-// Run in a process of its own, since a broken native addon can end it: opens the tfjs backend named by the argument,
-// multiplies two matrices, and prints what it opened as JSON.
+// Opens the tfjs backend named by the argument, multiplies two matrices, and prints which backend it was as JSON. Runs
+// in a separate process, since a broken native addon can crash it.
 import * as tf from "@tensorflow/tfjs-core";
 import { z } from "zod";
 import { openBackend } from "../backend/backend.ts";

@@ -6,14 +6,14 @@ export function duration(milliseconds: number): string {
   return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} m ${seconds % 60} s`;
 }
 
-/** One line of the set-up's, on standard error. */
+/** Writes a line of set-up to standard error. */
 export function say(line: string): void {
   process.stderr.write(`${line}\n`);
 }
 
 /**
- * Announces a step, shows while it runs that it goes on (`note` says with what), and says how long
- * it took. On a terminal one line is rewritten every second; elsewhere a line comes every 15 seconds.
+ * Announces a step, shows its progress (from `note`) while it runs, and says how long it took. On a
+ * terminal one line is rewritten every second; elsewhere a line is printed every 15 seconds.
  */
 export async function step<T>(title: string, work: (note: (text: string) => void) => Promise<T>): Promise<T> {
   const start = Date.now();

@@ -5,8 +5,8 @@ import { step } from "./progress.ts";
 import { pip } from "./python-environment.ts";
 
 /**
- * Installs what `folder/projects.lock` names, the packages of other projects that the examples' tests train
- * with, into `folder/.projects`: beside the environment, which stays what its own lock says.
+ * Installs the packages in `folder/projects.lock`, with which the examples' tests train, into `folder/.projects`. This
+ * is separate from the environment, which contains only the packages of its own lock.
  * @returns whether there was anything to do
  */
 export async function setUpProjects(folder: string): Promise<boolean> {

@@ -10,10 +10,10 @@ const CANDIDATES = ["python3.11", "python3", "python3.12", "python3.13", "python
 const OLDEST = [3, 11] as const;
 const UNFINISHED = "unfinished";
 
-/** pip must follow the lock and nothing else: a machine's constraints could contradict it. */
+/** pip must follow the lock alone: constraints configured on the machine could contradict it. */
 const PIP_ENV = { PIP_CONSTRAINT: "", PIP_DISABLE_PIP_VERSION_CHECK: "1", PIP_NO_INPUT: "1" };
 
-/** What an environment was made of: the lock, and the project that is installed from its folder. */
+/** Hashes of an environment's sources: the lock, and the project that is installed from its folder. */
 interface Contents {
   lock: string;
   project: string;
@@ -24,7 +24,7 @@ export function interpreter(folder: string): string {
   return join(folder, ".venv", "bin", "python");
 }
 
-/** Whether the environment in `folder` is whole and of this lock and project. */
+/** Whether the environment in `folder` is complete and matches its lock and project. */
 export async function environmentIsCurrent(folder: string): Promise<boolean> {
   const [has, wants] = [await stampOf(folder), await contentsOf(folder)];
   return (
@@ -37,10 +37,10 @@ export async function environmentIsCurrent(folder: string): Promise<boolean> {
 }
 
 /**
- * Brings `folder/.venv` to `folder/requirements.lock`, with the project in `folder` in it, editable.
- * An environment that is whole but of another lock is brought up to date; one whose making was cut
- * short is made anew; one made by hand that holds what the lock says is taken over.
- * @param size what the packages take, for the announcement
+ * Makes `folder/.venv` match `folder/requirements.lock`, with the project in `folder` installed editable.
+ * A complete environment with another lock is updated. One that is incomplete is created again. One that
+ * was made by hand and matches the lock is kept.
+ * @param size the size of the packages, for the announcement
  * @returns whether there was anything to do
  */
 export async function setUpPython(folder: string, size: string): Promise<boolean> {
@@ -78,13 +78,13 @@ async function makeVenv(folder: string, python: string): Promise<void> {
 }
 
 /**
- * Installs exactly the lock's files, checked by their hashes. setuptools comes first: the lock's own
- * builds the packages that exist as source alone, where pip would fetch an unpinned one for it.
+ * Installs exactly the lock's files, verified by their hashes. The lock's setuptools comes first, to build
+ * packages that exist only as source; otherwise pip would fetch an unpinned setuptools.
  */
 async function installLock(folder: string, note: (text: string) => void): Promise<void> {
   const lock = join(folder, "requirements.lock");
   const onLine = (line: string) => {
-    // "Collecting torch==2.14.1 (from ...)": the place of a file and the long list at the end say little.
+    // "Collecting torch==2.14.1 (from ...)": drop the rest of the line, and the long list at the end.
     const [, doing, what = ""] = /^\s*(Collecting|Downloading|Processing|Installing) (\S+)/.exec(line) ?? [];
     if (doing)
       note(doing === "Installing" ? "unpacking all of them" : `${doing.toLowerCase()} ${basename(what)}`);
@@ -99,7 +99,7 @@ async function installLock(folder: string, note: (text: string) => void): Promis
   await pip(folder, [...exactly, "-r", lock], onLine);
 }
 
-/** pip of the environment in `folder`, without a machine's constraints. */
+/** Runs pip of the environment in `folder`, without the machine's constraints. */
 export function pip(
   folder: string,
   args: readonly string[],
@@ -108,7 +108,7 @@ export function pip(
   return run(interpreter(folder), ["-m", "pip", ...args], { env: PIP_ENV, ...(onLine && { onLine }) });
 }
 
-/** Whether everything that the lock names is installed; asks no index. */
+/** Whether all packages of the lock are installed. Uses no index. */
 function holdsLock(folder: string): Promise<boolean> {
   const lock = join(folder, "requirements.lock");
   return pip(folder, ["install", "--dry-run", "--no-index", "--no-deps", "-r", lock]).then(
@@ -117,7 +117,7 @@ function holdsLock(folder: string): Promise<boolean> {
   );
 }
 
-/** The first Python that is new enough and can make environments. */
+/** The first Python that is new enough and can create environments. */
 async function findPython(): Promise<{ command: string; version: string }> {
   const ask = "import sys, venv, ensurepip; print('.'.join(map(str, sys.version_info[:3])))";
   for (const command of CANDIDATES) {
@@ -149,7 +149,7 @@ async function stampOf(folder: string): Promise<Contents | typeof UNFINISHED | u
   }
 }
 
-/** The project's part holds the folder's place, too: an editable install points at it. */
+/** Hashes the lock and the project, including the project's path, because an editable install points to it. */
 async function contentsOf(folder: string): Promise<Contents> {
   const hash = async (name: string) => createHash("sha256").update(await readFile(join(folder, name)));
   return {

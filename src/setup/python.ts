@@ -4,14 +4,14 @@ import { UserError } from "../errors.ts";
 import { pythonEnv } from "./paths.ts";
 
 /**
- * The interpreter that runs the Python side: MIXHEAD_PYTHON, or the one of `python_env/.venv`.
- * @throws UserError where there is none yet.
+ * The interpreter for the Python side: MIXHEAD_PYTHON, or that of `python_env/.venv`.
+ * @throws UserError if it does not exist
  */
 export function pythonPath(): string {
   const chosen = process.env.MIXHEAD_PYTHON;
   if (chosen) {
     const path = resolve(chosen);
-    if (!existsSync(path)) throw new UserError(`MIXHEAD_PYTHON is ${chosen}, where there is no file`);
+    if (!existsSync(path)) throw new UserError(`MIXHEAD_PYTHON is ${chosen}, which does not exist`);
     return path;
   }
   const path = join(pythonEnv, ".venv", "bin", "python");

@@ -4,15 +4,15 @@ import { setupLock } from "./paths.ts";
 
 export interface RunOptions {
   cwd?: string;
-  /** On top of this process's environment. */
+  /** Variables in addition to this process's environment. */
   env?: Record<string, string>;
-  /** Ends the program, with all that it started. */
+  /** When it aborts, the program and its children are ended. */
   signal?: AbortSignal;
-  /** Every line that the program writes, on either stream. */
+  /** Called with every line that the program writes, on either stream. */
   onLine?: (line: string) => void;
 }
 
-/** A program that failed or was ended; `lines` are the last that it wrote. */
+/** A program that failed or was ended. `lines`: the last lines that it wrote. */
 export class CommandFailed extends Error {
   override readonly name = "CommandFailed";
   constructor(
@@ -27,8 +27,8 @@ const running = new Set<number>();
 process.once("exit", () => running.forEach(endGroup));
 
 /**
- * Runs a program to its end and gives what it wrote to standard output. It is a process group
- * of its own, which ends with this process.
+ * Runs a program to its end and returns its standard output. It runs in its own process group, which
+ * ends with this process.
  * @throws CommandFailed
  */
 export function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
@@ -78,7 +78,7 @@ export function run(command: string, args: readonly string[], options: RunOption
   });
 }
 
-/** Whether a program is there and answers. */
+/** Whether a program exists and runs successfully with `args`. */
 export async function answers(command: string, args: readonly string[] = ["--version"]): Promise<boolean> {
   return run(command, args).then(
     () => true,
@@ -94,11 +94,11 @@ function endGroup(pid: number): void {
   }
 }
 
-/** A set-up that is killed outright leaves its programs running: the next one waits for these too. */
+/** Adds a program's ID to the lock. If set-up is killed, its programs keep running, and the next one waits for them. */
 function noteInLock(pid: number): void {
   try {
     if (readFileSync(setupLock, "utf8").startsWith(`${process.pid} `)) appendFileSync(setupLock, `${pid} `);
   } catch {
-    // No set-up is under way: a command of its own runs the program.
+    // No set-up is running: the program was started by another command.
   }
 }

@@ -7,7 +7,7 @@ export interface Tally {
 
 export const NONE: Tally = { passed: 0, failed: 0, skipped: 0 };
 
-/** What mocha's spec reporter counted, from what it printed; its counts come last. */
+/** The counts of mocha's spec reporter, from the end of its output. */
 export function mochaTally(output: string): Tally {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape that starts a terminal's colours
   const plain = output.replace(/\x1b\[[0-9;]*m/g, "");
@@ -18,7 +18,7 @@ export function mochaTally(output: string): Tally {
   return { passed: count("passing"), failed: count("failing"), skipped: count("pending") };
 }
 
-/** What pytest counted, from its JUnit XML. */
+/** The counts of pytest, from its JUnit XML. */
 export function pytestTally(xml: string): Tally {
   const suite = /<testsuite [^>]*>/.exec(xml)?.[0] ?? "";
   const count = (attribute: string) => Number(new RegExp(` ${attribute}="(\\d+)"`).exec(suite)?.[1] ?? 0);
@@ -28,8 +28,8 @@ export function pytestTally(xml: string): Tally {
 }
 
 /**
- * A check's tally in the light of its exit status: one that failed without a test to blame, be it a
- * linter or a runner that broke down, counts as one failure.
+ * A check's tally, corrected by its exit status. A check that failed without a failed test, such as a
+ * linter or a runner that crashed, counts as one failure.
  */
 export function withStatus(tally: Tally, status: number): Tally {
   return status !== 0 && tally.failed === 0 ? { ...tally, failed: 1 } : tally;
@@ -42,7 +42,7 @@ export function sum(tallies: readonly Tally[]): Tally {
   );
 }
 
-/** "3 passed, 1 failed", with ", 2 skipped" where some were. */
+/** "3 passed, 1 failed", with ", 2 skipped" if there are any. */
 export function tallyText({ passed, failed, skipped }: Tally): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`;
 }

@@ -13,11 +13,11 @@ const addon = join(packageRoot, "node_modules", "@tensorflow", "tfjs-node");
 const built = join(addon, "lib");
 const stamp = join(addon, ".mixhead-setup.json");
 
-/** What set-up came to: the native addon, or wasm and why. `node` is the Node ABI it holds for. */
+/** The outcome of set-up: the native addon, or wasm and the reason. `node`: the Node ABI for which it is valid. */
 const Outcome = z.object({ node: z.string(), backend: z.enum(["tensorflow", "wasm"]), why: z.string() });
 export type Outcome = z.infer<typeof Outcome>;
 
-/** What the last set-up came to for this Node; undefined where there was none. */
+/** The outcome of the last set-up for this Node; undefined if there was none. */
 export async function addonOutcome(): Promise<Outcome | undefined> {
   try {
     const outcome = Outcome.parse(JSON.parse(await readFile(stamp, "utf8")));
@@ -28,9 +28,9 @@ export async function addonOutcome(): Promise<Outcome | undefined> {
 }
 
 /**
- * Makes tfjs-node's native addon work: as it is, else by its own download of libtensorflow, else
- * built against the libtensorflow of the wheel `tensorflow-cpu`. Where none of it succeeds, mixhead
- * computes with wasm: that is said in one sentence, kept, and tried again only with `retry`.
+ * Makes tfjs-node's native addon work: as it is, or with its own download of libtensorflow, or built
+ * against the libtensorflow of the wheel `tensorflow-cpu`. If none of these succeeds, mixhead computes
+ * with wasm: the reason is printed and saved, and set-up tries again only with `retry`.
  * @returns whether there was anything to do
  */
 export async function setUpAddon(python: string, retry = false): Promise<boolean> {
@@ -48,12 +48,12 @@ export async function setUpAddon(python: string, retry = false): Promise<boolean
       failures.push(error instanceof Error ? error.message : String(error));
     }
   }
-  // An addon that does not load could end every process that tries.
+  // A broken addon could crash every process that loads it.
   await rm(built, { recursive: true, force: true });
   const why = failures.at(-1)?.split("\n")[0] ?? "";
   await keep("wasm", why);
   say(
-    `  mixhead computes with wasm, since the native tfjs-node cannot be had: ${why} (npm run setup tries again)`,
+    `  mixhead computes with wasm, since the native tfjs-node is not available: ${why} (npm run setup tries again)`,
   );
   return true;
 }
@@ -67,7 +67,7 @@ async function asItIs(): Promise<void> {
   if (!existsSync(built)) throw new Error("tfjs-node has no addon yet");
 }
 
-/** The package's own install script. It is ended where nothing has arrived after 20 seconds. */
+/** Runs the package's own install script. It is stopped if nothing has arrived after 20 seconds. */
 async function ordinaryDownload(): Promise<void> {
   const arrived = join(addon, "deps", "lib");
   await rm(join(addon, "deps"), { recursive: true, force: true });
@@ -82,7 +82,7 @@ async function ordinaryDownload(): Promise<void> {
       clearTimeout(timer),
     );
   }).catch((error: unknown) => {
-    say("  not to be had from its own host");
+    say("  not available from its own host");
     throw error;
   });
 }
@@ -95,7 +95,7 @@ async function wheelBuild(python: string): Promise<void> {
     make: ["make"],
   })) {
     const found = await Promise.all(names.map((name) => answers(name)));
-    if (!found.includes(true)) throw new Error(`to build it takes ${tool}, and there is none`);
+    if (!found.includes(true)) throw new Error(`building it needs ${tool}, and there is none`);
   }
   if (!existsSync(libtensorflow))
     await step(
@@ -112,7 +112,7 @@ async function wheelBuild(python: string): Promise<void> {
   });
 }
 
-/** The headers that came with this Node: without them node-gyp downloads them. */
+/** Points node-gyp to the headers of this Node, which it would otherwise download. */
 function nodeHeaders(): Record<string, string> {
   const prefix = dirname(dirname(process.execPath));
   return existsSync(join(prefix, "include", "node", "node.h")) ? { npm_config_nodedir: prefix } : {};

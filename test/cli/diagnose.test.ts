@@ -175,10 +175,13 @@ describe("in a folder of its own", () => {
         [["six.npy", "--embeddings", "nan.npy"], /nan\.npy: row 2 is not finite$/],
         [
           ["six.npy", "--embeddings", "narrow.npy"],
-          /narrow\.npy has rows of 2 numbers, the prototypes have 3$/,
+          /narrow\.npy has rows of 2 numbers, but the prototypes have 3$/,
         ],
         [["missing.npy"], /cannot read .*missing\.npy: no such file/],
-        [["ckpt"], /ckpt is a folder, but no checkpoint of torch\.distributed\.checkpoint: .*; it is empty$/],
+        [
+          ["ckpt"],
+          /ckpt is a folder, but not a checkpoint of torch\.distributed\.checkpoint: .*; it is empty$/,
+        ],
         [["text.txt"], /text\.txt is a text file, not a checkpoint$/],
         [["pointer.npy"], /pointer\.npy is a Git LFS pointer, not the file itself: run git lfs pull$/],
         [["six.npy", "--plot", "x.gif"], /x\.gif: allowed are files named \.svg, \.png, \.html$/],

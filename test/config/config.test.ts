@@ -124,7 +124,7 @@ describe("configuration", () => {
     const settings = { plugin: { mixtures: 8 }, targets };
     assert.match(
       complaint(settings),
-      /is 8, .* sum to 1 in each; allowed: 1, or targets.balance=sinkhorn, center$/,
+      /is 8, .* sum to 1 in each mixture; allowed: 1, or targets.balance=sinkhorn, center$/,
     );
     assert.equal(resolveConfig(settings, ["targets.balance=sinkhorn"]).plugin.mixtures, 8);
   });

@@ -59,7 +59,7 @@ describe("usage", () => {
   it("refuses embeddings of another dimension", async () => {
     await assert.rejects(wins(rowsOf([[1, 0, 0]]), rowsOf([[1, 0]]), { source: "e.npy" }), {
       name: "UserError",
-      message: "e.npy has rows of 3 numbers, the prototypes have 2",
+      message: "e.npy has rows of 3 numbers, but the prototypes have 2",
     });
   });
 });

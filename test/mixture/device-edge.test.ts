@@ -279,7 +279,7 @@ describe("a mixture on a rank's device", function () {
     await assert.rejects(rank.take(0, clusteredRows(600, D, 0)), {
       kind: "BatchError",
       message:
-        /\w+ of float32 \[600, 8\].* would take .* MiB of the device's memory \(src\/plugins\/.*\.ts:\d+:\d+\), where .* are taken/,
+        /\w+ of float32 \[600, 8\].* would take .* MiB of the device's memory \(src\/plugins\/.*\.ts:\d+:\d+\), but .* are taken/,
     });
   });
 

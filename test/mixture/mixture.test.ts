@@ -266,7 +266,7 @@ onEachBackend("targets of a plugin's own", () => {
       ] as const)
         await assert.rejects(
           open(parts({ kind }, { from: "plugin" }), { values: { ...values, factory } }),
-          /has no method targets, which targets\.from=plugin asks for; allowed: similarity, responsibility$/,
+          /has no method targets, which targets\.from=plugin needs; allowed: similarity, responsibility$/,
         );
     });
     for (const [wrong, words] of [

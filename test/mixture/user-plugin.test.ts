@@ -60,7 +60,7 @@ describe("a user's plugin on a rank's device", function () {
         const data = Float32Array.from(rows(step).flat());
         const before = edge.device.roundTrips;
         const found = await rank.take(step, rows(step));
-        assert.equal(edge.device.roundTrips - before, 2 + reads, "two for what it is checked for");
+        assert.equal(edge.device.roundTrips - before, 2 + reads, "two for its checks");
         const { rows: expected, targets } = await host.step({ rows: { data, n: N, d: D } }, at(step));
         assert.ok(difference([...found.prototypes.data], [...expected.data]) < 1e-5, `step ${step}`);
         assert.ok(difference([...(found.targets?.data ?? [])], [...(targets?.data ?? [])]) < 1e-5);
@@ -71,7 +71,7 @@ describe("a user's plugin on a rank's device", function () {
         reads === 0
           ? []
           : [
-              'plugin "groups": step 0 waited 4 times for values from the device, 2 of them for what the plugin reads and 2 for what it is checked for; each is a round trip in which the device does nothing, and placement=host has none',
+              'plugin "groups": step 0 waited 4 times for values from the device, 2 of them for values that the plugin reads and 2 for checks of the plugin; each wait is a round trip in which the device is idle, and placement=host has none',
             ],
       );
     });

@@ -77,8 +77,7 @@ export const mistakes: Record<string, Mistake> = {
       tf.dispose([other, kept]);`,
       "const kept = tf.ones([components, dim]);",
     ),
-    says: (path) =>
-      sentence(path, String.raw`Sub: a tensor that was disposed of is used again \(${near(path)}:15:\d+\)`),
+    says: (path) => sentence(path, String.raw`Sub: a disposed tensor is used again \(${near(path)}:15:\d+\)`),
   },
   "uses an operation that is not on the list": {
     source: pluginSource(`if (clock.step > 0) {

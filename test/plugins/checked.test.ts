@@ -59,7 +59,7 @@ const mistakes: [string, () => PrototypePlugin, RegExp][] = [
   [
     "responsibilities that are below 0 and above 1",
     () => broken({ result: { responsibilities: tf.tile(tf.tensor2d([[2, -1, 0, 0]]), [N, 1]) } }),
-    /responsibilities: from 0 to 1 is needed, and row 0 has -1/,
+    /responsibilities: from 0 to 1 is needed, but row 0 has -1/,
   ],
   [
     "touched as a list",

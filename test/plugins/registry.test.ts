@@ -203,13 +203,13 @@ export default (given) => ({ ...given, name: JSON.stringify(given.options), step
     it("refuses them where nothing says what they are", async () => {
       await refuses(
         given("kmeans", { rate: 1 }),
-        /plugin\.options are of a plugin in a file.*; kmeans has its/,
+        /plugin\.options are for a plugin in a file.*; kmeans has its/,
       );
       await refuses(
         given(await optioned("bare.ts", ""), { rate: 1 }),
         /bare\.ts takes no plugin\.options: it exports no schema/,
       );
-      await refuses(given(await optioned("no.ts", "{ rate: 1 }")), /"options" is no schema of zod's/);
+      await refuses(given(await optioned("no.ts", "{ rate: 1 }")), /"options" is not a zod schema/);
       await refuses(
         given(await optioned("refining.ts", "z.any().refine(() => { throw new Error('not today') })")),
         /refining\.ts: its schema of plugin\.options failed: not today$/,
@@ -218,7 +218,7 @@ export default (given) => ({ ...given, name: JSON.stringify(given.options), step
 
     it("refuses a schema whose options a record cannot give back", async () => {
       const transformed = "z.object({ rate: z.number().default(1).transform((rate) => 2 * rate) })";
-      await refuses(given(await optioned("double.ts", transformed)), /what a record cannot hold/);
+      await refuses(given(await optioned("double.ts", transformed)), /values that a record cannot hold/);
     });
   });
 });

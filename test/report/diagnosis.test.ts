@@ -19,7 +19,7 @@ describe("the words of a diagnosis", () => {
   });
 
   it("tell a partial collapse from a whole one", () => {
-    assert.match(diagnosisWords(crowded), /few.* copies \(100 %.*80 are left.*partial collapse/is);
+    assert.match(diagnosisWords(crowded), /few.* copies \(100 %.*80 remain.*partial collapse/is);
   });
 
   it("do not take distinct for useful", () => {
@@ -31,7 +31,7 @@ describe("the words of a diagnosis", () => {
   it("see a crowd among those that win, which idle ones hide", () => {
     const used = { ...healthy, used: 0.6, distinctUsed: { "0.5": 0.1 } };
     const words = diagnosisWords(used, 50 * K);
-    assert.match(words, /do work crowd: 60 % win any .* 100 are left .* partial collapse/);
+    assert.match(words, /used ones crowd: 60 % win any .* only 100 of these remain .* partial collapse/);
     assert.equal(words.split(/\. (?=[A-Z0-9])/).length, 2);
     const apart = { ...used, distinctUsed: { "0.5": 0.55 } };
     assert.match(
@@ -46,7 +46,7 @@ describe("the words of a diagnosis", () => {
   });
 
   it("do not judge use by fewer embeddings than could show it", () => {
-    assert.match(diagnosisWords({ ...healthy, used: 0.1 }, K), /2,000 embeddings and more/);
+    assert.match(diagnosisWords({ ...healthy, used: 0.1 }, K), /2,000 embeddings or more/);
   });
 
   it("are two sentences, whatever was found", () => {

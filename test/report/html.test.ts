@@ -87,7 +87,7 @@ describe("the page of a run", () => {
   it("shades intervals where there are several seeds, and says so; with one there is nothing to shade", async () => {
     const [one, three] = [await reportHtml(invented()), await reportHtml(invented({ seeds: 3 }))];
     assert.doesNotMatch(one, /mark-area|95&nbsp;% intervals/);
-    assert.match(three, /means over seeds \(3\), shaded the 95&nbsp;% intervals/);
+    assert.match(three, /means over seeds \(3\); shaded areas are 95&nbsp;% intervals/);
     const knn = three.slice(three.indexOf("<h3>k-NN accuracy</h3>")).split("</figure>")[0] ?? "";
     assert.equal(knn.match(/mark-area/g)?.length, 2);
   });
@@ -111,7 +111,7 @@ describe("the page of a run", () => {
     const marks = new Map(seen.figures.map((figure) => [figure.title, figure.marks]));
     for (const name of ["moved", "live", "none", "<b>"]) assert.ok((marks.get(name) ?? 0) > 0, name);
     assert.deepEqual([seen.problems, seen.overlaps], [[], []]);
-    assert.ok(!(await reportHtml(data)).includes("What does the plugin tell?"));
+    assert.ok(!(await reportHtml(data)).includes("What does the plugin report?"));
   });
 
   it("leaves out what a run has not: probes, images, remarks", async () => {

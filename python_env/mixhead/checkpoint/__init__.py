@@ -1,5 +1,5 @@
-"""Reads checkpoints without running anything in them: what tensors there are, and which are prototypes.
+"""Reads checkpoints without running code in them: lists their tensors and finds the prototypes.
 
-``python -m mixhead.checkpoint FILE --out ROWS.npy`` writes the prototypes of a checkpoint to a file. Every
-part is imported from its own module, so that ``mixhead.checkpoint.names`` costs nothing.
+``python -m mixhead.checkpoint FILE --out ROWS.npy`` writes the prototypes of a checkpoint to a file. Import
+each part from its own module, so that ``mixhead.checkpoint.names`` stays cheap to import.
 """

@@ -11,10 +11,10 @@ from mixhead.checkpoint.prototypes import read_prototypes
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Writes the prototypes to a file and prints, as JSON, which tensor they are. Returns the exit status."""
+    """Writes the prototypes to a file, prints the name of their tensor as JSON, returns the exit status."""
     parser = argparse.ArgumentParser(prog="mixhead.checkpoint", description=how_found)
     parser.add_argument("file", type=Path, help="a checkpoint, or a folder of torch.distributed.checkpoint")
-    parser.add_argument("--key", help="the name of the tensor; found by known names where it is left out")
+    parser.add_argument("--key", help="the name of the tensor; by default found by known names")
     parser.add_argument("--out", type=Path, required=True, help="the .npy file to write, float32, K x D")
     options = parser.parse_args(arguments)
     try:

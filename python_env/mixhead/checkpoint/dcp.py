@@ -1,7 +1,7 @@
-"""Folders of ``torch.distributed.checkpoint``: pieces of tensors, and ``.metadata``, which tells where.
+"""Folders of ``torch.distributed.checkpoint``: pieces of tensors, and ``.metadata``, which locates them.
 
-PyTorch loads ``.metadata`` as a pickle that may run anything. Here only stand-ins come out of it, no process
-group is needed, and a tensor is read when it is asked for, alone.
+PyTorch loads ``.metadata`` as a pickle, which may run any code. This reader only produces stand-ins from it,
+needs no process group, and reads single tensors on demand.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Place = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Piece:
-    """Where a rank's file holds a piece of a tensor: torch.save's ``length`` bytes from ``start`` on."""
+    """A piece of a tensor in a rank's file: ``length`` bytes in torch.save's format, from ``start`` on."""
 
     file: Path
     start: int
@@ -38,7 +38,7 @@ class Piece:
 
 
 def read_dcp(folder: Path) -> dict[str, Entry]:
-    """The tensors of a checkpoint's folder by the names of its state dict. Raises CheckpointError."""
+    """Reads the tensors of a checkpoint's folder by their state dict names. Raises CheckpointError."""
     if not (folder / METADATA).is_file():
         raise CheckpointError(no_metadata(folder))
     try:
@@ -62,12 +62,12 @@ def read_dcp(folder: Path) -> dict[str, Entry]:
 
 def no_metadata(folder: Path) -> str:
     if any(folder.glob("*.distcp")):
-        return f"{folder} has no {METADATA}: its save has not ended, or this hidden file was not copied"
+        return f"{folder} has no {METADATA}: it was not saved completely, or this hidden file was not copied"
     inside = sorted(path for path in folder.iterdir() if path.is_file() or (path / METADATA).is_file())
     names = ", ".join(path.name for path in inside[:LISTED])
     more = f" and {len(inside) - LISTED} more" if len(inside) > LISTED else ""
     return (
-        f"{folder} is a folder, but no checkpoint of torch.distributed.checkpoint: it has no {METADATA}"
+        f"{folder} is a folder, but not a checkpoint of torch.distributed.checkpoint: it has no {METADATA}"
         + (f"; in it: {names}{more}" if inside else "; it is empty")
     )
 
@@ -80,7 +80,7 @@ def _fields(value: object) -> dict[str, object]:
 
 
 def _pieces(folder: Path, data: object) -> dict[tuple[str, Place], Piece]:
-    """By the name of a tensor and where in it a piece begins. What is no tensor lies elsewhere: none."""
+    """Pieces by the name of their tensor and their offset in it, () for objects that are not tensors."""
     if not isinstance(data, dict):
         raise ValueError(data)
     pieces: dict[tuple[str, Place], Piece] = {}
@@ -88,7 +88,7 @@ def _pieces(folder: Path, data: object) -> dict[tuple[str, Place], Piece]:
         index, info = _fields(key), _fields(value)
         match index.get("fqn"), info:
             case str(name), {"relative_path": str(path), "offset": int(start), "length": int(length)}:
-                # The folder's own files only, whatever a path says.
+                # Refuse paths that lead outside the folder.
                 if Path(path).name != path or min(start, length) < 0:
                     raise ValueError(path)
                 place = index.get("offset")
@@ -106,7 +106,7 @@ def _entry(folder: Path, name: str, value: object, pieces: Mapping[tuple[str, Pl
         case {"properties": StandIn(state=(dtype, *_)), "size": size, "chunks": list(chunks)}:
             shape = integers(size)
         case _:
-            return None  # no tensor
+            return None  # not a tensor
     places = []
     for chunk in map(_fields, chunks):
         at = integers(chunk["offsets"])

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor of a file, not read yet. ``read`` raises CheckpointError if the file lacks its numbers."""
+    """A tensor of a file, read on demand. ``read`` raises CheckpointError if the file lacks its data."""
 
     shape: tuple[int, ...]
     floating: bool

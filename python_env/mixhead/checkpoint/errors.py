@@ -1,5 +1,5 @@
 class CheckpointError(Exception):
-    """A mistake of the user's about a file: one sentence."""
+    """A file that cannot be used, explained in one sentence."""
 
 
 def one_ranks_shard(what: str) -> str:

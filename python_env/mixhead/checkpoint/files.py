@@ -9,9 +9,9 @@ from mixhead.checkpoint.torch_file import is_zip, read_torch
 
 
 def read_entries(path: Path) -> dict[str, Entry]:
-    """The tensors of a checkpoint by their names: a file of torch.save or of safetensors, or a DCP folder.
+    """Reads the tensors of a checkpoint by name: a file of torch.save or safetensors, or a DCP folder.
 
-    What it is, is told by its content. Nothing in it runs. Raises CheckpointError.
+    Detects the format by the content, and runs nothing in it. Raises CheckpointError.
     """
     if not (path.is_file() or path.is_dir()):
         raise CheckpointError(f"cannot read {path}: no such file")
@@ -19,7 +19,7 @@ def read_entries(path: Path) -> dict[str, Entry]:
         if path.is_dir():
             return read_dcp(path)
         refuse_others(path)
-        file = path.open("rb")  # entries read from it, when they are asked for
+        file = path.open("rb")  # stays open: entries read from it on demand
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from error
     if path.suffix == ".safetensors" and not is_zip(file):

@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint, told by how it begins."""
+"""Recognises files that are not checkpoints by their first bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TAR_MAGIC_AT = 257
 
 
 def refuse_others(path: Path) -> None:
-    """Raises CheckpointError with what the file is, where it can be told that it is no checkpoint."""
+    """Raises CheckpointError with the kind of file if it is certainly not a checkpoint."""
     with path.open("rb") as file:
         start = file.read(1024)
     if not start:
@@ -39,5 +39,5 @@ def refuse_others(path: Path) -> None:
 
 
 def is_text(start: bytes) -> bool:
-    """Whether all is printable. Nothing that torch.save or safetensors write begins so."""
+    """Whether all bytes are printable, as they never are at the start of torch.save or safetensors files."""
     return all((byte >= 32 and byte != 127) or byte in b"\t\r\n\f" for byte in start)

@@ -1,9 +1,9 @@
-"""What the names of a checkpoint's tensors tell. Imports nothing beyond the standard library."""
+"""Recognises tensors of a checkpoint by their names. Imports only the standard library."""
 
 import re
 
-# Modules that wrap another one put their attribute's name into the names of its tensors: DDP and
-# DataParallel, torch.compile, FSDP, activation checkpointing, DeepSpeed.
+# Wrapping modules add the name of their attribute to the names of tensors: DDP and DataParallel,
+# torch.compile, FSDP, activation checkpointing, DeepSpeed.
 WRAPPERS = {
     "module",
     "_orig_mod",
@@ -11,7 +11,7 @@ WRAPPERS = {
     "_checkpoint_wrapped_module",
     "_forward_module",
 }
-# Weight-normalised layers (weight_v, original1) hold the direction apart from the length.
+# Weight-normalised layers store the direction (weight_v, original1) apart from the length.
 LAST_LAYER = re.compile(
     r"(^|\.)((last_layers?|prototypes?)\d*(\.\d+)?|heads\.\d+|head\.layer|group_features)"
     r"(\.weight|\.weight_v|\.parametrizations\.weight(_v)?\.original1?)?$"
@@ -21,16 +21,16 @@ TEACHER = re.compile(r"teacher|target|momentum|(^|[._])ema([._]|$)")
 STUDENT = re.compile(r"student|online")
 PATCHES = re.compile(r"ibot|patch|last_layer2")
 OPTIMIZER = re.compile(r"(^|\.)\w*optim\w*\.|\.(exp_avg|exp_avg_sq|momentum_buffer)$")
-# One rank's piece of all parameters of a module, by FSDP1.
+# FSDP1: one rank's part of all parameters of a module.
 FLAT = re.compile(r"(^|\.)_?flat_param(_\d+)?$")
 
 
 def plain_name(key: str) -> str:
-    """``key`` without the names of wrappers: ``module.head._orig_mod.weight`` is ``head.weight``."""
+    """``key`` without the names of wrappers: ``module.head._orig_mod.weight`` -> ``head.weight``."""
     parts = key.split(".")
     return ".".join([part for part in parts[:-1] if part not in WRAPPERS] + parts[-1:])
 
 
 def owner(name: str) -> int:
-    """0 for what a teacher owns, 2 for a student's, 1 where the name does not tell."""
+    """0 for a teacher's tensor, 2 for a student's, 1 if the name does not tell."""
     return 0 if TEACHER.search(name) else 2 if STUDENT.search(name) else 1

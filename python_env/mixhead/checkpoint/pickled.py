@@ -1,8 +1,8 @@
-"""Unpickles into stand-ins: no name in a pickle is imported, nothing in it is called.
+"""Unpickles into stand-ins: imports and calls nothing that a pickle names.
 
-A pickle is a program that may call any function of any module. Here every name that it asks for becomes a
-class of its own, which records what the pickle does with it. So a pickle can build a tree of records and
-nothing else; what the tree means is for the reader to find out.
+A pickle is a program that may call any function of any module. This unpickler replaces every name with a
+class that records what the pickle does with it. So a pickle can only build a tree of records, which the
+caller interprets.
 """
 
 import pickle
@@ -10,18 +10,18 @@ import re
 from collections.abc import Iterable
 from typing import BinaryIO, ClassVar
 
-# No training script has these in its checkpoint; a file that does attacks who loads it.
+# No training script puts these into a checkpoint. A file that contains them is an attack.
 RUNS_CODE = re.compile(
     r"(os|posix|nt|sys|subprocess)\.|(builtins|__builtin__)\.(eval|exec|execfile|compile|open|__import__)$"
 )
 
 
 class RunsCodeError(Exception):
-    """A pickle that would run code where it is loaded in the usual way; holds the name that it calls."""
+    """A pickle that would run code if it were loaded normally. The message is the name that it calls."""
 
 
 class StandIn:
-    """An object of a pickle: the name of its class or function, and what the pickle gives it."""
+    """An object of a pickle: the name of its class or function, and the arguments that the pickle passes."""
 
     __slots__ = ("elements", "given", "items", "state")
     name: ClassVar[str] = ""
@@ -34,7 +34,7 @@ class StandIn:
         self.elements: list[object] = []
         return self
 
-    # What a pickle can do to an object. Only these names are looked up on one, on its class alone.
+    # The operations of a pickle on an object. Unpickling looks up only these names, on the class.
     def __setstate__(self, state: object, /) -> None:
         self.state = state
 
@@ -58,7 +58,7 @@ def stand_in(name: str) -> type[StandIn]:
 
 
 class Attribute(StandIn):
-    """``getattr`` of a pickle, by which it names a class inside another one: makes a class."""
+    """``getattr`` in a pickle, which names a class inside another class. Makes a stand-in class."""
 
     __slots__ = ()
 
@@ -67,21 +67,21 @@ class Attribute(StandIn):
 
 
 class Storage(StandIn):
-    """The numbers of a tensor, which a checkpoint keeps beside its pickle."""
+    """The data of a tensor, which a checkpoint stores beside its pickle."""
 
     __slots__ = ()
     name = "storage"
 
 
-# The one in Python. For the one in C, a pickle of 15 bytes can claim a memo of 64 GB.
+# The unpickler in Python. In the one in C, a pickle of 15 bytes can allocate a memo of 64 GB.
 class Unpickler(pickle._Unpickler):
-    """``load`` gives what the pickle holds, with a stand-in for every object; raises RunsCodeError.
+    """``load`` returns the content of the pickle, with a stand-in for every object.
 
-    Of a damaged pickle it raises anything.
+    Raises RunsCodeError, or any exception if the pickle is damaged.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        # Bytes of Python 2 that are no text, such as a numpy array's, survive latin1.
+        # latin1 preserves Python 2 strings that hold bytes, such as the data of NumPy arrays.
         super().__init__(file, encoding="latin1")
         self.storages: list[Storage] = []
         self._classes: dict[str, type[StandIn]] = {

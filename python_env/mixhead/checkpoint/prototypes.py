@@ -1,8 +1,8 @@
-"""Which tensor of a checkpoint holds the prototypes.
+"""Finds the tensor of a checkpoint that holds the prototypes.
 
 The last layer is found by its name in checkpoints of DINO, DINOv2, DINOv3, iBOT, Franca, CARP, SwAV, MSN,
-CAPI, lightly, lightly-train, solo-learn, birder and mixhead itself; where there is none, the last linear
-layer of a projector is taken.
+CAPI, lightly, lightly-train, solo-learn, birder and mixhead itself. If no name matches, the last linear layer
+of a projector is used.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from mixhead.checkpoint.names import (
 )
 
 LISTED = 20
-# CAPI saves one file a rank, in which nothing but the file's name tells that a tensor is a part.
+# CAPI saves one file per rank. Only the file's name shows that its tensors are parts.
 RANKS_FILE = re.compile(r"rank_?\d+")
 RANKS_PART = re.compile(r"\.parametrizations\.\w+\.original$")
 
 
 @dataclass(frozen=True)
 class Prototypes:
-    """K x D, float32; ``others`` are the names that would have done as well, best first."""
+    """Prototypes (K, D), float32. ``others``: names of further candidates, best first."""
 
     key: str
     rows: Tensor
     others: list[str]
     guessed: bool
-    """Whether no name told: it is the last linear layer of a projector."""
+    """Whether no known name matched, and this is the last linear layer of a projector."""
 
 
 def read_prototypes(path: Path, key: str | None = None) -> Prototypes:
-    """The rows of the last layer (or of `key`), as `in_float32` has them: not normalised, not checked.
+    """Reads the rows of the last layer, or of the tensor `key`, and converts them by `in_float32`.
 
-    Raises CheckpointError.
+    They are neither normalised nor checked. Raises CheckpointError.
     """
     entries = read_entries(path)
     named = candidates(entries) if key is None else [resolve(path, entries, key)]
@@ -57,7 +57,7 @@ def read_prototypes(path: Path, key: str | None = None) -> Prototypes:
         raise CheckpointError(one_ranks_shard(str(path)))
     if not names:
         raise CheckpointError(
-            f"{path} has no last layer of a known name; --key chooses one of its 2-D tensors: "
+            f"{path} has no last layer with a known name; --key selects one of its 2-D tensors: "
             f"{listing(entries)}"
         )
     if RANKS_FILE.search(path.name) and RANKS_PART.search(names[0]):
@@ -66,7 +66,8 @@ def read_prototypes(path: Path, key: str | None = None) -> Prototypes:
 
 
 def in_float32(rows: Tensor) -> Tensor:
-    """Of rows only the direction counts: one that float32 cannot hold comes divided by its largest entry."""
+    """Converts rows (K, D) to float32. Only their direction counts, so a row that overflows or underflows
+    float32 is first divided by its largest entry."""
     converted = rows.float().contiguous()
     if rows.dtype == torch.float64:
         largest = torch.linalg.vector_norm(rows, torch.inf, 1)
@@ -77,7 +78,8 @@ def in_float32(rows: Tensor) -> Tensor:
 
 
 def candidates(entries: Mapping[str, Entry]) -> list[str]:
-    """Names of last layers: a teacher's before a student's, image before patch heads, most rows first."""
+    """Names of last layers, best first: teachers before students, image heads before patch heads, then by
+    decreasing number of rows."""
 
     def rank(name: str) -> tuple[int, bool, int]:
         return owner(name), bool(PATCHES.search(name)), -entries[name].shape[0]
@@ -90,7 +92,7 @@ def candidates(entries: Mapping[str, Entry]) -> list[str]:
 def last_of_sequentials(entries: Mapping[str, Entry]) -> list[str]:
     """Names of the last linear layers of projectors, best first.
 
-    Prototypes have no bias and are more than they have dimensions; other projectors end in fewer.
+    Prototypes have no bias, and there are more of them than dimensions; other projectors end in fewer rows.
     """
     plain = {plain_name(name) for name in entries}
     layers: dict[str, list[tuple[int, str]]] = {}
@@ -108,12 +110,15 @@ def last_of_sequentials(entries: Mapping[str, Entry]) -> list[str]:
 
 
 def matrices(entries: Mapping[str, Entry]) -> list[str]:
-    """Names of 2-D tensors, without what an optimizer keeps for each of them."""
+    """Names of 2-D tensors, without the states of optimizers."""
     return [name for name, entry in entries.items() if entry.is_matrix and not OPTIMIZER.search(name)]
 
 
 def resolve(path: Path, entries: Mapping[str, Entry], key: str) -> str:
-    """The tensor that `key` names in full, or by its end where only one ends so, with wrappers or without."""
+    """The name of the tensor `key`, given in full or as a unique ending, with or without wrappers.
+
+    Raises CheckpointError if there is no such tensor, if there are several, or if it is not 2-D.
+    """
     ends = [
         name
         for name in entries
@@ -132,7 +137,8 @@ def resolve(path: Path, entries: Mapping[str, Entry], key: str) -> str:
 
 
 def listing(entries: Mapping[str, Entry]) -> str:
-    """The 2-D tensors, those of most rows first, a teacher's before others; a layer of many blocks once."""
+    """Lists the 2-D tensors by decreasing number of rows, a teacher's first. Layers that differ only in the
+    number of their block are listed once."""
     alike: dict[tuple[str, tuple[int, ...]], list[str]] = {}
     for name in matrices(entries):
         alike.setdefault((re.sub(r"(?<=\.)\d+(?=\.)", "*", name), entries[name].shape), []).append(name)

@@ -8,7 +8,7 @@ from mixhead.checkpoint.errors import CheckpointError
 
 
 def read_safetensors(path: Path) -> dict[str, Entry]:
-    """The tensors of a .safetensors file. Raises CheckpointError."""
+    """Reads the tensors of a .safetensors file by name. Raises CheckpointError."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -28,7 +28,7 @@ def read_safetensors(path: Path) -> dict[str, Entry]:
 
 
 def is_cut_short(path: Path) -> bool:
-    """Whether the header, which comes first, is whole and tells of more bytes than there are."""
+    """Whether the header is complete and declares more bytes than the file has."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

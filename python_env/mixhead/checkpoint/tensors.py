@@ -1,4 +1,4 @@
-"""What tensors and numpy arrays look like in a pickle: which functions would rebuild them, and from what."""
+"""Recognises tensors and NumPy arrays in a pickle by the functions that would rebuild them."""
 
 import re
 from functools import partial
@@ -36,19 +36,19 @@ NUMPY_DTYPE = re.compile(r"[fiu][1248]|b1")
 
 
 class Storages(Protocol):
-    """The numbers of a file's tensors."""
+    """The data of a file's tensors."""
 
     def size(self, key: str) -> int:
-        """Bytes of a storage that the file really has; 0 where it lacks the storage."""
+        """The number of bytes of a storage that the file actually has; 0 if it lacks the storage."""
 
     def read(self, key: str, start: int, count: int) -> bytearray:
-        """``count`` bytes from ``start`` on; they lie within ``size``."""
+        """``count`` bytes from ``start`` on, within ``size``."""
 
 
 def entry_of(value: object, storages: Storages, what: str) -> Entry | None:
-    """The tensor or array that ``value`` describes; None if it is something else.
+    """The tensor or array that ``value`` describes; None if it describes something else.
 
-    ``what`` begins the sentences about it. Raises ValueError for a description that PyTorch does not write.
+    ``what`` names it in error messages. Raises ValueError if PyTorch never writes such a description.
     """
     if not isinstance(value, StandIn):
         return None
@@ -100,7 +100,7 @@ def entry_of(value: object, storages: Storages, what: str) -> Entry | None:
 
 
 def storage_of(storage: Storage) -> tuple[torch.dtype, str, int]:
-    """Of a storage in a pickle: the type of its numbers, its key, and where its view begins, in numbers."""
+    """The dtype of a storage, its key, and the offset of its view, in elements."""
     match storage.given:
         case ("storage", type() as kind, key, _, int(), *view) if issubclass(kind, StandIn):
             match view:
@@ -138,7 +138,8 @@ def _read_strided(
     storages: Storages,
     what: str,
 ) -> Tensor:
-    """The tensor, where the file has each of its numbers: a small file can ask for any amount of memory."""
+    """Reads a tensor after checking that the file has all of its data. Otherwise a small file could request
+    any amount of memory."""
     if 0 in shape:
         return torch.empty(shape, dtype=dtype)
     there = storages.size(key)
@@ -152,7 +153,7 @@ def _read_strided(
 
 
 def _shard(plain: object, state: object, storages: Storages, what: str) -> Entry | None:
-    """A DTensor or ShardedTensor: what this rank has of it, if that is all of it."""
+    """A DTensor or ShardedTensor: this rank's part, if it is the whole tensor; else an entry that fails."""
     match plain:
         case StandIn(name="torch._utils._rebuild_wrapper_subclass", given=(_, dtype, size, *_)):
             shape, floating = integers(size), dtype_of(dtype).is_floating_point

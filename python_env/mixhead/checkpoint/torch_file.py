@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: a pickle and storages in a zip or, before PyTorch 1.6, one after another."""
+"""Files of ``torch.save``: a pickle and storages, in a zip archive or, before PyTorch 1.6, in sequence."""
 
 import struct
 import zipfile
@@ -12,17 +12,18 @@ from mixhead.checkpoint.tensors import Storages, entry_of, storage_of
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 ZIP_MAGIC = b"PK\x03\x04"
-# Dictionaries and lists in one another; those of checkpoints are fewer than ten deep.
+# Largest nesting of dictionaries and lists. In real checkpoints it is below ten.
 DEEPEST = 100
-# Few dictionaries that contain each other again and again unfold into any number of tensors.
+# Largest number of tensors. A few dictionaries that contain each other could unfold into any number.
 MOST = 100_000
 
 
 def read_torch(file: BinaryIO, path: Path) -> dict[str, Entry]:
-    """The tensors of nested dictionaries, lists and modules by their path, ``teacher.last_layer.weight_v``.
+    """Reads the tensors of nested dictionaries, lists and modules, by paths like
+    ``teacher.last_layer.weight_v``.
 
-    ``file`` is open at its beginning and stays so for the entries; ``path`` is what sentences call it.
-    Raises CheckpointError.
+    ``file`` has to be open at its beginning, and to stay open for the entries. ``path`` names it in error
+    messages. Raises CheckpointError.
     """
     try:
         content, storages = _zipped(file, path) if is_zip(file) else _legacy(file)
@@ -52,33 +53,33 @@ def _zipped(file: BinaryIO, path: Path) -> tuple[object, Storages]:
     except zipfile.BadZipFile as error:
         raise CheckpointError(f"{path} is cut short: the end of the file is missing") from error
     for member in archive.infolist():
-        del member.CRC  # PyTorch can leave checksums out, and reads none
+        del member.CRC  # PyTorch may omit checksums, and does not check them
     pickles = [name for name in archive.namelist() if name.rsplit("/", 1)[-1] == "data.pkl"]
     if not pickles:
-        raise CheckpointError(f"{path} is a zip archive, but none of torch.save")
+        raise CheckpointError(f"{path} is a zip archive, but not one of torch.save")
     pickle = min(pickles, key=len)
     folder = pickle.removesuffix("data.pkl")
     if f"{folder}byteorder" in archive.namelist() and archive.read(f"{folder}byteorder") != b"little":
-        raise CheckpointError(f"{path} was written by a big-endian machine; save it anew on another one")
+        raise CheckpointError(f"{path} was written by a big-endian machine; save it again on another one")
     with archive.open(pickle) as stream:
         content = Unpickler(stream).load()
     prefix = f"{folder}data/"
     members = [member for member in archive.infolist() if member.filename.startswith(prefix)]
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-        raise CheckpointError(f"{path} is a zip archive that something else than PyTorch has compressed")
+        raise CheckpointError(f"{path} is a zip archive that something other than PyTorch has compressed")
     places = {member.filename.removeprefix(prefix): _place_in_zip(file, member) for member in members}
     return content, StoredBytes(file, places)
 
 
 def _place_in_zip(file: BinaryIO, member: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where a member's bytes begin, behind a header of its own, and how many there are."""
+    """The position of a member's data, which follows a header of its own, and its size in bytes."""
     file.seek(member.header_offset + 26)
     name, extra = struct.unpack("<HH", file.read(4))
     return member.header_offset + 30 + name + extra, member.file_size
 
 
 class StoredBytes:
-    """Storages that lie in a file as they are: where each begins, and how many bytes it has."""
+    """Uncompressed storages in a file. places: position and size in bytes, by key."""
 
     def __init__(self, file: BinaryIO, places: dict[str, tuple[int, int]]) -> None:
         self._file = file
@@ -96,7 +97,7 @@ class StoredBytes:
 def _legacy(file: BinaryIO) -> tuple[object, Storages]:
     first = Unpickler(file).load()
     if first != LEGACY_MAGIC:
-        return first, StoredBytes(file, {})  # a plain pickle, with numpy's arrays in it
+        return first, StoredBytes(file, {})  # a plain pickle, which may contain NumPy arrays
     for _ in ("protocol", "system"):
         Unpickler(file).load()
     unpickler = Unpickler(file)
@@ -105,7 +106,7 @@ def _legacy(file: BinaryIO) -> tuple[object, Storages]:
 
 
 def _places(file: BinaryIO, storages: list[Storage]) -> dict[str, tuple[int, int]]:
-    """Where each storage begins and how many bytes it has; they follow each other, each after its length."""
+    """The position and the size in bytes of each storage. They follow each other, each after its length."""
     item_sizes = {key: dtype.itemsize for dtype, key, _ in map(storage_of, storages)}
     keys = Unpickler(file).load()
     if not isinstance(keys, list):
@@ -116,7 +117,7 @@ def _places(file: BinaryIO, storages: list[Storage]) -> dict[str, tuple[int, int
         file.seek(at)
         length = file.read(8)
         if len(length) < 8:
-            break  # cut short: what is missing is said of the tensor that is wanted
+            break  # cut short: reading a missing tensor reports it
         (numbers,) = struct.unpack("<q", length)
         size = numbers * item_sizes[key]
         if size < 0:
@@ -127,13 +128,13 @@ def _places(file: BinaryIO, storages: list[Storage]) -> dict[str, tuple[int, int
 
 
 class Tensors:
-    """The tensors in what a pickle holds, by their path."""
+    """Collects the tensors in the content of a pickle, by path."""
 
     def __init__(self, path: Path, storages: Storages) -> None:
         self.entries: dict[str, Entry] = {}
         self._path = path
         self._storages = storages
-        # Objects without a tensor in them: one that others hold many times is walked through once.
+        # Objects known to contain no tensor, so that a shared one is searched once.
         self._barren: set[int] = set()
 
     def collect(self, name: str, value: object, depth: int = 0) -> None:
@@ -151,7 +152,7 @@ class Tensors:
             )
         before = len(self.entries)
         for key, item in items:
-            # Most of what a checkpoint holds beside its weights is numbers and text.
+            # Skip numbers and text, the bulk of a checkpoint apart from its weights.
             if isinstance(item, dict | list | tuple | StandIn) and isinstance(key, str | int):
                 self.collect(f"{name}.{key}" if name else str(key), item, depth + 1)
         if len(self.entries) == before:

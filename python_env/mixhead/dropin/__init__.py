@@ -1,1 +1,1 @@
-"""What the drop-in heads share: mixtures by name, their prototypes in this process, their plugin."""
+"""Shared parts of the drop-in heads: mixtures by name, their prototypes in this process, their plugin."""

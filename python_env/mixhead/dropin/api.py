@@ -1,4 +1,4 @@
-"""What `import mixhead` offers to a training script."""
+"""The functions that `import mixhead` offers to a training script."""
 
 from __future__ import annotations
 
@@ -27,40 +27,72 @@ def attach(
     config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     name: str = "default",
 ) -> None:
-    """Says where the plugin of mixture `name` is, and what is asked of it. Optional: else one is started.
+    """Sets the plugin of a mixture and its settings.
 
-    endpoint: `ipc://PATH` or `tcp://HOST:PORT` of a `mixhead serve`; else the environment's MIXHEAD_ENDPOINT.
-    config: the settings of a configuration file that concern the plugin, as a dict ("plugin", "targets",
-        "seed", "train", "placement", "backend", "bridge", and "run", a name by which a run can be gone on
-        with); or such a file's path, for the plugin that is started. In a dict, "targets" asks for target
-        rows too, which `mixhead.targets()` gives to `mixhead.losses`.
+    This call is optional: without it, a plugin with default settings is started. The plugin is found or
+    started at the first use of a head. If the mixture is already attached, it starts from the beginning.
 
-    The plugin is found or started at the first use. A mixture that is attached already begins anew.
+    Args:
+        endpoint: `ipc://PATH` or `tcp://HOST:PORT` of a `mixhead serve`. None: the environment variable
+            MIXHEAD_ENDPOINT, or else a plugin is started.
+        config: Settings as in a configuration file, as a dict with the keys "plugin", "targets", "seed",
+            "train", "placement", "backend", "bridge" and "run" (a name under which the run can be resumed).
+            Or the path of a configuration file, for a plugin that is started. In a dict, "targets" also
+            requests target rows; `mixhead.targets()` returns them for `mixhead.losses`.
+        name: The mixture.
+
+    Raises:
+        ValueError: If a setting is unknown, has the wrong type, or belongs to the running plugin.
+        FileNotFoundError: If the configuration file does not exist.
+
+    Example:
+        >>> mixhead.attach(config={"plugin": {"variance": 0.01}, "targets": {}})
     """
     mixture(name).attach(Settings.of(endpoint, config))
 
 
 def prototypes(name: str = "default") -> Tensor:
-    """The prototypes that the heads use now: (K, D), float32 rows of unit length, a copy on the CPU."""
+    """Returns the prototypes in use: (K, D), float32 rows of unit length, a copy on the CPU."""
     return mixture(name).prototypes(torch.device("cpu"), torch.float32).clone()
 
 
 def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor:
-    """The targets (N, K) for the teacher rows of the step under way, in the order of the teacher's calls:
-    float32 rows that sum to 1, or NaN if a row of the batch is not finite or all zero. Waits for the step's
-    answer. Only if `attach` asked for "targets"."""
+    """Returns the targets for the teacher rows of the current step. Waits for the plugin's answer.
+
+    Args:
+        name: The mixture.
+        device: Where to put them.
+
+    Returns:
+        (N, K), float32, in the order of the teacher's calls. Rows sum to 1; all are NaN if a row of the batch
+        is not finite or all zero; padding gets rows of 0.
+
+    Raises:
+        RuntimeError: If `attach` was called without "targets", or if the teacher was not called in this step.
+
+    Example:
+        >>> targets = mixhead.targets(device=logits.device)
+        >>> loss = mixhead.losses.dino_loss(logits, targets, views=8, temperature=0.1)
+    """
     return mixture(name).targets(torch.device(device))
 
 
 def stats(name: str = "default") -> dict[str, Any]:
-    """What a script may log; NaN: not measured yet, which may take minutes for very many prototypes.
+    """Returns the mixture's figures, for logging.
 
-    "distinctUsed": by cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of prototypes that are used
-    and that far apart from each other; it is measured when "unique" is, which counts the unused too.
-    "used": the share of components that won an embedding in the last 500 steps.
-    "entropy": of the responsibilities, in nats. "wait": seconds that the last step waited for the plugin.
-    And whatever else the plugin tells, such as "beta", and what `mixhead.monitor` has measured. If the
-    mixture is computed on this process's device, "used" and "entropy" are those of the step before.
+    A figure that has not been measured yet is NaN. With very many prototypes the first measurement of
+    "unique" and "distinctUsed" may take minutes.
+
+    Args:
+        name: The mixture.
+
+    Returns:
+        "unique" and "distinctUsed": for each cosine distance ("0.025", "0.1", "0.25", "0.5"), the share of
+        all prototypes, or of those in use, that are at least so far apart. "used": the share of
+        components that won an embedding in the last 500 steps. "entropy": of the responsibilities, in nats.
+        "wait": seconds that the last step waited for the plugin. Further figures of the plugin, such as
+        "beta", and those of `mixhead.monitor`. If the mixture is computed on this process's device, "used"
+        and "entropy" lag by one step.
     """
     values = dict(mixture(name).stats)
     by_distance = {
@@ -71,7 +103,12 @@ def stats(name: str = "default") -> dict[str, Any]:
 
 
 def scalars(prefix: str = "mixhead/", name: str = "default") -> dict[str, float]:
-    """What `stats` has, for a logger: finite numbers alone, by names such as "mixhead/distinctUsed/0.5"."""
+    """Returns the finite figures of `stats` under flat names, such as "mixhead/distinctUsed/0.5".
+
+    Args:
+        prefix: Put before every name.
+        name: The mixture.
+    """
     values = stats(name)
     by_distance = {
         f"{measure}/{epsilon}": share
@@ -83,10 +120,17 @@ def scalars(prefix: str = "mixhead/", name: str = "default") -> dict[str, float]
 
 
 def teacher(module: _Module, name: str = "default") -> _Module:
-    """Marks the heads of a module as the teacher's, where their parameters do not tell. Returns the module.
+    """Marks a module as the teacher. Needed only if its parameters do not show it (see docs/drop-in.md).
 
-    Of a module without one of mixhead's heads, such as the projection head of MSN's target network, the
-    outputs (N, D) feed the mixture while it is in training mode, and `mixhead.step()` ends a step.
+    A module without any of mixhead's heads, such as the projection head of MSN's target network, feeds the
+    mixture with its outputs (N, D) while it is in training mode. Then end each step with `mixhead.step()`.
+
+    Args:
+        module: A head, or a module that contains heads or has outputs (N, D).
+        name: The mixture, for a module without heads.
+
+    Returns:
+        The module.
     """
     layers = [part for part in module.modules() if isinstance(part, Prototypes)]
     for layer in layers:
@@ -103,6 +147,9 @@ def teacher(module: _Module, name: str = "default") -> _Module:
 
 
 def step() -> None:
-    """Ends a step by hand, of every mixture, where it cannot be told. From then on nothing else ends one."""
+    """Ends the current step of every mixture by hand, for scripts in which mixhead cannot detect it.
+
+    After the first call, steps end only through this function.
+    """
     for each in mixtures():
         each.step()

@@ -25,7 +25,10 @@ from mixhead.executor import Executor
 
 @dataclass(frozen=True)
 class State:
-    """A mixture's whole state after `step` steps; or, with nothing but "prototypes" (K, D), a start."""
+    """A mixture's whole state after `step` steps.
+
+    If "prototypes" (K, D) is the only tensor, it is not a state but a start.
+    """
 
     step: int
     tensors: dict[str, np.ndarray]
@@ -35,7 +38,7 @@ class State:
         return self.tensors["prototypes"] if self.tensors.keys() == {"prototypes"} else None
 
     def is_nearly(self, other: State) -> bool:
-        """Equal but for rounding, as an average of two equal states is."""
+        """Equal up to rounding, as an average of two equal states is."""
         return (self.step, self.tensors.keys()) == (other.step, other.tensors.keys()) and all(
             tensor.shape == other.tensors[name].shape
             and np.allclose(tensor, other.tensors[name], rtol=1e-5, atol=1e-6)
@@ -44,19 +47,19 @@ class State:
 
 
 _log = logging.getLogger("mixhead")
-#: How long a run may be held by somebody who has left: a killed rank is noticed within six seconds.
+#: Seconds to wait for a run that a killed process still holds. The plugin notices its end within six.
 _PATIENCE = 8.0
-#: How many connections this process has made for each name: alike in all ranks.
+#: How many connections this process has made for each name. The counts agree in all ranks.
 _made: Counter[str] = Counter()
 
 
 class Connection:
-    """One rank's end of a mixture. In a distributed training rank 0 finds or starts the plugin and brings
-    the state to go on from; the other ranks follow.
+    """One rank's connection to the plugin. In a distributed training, rank 0 finds or starts the plugin and
+    loads the state to resume from; the other ranks join afterwards.
 
-    size: K and D, as far as they are known; else 0. device: where the rows are.
+    size: K and D; 0 if unknown. device: the device of the rows.
 
-    Raises PluginMissing, Rejected, DeadlinePassed, PeerLost: each a sentence.
+    Raises PluginMissing, Rejected, DeadlinePassed or PeerLost, each with one sentence.
     """
 
     def __init__(
@@ -94,10 +97,10 @@ class Connection:
         _log.info('mixture "%s" is computed %s (placement %s)', name, where, config["placement"])
 
     welcome: Welcome | None
-    on_device: bool  # whether the mixture is computed on this rank's device, and not in the plugin's process
+    on_device: bool  # computed on this rank's device instead of in the plugin's process
 
     def take_welcome(self) -> Welcome:
-        """The plugin's last welcome. It is given once, so that its prototypes are not held for a whole
+        """Returns the plugin's last welcome, once: keeping it would hold its prototypes for the whole
         training."""
         welcome, self.welcome = self.welcome, None
         return welcome
@@ -113,30 +116,33 @@ class Connection:
 
     @property
     def reads(self) -> int:
-        """How often the plugin has asked for values of this rank's device."""
+        """How often the plugin has read values from this rank's device."""
         return self._client.reads
 
     def gather(self, rows: Tensor) -> tuple[Tensor, slice]:
-        """This rank's teacher rows (n, D) -> those (N, D) that it knows of the step, and which are its own.
-        Where the mixture is on the ranks' devices, each has to know all of them: every rank calls this."""
+        """This rank's teacher rows (n, D) -> the rows (N, D) to send, and the slice of them that is its own.
+
+        If the mixture is computed on the ranks' devices, N counts the rows of all ranks, and every rank has
+        to call this."""
         if not self.on_device:
             return rows, slice(0, len(rows))
         self._hear()
         return self._gather(rows)
 
     def send(self, step: int, batch: Tensor) -> None:
-        """Sends the rows (N, D) of a step, or announces them where they are needed on this rank's device."""
+        """Sends the rows (N, D) of a step, or announces them if they stay on this rank's device."""
         with self._last_words():
             self._client.send_embeddings(step, 0, batch, {}, len(batch) if self.on_device else 0)
 
     def poll(self) -> None:
-        """Lets a GPU begin what has arrived for it, without waiting for anything."""
+        """Launches work that has arrived for the GPU, without waiting."""
         if self.on_device and self.device.type == "cuda":
             with self._last_words():
                 self._client.poll()
 
     def receive(self, step: int) -> Targets:
-        """Waits for the answer. Raises BatchError where the step changed nothing."""
+        """Waits for the answer to a step. Raises BatchError if the plugin refused the step; then nothing has
+        changed."""
         self._hear()
         with self._last_words():
             return self._client.receive_targets(step)
@@ -146,12 +152,13 @@ class Connection:
             return State(*self._client.request_state())
 
     def agree(self, decide: Callable[[], bool]) -> bool:
-        """What rank 0 decides, in every rank. What the plugin says depends on who has changed it by then."""
+        """Returns rank 0's decision in every rank. Ranks that asked the plugin themselves could get different
+        answers, depending on which of them has already changed its state."""
         key = f"{self._key}/agree/{next(self._agreements)}"
         return self._ranks.from_first(key, lambda: json.dumps(decide())) == json.dumps(True)
 
     def load(self, state: State) -> Welcome:
-        """Goes on from a state: every rank of a distributed training has to."""
+        """Resumes from a state. Every rank of a distributed training has to call this."""
         self._hear()
 
         def load() -> None:
@@ -180,13 +187,13 @@ class Connection:
         return json.dumps([endpoint, run])
 
     def _hear(self) -> None:
-        """Before the first wait that takes every rank."""
+        """Checks, before the first collective wait, that every rank reaches the plugin."""
         if not self._heard:
             self._ranks.hear_reach(self._key, self._endpoint)
             self._heard = True
 
     def _join(self, endpoint: str, run: str, start: np.ndarray | None) -> None:
-        """Joins the run. One that is held may be so only until the plugin has heard of its rank's end."""
+        """Joins the run. If it is busy, tries again for a while: a rank that has died may still hold it."""
         until = time.monotonic() + min(_PATIENCE, self._settings.deadline)
         while True:
             try:
@@ -221,7 +228,7 @@ class Connection:
 
     @contextmanager
     def _last_words(self) -> Iterator[None]:
-        """Lets the sentence of a plugin that died say what that wrote last, or that it is there, silent."""
+        """Appends what a plugin that died wrote last, or that it is still there but silent, to the error."""
         try:
             yield
         except PeerLost as error:

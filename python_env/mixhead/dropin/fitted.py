@@ -1,4 +1,4 @@
-"""A mixture that begins where `mixhead fit` ended."""
+"""Starts a mixture from the result of `mixhead fit`."""
 
 from __future__ import annotations
 
@@ -14,20 +14,26 @@ from mixhead.dropin.registry import mixture
 
 
 def start_from(folder: str | os.PathLike[str], name: str = "default") -> None:
-    """Starts mixture `name` from the mixture that `npx mixhead fit ... --out FOLDER` has fitted.
+    """Starts a mixture from one that `npx mixhead fit ... --out FOLDER` has fitted.
 
-    It begins with all that was estimated (prototypes, counts, sums, variances) at step 0 of its schedules.
-    Call it once the heads are made, in every rank. Give `mixhead.attach` the plugin settings that `fit` had.
+    The mixture starts with the fitted prototypes, counts, sums and variances, at step 0 of its schedules.
+    Call this in every rank, after creating the heads. Give `mixhead.attach` the same plugin settings as
+    `fit`: otherwise the plugin rejects the state at the first use.
 
-    Raises FileNotFoundError if the folder lacks a file, ValueError if the mixture does not fit the heads or
-    if there are none yet. The plugin refuses the state of other settings at the first use, with Rejected.
+    Args:
+        folder: The folder that `fit` has written.
+        name: The mixture.
+
+    Raises:
+        FileNotFoundError: If the folder lacks a file.
+        ValueError: If a file cannot be read, if the heads have another size, or if there are no heads yet.
     """
     prototypes = _read(Path(folder) / "mixture.safetensors")["prototypes"]
     components, dim = prototypes.shape
     state = _read(Path(folder) / "state.safetensors")
     here = mixture(name)
     if not here.heads:
-        raise ValueError(f'start_from: mixture "{name}" has no heads yet: make them first')
+        raise ValueError(f'start_from: mixture "{name}" has no heads yet: create them first')
     if (components, dim) != (here.components, here.dim):
         raise ValueError(
             f"start_from: {folder} holds {components} prototypes of dimension {dim}, "
@@ -39,7 +45,7 @@ def start_from(folder: str | os.PathLike[str], name: str = "default") -> None:
 def _read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise FileNotFoundError(
-            f"start_from: there is no {file}: give the folder that `npx mixhead fit --out FOLDER` has written"
+            f"start_from: {file} does not exist: give the folder that `npx mixhead fit --out FOLDER` wrote"
         )
     try:
         return {name: entry.read() for name, entry in read_safetensors(file).items()}

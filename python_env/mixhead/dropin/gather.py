@@ -1,4 +1,4 @@
-"""The teacher's rows of all ranks, in every rank: where the mixture is computed on the ranks' own devices."""
+"""Gathers the teacher's rows of all ranks, for mixtures that are computed on the ranks' own devices."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 
 
 class RowGather:
-    """Brings the rows of all ranks together, in rank order, by torch.distributed. Every rank has one, and
-    calls it at the same steps. Ranks may have different numbers of rows, or none.
+    """Gathers the rows of all ranks, in rank order, with torch.distributed. Every rank has to call it at the
+    same steps. Ranks may have different numbers of rows, or none.
 
-    deadline: seconds that a rank waits for the others.
+    deadline: how long a rank waits for the others, in seconds.
     """
 
     def __init__(self, world: int, deadline: float) -> None:
@@ -23,9 +23,9 @@ class RowGather:
         self._counts: dist.ProcessGroup | None = None
 
     def __call__(self, rows: Tensor) -> tuple[Tensor, slice]:
-        """rows (n, D) of this rank -> (N, D) of all, and which of them are this rank's.
+        """Rows (n, D) of this rank -> rows (N, D) of all ranks, and the slice of them that is this rank's.
 
-        Raises RuntimeError with one sentence where a rank is lost.
+        Raises RuntimeError if a rank is lost.
         """
         if self._world == 1:
             return rows, slice(0, len(rows))
@@ -35,19 +35,20 @@ class RowGather:
             return self._all(rows, counts), _own(counts, dist.get_rank())
         except (RuntimeError, ValueError) as error:
             late = time.monotonic() - start >= self._deadline
-            # Without the place in torch's source before it, and the advice after it.
+            # Drop the location in torch's source before the reason, and the advice after it.
             reason = re.sub(r"^\[.*?\] ", "", (str(error) or type(error).__name__).splitlines()[0])
             reason = reason.split(". ")[0].rstrip(".")
-            why = f"a rank has brought none within {self._deadline:g} s" if late else "a rank has ended"
+            why = f"a rank has sent none within {self._deadline:g} s" if late else "a rank has ended"
             raise RuntimeError(
                 f"rank {dist.get_rank()}: the teacher's rows of all ranks could not be gathered, "
                 f"{why} or cannot be reached ({reason})"
             ) from error
 
     def _exchange(self, count: int, on_gpu: bool) -> list[int]:
-        """How many rows each rank has, between the processes: asking a GPU would wait for all its work."""
+        """The number of rows of each rank, exchanged over the CPU: reading it from a GPU would wait for all
+        of its work."""
         if on_gpu and self._counts is None:
-            # Made here, where every rank comes by at the same time: what makes it waits for all of them.
+            # Created here because creating a group waits for all ranks, and all of them get here together.
             self._counts = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._deadline))
         counts = [torch.zeros(1, dtype=torch.int64, device="cpu") for _ in range(self._world)]
         own = torch.tensor([count], dtype=torch.int64, device="cpu")
@@ -55,7 +56,7 @@ class RowGather:
         return [int(each) for each in counts]
 
     def _all(self, rows: Tensor, counts: list[int]) -> Tensor:
-        """Collectives take equal shapes: shorter parts are filled up, and cut again."""
+        """Gathers parts of different length. Collectives need equal shapes, so shorter parts are padded."""
         device = torch.device("cpu") if dist.get_backend() == "gloo" else rows.device
         padded = torch.zeros(max(counts), rows.shape[1], dtype=rows.dtype, device=device)
         padded[: len(rows)] = rows
@@ -64,7 +65,7 @@ class RowGather:
         if device.type == "cpu":
             self._wait(gathering)
         else:
-            gathering.wait()  # in the stream alone: this process goes on
+            gathering.wait()  # makes the stream wait, not this process
         whole = torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
         return whole.to(rows.device)
 

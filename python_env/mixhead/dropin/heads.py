@@ -1,4 +1,4 @@
-"""What the drop-in heads have in common: MLP, norm, prototypes."""
+"""Common parts of the drop-in heads: MLP, norm, prototypes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def mlp(
     bias: bool = True,
     act: Callable[[], nn.Module] = nn.GELU,
 ) -> nn.Module:
-    """Linear layers of these widths; behind each but the last the norm, if there is one, and the activation.
-    A single layer stands by itself."""
+    """Linear layers of these widths. Every layer but the last is followed by the norm, if there is one, and
+    the activation. A single layer is not wrapped in nn.Sequential."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths[:-1]):
         layers.append(nn.Linear(inputs, outputs, bias=bias))
@@ -38,25 +38,26 @@ def mlp(
 
 
 def widths(in_dim: int, hidden_dim: int, bottleneck_dim: int, nlayers: int) -> list[int]:
-    """Those of an MLP of so many linear layers, at least one."""
+    """The widths of an MLP of `nlayers` linear layers, at least one."""
     return [in_dim, *[hidden_dim] * (max(nlayers, 1) - 1), bottleneck_dim]
 
 
 def draw_by_inverse(weight: Tensor) -> None:
-    """A normal of std .02, cut off at +-2, by the inverse of the distribution, as DINO, iBOT, lightly and
-    solo-learn draw it: `nn.init.trunc_normal_` did so until it went over to rejection, and the same seed is
-    to give the same start."""
+    """Draws from a normal of std .02, truncated at +-2, by inverse transform sampling.
+
+    DINO, iBOT, lightly and solo-learn draw in this way, as `nn.init.trunc_normal_` did before it used
+    rejection sampling. So the same seed gives the same weights."""
     weight.uniform_(-1, 1).erfinv_().mul_(0.02 * math.sqrt(2)).clamp_(-2, 2)
 
 
 def draw_as_torch_does(weight: Tensor) -> None:
-    """The same by torch's own function, as DINOv2 and DINOv3 draw it."""
+    """Draws from the same distribution with torch's own function, as DINOv2 and DINOv3 do."""
     nn.init.trunc_normal_(weight, std=0.02)
 
 
 @torch.no_grad()
 def initialise(module: nn.Module, draw: Callable[[Tensor], None] = draw_by_inverse) -> None:
-    """DINO's start of its linear layers: drawn weights, biases 0."""
+    """Initialises linear layers as DINO does: weights by `draw`, biases 0."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
             draw(layer.weight)
@@ -65,11 +66,14 @@ def initialise(module: nn.Module, draw: Callable[[Tensor], None] = draw_by_inver
 
 
 class DropInHead(nn.Module):
-    """A DINO head behind its MLP: norm, L2 norm, last layer. A subclass makes its MLP, then `_finish`es."""
+    """The part of a DINO head after its MLP: norm, L2 norm, last layer.
+
+    A subclass creates its MLP, then calls `_finish`.
+    """
 
     last_layer: nn.Module
     norm: EmbeddingNorm | None
-    #: What the original divides a row of float16 by at least.
+    #: The original's smallest divisor in the L2 norm of float16 rows.
     least_half_length = 1e-12
 
     def _finish(
@@ -81,8 +85,8 @@ class DropInHead(nn.Module):
         name: str,
         joint: Callable[[int, int], nn.Module],
     ) -> None:
-        """joint: makes the original's last layer of `dim` and `components`."""
-        # The norm is first: what averages state dicts in their order meets the mixture's state last.
+        """Creates norm and last layer. joint: makes the original's last layer of `dim` and `components`."""
+        # The norm comes first, so that code that averages state dicts in order sees the mixture's state last.
         self.norm = embedding_norm(norm, dim)
         self.last_layer = self._layer(dim, components, prototypes, name, joint)
 
@@ -99,7 +103,7 @@ class DropInHead(nn.Module):
         return layer
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DropInHead:
-        """A teacher is made so: another head of the same mixture."""
+        """Makes another head of the same mixture: teachers are created by deepcopy."""
         head = memo[id(self)] = self.__new__(type(self))
         head.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return head
@@ -116,14 +120,14 @@ class DropInHead(nn.Module):
         return self._compare(self.last_layer, self._unit(self.last_layer, x, padding), padding, x.dtype)
 
     def _padding(self, source: Tensor) -> Tensor | None:
-        """Which rows of the head's input are padding, where that matters."""
+        """Which rows of the head's input are padding; None if it does not matter."""
         return None if self.norm is None and not self._is_decoupled() else is_padding(source)
 
     def _is_decoupled(self) -> bool:
         return isinstance(self.last_layer, Prototypes)
 
     def _unit(self, layer: nn.Module, x: Tensor, padding: Tensor | None) -> Tensor:
-        """The MLP's output (..., D) -> rows of length 1, behind the norm."""
+        """The MLP's output (..., D) -> rows of length 1, after the norm."""
         if isinstance(layer, Prototypes):
             return layer.unit(x, self.norm, padding)
         if self.norm is not None:
@@ -138,10 +142,10 @@ class DropInHead(nn.Module):
 
 
 def weight_normed(train_norms: bool) -> Callable[[int, int], nn.Module]:
-    """Makes the last layer of DINO, iBOT, DINOv2, lightly and solo-learn."""
+    """Returns a function that creates the last layer of DINO, iBOT, DINOv2, lightly and solo-learn."""
     return lambda dim, components: JointPrototypes(dim, components, train_norms)
 
 
 def plain_linear(dim: int, components: int) -> nn.Module:
-    """Makes the last layer of DINOv3."""
+    """Creates the last layer of DINOv3."""
     return nn.Linear(dim, components, bias=False)

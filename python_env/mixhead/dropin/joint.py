@@ -1,4 +1,4 @@
-"""Learned prototypes, as the last layers of the original heads."""
+"""Learned prototypes: the last layers of the original heads."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _NEWER_NAMES = {
 
 
 class JointPrototypes(nn.Module):
-    """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))`, to the last bit with g = 1 at the
-    start, but without its hooks, which break `copy.deepcopy` and `torch.compile`: (..., dim) ->
-    (..., components)."""
+    """`nn.utils.weight_norm(nn.Linear(dim, components, bias=False))`: (..., dim) -> (..., components).
+
+    It starts with g = 1 and gives the same bits, but works without weight_norm's hooks, which break
+    `copy.deepcopy` and `torch.compile`."""
 
     def __init__(self, dim: int, components: int, train_norms: bool) -> None:
         super().__init__()
@@ -29,7 +30,7 @@ class JointPrototypes(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The rows (components, dim)."""
+        """The normalised rows, (components, dim)."""
         return torch._weight_norm(self.weight_v, self.weight_g, 0)
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -41,8 +42,9 @@ class JointPrototypes(nn.Module):
 
 
 def take_other_names(state_dict: dict[str, Any], prefix: str) -> None:
-    """Gives a last layer's tensors the names that they have here: checkpoints of
-    `nn.utils.parametrizations.weight_norm` have names of their own for g and v, and wrappers add theirs."""
+    """Renames a last layer's tensors in a state dict to the names used here.
+
+    `nn.utils.parametrizations.weight_norm` has other names for g and v, and wrappers add prefixes."""
     for key in [key for key in state_dict if key.startswith(prefix)]:
         plain = plain_name(key.removeprefix(prefix))
         name = _NEWER_NAMES.get(plain, plain)

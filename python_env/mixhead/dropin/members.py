@@ -1,4 +1,4 @@
-"""The prototype layers that share a mixture, and which of them are a teacher's."""
+"""The prototype layers that share a mixture, and which of them belong to a teacher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class Role(Enum):
-    """Whose a layer is, as far as is known."""
+    """Whether a layer is a teacher's or a student's, as far as known."""
 
     TEACHER = auto()
     STUDENT = auto()
@@ -20,7 +20,7 @@ class Role(Enum):
 
 
 class Member(Protocol):
-    """What a mixture asks of a prototype layer."""
+    """A prototype layer, as a mixture sees it."""
 
     components: int
     dim: int
@@ -28,15 +28,15 @@ class Member(Protocol):
     marked: bool  # as a teacher's, by `mixhead.teacher`
 
     def head(self) -> nn.Module | None:
-        """The head that calls it; None: not known, or it stands by itself."""
+        """The head that the layer belongs to; None if it is unknown or if there is none."""
 
 
 class Members:
-    """The layers of one mixture, for as long as somebody else holds them.
+    """The layers of one mixture, held by weak references.
 
-    A teacher is a layer that was marked, or whose head has parameters, all frozen, or that is never called
-    with rows that need a gradient while another one is. Running under `no_grad` proves nothing by itself:
-    reentrant checkpointing runs the student so, until its backward pass.
+    A layer is a teacher's if it was marked, if all parameters of its head are frozen, or if it is never
+    called with rows that need a gradient while another layer is. Running under `no_grad` alone proves
+    nothing: reentrant checkpointing runs the student in this way until its backward pass.
     """
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Members:
         self._members.add(member)
 
     def called(self, member: Member, rows: Tensor) -> Role:
-        """Notes a call with these rows. Raises ValueError where two heads share tensors."""
+        """Records a call with these rows. Raises ValueError if two heads share tensors."""
         if rows.requires_grad:
             self._learners.add(member)
         self._must_not_share(member)
@@ -69,18 +69,18 @@ class Members:
         return Role.TEACHER if any(other in self._learners for other in others) else Role.UNKNOWN
 
     def another_trains(self, member: Member) -> bool:
-        """Whether there is a student, or what may turn out to be one, in training mode."""
+        """Whether another layer in training mode is, or may turn out to be, a student's."""
         others = (other for other in self if other is not member and other.training)
         return any(self.role(other) is not Role.TEACHER for other in others)
 
     def device(self) -> torch.device:
-        """Where they are, as far as their heads' parameters tell."""
+        """The device of their heads' parameters; the CPU if there are none."""
         heads = (member.head() for member in self)
         devices = (each.device for head in heads if head is not None for each in head.parameters())
         return next((each for each in devices if each.type != "meta"), torch.device("cpu"))
 
     def _must_not_share(self, member: Member) -> None:
-        """Looks at a head's parameters once, at its first call."""
+        """Compares a head's parameters with those of the others, once, at its first call."""
         head = member.head()
         if head is None or member in self._compared:
             return
@@ -97,13 +97,14 @@ class Members:
 
 
 def is_frozen_or_marked(member: Member) -> bool:
-    """Whether it was marked, or its head has parameters, none of which requires a gradient. A head without
-    parameters has lost them to a wrapper that shards, and tells nothing."""
+    """Whether the layer was marked, or its head has parameters and none of them requires a gradient.
+
+    A head without parameters proves nothing: a sharding wrapper has taken them."""
     head = member.head()
     requires = [] if head is None else [parameter.requires_grad for parameter in head.parameters()]
     return member.marked or (bool(requires) and not any(requires))
 
 
 def in_backward() -> bool:
-    """Whether this call recomputes an earlier one (gradient checkpointing): it begins and ends nothing."""
+    """Whether this call recomputes an earlier one for gradient checkpointing. Such a call affects no step."""
     return torch._C._current_graph_task_id() != -1

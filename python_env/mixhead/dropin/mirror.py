@@ -10,17 +10,17 @@ from mixhead.bridge import Targets
 
 
 class Mirror:
-    """The mixture's prototypes (K, D) as the heads of this process see them, a copy for each device and
-    dtype. It belongs to no module: nothing that walks over modules (EMA, DDP, `.half()`, deepcopy) meets it.
+    """The mixture's prototypes (K, D) as the heads of this process see them, one copy per device and dtype.
 
-    A change makes new tensors: an earlier step's graph may still hold the old ones for its backward pass.
-    All are made outside of inference mode, whose tensors no backward pass can use.
+    It belongs to no module, so code that walks over modules (EMA, DDP, `.half()`, deepcopy) leaves it alone.
+    A change creates new tensors, because the graph of an earlier step may still hold the old ones for its
+    backward pass. All tensors are created outside inference mode, since a backward pass cannot use tensors
+    from inside.
     """
 
     @torch.inference_mode(False)
     def __init__(self, rows: np.ndarray | Tensor) -> None:
-        """Copies `rows` into this process's memory, unless they lie on the device of a mixture: nobody writes
-        to those."""
+        """Copies `rows` (K, D) if they are a NumPy array. A tensor is not copied: do not write to it."""
         if isinstance(rows, np.ndarray):
             rows = torch.tensor(rows, dtype=torch.float32, device="cpu")
         self.rows = rows.detach()
@@ -28,9 +28,9 @@ class Mirror:
 
     @torch.inference_mode(False)
     def on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """The prototypes there. The tensor is shared: nobody writes to it."""
+        """The prototypes (K, D) on a device, in a dtype. The tensor is shared; do not write to it."""
         if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", torch.cuda.current_device())  # as tensors name theirs
+            device = torch.device("cuda", torch.cuda.current_device())  # tensors' devices have an index
         if device == self.rows.device and dtype == self.rows.dtype:
             return self.rows
         if (device, dtype) not in self._copies:
@@ -38,7 +38,7 @@ class Mirror:
         return self._copies[device, dtype]
 
     def after(self, answer: Targets) -> Mirror:
-        """The mirror once the answer to a step is applied; this one stays as it is."""
+        """Returns the mirror after the answer to a step. This one stays as it is."""
         if answer.prototypes is not None:
             return Mirror(answer.prototypes)
         if answer.rows is None or len(answer.rows) == 0:
@@ -47,7 +47,7 @@ class Mirror:
 
     @torch.inference_mode(False)
     def _with(self, rows: np.ndarray, indices: np.ndarray | None) -> Mirror:
-        """With `rows` (R, D) at `indices` (R,); without indices they are all (K, D)."""
+        """Returns a mirror with `rows` (R, D) at `indices` (R,), or with `rows` (K, D) if there are none."""
         new = torch.from_numpy(rows)
         if indices is None:
             return Mirror(new)

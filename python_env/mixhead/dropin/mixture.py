@@ -1,4 +1,4 @@
-"""A mixture as the heads of one process share it: whose rows it sees, and when it takes a step."""
+"""A mixture in one process: which rows it receives, and when it takes a step."""
 
 from __future__ import annotations
 
@@ -24,79 +24,82 @@ from mixhead.dropin.target_rows import target_rows
 from mixhead.dropin.told import Told
 from mixhead.dropin.undisturbed import undisturbed
 
-#: A teacher that is called this many times as often as in the steps before is being evaluated.
+#: A teacher that is called this many times as often as in earlier steps is being evaluated.
 _EVALUATION = 4
-#: The least cosine between prototypes that are the same but for rounding, to half precision too.
+#: The least cosine between prototypes that are equal up to rounding, even to half precision.
 _SAME = 0.999
-#: The step of a state that holds no more than the names and shapes of one.
+#: The step of a blank state, which has only names and shapes.
 _NO_STEP = -1
 
 
 class Phase(Enum):
-    """Of the step under way."""
+    """The phase of the current step."""
 
-    COLLECTING = auto()  # its rows are not complete
-    SENT = auto()  # its rows were sent, if there were any; the teacher's next call begins the next step
-    OVER = auto()  # its rows were sent, and any next call begins the next step
+    COLLECTING = auto()  # more teacher rows may come
+    SENT = auto()  # its rows, if any, were sent; the teacher's next call begins the next step
+    OVER = auto()  # its rows, if any, were sent; any call begins the next step
 
 
 class Mixture:
-    """The mixture of one name: its prototypes, the teacher rows that it is owed, and its place in time.
+    """A mixture of one name: its prototypes, the teacher rows of the current step, and the step's phase.
 
-    A step of the mixture is a step of the training. Teacher rows are sent at the next training-mode call of a
-    student, and the answer is applied at the first teacher call after that. So teacher and student of a step
-    see the same prototypes, those that the step before has left. Where the student is called first, its next
-    call ends the step: the rows are sent, and the answer is waited for. Once `step` was called, steps end
-    there and nowhere else.
+    One step of the mixture is one step of the training. Teacher rows are sent at the next training-mode call
+    of a student head, and the answer is applied at the first teacher call after that. So teacher and student
+    of a step see the same prototypes, those after the step before. If the student is called before the
+    teacher, its next call ends the step: it sends the rows and waits for the answer. After the first call of
+    `step`, only `step` ends a step.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.heads = Members()
-        self.components = self.dim = 0  # K and D; 0: not known yet
+        self.components = self.dim = 0  # K and D; 0: unknown yet
         self._settings = Settings.of()
         self._forget()
 
     def _forget(self) -> None:
         self._told = Told(self.name)
-        self._pid = 0  # the process that has the connection
+        self._pid = 0  # the process that owns the connection
         self._connection: Connection | None = None
         self._mirror: Mirror | None = None
-        self._given: State | None = None  # what to go on from once there is a plugin
-        self._shapes: dict[str, tuple[int, ...]] = {}  # of a state's tensors, once one was seen
-        self._by_hand = False
-        self._fed_from_outside = False  # by a module that is no head of ours
-        self._alone_without_gradient = False  # whether the only layer was called so
-        self._usual_calls = 0  # of the teacher in a step
+        self._given: State | None = None  # the state to resume from once there is a plugin
+        self._shapes: dict[str, tuple[int, ...]] = {}  # of a state's tensors, as in the last state seen
+        self._by_hand = False  # whether steps end through `step`
+        self._fed_from_outside = False  # by a module that is not a mixhead head
+        self._alone_without_gradient = False  # whether the only layer was called without a gradient
+        self._usual_calls = 0  # teacher calls in a usual step
         self._begin(0)
 
     def _begin(self, step: int) -> None:
         self._next = self._started = step  # the next step to send; the one that this connection began at
         self._phase = Phase.COLLECTING
-        self._rows: list[Rows] = []  # the teacher's, of the step under way
-        self._calls = 0  # how often the teacher was called since the student was
+        self._rows: list[Rows] = []  # the teacher's rows of the current step
+        self._calls = 0  # teacher calls since the last student call
         self._waiting = False  # for the answer to the step that was sent
-        self._batch: Tensor | None = None  # the rows that were sent last, where targets are wanted
-        self._own = slice(0)  # this rank's among them
-        self._padding: Tensor | None = None  # which of this rank's rows are no part of them
-        self._student_led = False  # whether the student was called before any of the rows
-        self._answer: Targets | None = None  # to what was sent last in the step under way
-        self._ahead: Mirror | None = None  # the prototypes that its answers so far leave
+        self._batch: Tensor | None = None  # the rows that were sent last, if targets are wanted
+        self._own = slice(0)  # this rank's part of them
+        self._padding: Tensor | None = None  # which of this rank's rows are padding and were not sent
+        self._student_led = False  # whether the student was called before the teacher in this step
+        self._answer: Targets | None = None  # the answer to the rows that were sent last in this step
+        self._ahead: Mirror | None = None  # the prototypes after the answers of this step
         self._saved: State | None = None
 
     @property
     def stats(self) -> dict[str, float]:
-        """What a script may log."""
+        """Figures for a script to log."""
         return self._told.stats
 
-    # Who takes part
+    # The members
 
     def join(self, member: Member, copied: bool) -> None:
-        """A new layer, or a copy of one. Where no other is left, the mixture begins anew."""
+        """Adds a new layer, or a copy of one. If no other layer is left, the mixture starts over.
+
+        Raises ValueError if the other layers have another size.
+        """
         components, dim = member.components, member.dim
         other_size = len(self.heads) > 0 and (self.components, self.dim) != (components, dim)
         if self._connection is not None or other_size:
-            gc.collect()  # heads of a training that has ended may still hang in reference cycles
+            gc.collect()  # heads of a finished training may still be alive in reference cycles
         if len(self.heads) == 0:
             self.close()
             self._forget()
@@ -117,7 +120,7 @@ class Mixture:
 
     @undisturbed
     def attach(self, settings: Settings) -> None:
-        """What to attach to at the next use. A mixture that is attached already begins anew there."""
+        """Sets what to attach to at the next use. A mixture that is already attached starts over."""
         if self._connection is not None:
             self.close()
             self._forget()
@@ -126,7 +129,7 @@ class Mixture:
     # The steps
 
     def may_feed(self, member: Member) -> bool:
-        """Whether the rows of a call that is about to come belong to the mixture."""
+        """Whether the rows of the layer's next call will feed the mixture."""
         return (
             not (is_paused() or in_backward())
             and self.heads.role(member) is not Role.STUDENT
@@ -135,9 +138,9 @@ class Mixture:
 
     @undisturbed
     def look_up(self, member: Member, rows: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
-        """The prototypes (K, D) for a call of `member`, whose unit rows (..., D) these are.
+        """Records a call of `member` with unit rows (..., D). Returns the prototypes (K, D) for it.
 
-        Raises ValueError where student and teacher are one module, or share tensors.
+        Raises ValueError if student and teacher are the same module, or share tensors.
         """
         if not is_paused():
             role = self.heads.called(member, rows)
@@ -167,15 +170,15 @@ class Mixture:
 
     @undisturbed
     def feed(self, rows: Tensor) -> None:
-        """Takes the rows (..., D) of a module that is none of the heads, of unit length.
+        """Adds unit rows (..., D) of a module that is not a mixhead head.
 
-        Raises ValueError where they are of another dimension than the prototypes.
+        Raises ValueError if the prototypes have another dimension.
         """
         self._fed_from_outside = True
         self._offer(Rows(rows, None, None), rows.device)
 
     def _offer(self, rows: Rows, device: torch.device) -> None:
-        """Takes a teacher's rows into the step under way, or into the next one where that was sent."""
+        """Adds a teacher's rows to the current step, or to the next one if the current one was sent."""
         self.dim = self.dim or rows.dim
         if rows.dim != self.dim:
             raise ValueError(
@@ -208,7 +211,7 @@ class Mixture:
             self._student_led = True
 
     def _drop_what_was_no_teachers(self) -> None:
-        """Rows of a layer that has turned out to be a student's."""
+        """Drops rows of layers that have turned out to be a student's."""
         self._rows = [
             rows
             for rows in self._rows
@@ -216,8 +219,8 @@ class Mixture:
         ]
 
     def _drop_what_was_an_evaluations(self) -> None:
-        """Where the teacher was called much more often than in other steps, the calls that are nearest to the
-        student's of that step are the step's."""
+        """If the teacher was called much more often than in other steps, keeps only the calls nearest to the
+        student's call of this step. The others belong to an evaluation."""
         usual = self._usual_calls
         if usual and self._calls > _EVALUATION * usual:
             self._rows = self._rows[:usual] if self._student_led else self._rows[-usual:]
@@ -226,7 +229,7 @@ class Mixture:
             self._usual_calls = max(usual, self._calls)
 
     def _watch_for_a_teacher(self, rows: Tensor) -> None:
-        """At the first backward pass every teacher has been called."""
+        """Checks for teacher rows at the first backward pass, when every teacher has been called."""
         if self._next == self._started and rows.requires_grad:
             rows.register_hook(self._is_trained)
 
@@ -236,7 +239,7 @@ class Mixture:
 
     @undisturbed
     def step(self) -> None:
-        """Ends the step under way by hand."""
+        """Ends the current step by hand."""
         self._by_hand = True
         self._drop_what_was_no_teachers()
         if self._rows:
@@ -246,9 +249,10 @@ class Mixture:
 
     @undisturbed
     def targets(self, device: torch.device) -> Tensor:
-        """The plugin's target rows (N, K) for the teacher rows of the step under way; waits for them.
+        """Waits for the target rows (N, K) of the current step's teacher rows.
 
-        NaN where the plugin refused the rows, and 0 for rows that are padding.
+        All are NaN if the plugin refused the rows; padding gets rows of 0. Raises RuntimeError if the plugin
+        was not asked for targets, or if there are no teacher rows.
         """
         if not self._settings.targets:
             raise RuntimeError(
@@ -266,13 +270,13 @@ class Mixture:
             return made
         rows = target_rows(self._answer, self._batch, self._ahead, self._connection.balance)
         if rows is None:
-            raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it was begun without')
+            raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it started without')
         made[real] = rows[self._own].to(device)
         return made
 
     @undisturbed
     def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """What the heads use now (K, D): shared, so nobody writes to it."""
+        """The prototypes in use (K, D). The tensor is shared; do not write to it."""
         if self._mirror is None:
             self._attach()
         return self._mirror.on(device, dtype)
@@ -286,19 +290,19 @@ class Mixture:
         if len(batch) == 0 and (self._connection.on_device or self._connection.world == 1):
             if len(padding):
                 self._told.only_padding()
-            return  # no rank has any: no step
+            return  # no rank has any rows, so there is no step
         self._told.sends(batch, self._mirror.rows, moves=self._connection.moves)
         self._connection.send(self._next, batch)
         self._waiting, self._saved = True, None
 
     def _send_early(self) -> None:
-        """Sends before the call that would have: where the student leads, its next call begins a step."""
+        """Sends the rows now, before the student's next call would. If the student led, the step is over."""
         self._send()
         if self._student_led:
             self._phase = Phase.OVER
 
     def _receive(self) -> None:
-        """Waits for the answer to the step that was sent. Rows that the plugin refuses change nothing."""
+        """Waits for the answer to the step that was sent. If the plugin refuses its rows, nothing changes."""
         if not self._waiting:
             return
         start, reads = time.perf_counter(), self._connection.reads
@@ -317,7 +321,7 @@ class Mixture:
         self._told.waited(time.perf_counter() - start, self._connection.reads - reads)
 
     def _next_step(self) -> None:
-        """Applies the answers: from here on it is the next step."""
+        """Applies the answers and begins the next step."""
         self._receive()
         self._mirror = self._ahead or self._mirror
         self._answer = self._ahead = self._batch = self._padding = None
@@ -326,7 +330,7 @@ class Mixture:
     # The plugin and the state
 
     def _attach(self, device: torch.device | None = None) -> None:
-        """Connects to the plugin, unless that is done. `device`: where rows are."""
+        """Connects to the plugin if necessary. `device`: the device of the rows."""
         if self._connection is not None and os.getpid() != self._pid:
             raise RuntimeError(
                 f'a head of mixture "{self.name}" belongs to process {self._pid} and was used in its fork '
@@ -349,8 +353,8 @@ class Mixture:
         self._student_led = student_led
 
     def _has_moved(self, device: torch.device) -> bool:
-        """Whether the heads have gone to another device before their first step: where a mixture is computed
-        is decided by where its rows are."""
+        """Whether the heads have moved to another device before their first step. The device of the rows
+        decides where a mixture is computed, so it has to attach again."""
         idle = self._next == self._started and not self._rows and self._phase is Phase.COLLECTING
         moved = device.type != self._connection.device.type
         return idle and moved and self._settings.placement != "host"
@@ -363,10 +367,10 @@ class Mixture:
 
     @undisturbed
     def save(self, whole: bool = True) -> tuple[Tensor, State | None]:
-        """The prototypes (K, D) after the step under way, and, if asked, the mixture's whole state.
+        """Returns the prototypes (K, D) after the current step and, if `whole`, the mixture's whole state.
 
-        Where the plugin is gone the state has names and shapes alone, its step is -1, and a warning tells: a
-        script that saves what it has is not stopped.
+        If the plugin is gone, warns and returns a blank state (names and shapes only, step -1) instead of
+        raising, so that the script can still save the rest of its checkpoint.
         """
         if self._connection is None and self._mirror is not None and not (whole and self._has_only_a_start()):
             return self._mirror.rows, self._given
@@ -392,19 +396,19 @@ class Mixture:
         return self._given is None or self._given.start is not None
 
     def _blank(self) -> State | None:
-        """A state of the shapes that the last one had, and nothing in it."""
+        """A state with the names and shapes of the last one, filled with 0; None if there was none."""
         if not self._shapes:
             return None
         return State(_NO_STEP, {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()})
 
     @undisturbed
     def load(self, prototypes: Tensor, state: State) -> None:
-        """Goes on from a saved state, whose prototypes (K, D) these are."""
+        """Resumes from a saved state with these prototypes (K, D)."""
         self._shapes = _shapes(state)
         if self._connection is None:
             self._given, self._mirror = state, Mirror(prototypes.clone())
             return
-        # A teacher that is given its student's state, or an average of the two, changes nothing.
+        # Loading the student's state, or an average of both, into the teacher changes nothing.
         self._receive()
         if not self._connection.agree(lambda: self._is_nearly(state)):
             if state.step < self._next:
@@ -418,7 +422,7 @@ class Mixture:
 
     @undisturbed
     def start(self, prototypes: Tensor) -> None:
-        """Begins anew from unit prototypes (K, D), unless they are those in use, as in a teacher's state."""
+        """Starts over from unit prototypes (K, D), unless they are in use already (a teacher's state)."""
         start = State(0, {"prototypes": prototypes.numpy()})
         if self._connection is None:
             if self._mirror is None or not _are_the_same(self._mirror.rows, prototypes):
@@ -435,7 +439,7 @@ class Mixture:
 
     @undisturbed
     def close(self) -> None:
-        """Says goodbye to the plugin. Harmless when repeated."""
+        """Closes the connection to the plugin. May be called repeatedly."""
         if self._connection is not None:
             self._connection.close()
 
@@ -445,5 +449,5 @@ def _shapes(state: State) -> dict[str, tuple[int, ...]]:
 
 
 def _are_the_same(one: Tensor, other: Tensor) -> bool:
-    """Whether unit prototypes (K, D) are the same but for rounding."""
+    """Whether unit prototypes (K, D) are equal up to rounding."""
     return one.shape == other.shape and bool(((one.cpu() * other).sum(dim=1) > _SAME).all())

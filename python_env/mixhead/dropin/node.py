@@ -1,4 +1,4 @@
-"""Which Node runs the plugin, and in what environment."""
+"""Finds the Node that runs the plugin, and prepares its environment."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from functools import cache
 from pathlib import Path
 
 NEEDED_NODE = (20, 19)
-_ELSEWHERE = "or say where a plugin runs: mixhead.attach(endpoint) or MIXHEAD_ENDPOINT"
-#: An option of NODE_OPTIONS as Node reads it: words, parts of which may be quoted.
+_ELSEWHERE = "or give the endpoint of a running plugin with mixhead.attach(endpoint) or MIXHEAD_ENDPOINT"
+#: A word of NODE_OPTIONS as Node reads it; parts of it may be quoted.
 _WORD = re.compile(r'(?:"(?:\\.|[^"\\])*"|[^\s"])+')
 _PRELOADS = ("--require", "-r", "--import")
-#: What VS Code and JetBrains' editors preload, to debug every Node that is started from their terminals.
+#: Modules that VS Code and JetBrains' editors preload to debug every Node started from their terminals.
 _DEBUGGER = re.compile(r"js-debug|debugConnector|node-debug", re.IGNORECASE)
 
 
@@ -26,8 +26,8 @@ class PluginMissing(RuntimeError):
 
 @cache
 def find_node() -> str:
-    """The first Node that is new enough: the wheel's of `pip install "mixhead[node]"`, then the PATH's.
-    Raises PluginMissing."""
+    """The first Node that is new enough: that of the wheel (`pip install "mixhead[node]"`), then that on the
+    PATH. Raises PluginMissing if there is none."""
     needed = ".".join(map(str, NEEDED_NODE))
     candidates = [node for node in (_node_of_wheel(), shutil.which("node")) if node is not None]
     unfit = []
@@ -52,7 +52,7 @@ def _node_of_wheel() -> str | None:
 
 
 def _problem(node: str) -> str | None:
-    """Why this Node is not one to take, as the rest of a sentence; None if it is."""
+    """Why this Node cannot be used, as the end of a sentence; None if it can."""
     try:
         environment = {**os.environ, "NODE_OPTIONS": ""}
         asked = subprocess.run([node, "--version"], env=environment, capture_output=True, text=True)
@@ -60,13 +60,13 @@ def _problem(node: str) -> str | None:
         return f"cannot be run ({error.strerror})"
     version = re.match(r"v(\d+)\.(\d+)", asked.stdout)
     if version is None:
-        return f"does not run ({(asked.stderr.strip().splitlines() or ['no word of why'])[0]})"
+        return f"does not run ({(asked.stderr.strip().splitlines() or ['it gives no reason'])[0]})"
     return None if tuple(map(int, version.groups())) >= NEEDED_NODE else f"is {asked.stdout.strip()}"
 
 
 def node_environment() -> dict[str, str]:
-    """This process's environment, with a folder for temporary files that is there, and without what an
-    editor's debugger or a Node above has left for Node."""
+    """This process's environment for a Node child: with a TMPDIR that exists, and without the settings of an
+    editor's debugger or of a parent Node."""
     environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
     for name in ("NODE_CHANNEL_FD", "VSCODE_INSPECTOR_OPTIONS"):
         environment.pop(name, None)

@@ -1,4 +1,4 @@
-"""The norm that `norm="batch"` puts before the L2 norm of a head."""
+"""The norm before a head's L2 norm, for `norm="batch"` and `norm="syncbatch"`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _MOMENTUM = 0.1
 
 
 class EmbeddingNorm(nn.Module):
-    """Rows less their mean, over their standard deviation, per dimension: a batch norm without parameters.
+    """A batch norm without parameters: subtracts the mean and divides by the standard deviation, per
+    dimension.
 
-    It is no subclass of torch's, since DINOv2 and DINOv3 refuse models that hold one and Meta's DINO wraps
-    them in another way. Rows that are padding count neither in the mean nor in the running statistics, which
-    evaluation uses. Statistics that are not finite, as a start on the meta device leaves them, are replaced
-    by those of the next batch.
+    It does not derive from torch's batch norm, because DINOv2 and DINOv3 refuse models that contain one, and
+    Meta's DINO wraps such models differently. Padding counts neither in the batch's statistics nor in the
+    running ones, which evaluation uses. Running statistics that are not finite, as after construction on the
+    meta device, are replaced by those of the next batch.
 
-    across_ranks: the mean and the variance are those of all ranks' rows ("syncbatch").
+    across_ranks: use the mean and variance over the rows of all ranks ("syncbatch").
     """
 
     running_mean: Tensor
@@ -37,15 +38,16 @@ class EmbeddingNorm(nn.Module):
 
     @torch.no_grad()
     def reset_running_stats(self) -> None:
-        """Starts again from mean 0 and variance 1, which leave rows as they are."""
+        """Resets to mean 0 and variance 1, which leave rows as they are."""
         self.running_mean.zero_()
         self.running_var.fill_(1)
         self.num_batches_tracked.zero_()
 
     def forward(self, rows: Tensor, padding: Tensor | None = None, batch: bool | None = None) -> Tensor:
-        """(N, dim) -> (N, dim), of the rows' dtype.
+        """Rows (N, dim) -> normalised rows (N, dim) of the same dtype.
 
-        padding: (N,) bool. batch: whether by the batch's statistics; None: in training mode.
+        padding: which rows do not count, (N,) bool. batch: use the batch's statistics instead of the running
+        ones; None: in training mode.
         """
         wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
         if not (self.training if batch is None else batch):
@@ -62,14 +64,14 @@ class EmbeddingNorm(nn.Module):
         count = self._sum(counted)
         at_least_one = count.clamp(min=1)
         mean = self._sum(rows * counted) / at_least_one
-        # The first sum rounds to the size of the rows; what is left of it, to that of their deviations.
+        # The first sum rounds relative to the rows; correcting it rounds relative to their deviations.
         mean = mean + self._sum((rows - mean) * counted) / at_least_one
         variance = self._sum((rows - mean).square() * counted) / at_least_one
         self._remember(mean.detach(), variance.detach(), count.detach())
         return mean, variance
 
     def takes_others_rows(self) -> bool:
-        """Whether the rows of other ranks count too."""
+        """Whether the rows of other ranks count as well."""
         distributed = dist.is_available() and dist.is_initialized()
         return self.across_ranks and distributed and dist.get_world_size() > 1
 
@@ -86,7 +88,7 @@ class EmbeddingNorm(nn.Module):
         self.num_batches_tracked += 1
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """A checkpoint of a head without a norm: what this one begins with leaves rows as they are."""
+        """Accepts checkpoints of heads without a norm: the initial statistics leave rows as they are."""
         for name, buffer in self.named_buffers():
             state_dict.setdefault(prefix + name, buffer)
         super()._load_from_state_dict(state_dict, prefix, *rest)
@@ -96,7 +98,7 @@ class EmbeddingNorm(nn.Module):
 
 
 class _SumOverRanks(torch.autograd.Function):
-    """The sum over all ranks, whose gradient is the sum of the ranks' gradients."""
+    """The sum over all ranks. Its gradient is the sum of the ranks' gradients."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor) -> Tensor:
@@ -112,7 +114,7 @@ class _SumOverRanks(torch.autograd.Function):
 
 
 def embedding_norm(norm: str | None, dim: int) -> EmbeddingNorm | None:
-    """The norm of that name, or none. Raises ValueError for another name."""
+    """The norm of that name; None for None. Raises ValueError for another name."""
     if norm not in NORMS:
         raise ValueError(f'norm is {norm!r}; allowed: None, "batch", "syncbatch"')
     return None if norm is None else EmbeddingNorm(dim, across_ranks=norm == "syncbatch")

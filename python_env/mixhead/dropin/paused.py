@@ -1,4 +1,4 @@
-"""`mixhead.paused`: calls that belong to no step."""
+"""`mixhead.paused`: calls of heads outside any step."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ _paused: ContextVar[bool] = ContextVar("mixhead.paused", default=False)
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Heads that are called in here, such as those of an evaluation between two steps, give logits; they
-    feed no mixture, end no step and begin none."""
+    """Pauses all mixtures: heads called inside give logits, but feed no mixture and affect no step.
+
+    Example:
+        >>> with mixhead.paused():
+        ...     evaluate(teacher)
+    """
     token = _paused.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Starting and ending the plugin: a Node process that ends with this one, however that ends."""
+"""Starts and stops the plugin, a Node process that ends when this process ends for any reason."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from mixhead.dropin.node import PluginMissing, find_node, node_environment
 
 _START_DEADLINE = 60.0  # seconds
 _END_DEADLINE = 5.0
-_LAST_MOMENT = 1.0  # from the end of a process's connections to its own
-#: What a scheduler, a shell or a terminal sends to every process of a job. The plugin ignores these.
+_LAST_MOMENT = 1.0  # seconds from the end of a process's connections to its own
+#: Signals that schedulers, shells and terminals send to every process of a job. The plugin ignores them.
 _IGNORED = ("SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2")
-#: A line of standard error that says what went wrong; Node ends with a line of its version.
+#: A line of standard error with the reason. The last line does not have it: Node ends with its version.
 _TOLD = re.compile(r"^(mixhead: |\w*Error\b.*: |FATAL ERROR: )")
 
 
 class PluginProcess:
-    """A running plugin, and the end of its standard input that keeps it running. Raises PluginMissing."""
+    """A running plugin. It runs until its standard input is closed. Raises PluginMissing."""
 
     def __init__(self, arguments: tuple[str, ...]) -> None:
         if sys.platform == "win32":
@@ -38,15 +38,15 @@ class PluginProcess:
         self._pid = os.getpid()
         command = [*plugin_command(), "serve", "--owned", "--json", *arguments]
         until = time.monotonic() + _START_DEADLINE
-        # Node sets every signal to its default as it starts, so one may end it before the plugin ignores it.
-        # It holds nothing yet: another one is as good.
+        # Node resets every signal handler as it starts, so a signal may end it before the plugin ignores it.
+        # The plugin has no state yet, so start another one.
         while (announced := self._start(command, until)) is None:
             pass
         self.endpoint: str = json.loads(announced)["endpoint"]
 
     def _start(self, command: list[str], until: float) -> bytes | None:
-        """The first line that a new plugin writes; None if a signal that plugins ignore came too early."""
-        # A session of its own: Ctrl-C is for the script, which may still want to save the mixture.
+        """Starts a plugin and returns its first line; None if one of the ignored signals ended it."""
+        # In a session of its own, Ctrl-C reaches only the script, which may still want to save the mixture.
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -74,12 +74,12 @@ class PluginProcess:
         return line
 
     def running(self) -> bool:
-        """False in a fork, whose parent's it is."""
+        """Whether the plugin runs; always False in a fork, because the plugin belongs to the parent."""
         return os.getpid() == self._pid and self._process.poll() is None
 
     def last_words(self) -> str:
-        """What became of a plugin whose connection broke, as the end of a sentence: its own words, or the
-        signal that ended it; or that it has not ended."""
+        """Why the plugin's connection broke, as the end of a sentence: its own message, the signal that ended
+        it, or that it has not ended."""
         if self._lives_on():
             return f": its process {self._process.pid} is there, but answers no heartbeat (is it stopped?)"
         self._said.seek(0)
@@ -102,12 +102,12 @@ class PluginProcess:
         return False
 
     def _ended_by(self) -> str:
-        """The signal that has ended the plugin; "" where none has."""
+        """The name of the signal that ended the plugin; "" if none did."""
         status = self._process.poll()
         return signal.Signals(-status).name if status is not None and status < 0 else ""
 
     def stop(self) -> None:
-        """Ends the plugin. Harmless when repeated, and in a fork, whose parent's it is."""
+        """Ends the plugin. May be called repeatedly. Does nothing in a fork: the plugin is the parent's."""
         if os.getpid() != self._pid:
             return
         if self._process.stdin and not self._process.stdin.closed:
@@ -123,7 +123,8 @@ _started: dict[tuple[str, ...], PluginProcess] = {}
 
 
 def start_plugin(arguments: tuple[str, ...]) -> PluginProcess:
-    """The plugin of this process with these arguments: all its mixtures share one. Raises PluginMissing."""
+    """Returns this process's plugin with these arguments, which all mixtures share; starts it if necessary.
+    Raises PluginMissing."""
     running = _started.get(arguments)
     if running is None or not running.running():
         running = _started[arguments] = PluginProcess(arguments)
@@ -131,15 +132,15 @@ def start_plugin(arguments: tuple[str, ...]) -> PluginProcess:
 
 
 def stop_plugins() -> None:
-    """Ends every plugin that this process has started."""
+    """Stops every plugin that this process has started."""
     for plugin in _started.values():
         plugin.stop()
     _started.clear()
 
 
 def plugin_command() -> list[str]:
-    """The one place that decides how the plugin runs: from the sources in an editable install, else from
-    the bundle in the wheel. Raises PluginMissing."""
+    """The command that runs the plugin: from the sources in an editable install, else from the bundle in the
+    wheel. Raises PluginMissing."""
     package = Path(mixhead.__file__).resolve().parent
     root = package.parent.parent
     sources, bundle = root / "src" / "cli" / "plugin.ts", package / "_plugin" / "mixhead.mjs"
@@ -151,5 +152,5 @@ def plugin_command() -> list[str]:
         return [find_node(), str(bundle)]
     raise PluginMissing(
         f"the plugin is not in {package}: install mixhead from its wheel or its repository, "
-        "or say where one runs: mixhead.attach(endpoint) or MIXHEAD_ENDPOINT"
+        "or give the endpoint of a running plugin with mixhead.attach(endpoint) or MIXHEAD_ENDPOINT"
     )

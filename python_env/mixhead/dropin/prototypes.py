@@ -1,4 +1,4 @@
-"""The mixture's prototypes in the place of a last layer."""
+"""A last layer whose rows are the prototypes of a mixture."""
 
 from __future__ import annotations
 
@@ -27,20 +27,32 @@ _LENGTHS_DIFFER = 0.05
 
 
 class Prototypes(nn.Module):
-    """A last `nn.Linear(dim, components, bias=False)` whose rows are the prototypes of a mixture.
+    """Replaces a last layer `nn.Linear(dim, components, bias=False)` by the prototypes of a mixture.
 
-    Rows (..., dim), of unit length or not, in; their cosines (..., components) with the prototypes out. It
-    has no parameters, and no gradient goes to the prototypes: a teacher's rows feed the mixture, which the
-    plugin estimates outside of the loss. Rows that are all zero are padding: they get logits and
-    feed nothing.
+    Maps rows (..., dim) of any length to their cosines (..., components) with the prototypes. The layer has
+    no parameters, and the prototypes get no gradient: the teacher's rows feed the mixture, which the plugin
+    estimates outside the loss. Rows that are all zero are padding: they get logits but do not feed the
+    mixture.
 
-    name: the mixture's; layers of one name share it, student's and teacher's first of all.
-    norm: "batch" puts a batch norm without parameters before the L2 norm; "syncbatch" takes all ranks' rows.
-    scale: what the cosines are multiplied by, as if all prototypes had this length; None: 1.
+    The state dict holds `weight`, as that of the replaced layer would, and the mixture's whole state as
+    `mixture.*`. Frozen heads omit that state, because the student's has it. The layer loads its own state
+    dicts, and the weights of any last layer as a start.
 
-    Its state dict holds what the layer that it replaces would, `weight`, and the mixture's whole state beside
-    it as `mixture.*`, unless the layer is one of a frozen head, whose student has it. It loads that, or any
-    last layer's weights as a start.
+    Args:
+        dim: Dimension D of the rows.
+        components: Number K of prototypes.
+        name: The mixture. Layers with the same name share one; give student and teacher the same name.
+        norm: "batch": a batch norm without parameters before the L2 norm. "syncbatch": the same, over the
+            rows of all ranks. None: no norm.
+        scale: A factor of the cosines, as if all prototypes had this length. None: 1.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other layers of the mixture have
+            another size.
+
+    Example:
+        >>> student.last_layer = mixhead.Prototypes(256, 4096)
+        >>> teacher = copy.deepcopy(student)
     """
 
     def __init__(
@@ -59,13 +71,13 @@ class Prototypes(nn.Module):
             raise ValueError(f"scale is {scale!r}; allowed: a finite number above 0, or None")
         self.dim, self.components, self.name, self.scale = dim, components, name, scale
         self.norm = embedding_norm(norm, dim)
-        self.weight_norm = False  # whether the layer that it replaces has its weight as g and v
+        self.weight_norm = False  # whether the replaced layer stores its weight as g and v
         self.marked = False
         self._head: weakref.ref[nn.Module] | None = None
         mixture(name).join(self, copied=False)
 
     def belongs_to(self, head: nn.Module) -> None:
-        """Says which head calls it: its parameters tell a teacher from a student."""
+        """Sets the head of this layer. The head's parameters tell a teacher from a student."""
         self._head = weakref.ref(head)
 
     def head(self) -> nn.Module | None:
@@ -73,7 +85,7 @@ class Prototypes(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The prototypes (components, dim), a copy; of length `scale`."""
+        """A copy of the prototypes, (components, dim), with rows of length `scale`."""
         rows = mixture(self.name).prototypes(torch.device("cpu"), torch.float32)
         return rows * (self.scale or 1)
 
@@ -93,11 +105,14 @@ class Prototypes(nn.Module):
     def forward(
         self, rows: Tensor, padding: Tensor | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Rows (..., dim) -> cosines (..., components) times the scale. This is a call of a teacher or of a
-        student: it may end a step or begin one.
+        """Rows (..., dim) -> cosines (..., components), times the scale.
 
-        dtype: of the cosines, if the rows are those of `unit`; `padding` (...) bool says then which of them
-        are padding. None: rows are of any length, and the cosines of their dtype.
+        The call counts as a teacher's or a student's, so it may begin or end a step.
+
+        Args:
+            rows: Rows of any length; or rows from `unit`, if `dtype` is given.
+            padding: Which of the rows from `unit` are padding, (...) bool.
+            dtype: The dtype of the cosines. None: that of the rows.
         """
         if dtype is None:
             padding, dtype = is_padding(rows), rows.dtype
@@ -107,7 +122,7 @@ class Prototypes(nn.Module):
         return logits if self.scale is None else logits * self.scale
 
     def unit(self, rows: Tensor, norm: EmbeddingNorm | None, padding: Tensor | None) -> Tensor:
-        """Rows (..., dim) of any length -> (..., dim) of length 1, behind the norm."""
+        """Rows (..., dim) of any length -> rows (..., dim) of length 1, after the norm."""
         if getattr(self, "_is_replica", False):
             raise RuntimeError(
                 "DataParallel calls a head in several threads at once, which one mixture cannot follow: "
@@ -115,12 +130,12 @@ class Prototypes(nn.Module):
             )
         if norm is not None:
             rows = normed(norm, rows, padding, self._uses_batch_statistics(norm))
-        # Half precision has no room for the squares of the L2 norm.
+        # The squares of the L2 norm overflow half precision.
         return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
 
     @torch.compiler.disable
     def _uses_batch_statistics(self, norm: EmbeddingNorm) -> bool:
-        """In training, and for a teacher that lives in eval mode and feeds the mixture."""
+        """True in training mode, and for a teacher that feeds the mixture in evaluation mode."""
         return norm.training or mixture(self.name).may_feed(self)
 
     @torch.compiler.disable
@@ -132,7 +147,7 @@ class Prototypes(nn.Module):
         return f'dim={self.dim}, components={self.components}, name="{self.name}"{scale}'
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled carries the mixture's state as a state dict does."""
+        """Pickles carry the mixture's state, like state dicts."""
         return {**super().__getstate__(), "_head": None, "_saved": self.state_dict()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -144,7 +159,7 @@ class Prototypes(nn.Module):
             self.load_state_dict(saved)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Prototypes:
-        """A teacher is made so: another layer of the same mixture."""
+        """Makes another layer of the same mixture: teachers are created by deepcopy."""
         copied = memo[id(self)] = self.__new__(type(self))
         copied.__setstate__({**copy.deepcopy(super().__getstate__(), memo), "_head": None})
         return copied
@@ -186,7 +201,7 @@ class Prototypes(nn.Module):
             for name, tensor in state_dict.items()
             if name.startswith(prefix + _STATE)
         }
-        # A script that puts a weight of the head's size into the state may leave the mixture's as it was.
+        # A script may replace `weight` by one of this head's size and leave the mixture's state as it was.
         rows = saved.get(_ROWS, weight)
         for name, matrix in ((key, weight), (f"{prefix}{_STATE}{_ROWS}", rows if rows.ndim == 2 else weight)):
             if matrix.shape != (self.components, self.dim):
@@ -210,23 +225,23 @@ class Prototypes(nn.Module):
             holds = f"holds {matrix.shape[0]:,} prototypes of dimension {matrix.shape[1]}"
         return (
             f"size mismatch for {name}: the checkpoint {holds}, this head has {self.components:,} of "
-            f"dimension {self.dim}: make a head of the checkpoint's size, or leave its last layer out and "
-            "load with strict=False"
+            f"dimension {self.dim}: make a head of the checkpoint's size, or remove the checkpoint's last "
+            "layer and load with strict=False"
         )
 
     def _start_from(self, weight: Tensor, of_free_length: bool) -> None:
         length, scale = weight.norm(dim=1).median().item(), self.scale or 1
         if of_free_length and abs(length / scale - 1) > _LENGTHS_DIFFER:
             warnings.warn(
-                f"the rows of the last layer that is loaded have a length of {length:.2g} (median), and "
-                f"logits are cosines times {scale:g} here: for those of the old size give scale={length:.2g}",
+                f"the loaded last layer has rows of length {length:.2g} (median), but logits are cosines "
+                f"times {scale:g} here: to keep the old size of the logits, give scale={length:.2g}",
                 stacklevel=2,
             )
         mixture(self.name).start(F.normalize(weight, dim=1))
 
 
 class _Names:
-    """Has every attribute; none of them is anything."""
+    """Has every attribute, each with a meaningless value."""
 
     def __getattr__(self, name: str) -> _Names:
         if name.startswith("_"):
@@ -235,12 +250,13 @@ class _Names:
 
 
 def is_padding(rows: Tensor) -> Tensor:
-    """Rows (..., D) -> (...) bool: those that are all zero."""
+    """Rows (..., D) -> (...) bool: whether a row is all zero."""
     return (rows == 0).all(dim=-1)
 
 
 def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
-    """Rows (..., D) behind the norm. Raises ValueError for a single row whose statistics are wanted."""
+    """Applies the norm to rows (..., D). Raises ValueError if the batch's statistics are needed and it has a
+    single row."""
     flat = rows.reshape(-1, rows.shape[-1])
     if batch and len(flat) == 1 and not norm.takes_others_rows():
         raise ValueError(
@@ -252,5 +268,5 @@ def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: boo
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    """A tensor that is sharded over ranks, as one."""
+    """Gathers a tensor that is sharded over ranks."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -1,4 +1,4 @@
-"""The ranks of a distributed training, as far as a mixture has to know them."""
+"""Communication between the ranks of a distributed training."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from mixhead.dropin import machines
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among its fellows. What goes from one to another goes through the group's own store,
-    where nobody has to call at the same time, as he would with a collective."""
+    """This process as one of the ranks. They communicate through the store of the process group, so that
+    they need not call at the same time, as they would with a collective."""
 
     rank: int
     world: int
     deadline: float  # seconds
 
     def from_first(self, key: str, make: Callable[[], str]) -> str:
-        """What rank 0 made, in every rank. Raises RuntimeError where rank 0 does not tell in time."""
+        """Calls `make` in rank 0 and returns its value in every rank. Raises RuntimeError if rank 0 does not
+        share it in time."""
         if self.world == 1:
             return make()
         store = self._store()
@@ -30,11 +31,11 @@ class Ranks:
             made = make()
             store.set(key, made)
             return made
-        self._wait(store, key, "rank 0 has made no mixture")
+        self._wait(store, key, "rank 0 has created no mixture")
         return store.get(key).decode()
 
     def in_turn(self, key: str, action: Callable[[], None]) -> None:
-        """`action` in every rank, one after the other in their order; returns when all have done it."""
+        """Runs `action` in every rank, one after the other in rank order. Returns when all are done."""
         if self.world == 1:
             action()
             return
@@ -46,9 +47,9 @@ class Ranks:
         self._wait(store, f"{key}/{self.world - 1}", f"rank {self.world - 1} has not done the same")
 
     def tell_reach(self, key: str, endpoint: str) -> None:
-        """Lets rank 0 know whether this rank reaches the plugin at `endpoint`: each calls it once.
+        """Reports to rank 0 whether this rank can reach the plugin at `endpoint`. Each rank calls it once.
 
-        Raises RuntimeError if it does not, because it is on another machine than rank 0.
+        Raises RuntimeError if it cannot, because it is on another machine than rank 0.
         """
         if self.world == 1 or not machines.is_local(endpoint):
             return
@@ -56,7 +57,7 @@ class Ranks:
         if self.rank == 0:
             store.set(f"{key}/machine", machines.this_machine())
             return
-        self._wait(store, f"{key}/machine", "rank 0 has not said where it is")
+        self._wait(store, f"{key}/machine", "rank 0 has not reported its machine")
         first = store.get(f"{key}/machine").decode()
         out = not machines.reaches(endpoint, first)
         store.set(f"{key}/out-of-reach/{self.rank}", machines.this_machine() if out else "")
@@ -64,9 +65,9 @@ class Ranks:
             raise RuntimeError(machines.out_of_reach(self.rank, machines.this_machine(), first, endpoint))
 
     def hear_reach(self, key: str, endpoint: str) -> None:
-        """Has rank 0 hear what the others tell, before it waits for something that takes all of them.
+        """Waits, in rank 0, for the reports of all other ranks.
 
-        Raises RuntimeError if one of them does not reach the plugin, or does not tell in time.
+        Raises RuntimeError if one of them cannot reach the plugin, or does not report in time.
         """
         if self.world == 1 or self.rank > 0 or not machines.is_local(endpoint):
             return
@@ -87,7 +88,8 @@ class Ranks:
 
 
 def ranks(deadline: float) -> Ranks:
-    """Raises RuntimeError where a launcher started several processes that have no process group yet."""
+    """The ranks of this process's training. Raises RuntimeError if a launcher started several processes that
+    have no process group yet."""
     if dist.is_available() and dist.is_initialized():
         return Ranks(dist.get_rank(), dist.get_world_size(), deadline)
     said_by, world = _launched()
@@ -95,13 +97,13 @@ def ranks(deadline: float) -> Ranks:
         raise RuntimeError(
             f"{world} processes were started together ({said_by}), but torch.distributed is not initialised: "
             "call torch.distributed.init_process_group before the first use of a head; "
-            "for trainings that have nothing to do with each other set WORLD_SIZE=1 and RANK=0"
+            "for independent trainings set WORLD_SIZE=1 and RANK=0"
         )
     return Ranks(0, 1, deadline)
 
 
-#: How launchers tell a process how many of them there are, and which one it is: torchrun, srun, mpirun.
-#: A batch script of SLURM itself has SLURM_NTASKS and SLURM_PROCID=0, though it is one process.
+#: Variables by which launchers (torchrun, srun, mpirun) pass the number of processes and the process's own
+#: number. A SLURM batch script has SLURM_NTASKS and SLURM_PROCID=0 as well, though it is a single process.
 _LAUNCHERS = (
     ("WORLD_SIZE", "RANK", 0),
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", 0),
@@ -112,7 +114,7 @@ _LAUNCHERS = (
 
 
 def _launched() -> tuple[str, int]:
-    """The variable by which a launcher says how many processes it has started, and their number; 1: none."""
+    """The variable in which a launcher has put the number of processes, and that number; 1 without one."""
     for size, number, least in _LAUNCHERS:
         world, rank = os.environ.get(size, ""), os.environ.get(number, "")
         if world.isdecimal() and rank.isdecimal() and int(rank) >= least:

@@ -11,7 +11,7 @@ _mixtures: dict[str, Mixture] = {}
 
 
 def mixture(name: str) -> Mixture:
-    """The mixture of that name; all who ask get the same one."""
+    """The mixture of that name, created at the first call."""
     if name not in _mixtures:
         _mixtures[name] = Mixture(name)
     return _mixtures[name]

@@ -1,4 +1,4 @@
-"""The rows of a teacher's calls, as a mixture collects them."""
+"""The rows of one teacher call."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from mixhead.dropin.members import Member
 
 
 class Rows:
-    """The unit rows (n, D) of one call. Those that are padding feed nothing.
+    """The unit rows (n, D) of one call, flattened and copied. Padding does not feed the mixture.
 
     rows: (..., D). padding: (...) bool, on the rows' device, or None. caller: the layer that was called, if
-    its role is not known yet.
+    its role is still unknown.
     """
 
     def __init__(self, rows: Tensor, padding: Tensor | None, caller: Member | None) -> None:
@@ -23,14 +23,14 @@ class Rows:
         self._arrived: torch.cuda.Event | None = None
         self._padding = None if padding is None else padding.reshape(-1)
         if padding is not None and padding.is_cuda:
-            # Asking a GPU waits for all its work; by the time that a step is sent, this copy has arrived.
+            # Reading from a GPU waits for all its work. By the time a step is sent, this copy has arrived.
             self._padding = torch.empty(padding.numel(), dtype=torch.bool, pin_memory=True, device="cpu")
             self._padding.copy_(padding.reshape(-1), non_blocking=True)
             self._arrived = torch.cuda.Event()
             self._arrived.record()
 
     def __len__(self) -> int:
-        """With padding."""
+        """The number of rows, padding included."""
         return len(self._rows)
 
     @property
@@ -50,7 +50,7 @@ class Rows:
         return self._padding
 
     def real(self) -> Tensor:
-        """Those that are no padding, (m, D) with m <= n, float32."""
+        """The rows that are not padding, (m, D) with m <= n, float32."""
         padding = self.padding()
         if not padding.any():
             return self._rows.float()

@@ -1,4 +1,4 @@
-"""What a script says of its plugin: `mixhead.attach` and the environment."""
+"""A script's settings for its plugin, from `mixhead.attach` and the environment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from mixhead.bridge import Keys
 
-#: Settings that belong to one mixture travel to the plugin wherever it is; the others are the plugin's own.
+#: Settings of one mixture are sent to any plugin; the others can only be set for a plugin that is started.
 _OF_A_MIXTURE = ("seed", "plugin", "targets", "train", "placement")
 _OF_THE_PLUGIN = ("backend", "bridge")
 _ALLOWED = ("run", *_OF_A_MIXTURE, *_OF_THE_PLUGIN)
@@ -22,23 +22,23 @@ _OF_THE_BRIDGE = ("endpoint", "deadline", "keys", "deviceMemory")
 
 @dataclass(frozen=True)
 class Settings:
-    """Where the plugin is and what is asked of it."""
+    """Where the plugin is, and the settings for it and for its mixture."""
 
     endpoint: str | None = None  # None: a plugin is started
     run: str = ""  # "": a name that no other script has
-    wish: str = ""  # what is asked of the mixture, as JSON
-    arguments: tuple[str, ...] = ()  # of the plugin that is started: a configuration file, settings
+    wish: str = ""  # the mixture's settings, as JSON
+    arguments: tuple[str, ...] = ()  # of a plugin that is started: a configuration file, settings
     deadline: float = 60.0  # seconds
     targets: bool = False
     placement: str = "auto"
     keys: Keys | None = None  # of a plugin on another machine
-    device_memory: int | None = None  # bytes that a mixture on this rank's device may take
+    device_memory: int | None = None  # bytes that a mixture on this rank's device may use
 
     @staticmethod
     def of(
         endpoint: str | None = None, config: Mapping[str, Any] | str | os.PathLike[str] | None = None
     ) -> Settings:
-        """Raises ValueError, FileNotFoundError with a sentence."""
+        """Reads the arguments of `mixhead.attach`. Raises ValueError or FileNotFoundError."""
         endpoint = endpoint or os.environ.get("MIXHEAD_ENDPOINT") or None
         if isinstance(config, (str, os.PathLike)):
             return _from_file(endpoint, Path(config))
@@ -49,7 +49,7 @@ class Settings:
         if not isinstance(deadline, (int, float)) or deadline <= 0:
             raise ValueError(f"attach: bridge.deadline is {deadline!r}; allowed: seconds, above 0")
         if endpoint and "backend" in config:
-            raise ValueError(f"attach: the backend is the business of the plugin at {endpoint}: set it there")
+            raise ValueError(f"attach: the plugin at {endpoint} has its own backend: set it there")
         arguments = [f"bridge.deadline={deadline}"]
         memory = bridge.get("deviceMemory")
         if memory is not None and (not isinstance(memory, (int, float)) or memory <= 0):
@@ -72,12 +72,12 @@ class Settings:
         )
 
     def run_name(self) -> str:
-        """The run's name: the one that was chosen, or a new one that no other script has."""
+        """The run's name: the given one, or a new one that no other script has."""
         return self.run or f"{Path(sys.argv[0]).stem or 'python'}-{secrets.token_hex(4)}"[-40:]
 
 
 def _section(name: str, given: object, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Some of the settings, as a dict of its own."""
+    """Checks that one section of the settings is a dict with allowed keys, and copies it."""
     if not isinstance(given, Mapping):
         raise ValueError(f"attach: {name} is {given!r}; allowed: a dict of {', '.join(allowed)}")
     unknown = [key for key in given if key not in allowed]
@@ -92,22 +92,22 @@ def _json(wish: dict[str, Any]) -> str:
     try:
         return json.dumps(wish, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"attach: settings are numbers, words, lists and dicts ({error})") from error
+        raise ValueError(f"attach: settings are numbers, strings, lists and dicts ({error})") from error
 
 
 def _from_file(endpoint: str | None, file: Path) -> Settings:
     if endpoint:
         raise ValueError(
-            f"attach: the plugin at {endpoint} has a configuration of its own: "
+            f"attach: the plugin at {endpoint} has its own configuration: "
             "give this script's settings as a dict, or start that plugin with the file"
         )
     if not file.is_file():
-        raise FileNotFoundError(f"attach: there is no configuration file {file}")
+        raise FileNotFoundError(f"attach: the configuration file {file} does not exist")
     return Settings(arguments=(str(file.resolve()),))
 
 
 def _read_keys(file: str | os.PathLike[str] | None) -> Keys | None:
-    """The keys that `mixhead serve --keys FOLDER` has written to FOLDER/client.json."""
+    """Reads the keys that `mixhead serve --keys FOLDER` has written to FOLDER/client.json."""
     if file is None or file == "":
         return None
     try:
@@ -115,8 +115,8 @@ def _read_keys(file: str | os.PathLike[str] | None) -> Keys | None:
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(
             f"the keys in {file} cannot be read ({error}): "
-            "give the client.json that `mixhead serve --keys FOLDER` makes"
+            "give the client.json that `mixhead serve --keys FOLDER` writes"
         ) from error
     if not all(isinstance(key, str) and len(key) == 40 for key in (keys.server, keys.public, keys.secret)):
-        raise ValueError(f"the keys in {file} are none: each is 40 characters of Z85")
+        raise ValueError(f"the keys in {file} are invalid; allowed: 40 characters of Z85 each")
     return keys

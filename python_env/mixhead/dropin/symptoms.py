@@ -1,4 +1,4 @@
-"""Signs of a training that goes wrong, as far as a mixture sees them. Each is told once, in one sentence."""
+"""Detects symptoms of a failing training in what a mixture sees. Each causes one warning."""
 
 from __future__ import annotations
 
@@ -9,45 +9,46 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Steps between two looks at rows and prototypes. A look reads a few numbers from their device, which waits
-#: for it once; the other steps read nothing.
+#: Steps between two looks at rows and prototypes. A look reads a few numbers from their device and so waits
+#: for it; the other steps read nothing.
 LOOK_EVERY = 50
-#: A sign has to last so many steps: the first batches of a healthy training may show any of them.
+#: Steps that a symptom has to last: the first batches of a healthy training may show any of them.
 LASTING = 200
-#: Mean cosine of two rows. A head that works stays far below; at .98 two images are 11 degrees apart, less
-#: than two views of one.
+#: Largest healthy mean cosine of two rows. A working head stays far below. At .98 two images are 11 degrees
+#: apart, closer than two views of one image.
 ALIKE = 0.98
-#: Share of ln K. A row that is shared out over K^.95 components tells nothing by its responsibilities.
+#: Largest healthy entropy, as a share of ln K. Responsibilities spread over K^.95 components say nothing
+#: about a row.
 FLAT = 0.95
-#: How far the sum of the prototypes moves between two looks, at least: more than rounding, and a thousandth
-#: of what one component does that follows its rows.
+#: Smallest healthy movement of the sum of the prototypes between two looks. It is above rounding, and a
+#: thousandth of the movement of a single component that follows its rows.
 STILL = 1e-5
-#: Share of components in use.
+#: Smallest healthy share of components in use.
 IDLE = 0.05
-#: Steps that the plugin's `used` looks back on; and so many have to have passed, since components come into
-#: use slowly.
+#: The number of steps that the plugin's `used` covers, and the number of steps before it is judged, since
+#: components come into use slowly.
 WINDOW, SETTLED = 500, 1000
-#: Rows for each component in a window. With 30, a training that went well had 5 % of 4,096 components in use:
-#: then the number of components is large for the rows, and nothing is wrong.
+#: Rows per component in a window that are needed to judge `used`. With 30, a training that went well had 5 %
+#: of 4,096 components in use: there are many components for the rows then, and nothing is wrong.
 ROWS_EACH = 100
 
 
 @dataclass
 class _Lasting:
-    """For how many steps in a row something was seen."""
+    """Counts the steps in a row for which a condition holds."""
 
     steps: int = 0
 
     def saw(self, holds: bool, steps: int = 1) -> bool:
-        """Whether that has lasted."""
+        """Whether the condition has held for LASTING steps. `steps`: the number that this call covers."""
         self.steps = self.steps + steps if holds else 0
         return self.steps >= LASTING
 
 
 class Symptoms:
-    """Looks at what a mixture is sent and at what it answers.
+    """Watches the rows that a mixture is sent and the answers of the plugin.
 
-    warn: gets each sentence, once.
+    warn: called with the sentence of each symptom, once.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
@@ -58,9 +59,9 @@ class Symptoms:
         self._sum: list[float] = []
 
     def sends(self, rows: Tensor, prototypes: Tensor, moves: bool = True) -> None:
-        """A step goes off: its unit rows (N, D), and the prototypes (K, D) of the step before.
+        """Looks at a step that is being sent: unit rows (N, D), and the prototypes (K, D) before the step.
 
-        moves: whether the plugin means to move them.
+        moves: whether the plugin ever moves its prototypes.
         """
         self._components = len(prototypes)
         self._steps += 1
@@ -69,16 +70,18 @@ class Symptoms:
             self._look(rows, prototypes, moves)
 
     def answers(self, scalars: Mapping[str, float]) -> None:
-        """What the plugin tells of a step. `entropy`: of the responsibilities, in nats. `used`: the share of
-        components that won a row in the last steps. `beta`: below 1 while annealing flattens them."""
+        """Looks at the plugin's figures for a step.
+
+        "entropy": of the responsibilities, in nats. "used": the share of components that won a row in the
+        last WINDOW steps. "beta": below 1 while annealing flattens the responsibilities."""
         most = math.log(max(self._components, 1))
         entropy = scalars.get("entropy", math.nan)
         if self._flat.saw(entropy > FLAT * most > 0 and scalars.get("beta", 1) >= 1):
             self._tell(
                 "flat",
                 f"the entropy of its responsibilities is {entropy:.2f} and has been near ln K = {most:.2f} "
-                f"for {LASTING} steps, so all {self._components} components share every row and grow alike: "
-                "lower plugin.variance",
+                f"for {LASTING} steps, so all {self._components} components share every row and become "
+                "alike: lower plugin.variance",
             )
         used = scalars.get("used", math.nan)
         enough = self._rows * WINDOW >= ROWS_EACH * self._components * self._steps
@@ -87,7 +90,7 @@ class Symptoms:
                 "idle",
                 f"{used:.1%} of its {self._components} components have won a row in the last {WINDOW} steps, "
                 f"after {self._rows:,} rows in {self._steps:,} steps, so a few do all the work, which lowers "
-                'the loss but not the error: take norm="batch" in the heads and a loss that balances its '
+                'the loss but not the error: use norm="batch" in the heads and a loss that balances its '
                 "targets (SinkhornDINOLoss), or fewer components",
             )
 
@@ -97,17 +100,18 @@ class Symptoms:
         if self._alike.saw(cosine > ALIKE, LOOK_EVERY):
             self._tell(
                 "alike",
-                f"the teacher's rows are all alike, with a mean cosine of {cosine:.3f} and above {ALIKE} for "
-                f"{LASTING} steps, so the encoder has collapsed or its head squeezes all images into a cone, "
-                f"and a centred or balanced loss stays at ln K = {math.log(self._components):.2f}: take "
-                'norm="batch" in the heads, or a lower learning rate',
+                f"the teacher's rows are all alike: their mean cosine is {cosine:.3f} and has been above "
+                f"{ALIKE} for {LASTING} steps, so the encoder has collapsed or its head squeezes all images "
+                "into a cone, and a centred or balanced loss stays at "
+                f"ln K = {math.log(self._components):.2f}: "
+                'use norm="batch" in the heads, or a lower learning rate',
             )
         if self._still.saw(moves and moved < STILL, LOOK_EVERY):
             self._tell(
                 "still",
-                f"its prototypes have not moved in {LASTING} steps, though rows came at each, so the student "
-                "learns from a mixture that does not follow its teacher: lower plugin.prior.strength, or "
-                "look for warnings of rows that were refused",
+                f"its prototypes have not moved in {LASTING} steps, although each step had rows, so the "
+                "student learns from a mixture that does not follow its teacher: "
+                "lower plugin.prior.strength, or look for warnings about refused rows",
             )
         self._sum = total
 
@@ -119,7 +123,7 @@ class Symptoms:
 
 @torch.no_grad()
 def _figures(rows: Tensor, prototypes: Tensor) -> tuple[float, list[float]]:
-    """The mean cosine of two of the unit rows (N, D), and the sum (D) of the prototypes (K, D)."""
+    """The mean cosine of two different unit rows (N, D), and the sum (D) of the prototypes (K, D)."""
     n = len(rows)
     cosine = (rows.float().sum(dim=0).square().sum() - n) / (n * (n - 1))
     first, *total = torch.cat([cosine.unsqueeze(0), prototypes.sum(dim=0).to(rows.device)]).tolist()

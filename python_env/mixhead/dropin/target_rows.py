@@ -1,4 +1,4 @@
-"""Target rows, whoever makes them: the plugin, or this rank from the rows that it holds."""
+"""Target rows, from the plugin or computed in this rank."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from mixhead.losses import sinkhorn_targets, softmax_targets
 
 
 def target_rows(answer: Targets, rows: Tensor, mirror: Mirror, balance: str) -> Tensor | None:
-    """(N, K), for the teacher's rows (N, D) of a step, on the prototypes that the step has left.
+    """Targets (N, K) for the teacher's rows (N, D) of a step, from the prototypes after the step.
 
-    The plugin says at which temperature this rank is to make them, or makes them itself. None: it does
-    neither. NaN where a row is not finite or all zero: a device tells of that a step later.
+    The plugin either sends them, or sends a temperature at which this rank computes them. None if it sends
+    neither. All are NaN if a row is not finite or all zero; on a device the plugin reports that only a step
+    later.
 
-    mirror: the prototypes that the step has left. balance: the configuration's `targets.balance`.
+    mirror: the prototypes after the step. balance: the configuration's `targets.balance`.
     """
     temperature = answer.scalars.get("targetTemperature")
-    with plain_torch(rows.device):  # a script may call this under autocast, and allow TF32
+    with plain_torch(rows.device):  # the script may call this under autocast, or have allowed TF32
         if temperature is None:
             made = answer.targets
             if isinstance(made, Tensor):

@@ -1,4 +1,4 @@
-"""What the plugin tells besides prototypes."""
+"""Collects the plugin's figures, and warns about problems."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Tensor
 from mixhead.bridge import BatchError, Targets
 from mixhead.dropin.symptoms import Symptoms
 
-#: No step of mixhead's own plugins reads; one value may be asked for beside a step, now and then.
+#: mixhead's own plugins read nothing in a step. They may read one value between steps now and then.
 _READS_BESIDE = 1
 
 
 class Told:
-    """The figures that a script may log, and warnings of what its user should know."""
+    """The figures of one mixture for a script to log, and the warnings about it."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -26,14 +26,16 @@ class Told:
         self._symptoms = Symptoms(self._warn)
 
     def sends(self, rows: Tensor, prototypes: Tensor, moves: bool) -> None:
-        """A step goes off with unit rows (N, D), on prototypes (K, D). moves: whether these ever do."""
+        """Records that unit rows (N, D) are sent. prototypes: (K, D). moves: whether the plugin ever moves
+        them."""
         self._components = len(prototypes)
         self._symptoms.sends(rows, prototypes, moves)
 
     def answered(self, answer: Targets, leads: bool) -> None:
-        """A device tells of a bad row, as of all that it measures, when the next step is under way.
+        """Records the answer to a step. A mixture on a device reports its figures, bad rows included, one
+        step late.
 
-        leads: whether this is rank 0, which tells what is no fault of any rank.
+        leads: whether this is rank 0, which gives the warnings that do not concern a single rank.
         """
         scalars = dict(answer.scalars)
         step, row = scalars.pop("badStep", None), scalars.pop("badRow", None)
@@ -50,8 +52,8 @@ class Told:
             )
         if drifted is not None:
             self._warn(
-                f"rank {drifted:.0f} held other prototypes than rank 0, and was given those of rank 0. Where "
-                'that goes on, the ranks do not compute alike: take equal devices, or "placement": "host"'
+                f"rank {drifted:.0f} held other prototypes than rank 0, and was given those of rank 0. If "
+                'this continues, the ranks do not compute alike: use equal devices, or "placement": "host"'
             )
 
         if enough is not None and leads:
@@ -59,42 +61,47 @@ class Told:
             self._warn(
                 f"{used * self._components:,.0f} of K = {self._components:,} prototypes ({used:.1%}) are in "
                 f"use after {answer.step + 1:,} steps, and the number no longer grows: K = {enough:,.0f} "
-                "would hold them with room to spare"
+                "would be more than enough"
             )
 
     def refused(self, error: BatchError) -> None:
+        """Warns that the plugin refused a step's rows."""
         self._warn(f"{error}; this step has not changed the mixture")
 
     def waited(self, seconds: float, reads: int) -> None:
-        """`reads`: how often the plugin has asked for values of the device meanwhile."""
+        """Records the wait for an answer. reads: how often the plugin read from the device meanwhile."""
         self.stats["wait"] = seconds
         if self._told_reads or reads <= _READS_BESIDE or self._answers < 3:  # the first steps send programs
             return
         self._told_reads = True
         self._warn(
-            f"its plugin asks for values of the device {reads} times a step, and each time the step waits "
-            f"for both processes (the last one {seconds * 1e3:.1f} ms in all). mixhead's own plugins read "
-            'nothing, and with "placement": "host" there is nothing to ask for'
+            f"its plugin reads values from the device {reads} times a step, and each time the step waits "
+            f"for both processes (the last step {seconds * 1e3:.1f} ms in all). mixhead's own plugins read "
+            'nothing, and with "placement": "host" nothing has to be read'
         )
 
     def no_teacher(self) -> None:
-        """A student has been trained, and no teacher was called before."""
+        """Warns that a student was trained before any teacher was called."""
         self._once(
             "it gets no embeddings: a student's head was trained, and no teacher head was called. A teacher "
-            "is a head whose parameters are all frozen, or that is called under torch.no_grad() alone; mark "
+            "is a head whose parameters are all frozen, or that is only called under torch.no_grad(); mark "
             "any other with mixhead.teacher(head)"
         )
 
     def evaluated(self, calls: int, usual: int, which: str) -> None:
-        """The teacher was called much more often than in the steps before. which: "first" or "last"."""
+        """Warns that the teacher was called much more often than in other steps.
+
+        which: which of the calls count, "first" or "last".
+        """
         self._once(
             f"the teacher was called {calls} times before its student was, and {usual} times in other steps: "
-            f"all but the {which} {usual} calls are taken for an evaluation and feed nothing. Say so by "
+            f"all but the {which} {usual} calls are taken for an evaluation and feed nothing. Put "
             "`with mixhead.paused():` around the evaluation"
         )
 
     def only_padding(self) -> None:
-        self._once("all rows of the teacher are zero, which is padding: this is no step of the mixture")
+        """Warns that a step had only padding."""
+        self._once("all rows of the teacher are zero, so they are padding, and the mixture takes no step")
 
     def _once(self, sentence: str) -> None:
         kind = sentence[:20]

@@ -1,6 +1,6 @@
 """Runs programs of tensor kernels for the plugin, on the device that holds the embeddings.
 
-What can be run is a list of functions (`kernels/`): there is no eval, and no code on the wire.
+Programs can only call functions of a fixed list (`kernels/`): nothing is evaluated, and no code is sent.
 """
 
 from mixhead.executor.executor import Executor, Outcome

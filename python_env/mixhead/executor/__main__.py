@@ -1,6 +1,6 @@
-"""``python -m mixhead.executor --endpoint E --run R``: carries out a plugin's programs until it says goodbye.
+"""``python -m mixhead.executor --endpoint E --run R``: runs a plugin's programs until it says goodbye.
 
-A known failure is one sentence.
+A known failure ends with one sentence and a non-zero exit status.
 """
 
 from __future__ import annotations
@@ -17,17 +17,15 @@ from mixhead.executor import Executor
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="mixhead.executor", description="Carries out programs of tensor kernels for a plugin."
+        prog="mixhead.executor", description="Runs programs of tensor kernels for a plugin."
     )
     parser.add_argument(
         "--endpoint", required=True, help="where the plugin listens: ipc://PATH, tcp://HOST:PORT"
     )
     parser.add_argument("--run", required=True, help="name of the run")
+    parser.add_argument("--device", default="auto", help="cpu, cuda, cuda:1, ...; auto: CUDA if available")
     parser.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1, ...; auto: CUDA where there is some"
-    )
-    parser.add_argument(
-        "--memory", type=int, help="bytes that the tensors may take; default: what the device has"
+        "--memory", type=int, help="bytes that the tensors may use; default: all of the device's memory"
     )
     parser.add_argument("--threads", type=int, help="threads of a CPU; default: PyTorch's choice")
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds that the start may take")

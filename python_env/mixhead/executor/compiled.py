@@ -1,6 +1,6 @@
-"""A program's loop through torch.compile, where that gains: on a GPU, over large tensors.
+"""Compiles a program's loop with torch.compile where that is faster: on a GPU, for large tensors.
 
-The loop reads and writes memory once for each instruction; a compiled one takes many of them in one pass.
+The plain loop reads and writes memory once per instruction; a compiled one fuses many of them into one pass.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from mixhead.executor.literals import Literals
 from mixhead.executor.program import Program
 from mixhead.executor.replay import Replay
 
-#: A program that comes only a few times, as those of a start do, is not worth the seconds.
+#: Runs before a program is compiled. A program that runs only a few times is not worth the seconds.
 PLAIN_RUNS = 3
-#: Below this the launches cost more than the passes do.
+#: Least number of elements of the largest tensor. Below it, launches cost more than passes over memory.
 LARGE = 1 << 21
 
 _Loop = Callable[[Sequence[Tensor], Sequence[Tensor]], Sequence[Tensor]]
 
 
 class Loop:
-    """What runs a program: plainly at first, and compiled from then on, if it is `worthwhile`.
+    """Runs a program, plainly at first and compiled later, if that is `worthwhile`.
 
-    Where it cannot be compiled it stays plain, and a warning says why.
+    If it cannot be compiled, it stays plain, and a warning gives the reason.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Loop:
         self._left = PLAIN_RUNS if worthwhile(program, device, compiles) else None
 
     def __call__(self, inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Sequence[Tensor]:
-        """The outputs, from the inputs and the literals' vectors. Raises ExecutorError."""
+        """Computes the outputs from the inputs and the literals' vectors. Raises ExecutorError."""
         if self._compiled is not None:
             return self._compiled(inputs, vectors)
         if self._left == 0:
@@ -54,11 +54,11 @@ class Loop:
         return outputs
 
     def _compile(self, inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> Sequence[Tensor] | None:
-        """Compiles the program on its way to the first outputs; None where that cannot be."""
+        """Compiles the program and returns its outputs; None if it cannot be compiled."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # advice to compute in less than full precision
-                straight = lambda *tensors: self._straight(*tensors)  # noqa: E731  a method has an argument more
+                straight = lambda *tensors: self._straight(*tensors)  # noqa: E731  make_fx would count self
                 graph = make_fx(straight, tracing_mode="fake")(list(inputs), list(vectors))
                 compiled = torch.compile(graph, fullgraph=True, dynamic=False)
                 outputs = compiled(list(inputs), list(vectors))
@@ -70,7 +70,7 @@ class Loop:
         return outputs
 
     def _straight(self, inputs: list[Tensor], vectors: list[Tensor]) -> list[Tensor]:
-        """The loop for a tracer, which sees the kernels alone: no checks, nothing that is freed."""
+        """The loop for the tracer: kernels only, without checks and without freeing slots."""
         program = self._program
         slots = dict(enumerate([*inputs, *self._literals.split(vectors)]))
         for each in program.code:
@@ -80,8 +80,10 @@ class Loop:
 
 
 def worthwhile(program: Program, device: torch.device, compiles: bool | None) -> bool:
-    """Whether a program is to be compiled. `compiles`: yes or no, whatever the program; None: large ones on a
-    GPU, unless the environment says MIXHEAD_COMPILE=0. The CPU gives the same bits in every run."""
+    """Whether to compile a program.
+
+    `compiles`: whether to compile any program; None: compile large ones on a GPU, unless the environment has
+    MIXHEAD_COMPILE=0. Programs on a CPU stay plain, so that they give the same bits in every run."""
     if compiles is not None:
         return compiles
     if device.type != "cuda" or os.environ.get("MIXHEAD_COMPILE") == "0":

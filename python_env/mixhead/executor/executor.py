@@ -1,4 +1,4 @@
-"""Tensors by handle, programs by hash, and what runs one on the other."""
+"""The executor: tensors by handle, programs by hash, and runs of programs on tensors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from mixhead.executor.stream import HostCopy, stream_of
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave."""
+    """The results of a run."""
 
     values: list[np.ndarray]  # of the handles that it reads
     metrics: HostCopy | None  # (M,) float32
-    prototypes: Tensor | None  # (K, D) float32; None: as before
+    prototypes: Tensor | None  # (K, D) float32; None: unchanged
     targets: Tensor | None  # (N, K) float32
 
 
@@ -41,9 +41,9 @@ class _Loaded:
 class Executor:
     """The tensors of one connection on a device, and the programs that run on them.
 
-    memory: bytes that the tensors with a handle may take together; by default what the device has.
-    compiles: whether programs that come often are compiled; by default where that gains (compiled.py).
-    Raises ValueError where there is no such device.
+    memory: bytes that all tensors with a handle may use together; by default all of the device's memory.
+    compiles: whether to compile programs that run often; by default if that is faster (compiled.py).
+    Raises ValueError if the device does not exist.
     """
 
     version = KERNELS_VERSION
@@ -61,15 +61,15 @@ class Executor:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets everything: a new connection begins with nothing."""
-        self.prototypes: Tensor | None = None  # (K, D) float32, of the last run that named some
+        """Forgets all tensors and programs, for a new connection."""
+        self.prototypes: Tensor | None = None  # (K, D) float32, of the last run that set them
         self._tensors: dict[int, Tensor] = {}
         self._programs: dict[str, _Loaded] = {}
         self._announced: Tensor | None = None
 
     @property
     def name(self) -> str:
-        """The device, for people: "cpu", "cuda:0 NVIDIA H100"."""
+        """A readable name of the device: "cpu", "cuda:0 NVIDIA H100"."""
         if self.device.type != "cuda":
             return str(self.device)
         return f"{self.device} {torch.cuda.get_device_name(self.device)}"
@@ -84,38 +84,39 @@ class Executor:
         return frozenset(self._tensors)
 
     def bind(self, handle: int, tensor: Tensor) -> None:
-        """Gives a tensor a handle. It is copied: the caller may change its own afterwards."""
+        """Gives a copy of a tensor a handle. The caller may change the original afterwards."""
         self._tensors[handle] = self._taken(tensor, tensor.dtype)
 
     def announce(self, rows: Tensor) -> None:
-        """The rows (N, D) that the next run with `rows` is about. They are copied."""
+        """Sets the rows (N, D) for the next run with `rows`. They are copied."""
         self._announced = self._taken(rows, torch.float32)
 
     def ready(self, *tensors: Tensor) -> None:
-        """Call this before the current stream uses the prototypes, or other tensors that a run gave: it has
-        the stream wait for the runs so far. This process waits for nothing."""
+        """Makes the current stream wait for all runs so far, without blocking this process.
+
+        Call this before the stream uses the prototypes or other tensors from a run."""
         prototypes = [] if self.prototypes is None else [self.prototypes]
         self._stream.hand_back(*prototypes, *tensors)
 
     def _taken(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """A copy for the runs, made on the current stream."""
+        """Copies a tensor for the runs, on the current stream."""
         with plain_torch(self.device):
             copy = tensor.detach().to(self.device, dtype, copy=True).contiguous()
         self._stream.hand_over(copy)
         return copy
 
     def tensor(self, handle: int) -> Tensor:
-        """The tensor of a handle: nobody writes to it. Raises ExecutorError where there is none."""
+        """The tensor of a handle; do not write to it. Raises ExecutorError if the handle is unknown."""
         return _of(handle, self._tensors)
 
     def read(self, handles: Sequence[int]) -> list[np.ndarray]:
-        """The values of tensors. Raises ExecutorError where there is no such handle."""
+        """Reads the values of tensors. Raises ExecutorError if a handle is unknown."""
         return [_values(self.tensor(handle)) for handle in handles]
 
     def run(self, run: Run) -> Outcome:
         """Uploads, runs, reads and frees, in this order.
 
-        Raises ExecutorError; then the handles are as they were.
+        Raises ExecutorError; then the handles are unchanged.
         """
         try:
             if run.forget:
@@ -154,7 +155,7 @@ class Executor:
         return outcome
 
     def _compute(self, run: Run, loaded: _Loaded, new: dict[int, Tensor]) -> None:
-        """Runs the program and gives its outputs their handles in `new`."""
+        """Runs the program and adds its outputs to `new` under their handles."""
         program = loaded.program
         inputs = [_of(handle, new, self._tensors) for handle in run.inputs]
         for index, (tensor, spec) in enumerate(zip(inputs, program.inputs, strict=True)):
@@ -185,7 +186,7 @@ class Executor:
         return loaded
 
     def _check_memory(self, run: Run, loaded: _Loaded | None) -> None:
-        """What will have a handle once the run is over is known before it begins, by what is declared."""
+        """Checks before the run that its outputs and uploads fit into memory and use free handles."""
         new = {handle: array.nbytes for handle, array in run.uploads.items()}
         if run.rows != NONE:
             new[run.rows] = self._rows().nbytes
@@ -249,7 +250,7 @@ def _shaped(handle: int, tensors: Mapping[int, Tensor], what: str, rank: int) ->
 
 
 def _owned(tensor: Tensor) -> Tensor:
-    """Contiguous, in memory of its own: what is large is free when its handle is."""
+    """Makes a tensor contiguous, in memory of its own, so that freeing its handle frees the memory."""
     tensor = tensor.contiguous()
     if tensor.untyped_storage().nbytes() == tensor.nbytes:
         return tensor
@@ -257,7 +258,7 @@ def _owned(tensor: Tensor) -> Tensor:
 
 
 def _values(tensor: Tensor) -> np.ndarray:
-    """A tensor's values in this process's memory, which may be the tensor's own."""
+    """A tensor's values in this process's memory, possibly sharing the tensor's."""
     return tensor.cpu().numpy()
 
 

@@ -1,4 +1,4 @@
-"""A run's literals: numbers on the wire, small tensors in the program."""
+"""The literals of a run, which are numbers on the wire and small tensors in the program."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMPY = {torch.float32: np.float32, torch.int32: np.int32, torch.bool: np.bool_
 
 
 class Literals:
-    """How a program's literals lie in one vector for each dtype, so that a run takes few copies."""
+    """Packs a program's literals into one vector per dtype, so that a run needs few copies."""
 
     def __init__(self, specs: Sequence[Spec]) -> None:
         self._specs = specs
@@ -27,20 +27,21 @@ class Literals:
         self._places = {dtype: np.concatenate(each) for dtype, each in places.items() if each}
 
     def pack(self, values: np.ndarray, device: torch.device) -> list[Tensor]:
-        """A vector for each dtype that occurs, on the device. Raises ExecutorError on another count."""
+        """Returns a vector for each dtype that occurs, on the device. Raises ExecutorError if the count is
+        wrong."""
         if len(values) != self.count:
-            raise ExecutorError("program", f"the program has {self.count} literals, {len(values)} came")
+            raise ExecutorError("program", f"the program has {self.count} literals, not {len(values)}")
         return [self._vector(values[place], dtype, device) for dtype, place in self._places.items()]
 
     def _vector(self, values: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
-        with np.errstate(invalid="ignore"):  # NaN as an integer is whatever the machine says
+        with np.errstate(invalid="ignore"):  # converting NaN to an integer depends on the machine
             vector = torch.from_numpy(values.astype(_NUMPY[dtype]))
         if device.type == "cpu":
             return vector
         return vector.pin_memory().to(device, non_blocking=True)
 
     def split(self, vectors: Sequence[Tensor]) -> list[Tensor]:
-        """The literals in their order, as views of what `pack` gave."""
+        """The literals in their order, as views of the vectors from `pack`."""
         by_dtype = dict(zip(self._places, vectors, strict=True))
         taken = dict.fromkeys(by_dtype, 0)
         tensors = []

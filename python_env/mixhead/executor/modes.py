@@ -1,4 +1,4 @@
-"""The state of torch in which programs run, whatever the user's script has set."""
+"""Torch's global modes during a run, independent of the user's script."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _IN_FULL = ("ieee", "none")
 
 @contextmanager
 def plain_torch(device: torch.device) -> Iterator[None]:
-    """No gradients, no autocast, no inference mode, and float32 products in full precision.
+    """Sets no gradients, no autocast, no inference mode, and float32 products in full precision.
 
-    What the script had set holds again afterwards.
+    Restores the script's settings afterwards.
     """
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:
-        # Tensors that are made in inference mode could not be saved for anybody's backward pass.
+        # Tensors created in inference mode cannot be saved for a backward pass.
         with (
             torch.inference_mode(False),
             torch.no_grad(),
@@ -33,8 +33,10 @@ def plain_torch(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _full_precision() -> Iterator[None]:
-    """Products of float32 in float32. torch has two interfaces for this, and refuses to read what was set
-    through the other one; so what is in full precision already is left alone."""
+    """Computes float32 products in float32.
+
+    torch has two interfaces for this, and each refuses to read a setting made through the other. So settings
+    that are already in full precision are left alone."""
     backends = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
     newer = [each for each in backends if hasattr(each, "fp32_precision")]
     before = [each.fp32_precision for each in newer]

@@ -1,4 +1,4 @@
-"""Definitions of programs: read, and checked before anything runs."""
+"""Reads definitions of programs, and checks them before anything runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FIELDS = ["version", "inputs", "literals", "code", "outputs"]
 
 
 class Spec(NamedTuple):
-    """What a tensor was declared as."""
+    """The declared dtype and shape of a tensor."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -47,7 +47,7 @@ class Spec(NamedTuple):
 
 @dataclass(frozen=True)
 class Instruction:
-    """One call of a kernel. Its outputs get the slots `first`, `first` + 1, ..."""
+    """A call of a kernel. Its outputs get the slots `first`, `first` + 1, ..."""
 
     at: int  # its index in the definition
     kernel: Kernel
@@ -64,7 +64,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Program:
-    """Instructions over slots: the inputs', then the literals', then each instruction's outputs."""
+    """Instructions over slots. Inputs have the first slots, then literals, then outputs of instructions."""
 
     inputs: tuple[Spec, ...]
     literals: tuple[Spec, ...]
@@ -74,12 +74,12 @@ class Program:
 
 
 def hash_of(definition: bytes) -> str:
-    """The name of a program."""
+    """The name of a program: the first 16 hex digits of its definition's SHA-256."""
     return hashlib.sha256(definition).hexdigest()[:16]
 
 
 def read_program(definition: bytes) -> Program:
-    """Raises ExecutorError: "kernel" where one is not on the list, else "program"."""
+    """Reads a definition. Raises ExecutorError: "kernel" if a kernel is not on the list, else "program"."""
     if len(definition) > MAX_TEXT:
         _refuse(f"has {len(definition)} bytes; {MAX_TEXT} are allowed")
     try:

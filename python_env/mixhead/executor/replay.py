@@ -1,4 +1,4 @@
-"""The plain loop over a program's instructions. It gives the same bits every time on the CPU."""
+"""The plain loop over a program's instructions. On a CPU it gives the same bits every time."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ class Step:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     specs: tuple[Spec, ...]
-    last: tuple[int, ...]  # slots that nobody uses afterwards
+    last: tuple[int, ...]  # slots that are not used afterwards
 
 
 class Replay:
-    """A program's loop. Slots are dropped at their last use, so that their memory is used again."""
+    """A program's loop. It drops slots after their last use, so that their memory is reused."""
 
     def __init__(self, program: Program, device: torch.device) -> None:
         self.program = program
         self._slots = len(program.specs)
         self._steps = _steps(program, device)
-        self._checked = False  # whether a whole run gave what was declared
+        self._checked = False  # whether a whole run matched the declarations
 
     def __call__(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs, from the tensors of the inputs and literals.
+        """Computes the outputs from the tensors of inputs and literals.
 
-        Raises ExecutorError with the instruction that failed, or gave something else than it declared.
+        Raises ExecutorError with the instruction that failed, or whose output differs from its declaration.
         """
         slots: list[Tensor | None] = [*tensors, *[None] * (self._slots - len(tensors))]
         del tensors
@@ -83,7 +83,7 @@ def _check(made: Tensor | tuple[Tensor, ...], step: Step) -> None:
 
 
 def failure(error: Exception, step: Step | None = None) -> ExecutorError:
-    """What a kernel raised, as one sentence."""
+    """Turns an exception of a kernel into an ExecutorError with one sentence."""
     if isinstance(error, ExecutorError):
         return error
     at, name = (-1, "the run") if step is None else (step.at, step.name)
@@ -94,7 +94,7 @@ def failure(error: Exception, step: Step | None = None) -> ExecutorError:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """The CPU's allocator and cuBLAS raise a RuntimeError like any other."""
+    """Whether memory ran out. The CPU's allocator and cuBLAS raise a plain RuntimeError."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
     signs = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED")

@@ -1,4 +1,4 @@
-"""What the plugin asks of an executor, and how it fails."""
+"""Requests of the plugin to an executor, and their failures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NONE = -1
 class Run:
     """One run of a program over tensors that stay on the device, each named by its handle.
 
-    It uploads, runs the program, reads, and then frees. Where one of these fails, nothing has changed.
+    It uploads, runs the program, reads, and then frees. If one of these fails, nothing has changed.
     """
 
     seq: int  # counts up from 1
@@ -29,16 +29,16 @@ class Run:
     prototypes: int = NONE  # (K, D) float32, from now on
     targets: int = NONE  # (N, K) float32, of this run
     forget: bool = False  # forget every definition before this one
-    definition: bytes | None = None  # the program's JSON text, where it is new on this connection
+    definition: bytes | None = None  # the program's JSON text, if it is new on this connection
     uploads: dict[int, np.ndarray] = field(default_factory=dict)  # by handle
 
 
 class ExecutorError(Exception):
-    """A run that changed nothing, and why.
+    """The reason why a run failed. It has changed nothing.
 
-    code: "kernel" (not on the list), "program" (malformed, unknown hash, another version), "shape" (what
-    came out is not what was declared), "handle", "memory" or "failed" (a kernel raised).
-    at: the index of the instruction that is to blame; -1: none is.
+    code: "kernel" (not on the list), "program" (malformed, unknown hash, another version), "shape" (an
+    output differs from its declaration), "handle", "memory" or "failed" (a kernel raised).
+    at: the index of the instruction that failed; -1 if it is none of them.
     """
 
     def __init__(self, code: str, message: str, at: int = -1) -> None:

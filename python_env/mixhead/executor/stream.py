@@ -1,4 +1,4 @@
-"""Where runs are launched: on a stream beside the script's own, so that they run while it goes on."""
+"""Launches runs on a CUDA stream beside the script's own, so that both can work at the same time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class HostCopy:
-    """A tensor on its way to this process's memory."""
+    """A tensor that is being copied to this process's memory."""
 
     def __init__(self, tensor: Tensor, event: torch.cuda.Event | None) -> None:
         self._tensor, self._event = tensor, event
@@ -23,18 +23,18 @@ class HostCopy:
 
 
 class InTurn:
-    """On a CPU: everything happens when it is called."""
+    """On a CPU: everything runs when it is called."""
 
     @contextmanager
     def launching(self) -> Iterator[None]:
-        """What is launched in here belongs to a run."""
+        """Operations launched inside belong to a run."""
         yield
 
     def hand_over(self, tensor: Tensor) -> None:
-        """Lets the next runs read what the script's stream has made."""
+        """Lets the next runs read a tensor that the script's stream has written."""
 
     def hand_back(self, *tensors: Tensor) -> None:
-        """Lets the script's stream read what the runs so far have made. The host waits for nothing."""
+        """Lets the script's stream read what the runs so far have written. Does not block the host."""
 
     def copy_to_host(self, tensor: Tensor) -> HostCopy:
         return HostCopy(tensor, None)
@@ -43,8 +43,8 @@ class InTurn:
 class Beside(InTurn):
     """On CUDA: runs have a stream of their own.
 
-    A tensor's memory belongs to the stream that it was made on. Where the other one uses it too, the
-    allocator has to know, or it would give the memory away while that still reads it.
+    A tensor's memory belongs to the stream on which it was created. If the other stream uses it too, the
+    allocator has to know; otherwise it would reuse the memory while that stream still reads it.
     """
 
     def __init__(self, device: torch.device) -> None:

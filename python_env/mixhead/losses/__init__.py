@@ -1,4 +1,8 @@
-"""Losses that are given their targets: the plugin's (`mixhead.targets()`), or those of `targets.py`."""
+"""Losses of self-supervised methods.
+
+Each accepts ready targets: the plugin's (`mixhead.targets()`), or those that `targets.py` makes from the
+teacher's logits.
+"""
 
 from mixhead.losses.carp import carp_loss, fixed_partition, random_partition, targets_in_blocks
 from mixhead.losses.dino import SinkhornDINOLoss, dino_loss

@@ -14,34 +14,59 @@ _LEAST = 1e-30
 
 
 def random_partition(components: int, block: int, generator: torch.Generator) -> Tensor:
-    """A random partition of the prototypes into blocks: indices (components / block, block).
+    """Partitions the prototypes into random blocks.
 
-    Drawn anew every step, and alike in all ranks: seed the generator by the step alone. Raises ValueError
-    where the blocks do not fill the prototypes.
+    Draw a new partition at every step. All ranks need the same one: seed the generator with the step alone.
+
+    Args:
+        components: The number K of prototypes.
+        block: Prototypes in a block, from 2 on; it has to divide K.
+        generator: The source of randomness.
+
+    Returns:
+        The indices of the prototypes, (components / block, block).
+
+    Raises:
+        ValueError: If `block` is below 2 or does not divide K.
     """
     return _blocks(torch.randperm, components, block, generator=generator, device=generator.device)
 
 
 def fixed_partition(components: int, block: int) -> Tensor:
-    """The prototypes in their order, in blocks: indices (components / block, block), the same at every step.
+    """Partitions the prototypes into consecutive blocks, the same at every step.
 
-    As random as a partition drawn once, where the prototypes start at random directions. Raises ValueError as
-    ``random_partition`` does.
+    If the prototypes start in random directions, this is as random as a partition that is drawn once.
+
+    Args:
+        components: The number K of prototypes.
+        block: Prototypes in a block, from 2 on; it has to divide K.
+
+    Returns:
+        The indices of the prototypes, (components / block, block).
+
+    Raises:
+        ValueError: If `block` is below 2 or does not divide K.
     """
     return _blocks(torch.arange, components, block)
 
 
 def _blocks(order: Callable[..., Tensor], components: int, block: int, **options: object) -> Tensor:
     if block < 2 or components % block:
-        raise ValueError(f"{components} prototypes cannot be parted into blocks of {block}")
+        raise ValueError(f"{components} prototypes cannot be divided into blocks of {block}")
     return order(components, **options).view(-1, block)
 
 
 @torch.no_grad()
 def targets_in_blocks(balance: Callable[[Tensor], Tensor], logits: Tensor, partition: Tensor) -> Tensor:
-    """Targets (N, K) of teacher logits (N, K), balanced in each block of ``partition`` (P, S) by itself.
+    """Makes targets that are balanced within each block.
 
-    ``balance`` makes probabilities (N, S) of logits (N, S). Each row sums to 1 in every block.
+    Args:
+        balance: Turns the logits (N, S) of a block into probabilities (N, S).
+        logits: The teacher's logits, (N, K).
+        partition: Indices of P blocks of S prototypes, (P, S).
+
+    Returns:
+        Targets (N, K). In every block each row sums to 1.
     """
     partition = partition.to(logits.device)
     targets = torch.empty_like(logits, dtype=torch.float32)
@@ -57,18 +82,28 @@ def carp_loss(
     partition: Tensor,
     temperature: float = 0.1,
 ) -> Tensor:
-    """Consistency of the views within each block, and use of all of a block's prototypes, in float32.
+    """CARP's loss: consistency of the views within each block, and even use of the block's prototypes.
 
-    ``student_logits``, ``targets`` and ``views`` as in ``dino_loss``, the targets balanced or, as in the
-    original, not; ``partition`` (P, S) holds the indices of P blocks of S prototypes. With p_s the student's
-    softmax within a block, q_t the targets there, renormalised, and p the mean of both over batch, views and
-    ranks:
+    Let p_s be the student's softmax within a block for view s, q_t the targets there for view t,
+    renormalised, and p the mean of both over batch, views and ranks. Then, in float32,
 
         loss = mean over t != s, batch and blocks of -log <p_s, q_t>
              + mean over blocks of (log S + sum_k p_k log p_k)
 
-    The original has temperature 1, since its embeddings are not normalised; cosines need about .1.
-    Raises ValueError where there is no pair of different views, or where the shapes do not fit.
+    Args:
+        student_logits: Logits of all V views, (V B, K), view after view, or a list of V tensors (B, K).
+        targets: Probabilities of the first G views, (G B, K), or a list of G tensors (B, K). The original
+            does not balance them.
+        views: The number V of views.
+        partition: Indices of P blocks of S prototypes, (P, S).
+        temperature: The student's. The original uses 1, because its embeddings are not normalised; cosines
+            need about .1.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        ValueError: If there is no pair of different views, or if the shapes do not fit.
     """
     logits = torch.cat(list(student_logits)) if not isinstance(student_logits, Tensor) else student_logits
     probabilities = torch.cat(list(targets)) if not isinstance(targets, Tensor) else targets
@@ -95,7 +130,7 @@ def carp_loss(
 
 
 def _mean_across_ranks(tensor: Tensor) -> Tensor:
-    """The mean over the ranks, whose gradient goes back to all of them."""
+    """The mean over all ranks. Its gradient flows back to every rank."""
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         return tensor
     from torch.distributed.nn.functional import all_reduce

@@ -1,4 +1,4 @@
-"""DINO's loss, and its module with targets that Sinkhorn-Knopp balances in place of the centre."""
+"""DINO's loss, and lightly's DINOLoss module with Sinkhorn-Knopp in place of the centre."""
 
 from __future__ import annotations
 
@@ -17,18 +17,27 @@ def dino_loss(
     views: int,
     temperature: float,
 ) -> Tensor:
-    """Mean cross-entropy over the pairs of different views, in float32.
+    """Mean cross-entropy over all pairs of different views, in float32.
 
-    ``student_logits`` are the cosines of all V views, (V B, K) with the views one after the other, or
-    a list of V tensors (B, K); ``targets`` the probabilities of the first G of these views, likewise.
-    With p_t the targets of view t and q_s = softmax(z_s / temperature) the student's of view s:
+    Let p_t be the targets of view t, and q_s = softmax(z_s / temperature) the student's prediction for
+    view s. Then
 
         loss = 1 / (B pairs) sum_{t != s} sum_b H(p_tb, q_sb)        (DINO, equation 3)
 
-    The value is one float32 sum of B K products, as lightly's: on a CPU good to about 1e-5 at K = 1,024 and
-    1e-3 at 65,536. The gradients are good to 1e-7 at any K.
+    The value is one float32 sum of B K products, as in lightly. On a CPU it is accurate to about 1e-5 at
+    K = 1,024 and to 1e-3 at 65,536. The gradients are accurate to 1e-7 at any K.
 
-    Raises ValueError where there is no pair of different views, or where the shapes do not fit.
+    Args:
+        student_logits: Logits of all V views, (V B, K), view after view, or a list of V tensors (B, K).
+        targets: Probabilities of the first G of these views, (G B, K), or a list of G tensors (B, K).
+        views: The number V of views.
+        temperature: The student's.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        ValueError: If there is no pair of different views, or if the shapes do not fit.
     """
     logits = torch.cat(list(student_logits)) if not isinstance(student_logits, Tensor) else student_logits
     probabilities = torch.cat(list(targets)) if not isinstance(targets, Tensor) else targets
@@ -51,13 +60,19 @@ def dino_loss(
 
 
 class SinkhornDINOLoss(nn.Module):
-    """``lightly.loss.DINOLoss`` with Sinkhorn-Knopp in place of the centre: called as that is.
+    """``lightly.loss.DINOLoss`` with Sinkhorn-Knopp in place of the centre.
 
-    Centering lets prototypes die that no view is near; balanced targets put all of them to use. With several
-    ranks the batch that is balanced is that of all of them. What concerns the centre is taken and not used.
+    It is called like the original. With centering, prototypes that are near no view die; balanced targets
+    make use of all prototypes. With several ranks the targets are balanced over the batches of all ranks.
+    `center_momentum` and `center_mode` are accepted and ignored.
 
-    memory: rows of earlier batches that are balanced along with this one, for small batches (see
-        ``Sinkhorn``); the state dict then has what it needs to go on.
+    Args:
+        memory: Number of rows of earlier batches that are balanced along with this one, for small batches
+            (see ``Sinkhorn``). If it is above 0, the state dict holds what a resumed training needs.
+
+    Example:
+        >>> loss = SinkhornDINOLoss(output_dim=4096)
+        >>> loss([t1, t2], [s1, s2, s3, s4], epoch=0)
     """
 
     def __init__(
@@ -87,7 +102,14 @@ class SinkhornDINOLoss(nn.Module):
         teacher_temp: float | None = None,
         epoch: int | None = None,
     ) -> Tensor:
-        """Logits of the teacher's views and of the student's, (B, K) each, the same views first."""
+        """Returns the loss, a scalar.
+
+        Args:
+            teacher_out: The teacher's logits, one tensor (B, K) a view.
+            student_out: The student's logits, one tensor (B, K) a view, the teacher's views first.
+            teacher_temp: The teacher's temperature. None: that of the epoch.
+            epoch: The epoch from 0. None: the warm-up is over.
+        """
         if teacher_temp is None:
             warming = epoch is not None and epoch < len(self.warmup)
             teacher_temp = self.warmup[epoch] if warming else self.teacher_temp

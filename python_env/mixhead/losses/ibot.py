@@ -9,12 +9,23 @@ from torch import Tensor
 def ibot_patch_loss(student_logits: Tensor, targets: Tensor, mask: Tensor, temperature: float) -> Tensor:
     """Mean over images of the mean cross-entropy of an image's masked patches, in float32.
 
-    ``student_logits`` and ``targets`` are those of the M masked patches, (M, K) each, image by image;
-    ``mask`` (B, H, W) bool has M of them. With m_b masked patches in image b:
+    Let image b have m_b masked patches. Then
 
         loss = 1 / B sum_b 1 / m_b sum_{i masked in b} H(p_i, q_i)        (iBOT, equation 3)
 
-    Images without a masked patch count as 0. Raises ValueError where the shapes do not fit.
+    Images without a masked patch count as 0.
+
+    Args:
+        student_logits: Logits of the M masked patches, (M, K), image by image.
+        targets: Probabilities of the same patches, (M, K).
+        mask: Which patches are masked, (B, H, W) bool, M of them True.
+        temperature: The student's.
+
+    Returns:
+        The loss, a scalar.
+
+    Raises:
+        ValueError: If the shapes do not fit.
     """
     if student_logits.shape != targets.shape or len(targets) != int(mask.sum()):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""KoLeo: rows that spread over the sphere."""
+"""KoLeo: a regulariser that spreads rows over the sphere."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ _LEAST = 1e-8
 
 
 def koleo_loss(rows: Tensor, block: int = 4096) -> Tensor:
-    """-mean log of the distance of each row (N, D) to its nearest other, the rows brought to unit length.
+    """Minus the mean log distance of each row to its nearest neighbour, after L2 normalisation.
 
-    lightly's KoLeoLoss, but the cosines are of ``block`` rows with all others at a time: never N x N numbers.
+    The value is that of lightly's KoLeoLoss. Cosines are computed for `block` rows at a time, so the N x N
+    matrix is never held.
+
+    Args:
+        rows: Embeddings, (N, D), of any length.
+        block: Rows in a block.
+
+    Returns:
+        The loss, a scalar.
     """
     rows = F.normalize(rows, dim=-1, eps=_LEAST)
     nearest = rows[_nearest(rows.detach(), block)]
@@ -20,7 +28,7 @@ def koleo_loss(rows: Tensor, block: int = 4096) -> Tensor:
 
 
 def _nearest(rows: Tensor, block: int) -> Tensor:
-    """For each of the unit rows the index of the nearest other one, (N,)."""
+    """For each unit row (N, D) the index of its nearest neighbour, (N,)."""
     found = []
     for start in range(0, len(rows), block):
         cosines = rows[start : start + block] @ rows.T

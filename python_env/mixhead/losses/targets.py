@@ -1,4 +1,4 @@
-"""What the student learns to predict: made from the teacher's logits, balanced over the prototypes or not."""
+"""Targets for the student, made from the teacher's logits, balanced over the prototypes or not."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Its inverse, times N and K, is still far from overflow in float32.
+#: Smallest divisor. Its inverse times N and K is still far from overflow in float32.
 _LEAST = 1e-30
 
-#: Adds up a tensor, or takes its largest ("SUM", "MAX"), over those whose rows are balanced together.
+#: Reduces a tensor ("SUM" or "MAX") over the ranks whose rows are balanced together.
 _Reduce = Callable[[Tensor, str], Tensor]
 
 
 class Center:
     """DINO's centre: a moving average of the teacher's mean logits, subtracted before the softmax.
 
-    ``across_ranks``: the mean is that of all ranks, which call it together. Without a row nothing moves.
+    Args:
+        components: The number K of prototypes.
+        momentum: Weight of the old centre, in [0, 1].
+        device: Where the centre is held.
+        across_ranks: Average over the batches of all ranks. Then all ranks have to call `targets` together.
     """
 
     def __init__(
@@ -35,7 +39,10 @@ class Center:
 
     @torch.no_grad()
     def targets(self, logits: Tensor, temperature: float) -> Tensor:
-        """softmax((z - c) / temperature) of teacher logits z (N, K); then c <- m c + (1 - m) mean(z)."""
+        """Teacher logits z (N, K) -> softmax((z - c) / temperature) (N, K); then c <- m c + (1 - m) mean(z).
+
+        An empty batch leaves the centre c as it is.
+        """
         logits = logits.float()
         probabilities = F.softmax((logits - self.value) / temperature, dim=-1)
         reduce = _reduction(self.across_ranks)
@@ -48,7 +55,7 @@ class Center:
 
 @torch.no_grad()
 def softmax_targets(logits: Tensor, temperature: float) -> Tensor:
-    """softmax(z / temperature) of teacher logits (N, K): targets that nothing balances."""
+    """Teacher logits z (N, K) -> softmax(z / temperature) (N, K): targets without balancing."""
     return F.softmax(logits.float() / temperature, dim=-1)
 
 
@@ -56,10 +63,18 @@ def softmax_targets(logits: Tensor, temperature: float) -> Tensor:
 def sinkhorn_targets(
     logits: Tensor, temperature: float, iterations: int = 3, across_ranks: bool = False
 ) -> Tensor:
-    """Sinkhorn-Knopp over the batch: teacher logits (N, K) -> probabilities (N, K), rows sum to 1.
+    """Balances targets over the batch with Sinkhorn-Knopp.
 
     Scales Q = exp(z / temperature) alternately so that each column sums to 1 / K and each row to 1 / N.
-    ``across_ranks``: the batch is that of all ranks, which call this together.
+
+    Args:
+        logits: The teacher's logits z, (N, K).
+        temperature: The teacher's.
+        iterations: Number of scalings of columns and rows.
+        across_ranks: Balance over the batches of all ranks. Then all ranks have to call this together.
+
+    Returns:
+        Probabilities (N, K), float32. Each row sums to 1.
     """
     reduce = _reduction(across_ranks)
     q, largest = _exponentials(logits, temperature)
@@ -69,20 +84,30 @@ def sinkhorn_targets(
 
 
 class Sinkhorn(nn.Module):
-    """Sinkhorn-Knopp over the batch and ``memory`` rows before it: for batches that are small beside K.
+    """Sinkhorn-Knopp over the batch and ``memory`` earlier rows, for batches that are small relative to K.
 
-    By itself a batch of N rows has to use all K prototypes alike, so each row is given K / N of them, near or
-    not. What balances a batch are K sums: its targets are softmax(z / T - log s), with
+    On its own, a batch of N rows has to use all K prototypes equally, so each row is assigned to K / N of
+    them, near or not. The balance of a batch is described by K sums: its targets are
+    softmax(z / T - log s) with
 
         s_k = mean over rows i of exp(z_ik / T) / (mean over prototypes j of exp(z_ij / T) / s_j).
 
-    Here that is the mean over the rows before as well, each with the term that it had in its own batch:
-    s <- (M s + N s_batch) / (M + N) for N rows after M = min(rows so far, ``memory``). So K numbers stand for
-    the rows that SwAV keeps in a queue, and a batch costs what it cost. Seen from DINO, T log s is a centre,
-    the one under which the prototypes are used alike.
+    This class extends that mean to earlier rows, each with the term that it had in its own batch:
+    s <- (M s + N s_batch) / (M + N) for N rows after M = min(rows so far, ``memory``). So K numbers replace
+    the queue of rows that SwAV keeps, at no extra cost per batch. In DINO's terms, T log s is the centre
+    under which all prototypes are used equally.
 
-    With ``memory`` 0 it is ``sinkhorn_targets`` and has no state. A batch that has no row, or is not finite,
-    leaves the memory as it is. ``across_ranks``: the batch is that of all ranks, which call this together.
+    With ``memory`` 0 it equals ``sinkhorn_targets`` and has no state. A batch that is empty or not finite
+    leaves the memory as it is.
+
+    Args:
+        components: The number K of prototypes.
+        memory: How many earlier rows count, 0 or more.
+        iterations: Number of scalings of columns and rows.
+        across_ranks: Balance over the batches of all ranks. Then all ranks have to call this together.
+
+    Raises:
+        ValueError: If `memory` is negative.
     """
 
     log_sums: Tensor
@@ -91,21 +116,20 @@ class Sinkhorn(nn.Module):
     def __init__(
         self, components: int, memory: int = 0, iterations: int = 3, across_ranks: bool = False
     ) -> None:
-        """Raises ValueError where the memory is negative."""
         super().__init__()
         if memory < 0:
-            raise ValueError(f"memory is a number of rows, 0 or more, not {memory}")
+            raise ValueError(f"memory is {memory}; allowed: a number of rows, 0 or more")
         self.memory = memory
         self.iterations = iterations
         self.across_ranks = across_ranks
         if memory > 0:
-            # A factor common to all sums changes no target, so the largest is 1: none is lost to rounding.
+            # A common factor of all sums changes no target, so the largest is kept at 1 to avoid underflow.
             self.register_buffer("log_sums", torch.zeros(components))
             self.register_buffer("rows", torch.zeros(()))
 
     @torch.no_grad()
     def forward(self, logits: Tensor, temperature: float) -> Tensor:
-        """Teacher logits (N, K) -> probabilities (N, K), rows sum to 1. The memory moves with every call."""
+        """Teacher logits (N, K) -> probabilities (N, K), rows sum to 1. Every call updates the memory."""
         if self.memory == 0:
             return sinkhorn_targets(logits, temperature, self.iterations, self.across_ranks)
         reduce = _reduction(self.across_ranks)
@@ -125,9 +149,10 @@ class Sinkhorn(nn.Module):
 
 
 def _exponentials(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """exp(z / temperature) (N, K) with each row's largest z (N,) taken off, so that no row is all 0.
+    """exp((z - m) / temperature) (N, K) and the largest logit m of each row (N,).
 
-    Taking it off is a scale of the row, and scales are all that Sinkhorn-Knopp moves.
+    Subtracting m keeps rows from underflowing to 0. It only scales the row, and Sinkhorn-Knopp finds the
+    scales of rows anyway.
     """
     logits = logits.float()
     largest = logits.max(dim=1).values
@@ -142,10 +167,10 @@ def _scale(
     reduce: _Reduce,
     past: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Scales q (N, K), which becomes the targets, in turn by column and by row, from scales of its rows (N,).
+    """Alternately scales the columns and rows of q (N, K), starting from row scales (N,).
 
-    ``n``: rows in all. ``past``: column sums (K,) and their weight beside the batch's own. Returns the
-    targets and the last column sums.
+    q is overwritten by the targets. ``n``: the number of rows of all ranks. ``past``: column sums (K,) of
+    earlier rows, and their weight in [0, 1]. Returns the targets and the last column sums.
     """
     for _ in range(iterations):
         with _float32(q):
@@ -157,18 +182,18 @@ def _scale(
 
 
 def _column_scales(sums: Tensor) -> Tensor:
-    """The scales (K,) with which columns of these sums would sum to 1 / K each."""
+    """The scales (K,) that make columns with these sums sum to 1 / K each."""
     return 1 / (len(sums) * sums).clamp_min(_LEAST)
 
 
 def _row_scales(q: Tensor, sums: Tensor, n: Tensor) -> Tensor:
-    """The scales (N,) with which each row of q sums to 1 / n, once its columns are scaled by their sums."""
+    """The scales (N,) that make each row of q sum to 1 / n, after its columns are scaled."""
     with _float32(q):
         return 1 / (n * (q @ _column_scales(sums))).clamp_min(_LEAST)
 
 
 def _float32(tensor: Tensor) -> torch.autocast:
-    """Has products of float32 made in float32 under autocast too: half precision has no room for scales."""
+    """Disables autocast, since half precision cannot hold the scales."""
     return torch.autocast(tensor.device.type, enabled=False)
 
 

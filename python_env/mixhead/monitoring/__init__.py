@@ -1,1 +1,1 @@
-"""Measures of a training that runs, beside its loop."""
+"""Measures a running training from outside its loop."""

@@ -1,4 +1,4 @@
-"""Which prototypes of those that are used point to different places."""
+"""Counts the prototypes that differ from each other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ _BLOCK = 1024  # rows
 
 
 def distinct(prototypes: Tensor, epsilon: float) -> int:
-    """How many of prototypes (P, D), of any length, a walk in index order keeps: each one that is kept covers
-    those after it at a cosine distance below `epsilon`, and what is covered is not kept."""
+    """Counts the prototypes (P, D), of any length, that remain after removing near-duplicates.
+
+    Goes through them in index order. A prototype that is kept removes all later ones at a cosine distance
+    below `epsilon`.
+    """
     rows = F.normalize(prototypes.detach().cpu().double(), dim=1)
     covered = torch.zeros(len(rows), dtype=torch.bool)
     kept = 0
@@ -27,9 +30,11 @@ def distinct(prototypes: Tensor, epsilon: float) -> int:
 
 
 def last_layer_of(head: nn.Module, components: int) -> Tensor | None:
-    """The prototypes (components, D) that a head's logits come from; None where no layer of it has so many
-    rows and all of them here. `last_layer`, as DINO's heads call it, comes before the last one of that
-    shape."""
+    """The prototypes (components, D) behind a head's logits.
+
+    Looks at `last_layer`, as DINO's heads call it, then at the head's other layers, last one first. None if
+    no layer has so many rows, or if its rows are sharded over ranks.
+    """
     for layer in [getattr(head, "last_layer", None), *reversed(list(head.modules()))]:
         if isinstance(layer, nn.Module) and _is_whole(layer):
             weight = getattr(layer, "weight", None)
@@ -39,7 +44,7 @@ def last_layer_of(head: nn.Module, components: int) -> Tensor | None:
 
 
 def _is_whole(layer: nn.Module) -> bool:
-    """Whether its weight is a mixture's, or made of parameters of which no part is on another rank."""
+    """Whether the weight is a mixture's, or made of parameters that this rank holds in full."""
     held = list(layer.parameters(recurse=False))
     sharded = any(hasattr(each, "full_tensor") or each.untyped_storage().size() == 0 for each in held)
     return isinstance(layer, Prototypes) or (held != [] and not sharded)

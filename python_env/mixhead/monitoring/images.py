@@ -9,23 +9,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, SubsetRandomSampler
 
-#: What images come from: batches, or something that batches can be made of.
+#: A source of images: batches, or a data set that can be batched.
 Source: TypeAlias = "DataLoader[Any] | Dataset[Any] | Iterable[Any]"
 
 _BATCH = 256
-_NAMES = "image", "label"  # where a batch is a dict
+_NAMES = "image", "label"  # keys of a batch that is a dict
 
 
 class Images:
     """At most `limit` images of a source, the same ones at every pass.
 
-    Of a data set they are drawn at random, once. A DataLoader is not iterated itself, since the training may
-    be in the middle of it: its data set is, in batches made as its own are. Other sources give their first
-    batches.
+    From a data set, a random sample is drawn once. A DataLoader is never iterated itself, because the
+    training may be in the middle of it; a second one over the same data set is. Any other source gives its
+    first batches.
     """
 
     def __init__(self, source: Source, limit: int) -> None:
-        """Raises TypeError for a source that gives batches only once, or none."""
+        """Raises TypeError if the source can be iterated only once, or not at all."""
         self._limit = limit
         if isinstance(source, DataLoader):
             source = _beside(source, limit)
@@ -39,9 +39,9 @@ class Images:
         self._batches: Iterable[Any] = source
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Images (n, ...) and, where there are labels, those (n,), -1 for none.
+        """Yields images (n, ...) and their labels (n,), or None if there are none.
 
-        Raises TypeError where a batch is of another kind.
+        Raises TypeError if a batch has another form.
         """
         left = self._limit
         for batch in self._batches:
@@ -53,7 +53,7 @@ class Images:
 
 
 def _beside(loader: DataLoader[Any], limit: int) -> DataLoader[Any]:
-    """Another loader over the same data."""
+    """A second loader over the same data."""
     dataset, size = loader.dataset, loader.batch_size
     if not isinstance(dataset, IterableDataset) and (size or loader.batch_sampler):
         part = isinstance(loader.sampler, SubsetRandomSampler)
@@ -71,13 +71,13 @@ def _beside(loader: DataLoader[Any], limit: int) -> DataLoader[Any]:
 
 
 def _drawn(positions: Sequence[int], limit: int) -> list[int]:
-    """At random, since many data sets are sorted by class."""
+    """A random sample, since many data sets are sorted by class."""
     order = torch.randperm(len(positions), generator=torch.Generator().manual_seed(0))
     return [int(positions[place]) for place in order[:limit].tolist()]
 
 
 def _parts(batch: Any) -> tuple[Tensor, Tensor | None]:
-    """Of a batch: its images, of several views the first, and its labels."""
+    """The images of a batch (of several views, the first) and its labels."""
     if isinstance(batch, Mapping):
         images, labels = (batch.get(name) for name in _NAMES)
     elif isinstance(batch, (tuple, list)) and batch:
@@ -89,7 +89,7 @@ def _parts(batch: Any) -> tuple[Tensor, Tensor | None]:
     if not isinstance(images, Tensor):
         raise TypeError(
             f"monitor: a batch begins with a {type(images).__name__}; allowed: images as a tensor, a tuple "
-            'of images and labels, or a dict with "image" and "label"'
+            'of images and labels, or a dict with the keys "image" and "label"'
         )
     known = isinstance(labels, Tensor) and labels.shape == images.shape[:1] and not labels.is_floating_point()
     return images, labels.long() if known else None

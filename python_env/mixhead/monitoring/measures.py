@@ -1,4 +1,4 @@
-"""What a frozen encoder, and a head behind it, make of images."""
+"""Measures of a frozen encoder and its head on a set of images."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from mixhead.monitoring.distinct import distinct
 from mixhead.worker.knn import knn_predictions
 
 NEIGHBOURS = 20
-DISTANCE = 0.5  # cosine, at which two prototypes count as different
+DISTANCE = 0.5  # cosine distance from which on two prototypes count as different
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Of N images: features (N, F), float32; labels (N,), -1 for none; and which of the K prototypes has the
-    largest logit of each: (N,), or None where there is no head."""
+    """An encoder's and a head's outputs for N images.
+
+    features: (N, F), float32. labels: (N,), -1 for an image without one. winners: for each image the
+    prototype with the largest logit, (N,); None without a head. components: the number K of prototypes.
+    """
 
     features: Tensor
     labels: Tensor
@@ -37,8 +40,11 @@ def see(
     encoder: Callable[[Tensor], Tensor],
     head: Callable[[Tensor], Tensor] | None,
 ) -> Seen:
-    """Raises TypeError where the encoder or the head gives something else than rows, and ValueError where
-    there are no images or a feature is not finite."""
+    """Runs images through the encoder and, if there is one, the head.
+
+    Raises TypeError if the encoder or the head does not return one row for each image, and ValueError if
+    there are no images or a feature is not finite.
+    """
     features, labels, winners, components = [], [], [], 0
     for images, known in batches:
         x = _rows(encoder(images), "encoder", len(images))
@@ -63,22 +69,24 @@ def _rows(output: object, who: str, count: int) -> Tensor:
         return output.flatten(1)
     what = f"a tensor {tuple(output.shape)}" if isinstance(output, Tensor) else f"a {type(output).__name__}"
     raise TypeError(
-        f"monitor: the {who} makes {what} of {count} images; allowed: a tensor of a row for each, such as a "
-        "module of your own that takes the class token gives"
+        f"monitor: the {who} makes {what} of {count} images; allowed: a tensor with one row for each image. "
+        "Pass a module of your own that, for example, returns the class token alone"
     )
 
 
 def figures(
     references: Seen, queries: Seen | None = None, prototypes: Tensor | None = None
 ) -> dict[str, float]:
-    """k-NN, effective rank and use of prototypes, as far as what was seen tells of them:
+    """k-NN accuracy, effective rank and use of prototypes, as far as the inputs allow.
 
-    "knn": accuracy in [0, 1], k = 20, T = .07, cosine, of the queries by the references. Without queries each
-    half of the images is classified by the other. Needs labels of two classes.
+    "knn": accuracy in [0, 1] of a weighted k-NN (k = 20, T = .07, cosine) that classifies the queries by the
+    references. Without queries, each half of the images is classified by the other. Needs labels of at least
+    two classes.
     "effective_rank": of the references' features, in [1, F].
-    "used_by_images": share of prototypes that have the largest logit of one of the references. "perplexity":
-    exp of the entropy of how often each has. "distinct_used_by_images", where the `prototypes` (K, D) are
-    known: the share of K that is left of the used ones where those within a cosine distance of .5 count once.
+    "used_by_images": share of the prototypes that have the largest logit for at least one reference.
+    "perplexity": exp of the entropy of the distribution of references over these prototypes, in [1, K].
+    "distinct_used_by_images", if the `prototypes` (K, D) are known: the share of K that remains of the used
+    ones if those within a cosine distance of .5 count once.
     """
     made = {"effective_rank": effective_rank(references.features)}
     x, y = references.labelled()
@@ -101,7 +109,7 @@ def figures(
 
 
 def _right(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> Tensor:
-    """Whether each query (M,) is classified as what it is."""
+    """Whether the k-NN classifies each query correctly, (M,) bool."""
     if len(test_y) == 0:
         return torch.empty(0, dtype=torch.bool, device=test_y.device)
     classes = int(torch.cat([train_y, test_y]).max()) + 1
@@ -109,10 +117,12 @@ def _right(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> 
 
 
 def effective_rank(features: Tensor) -> float:
-    """Of rows (N, F), in [1, min(N, F)]: how many directions they spread over (Roy and Vetterli 2007), as in
-    RankMe: exp of the entropy of the singular values of the L2-normalised rows, divided by their sum."""
+    """The effective rank of rows (N, F), in [1, min(N, F)] (Roy and Vetterli 2007; RankMe).
+
+    It is exp of the entropy of the singular values of the L2-normalised rows, divided by their sum.
+    """
     x = F.normalize(features.double(), dim=1)
-    # From the smaller Gram matrix, in float64: in float32 those that are 0 would come out far above it.
+    # From the smaller Gram matrix, in float64: in float32 singular values of 0 would come out far above 0.
     gram = x.T @ x if x.shape[0] > x.shape[1] else x @ x.T
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
     return torch.special.entr(singular / singular.sum()).sum().exp().item()

@@ -1,4 +1,4 @@
-"""`mixhead.monitor`: measures of a script that trains, without a line in its loop."""
+"""`mixhead.monitor`: measures a training script without a line in its loop."""
 
 from __future__ import annotations
 
@@ -37,27 +37,36 @@ def monitor(
     limit: int = 4096,
     name: str = "default",
 ) -> RemovableHandle:
-    """From now on `mixhead.stats()` has k-NN, effective rank and use of prototypes too: "knn",
-    "effective_rank", "used_by_images", "distinct_used_by_images", "perplexity" (docs/watching.md says what
-    they are). The log has them as well.
+    """Measures k-NN accuracy, effective rank and use of prototypes while the script trains.
 
-    They are measured after the first step of the script's optimizer and after every `every`-th one. The
-    training feels nothing of it but the time: modes, batch norms, generators and mixtures are afterwards what
-    they were. A second monitor of the same `name` takes the place of the first. In a distributed training
-    every rank calls this, and measures.
+    Adds "knn", "effective_rank", "used_by_images", "distinct_used_by_images" and "perplexity" to
+    `mixhead.stats()` and to the log (docs/watching.md describes them). They are measured after the first
+    step of the script's optimizer and after every `every`-th one. This costs time but does not change the
+    training: modes, batch norms, random generators and mixtures are restored.
 
-    images: a DataLoader or data set of images with their labels, best un-augmented; or two of them,
-        references and queries of the k-NN. A DataLoader may be the training's own. At most `limit` images of
-        each are taken.
-    encoder: makes features (N, F) of images: the teacher's backbone, or a method of it.
-    head: makes logits (N, K) of features: the teacher's head. Without it nothing is said of prototypes. It is
-        not kept alive by this; where it is gone, the monitor has ended.
-    name: the mixture whose `stats` tell of it. The heads may be joint ones, too.
+    A second monitor of the same `name` replaces the first. In a distributed training every rank calls this
+    and measures. If the images or the encoder are unusable, the first step raises an error; a later failure
+    is a warning and ends the monitor.
 
-    Returns a handle, whose `remove()` ends it. What is wrong with images or encoder is an error at the first
-    step; later on it is a warning, and ends the monitor.
+    Args:
+        images: A DataLoader or data set of labelled images, best without augmentation, or a pair of them:
+            references and queries of the k-NN. The training's own DataLoader may be used.
+        encoder: Turns images into features (N, F): the teacher's backbone, or a method of it.
+        head: Turns features into logits (N, K): the teacher's head, of either kind. Without it prototypes
+            are not measured. The monitor does not keep the head alive, and ends when it is deleted.
+        every: Steps between two measurements, from 1.
+        limit: The largest number of images used of each source, from 1.
+        name: The mixture whose `stats` receive the measurements.
 
-    Raises TypeError, ValueError.
+    Returns:
+        A handle. `remove()` ends the monitor.
+
+    Raises:
+        TypeError: If a source, the encoder or the head is of the wrong type.
+        ValueError: If `every` or `limit` is below 1, or if there are more than two sources.
+
+    Example:
+        >>> mixhead.monitor(val_loader, teacher.backbone, teacher.head, every=500)
     """
     for what, value in (("every", every), ("limit", limit)):
         if not isinstance(value, int) or value < 1:
@@ -74,18 +83,18 @@ def monitor(
 
 
 def monitored(name: str) -> dict[str, float]:
-    """The last figures of the monitor of that name; none where there is none."""
+    """The last figures of the monitor of that name; empty if there is none."""
     return dict(_monitors[name].figures) if name in _monitors else {}
 
 
 class Monitor:
-    """Measures after some of an optimizer's steps: where no pass is under way, and no batch's memory held."""
+    """Measures after an optimizer's step, when no pass is under way and no batch's activations are held."""
 
     def __init__(self, images: list[Images], encoder: Part, head: Part | None, every: int) -> None:
         self._images, self._every = images, every
         self._encoder, head = _bare(encoder), _bare(head)
         _owner(self._encoder)
-        # A head that lived on here would still be one of its mixture's when the next training begins.
+        # A strong reference would keep the head in its mixture when the next training begins.
         self._head = None if head is None else _weakly(head)
         self._counted: Callable[[], Optimizer | None] = lambda: None
         self._steps = 0
@@ -93,7 +102,7 @@ class Monitor:
         self.handle = register_optimizer_step_post_hook(self._stepped)
 
     def _stepped(self, optimizer: Optimizer, *_: Any) -> None:
-        """A script may have several optimizers: the steps of the first one are counted, while there is it."""
+        """Counts the steps of the first optimizer for as long as it exists; a script may have several."""
         if self._counted() is None:
             self._counted = weakref.ref(optimizer)
         if self._counted() is not optimizer:
@@ -128,13 +137,13 @@ class Monitor:
 
 
 def _like(parameter: Tensor, images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """The batches on the parameter's device, and floating ones in its precision."""
+    """The batches on the parameter's device, floating-point ones in its precision."""
     for batch, labels in images:
         yield batch.to(parameter.device, parameter.dtype if batch.is_floating_point() else None), labels
 
 
 def _bare(called: Any) -> Any:
-    """Without the wrapper that would have the ranks talk to each other at every call."""
+    """Unwraps DistributedDataParallel, whose every call communicates between ranks."""
     return called.module if isinstance(called, DistributedDataParallel) else called
 
 
@@ -144,11 +153,11 @@ def _weakly(part: Part) -> Callable[[], Part | None]:
 
 
 def _owner(part: Part) -> nn.Module:
-    """Whose modes are to be set. Raises TypeError where that cannot be told."""
+    """The module whose mode has to be set. Raises TypeError if it is unknown."""
     owner = part.__self__ if isinstance(part, types.MethodType) else part
     if isinstance(owner, nn.Module):
         return owner
     raise TypeError(
-        f"monitor: encoder and head are modules or methods of one, and not a {type(owner).__name__}, whose "
-        "modules could not be put in evaluation mode"
+        f"monitor: encoder and head have to be modules or methods of one; a {type(owner).__name__} cannot be "
+        "put in evaluation mode"
     )

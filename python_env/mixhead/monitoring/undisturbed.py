@@ -1,4 +1,4 @@
-"""A look at a network in the middle of its training, of which the training feels nothing."""
+"""Evaluates a network in the middle of its training without changing that training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mixhead.dropin.paused import paused
 
 @contextmanager
 def undisturbed(modules: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """`modules` in evaluation mode, without gradients; what their heads see feeds no mixture.
+    """Puts `modules` in evaluation mode, without gradients, and pauses all mixtures.
 
-    Afterwards every module's mode and the generators of torch (CPU and `device`), numpy and random are what
-    they were. Within, the CPU's generators start from the same seed each time.
+    Afterwards restores every module's mode and the random generators of torch (CPU and `device`), numpy and
+    random. Inside, the CPU's generators start from the same seed each time.
     """
     modes = {part: part.training for module in modules for part in module.modules()}
     devices = [device] if device.type == "cuda" else []
@@ -28,7 +28,7 @@ def undisturbed(modules: Sequence[nn.Module], device: torch.device) -> Iterator[
             torch.default_generator.manual_seed(0)
             random.seed(0)
             np.random.seed(0)
-            for part in modes:  # set by hand: a `train()` of somebody's own may do more, or less
+            for part in modes:  # set directly, because a user's own `train()` may do more or less
                 part.training = False
             yield
     finally:

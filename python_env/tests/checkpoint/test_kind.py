@@ -47,7 +47,7 @@ KINDS = {
     "text": (b'{"error": "Invalid username or password."}', "is a text file, not a checkpoint"),
     "gzip": (gzip.compress(b"x"), "is compressed by gzip: unpack it first"),
     "tar": (tar(), "is a tar archive: unpack it first"),
-    "zip": (archive("readme.md"), "is a zip archive, but none of torch.save"),
+    "zip": (archive("readme.md"), "is a zip archive, but not one of torch.save"),
     "npy": (array(), "is a NumPy array; call it .npy"),
     "zeros": (bytes(2000), "is not a"),
     "noise": (bytes(range(1, 256)) * 9, "is not a"),

@@ -110,7 +110,7 @@ def test_the_last_layer_of_a_sequential_is_taken_and_said_to_be_a_guess(tmp_path
 def test_a_projector_that_does_not_end_in_prototypes_is_none(tmp_path: Path) -> None:
     fewer = {"projector.0.weight": torch.ones(8, 8), "projector.2.weight": torch.ones(4, 8)}
     for content in (sequential("teacher", bias=True), fewer):
-        with pytest.raises(CheckpointError, match="has no last layer of a known name"):
+        with pytest.raises(CheckpointError, match="has no last layer with a known name"):
             read_prototypes(saved(tmp_path, content))
 
 

@@ -123,7 +123,7 @@ def test_a_folder_that_is_no_checkpoint_or_not_whole_is_one_sentence(tmp_path: P
     with pytest.raises(CheckpointError, match=r"199: its \.metadata is not PyTorch's, or damaged"):
         read_prototypes(tmp_path / "ckpt/199")
     (tmp_path / "ckpt/199/.metadata").unlink()
-    with pytest.raises(CheckpointError, match=r"has no \.metadata: its save has not ended, or"):
+    with pytest.raises(CheckpointError, match=r"has no \.metadata: it was not saved completely, or"):
         read_prototypes(tmp_path / "ckpt/199")
 
 

@@ -118,7 +118,7 @@ def test_class_and_patch_tokens_of_a_shared_ibot_head_are_one_batch(attach: Atta
 
 
 def test_a_batch_of_nothing_but_padding_is_no_step_and_is_told(heads: Pair):
-    with pytest.warns(UserWarning, match="all rows of the teacher are zero, which is padding"):
+    with pytest.warns(UserWarning, match="all rows of the teacher are zero, so they are padding"):
         step(*heads, torch.zeros(8, IN))
     assert steps_taken() == 0
     step(*heads)

@@ -207,7 +207,7 @@ def test_a_rank_that_hangs_ends_the_others_by_the_deadline(placement: str, start
     assert zero.returncode == 1
     late = {  # the plugin hears its heart beat no more
         "host": "rank 1: its process ended or its connection broke",
-        "device": "a rank has brought none within 12 s",
+        "device": "a rank has sent none within 12 s",
     }
     assert late[placement] in err.splitlines()[-1], err
     one.kill()

@@ -184,7 +184,7 @@ def test_carps_loss_equals_the_plain_one(temperature: float):
 
 
 def test_carp_refuses_what_does_not_fit():
-    with pytest.raises(ValueError, match="48 prototypes cannot be parted into blocks of 7"):
+    with pytest.raises(ValueError, match="48 prototypes cannot be divided into blocks of 7"):
         random_partition(48, 7, torch.Generator())
     partition = random_partition(48, 12, torch.Generator())
     with pytest.raises(ValueError, match="do not fit"):

@@ -343,7 +343,7 @@ def test_an_encoder_may_be_a_method_of_a_module():
         (
             lambda: watch([torch.randn(8, 4)], lambda x: x),
             TypeError,
-            "modules or methods of one, and not a func",
+            "modules or methods of one; a func",
         ),
         (lambda: watch(iter([torch.randn(8, 4)])), TypeError, "cannot be passed over again"),
         (lambda: watch(3), TypeError, "images come from a int"),

@@ -19,7 +19,7 @@ from mixhead.lightly import DINOProjectionHead
 IN, DIM, K = 12, 6, 40
 
 #: The plugin is a file, so what it gives is looked at, which on a device is said to cost something.
-pytestmark = pytest.mark.filterwarnings("ignore:.*asks for values of the device")
+pytestmark = pytest.mark.filterwarnings("ignore:.*reads values from the device")
 
 Pair = tuple[DINOProjectionHead, DINOProjectionHead]
 
@@ -130,7 +130,7 @@ def test_a_batch_without_rows_is_no_step(heads: Pair):
 
 
 @pytest.mark.parametrize("nothing", [torch.zeros(5, IN), torch.zeros(0, IN)], ids=["padding", "empty"])
-@pytest.mark.filterwarnings("ignore:.*which is padding")
+@pytest.mark.filterwarnings("ignore:.*so they are padding")
 def test_after_a_step_that_feeds_nothing_the_teacher_still_leads(heads: Pair, nothing: Tensor):
     """DINOv2's batches without a masked patch, before two calls of the student."""
     student, teacher = heads

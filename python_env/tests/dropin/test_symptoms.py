@@ -125,7 +125,7 @@ def test_how_many_components_would_be_enough_is_told_by_rank_0_as_the_plugin_fin
         told.answered(Targets(11_999, scalars, [], None, None, None), leads)
     sentence = (
         'mixture "default": 3,277 of K = 65,536 prototypes (5.0%) are in use after 12,000 steps, and the '
-        "number no longer grows: K = 8,192 would hold them with room to spare"
+        "number no longer grows: K = 8,192 would be more than enough"
     )
     assert [str(each.message) for each in caught] == [sentence] * leads
     assert told.stats == {"wait": 0.0, "used": 0.05}

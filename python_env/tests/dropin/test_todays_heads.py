@@ -191,7 +191,7 @@ def test_a_common_length_scales_the_cosines_and_the_weight(attach: Callable[...,
 
 
 def test_dinov2s_order_in_dinos_head_is_one_sentence():
-    with pytest.raises(ValueError, match=r"norm_last_layer is 3; .* take mixhead\.dinov2\.DINOHead"):
+    with pytest.raises(ValueError, match=r"norm_last_layer is 3; .* use mixhead\.dinov2\.DINOHead"):
         mixhead.dino.DINOHead(32, 64, False, 3, 128, 16)
 
 
@@ -199,7 +199,7 @@ def test_a_last_layer_of_free_length_is_a_start_and_its_length_is_told(attach: C
     attach()
     joint = seeded(mixhead.dinov3.DINOHead, in_dim=IN, out_dim=K, **SIZES)
     head = mixhead.dinov3.DINOHead(IN, K, **SIZES, prototypes="online-gmm")
-    with pytest.warns(UserWarning, match=r"have a length of 0\.\d+ \(median\).*give scale=0\.\d+"):
+    with pytest.warns(UserWarning, match=r"has rows of length 0\.\d+ \(median\).*give scale=0\.\d+"):
         head.load_state_dict(joint.state_dict())
     expected = torch.nn.functional.normalize(joint.last_layer.weight.detach(), dim=1)
     torch.testing.assert_close(mixhead.prototypes(), expected)

@@ -250,7 +250,7 @@ def test_a_plugin_that_reads_works_and_it_is_said_once_what_that_costs(
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             take_steps(pair, 6)
-        costs = [str(each.message) for each in caught if "asks for values" in str(each.message)]
+        costs = [str(each.message) for each in caught if "reads values" in str(each.message)]
         results.append((mixture("default").save(), costs))
         stop_plugins()
     (plain, expected), checked = results[0]
@@ -260,8 +260,8 @@ def test_a_plugin_that_reads_works_and_it_is_said_once_what_that_costs(
         assert checked == told == []
     else:  # what a plugin of the user's gives is looked at, whether it reads or not
         assert [len(checked), len(told)] == [1, 1]
-        assert "asks for values of the device 2 times a step" in checked[0]
-        assert "asks for values of the device 5 times a step" in told[0]
+        assert "reads values from the device 2 times a step" in checked[0]
+        assert "reads values from the device 5 times a step" in told[0]
 
 
 @pytest.mark.parametrize("placement", ["device"])
@@ -284,7 +284,7 @@ def test_an_executor_of_another_version_is_told_in_a_sentence(
     monkeypatch.setattr(Executor, "version", version)
     has = "none" if version == 0 else "version 99"
     with pytest.raises(
-        Rejected, match=rf"needs version \d+ of the operations, and the rank has {has}: .*placement=host"
+        Rejected, match=rf"needs version \d+ of the operations, but the rank has {has}: .*placement=host"
     ):
         lightly_head()(torch.randn(2, IN))
 

@@ -141,7 +141,7 @@ def test_carps_targets_can_be_balanced_in_each_block_by_itself():
 @pytest.mark.parametrize("partition", ["step", "fixed"])
 def test_carp_says_which_prototypes_it_cannot_part(block: int, partition: str):
     b = dataclasses.replace(batch("carp", carp={"partition": partition}), block=block)
-    sentence = f"method carp: {COMPONENTS} prototypes cannot be parted into blocks of {block}"
+    sentence = f"method carp: {COMPONENTS} prototypes cannot be divided into blocks of {block}"
     with pytest.raises(WorkerError, match=sentence):
         LOSSES["carp"](b)
 

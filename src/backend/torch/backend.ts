@@ -7,11 +7,11 @@ import { registerKernels } from "./kernels/index.ts";
 import { type Attributes, type Link, MAX_LITERAL, type Run, type Spec } from "./program.ts";
 import { type Entry, inBrackets, type Site } from "./sites.ts";
 
-/** What a run means to the rank that executes it. */
+/** Tensors of a run with a special meaning for the rank that executes it. */
 export interface Purpose {
-  /** What `announce` gave: the rows that the rank holds. */
+  /** The rows that the rank holds, from `announce`. */
   rows?: tf.TensorInfo;
-  /** A float32 vector whose values ride with the rank's next message. */
+  /** A float32 vector whose values are sent with the rank's next message. */
   metrics?: tf.TensorInfo;
   /** (K, D): the prototypes from now on. */
   prototypes?: tf.TensorInfo;
@@ -20,15 +20,15 @@ export interface Purpose {
 }
 
 /**
- * A tfjs backend whose kernels PyTorch executes elsewhere; an instance for each device. Kernels queue, with shapes
- * and types inferred here, and nothing waits but `data()`. `flush` makes one program of what has queued.
+ * A tfjs backend whose kernels PyTorch executes in another process; one instance per device. Kernels are queued,
+ * with shapes and dtypes inferred here, and only `data()` waits. `flush` makes one program of the queue.
  */
 export class TorchBackend extends tf.KernelBackend {
   private readonly device: Device;
   private readonly moved = new WeakMap<tf.DataId, Datum>();
   private count = 0;
 
-  /** `link` carries the runs that nobody else carries: those that `data()` asks for. */
+  /** `link` sends the runs that `data()` needs. The caller of `flush` sends the others. */
   constructor(link: Link, options: DeviceOptions = {}) {
     super();
     this.device = new Device(link, options);
@@ -60,7 +60,7 @@ export class TorchBackend extends tf.KernelBackend {
   override read(id: tf.DataId): Promise<tf.BackendValues> {
     const datum = this.find(id);
     if (datum === undefined)
-      return Promise.reject(new UserError("this tensor is on no device, or disposed of"));
+      return Promise.reject(new UserError("this tensor is on no device, or was disposed"));
     if (datum.values !== undefined) return Promise.resolve(copyOf(datum.values, datum.dtype));
     return this.device.read(datum);
   }
@@ -94,7 +94,7 @@ export class TorchBackend extends tf.KernelBackend {
     return this.count;
   }
 
-  /** `numBytesOnDevice`: of what the runs so far have left there. */
+  /** `numBytesOnDevice`: bytes on the device after the runs so far. */
   override memory(): { unreliable: boolean; numBytesOnDevice: number } {
     return { unreliable: false, numBytesOnDevice: this.device.bytes };
   }
@@ -107,7 +107,7 @@ export class TorchBackend extends tf.KernelBackend {
     return true;
   }
 
-  /** Milliseconds until the device has done what `work` queued. */
+  /** Milliseconds until the device has finished the operations that `work` queued. */
   override async time(work: () => void): Promise<tf.BackendTimingInfo> {
     const start = performance.now();
     work();
@@ -116,15 +116,15 @@ export class TorchBackend extends tf.KernelBackend {
     return { kernelMs: performance.now() - start };
   }
 
-  /** Frees all that the device holds. tfjs's `engine().reset()` calls it, and may take the backend up again. */
+  /** Frees all tensors on the device. tfjs's `engine().reset()` calls this and may use the backend again. */
   override dispose(): void {
     this.count = 0;
     this.device.reset();
   }
 
-  // What makes it one end of a wire.
+  // The interface to the wire.
 
-  /** A tensor of rows that the rank holds. The next `flush` has to name it as its `rows`. */
+  /** A tensor for rows that the rank holds. The next `flush` has to name it as its `rows`. */
   announce(shape: [number, number]): tf.Tensor2D {
     const datum = new Datum("float32", shape, sizeOf(shape));
     this.device.expect(datum);
@@ -134,9 +134,9 @@ export class TorchBackend extends tf.KernelBackend {
   }
 
   /**
-   * One run of all that waits, reads included; null where there is nothing to do. The caller sends it.
+   * Returns all that waits, reads included, as one run for the caller to send; null if there is nothing.
    *
-   * @throws the error of a device that is gone; UserError where a tensor of `purpose` is elsewhere.
+   * @throws the error of a device that is gone; UserError if a tensor of `purpose` is on another device
    */
   flush(purpose: Purpose = {}): Run | null {
     const purposes: Purposes = {};
@@ -152,27 +152,27 @@ export class TorchBackend extends tf.KernelBackend {
     this.device.values(seq, tensors);
   }
 
-  /** A run failed. `at`: the instruction's index, -1 where none is to blame; `code` and `message` are the executor's. */
+  /** Handles a failed run. `at`: the index of the instruction that failed, or -1; `code`, `message`: the executor's. */
   failed(seq: number, at: number, code: string, message: string): void {
     this.device.failed(seq, at, code, message);
   }
 
-  /** The device is gone: those who wait, and those who ask later, are told `error`. */
+  /** The device is gone: pending reads and all later calls fail with `error`. */
   lost(error: Error): void {
     this.device.lost(error);
   }
 
-  // What kernels are made of.
+  // The interface to kernels.
 
-  /** A tensor of tfjs's as kernels take it. Throws UserError where it is disposed of, or on another device. */
+  /** The operand for a tfjs tensor. @throws UserError if it was disposed or is on another device */
   operand({ dataId, shape, dtype }: tf.TensorInfo, kernel: string, site: Site | undefined): Operand {
     const known = tf.engine().state.tensorInfo.get(dataId);
     if (known === undefined) {
-      throw new UserError(`${kernel}: a tensor that was disposed of is used again${inBrackets(site)}`);
+      throw new UserError(`${kernel}: a disposed tensor is used again${inBrackets(site)}`);
     }
     if (known.backend !== this && known.backend instanceof TorchBackend) {
       throw new UserError(
-        `${kernel}: a tensor of another device is used${inBrackets(site)}; take \`await x.data()\` there, and make a tensor of it here`,
+        `${kernel}: a tensor of another device is used${inBrackets(site)}; read it with \`await x.data()\` there, and make a tensor of it here`,
       );
     }
     if (known.backend !== this) tf.engine().moveData(this, dataId);
@@ -181,12 +181,12 @@ export class TorchBackend extends tf.KernelBackend {
     return { dataId: datum, shape, dtype: asDtype(dtype, kernel) };
   }
 
-  /** The line of the program that asks for a kernel. */
+  /** The line of code that calls a kernel. */
   siteOf(kernel: string, entry: Entry): Site {
     return this.device.siteOf(kernel, entry);
   }
 
-  /** Queues a kernel. Throws UserError where more is queued, or would be held, than is allowed. */
+  /** Queues a kernel. @throws UserError if the queue or the memory would exceed its limit */
   op(
     kernel: string,
     inputs: readonly Operand[],
@@ -197,7 +197,7 @@ export class TorchBackend extends tf.KernelBackend {
     return this.device.op(kernel, inputs, attributes, specs, site);
   }
 
-  /** A small tensor of known numbers; it travels with every run that uses it. */
+  /** A small tensor of known numbers, which is sent with every run that uses it. */
   constant(values: ArrayLike<number>, shape: number[], dtype: Dtype = "float32"): Operand {
     const datum = new Datum(dtype, shape, sizeOf(shape));
     datum.values = copyOf(values, dtype);
@@ -205,14 +205,14 @@ export class TorchBackend extends tf.KernelBackend {
     return operandOf(datum);
   }
 
-  /** What a kernel gives to tfjs: one more tensor on its data. */
+  /** Returns an operand to tfjs as a tensor, which adds a reference to its data. */
   give({ dataId: datum, shape, dtype }: Operand): tf.TensorInfo {
     if (datum.refs === 0) this.count += 1;
     datum.refs += 1;
     return { dataId: datum.id, shape, dtype };
   }
 
-  /** What JavaScript wrote: a literal where it is small, a Fill where it is all the same, else an upload. */
+  /** An operand for values written by JavaScript: a literal if small, a Fill if all are equal, else an upload. */
   private written(values: tf.BackendValues, shape: number[], dtype: Dtype): Operand {
     const size = sizeOf(shape);
     const copy = copyOf(values, dtype);

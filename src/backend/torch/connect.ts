@@ -14,9 +14,9 @@ import type { DeviceOptions } from "./device.ts";
 import { ExecutorRoom } from "./executor-room.ts";
 
 export interface ConnectOptions extends DeviceOptions {
-  /** "cpu", "cuda", "cuda:1", ...; "auto" (default): CUDA where there is some. */
+  /** "cpu", "cuda", "cuda:1", ...; "auto" (default): CUDA if available. */
   device?: string;
-  /** The interpreter; default: MIXHEAD_PYTHON, or what set-up has installed. */
+  /** The interpreter; default: MIXHEAD_PYTHON, or the one that set-up has installed. */
   python?: string;
   /** Threads of a CPU; default: PyTorch's choice, or fewer if the control group allows fewer. */
   threads?: number;
@@ -24,28 +24,28 @@ export interface ConnectOptions extends DeviceOptions {
   deadline?: number;
 }
 
-/** A Python of our own that carries out what a backend queues. */
+/** A Python process that executes the operations of a backend. */
 export interface Connection {
   backend: TorchBackend;
   /** "cpu", "cuda:0 NVIDIA H100", ... */
   device: string;
-  /** That process. */
+  /** The process ID of Python. */
   pid: number;
-  /** Ends that Python: its tensors are gone. Until then this process does not end by itself. */
+  /** Ends Python; its tensors are lost. This process does not exit before that. */
   close(): Promise<void>;
 }
 
 const RUN = "torch";
 
 /**
- * Starts a Python that computes for this process; then `await tf.setBackend("torch")` makes it tfjs's backend.
- * Of several connections that takes the first that is open; `withBackend` uses any of them.
+ * Starts a Python process that computes for this process. Then `await tf.setBackend("torch")` makes it tfjs's
+ * backend. With several connections that is the first open one; `withBackend` can use any of them.
  *
- * @throws UserError where there is no such interpreter or device; RunError where it does not start in time.
+ * @throws UserError if the interpreter or the device does not exist; RunError if Python does not start in time
  */
 export async function connect(options: ConnectOptions = {}): Promise<Connection> {
   const { device = "auto", python = pythonPath(), memory, deadline = 120 } = options;
-  // PyTorch heeds the cores that a process may run on, and OMP_NUM_THREADS, but no quota.
+  // PyTorch respects the process's affinity and OMP_NUM_THREADS, but not a CPU quota.
   const threads = options.threads ?? (askedThreads() === undefined ? coresOfQuota() : undefined);
   const room = new ExecutorRoom(options);
   const folder = await makeTemporaryFolder("mixhead-torch-");
@@ -99,7 +99,7 @@ async function inTime<T>(promise: Promise<T>, seconds: number): Promise<T> {
   }
 }
 
-/** The backends that can be had, the first one first. */
+/** The backends of open connections, oldest first. */
 const open: TorchBackend[] = [];
 
 function offer(backend: TorchBackend): void {
@@ -113,7 +113,7 @@ function first(): TorchBackend {
   return backend;
 }
 
-/** What tfjs has made of it is undone, so that the next `tf.setBackend("torch")` takes what is open then. */
+/** Removes a backend from tfjs, so that the next `tf.setBackend("torch")` uses the oldest that is still open. */
 function withdraw(backend: TorchBackend): void {
   const at = open.indexOf(backend);
   if (at < 0) return;

@@ -8,31 +8,31 @@ export type Dtype = "float32" | "int32" | "bool";
 export const BYTES: Record<Dtype, number> = { float32: 4, int32: 4, bool: 1 };
 
 /**
- * What a tfjs data id names. It is the data id itself: tfjs only asks for an object. Its values are in one place:
- * in JavaScript (`values`), in the queue (`producer`), or on the device (`handle`).
+ * The data of a tfjs tensor. It serves as its own tfjs data id, which can be any object. Its values are in one
+ * place: in JavaScript (`values`), in the queue (`producer`), or on the device (`handle`).
  */
 export class Datum {
-  /** What tfjs calls it: itself, except where it came from another backend. */
+  /** tfjs's data id: the datum itself, unless it came from another backend. */
   id: DataId = this;
-  /** How many tensors share it; 0: it lives inside the queue alone. */
+  /** The number of tensors that share it; 0: it exists only inside the queue. */
   refs = 0;
-  /** Its name on the device; 0: it has none. */
+  /** Its handle on the device; 0: none. */
   handle = 0;
-  /** What JavaScript wrote, until it is uploaded. At most 64 numbers are never uploaded: every run carries them. */
+  /** Values written by JavaScript, until they are uploaded. Up to 64 numbers are never uploaded: each run has them. */
   values: TypedArray | undefined;
-  /** Whether `values` travel with each run that uses them. */
+  /** Whether `values` are sent with each run that uses them. */
   literal = false;
   /** The queued instruction that will compute it. */
   producer: Instruction | undefined;
-  /** Why it does not exist on the device. */
+  /** The reason why it does not exist on the device. */
   failure: Error | undefined;
-  /** A read of it waits for the next run. */
+  /** Whether a read or a purpose of the next run needs it. */
   wanted = false;
-  /** Whether the program that is being cut computes with it. */
+  /** Whether the program that is being cut uses it. */
   used = false;
   /** Its slot in the program that is being cut; -1: none yet. */
   slot = -1;
-  /** The same values in other shapes, by shape, for the present program. */
+  /** The same values in other shapes, by shape, for the current program. */
   views: Map<string, Operand> | undefined;
 
   constructor(
@@ -58,20 +58,20 @@ export function operandOf(datum: Datum): Operand {
   return { dataId: datum, shape: datum.shape, dtype: datum.dtype };
 }
 
-/** How many numbers a tensor of this shape holds. */
+/** The number of elements of a tensor of this shape. */
 export function sizeOf(shape: readonly number[]): number {
   let size = 1;
   for (const each of shape) size *= each;
   return size;
 }
 
-/** Throws UserError for the types that no executor has. */
+/** Checks a dtype. `what` begins the error message. @throws UserError for a dtype that executors lack */
 export function asDtype(dtype: string, what: string): Dtype {
   if (dtype === "float32" || dtype === "int32" || dtype === "bool") return dtype;
-  throw new UserError(`${what}: backend torch has tensors of float32, int32 and bool, and none of ${dtype}`);
+  throw new UserError(`${what}: backend torch has tensors of float32, int32 and bool, not of ${dtype}`);
 }
 
-/** What was written, as an array of its own: the caller may change his while it waits in the queue. */
+/** Copies values, since the caller may change the original while the copy waits in the queue. */
 export function copyOf(values: BackendValues | ArrayLike<number>, dtype: Dtype): TypedArray {
   const numbers: ArrayLike<number> = Array.isArray(values) ? values.map(Number) : values;
   if (dtype === "float32") return new Float32Array(numbers);

@@ -19,23 +19,23 @@ import { type Cut, type Instruction, NOTHING, Queue } from "./queue.ts";
 import { type Entry, inBrackets, type Site } from "./sites.ts";
 
 export interface DeviceOptions {
-  /** Bytes that tensors may take there; default: whatever it has. */
+  /** Bytes that tensors may use there; default: all of the device's memory. */
   memory?: number;
-  /** Operations that may wait for the next run. Default 100,000. */
+  /** The largest number of operations that may wait for the next run. Default 100,000. */
   maxQueued?: number;
-  /** Told once of every run that failed there. Those who wait for its values learn of it anyway. */
+  /** Called once for every run that failed there, in addition to rejecting its reads. */
   onFailure?: (error: Error) => void;
 }
 
-/** Tensors that a run hands to the rank under names of their own. */
+/** Tensors of a run with a special meaning for the rank. */
 export type Purposes = { [name in "rows" | "metrics" | "prototypes" | "targets"]?: Operand };
 
-/** These give views: their results take no memory of their own. */
+/** Kernels that return views, which need no memory. */
 const VIEWS = new Set(["Fill", "Reshape", "Slice", "SplitV", "Tile", "Transpose", "Unpack"]);
 
 /**
- * The far device as it is seen from here: what is queued for it, what it holds, which runs are on their way to it.
- * It knows nothing of tfjs's bookkeeping.
+ * The remote device as seen from here: the queue for it, the tensors it holds, and the runs sent to it. Independent
+ * of tfjs's bookkeeping.
  */
 export class Device {
   private readonly queue = new Queue();
@@ -43,7 +43,7 @@ export class Device {
   private readonly ledger = new Ledger();
   /** The programs that the other side knows. */
   private readonly programs = new Set<string>();
-  /** What runs were to make that failed, by handle: a run that was sent after one of these fails for it, too. */
+  /** Tensors that failed runs should have created, by handle. A later run that uses one fails with the same error. */
   private readonly never = new Map<number, Error>();
   private reads: Read[] = [];
   private scheduled = false;
@@ -55,15 +55,15 @@ export class Device {
     private readonly options: DeviceOptions,
   ) {}
 
-  /** Bytes that it holds, as of the last run. */
+  /** Bytes that the device holds after the last run. */
   get bytes(): number {
     return this.ledger.bytes;
   }
 
   /**
-   * Queues a kernel and gives its outputs, which exist in the queue alone.
+   * Queues a kernel and returns its outputs, which exist only in the queue.
    *
-   * @throws UserError where more is queued, or would be held, than is allowed; what an input failed with.
+   * @throws UserError if the queue or the memory would exceed its limit; the error of an input that has failed
    */
   op(
     kernel: string,
@@ -77,35 +77,35 @@ export class Device {
     const { maxQueued = 100_000, memory = Number.POSITIVE_INFINITY } = this.options;
     if (this.queue.length >= maxQueued) {
       throw new UserError(
-        `${maxQueued.toLocaleString("en")} operations wait for the device and nobody has asked for a result: does the loop around ${kernel}${inBrackets(site)} end? \`await x.data()\` sends what waits`,
+        `${maxQueued.toLocaleString("en")} operations wait for the device and no result was requested: does the loop around ${kernel}${inBrackets(site)} end? \`await x.data()\` sends them`,
       );
     }
     const bytes = specs.reduce((sum, [dtype, shape]) => sum + sizeOf(shape) * BYTES[dtype], 0);
     if (this.ledger.bytes + bytes > memory && !VIEWS.has(kernel)) {
       const what = inWords({ kernel, inputs: inputs.map(({ dataId }) => dataId) });
       throw new UserError(
-        `${what} would take ${mebibytes(bytes)} of the device's memory${inBrackets(site)}, where ${mebibytes(this.ledger.bytes)} of ${mebibytes(memory)} are taken`,
+        `${what} would take ${mebibytes(bytes)} of the device's memory${inBrackets(site)}, but ${mebibytes(this.ledger.bytes)} of ${mebibytes(memory)} are taken`,
       );
     }
     return this.queue.push(kernel, inputs, attributes, specs, site);
   }
 
-  /** The line that asks for a kernel. */
+  /** The line of code that calls a kernel. */
   siteOf(kernel: string, entry: Entry): Site {
     return this.queue.siteOf(kernel, entry);
   }
 
-  /** A tensor that the other side will bind before the next run: it gets its handle now. */
+  /** Gives a handle to a tensor that the other side will bind before the next run. */
   expect(datum: Datum): void {
     this.ledger.bind(datum);
   }
 
-  /** Nobody holds it any longer. */
+  /** Releases a tensor that is no longer held. */
   release(datum: Datum): void {
     if (datum.handle > 0) this.ledger.release(datum);
   }
 
-  /** Its values. All that is asked for in one go travels in one run. */
+  /** Reads a tensor's values. All reads of one turn of the event loop share one run. */
   read(datum: Datum): Promise<BackendValues> {
     const broken = datum.failure ?? this.gone;
     if (broken !== undefined) return Promise.reject(broken);
@@ -120,7 +120,7 @@ export class Device {
     if (this.reads.length > 0) this.sendAll();
   }
 
-  /** Sends what waits; what was written goes ahead, so that it stays where the program fails. */
+  /** Sends all that waits. Uploads go first in a run of their own, so that they survive if the program fails. */
   private sendAll(): void {
     if (this.gone !== undefined) return;
     const cut = this.queue.cut();
@@ -137,7 +137,7 @@ export class Device {
     }
   }
 
-  /** One run of all that waits, which the caller sends; null where there is nothing to do. Throws where the device is gone. */
+  /** Returns all that waits as one run, for the caller to send; null if there is nothing. @throws if the device is gone */
   flush(purposes: Purposes): Run | null {
     if (this.gone !== undefined) throw this.gone;
     const { rows, ...ends } = purposes;
@@ -148,7 +148,7 @@ export class Device {
     return this.finish(cut, uploads, { ...(rows && { rows: rows.dataId }), ...named });
   }
 
-  /** Handles for those that JavaScript holds. */
+  /** Gives handles to data whose values JavaScript holds, and returns the uploads. */
   private upload(data: readonly Datum[]): Map<Datum, Upload> {
     const uploads = new Map<Datum, Upload>();
     for (const datum of data) {
@@ -160,7 +160,7 @@ export class Device {
     return uploads;
   }
 
-  /** A run with all that waits: reads, and what is to be freed after it. null where it would change nothing. */
+  /** Makes a run of a cut, with all pending reads and frees; null if it would do nothing. */
   private finish(cut: Cut, uploads: Map<Datum, Upload>, purposes: Record<string, Datum>): Run | null {
     const base = this.ledger.next;
     for (const datum of cut.outputs) this.ledger.bind(datum);
@@ -182,7 +182,7 @@ export class Device {
     purposes = {} as Record<string, Datum>,
   }): Run {
     const known = this.programOf(cut);
-    const seq = ++this.seq; // every run goes out, and in order: the wire waits for one that is missing
+    const seq = ++this.seq; // every run has to be sent, in order: the receiver waits for a missing one
     this.flights.add({
       seq,
       program: known.program,
@@ -211,7 +211,7 @@ export class Device {
     };
   }
 
-  /** The name of a program, and its text where the other side has to be told. */
+  /** The name of a program, and its text if it is new to the other side. */
   private programOf({ text }: Cut): { program: string; forget: boolean; definition?: Uint8Array } {
     if (text === "") return { program: "", forget: false };
     const program = hashOf(text);
@@ -226,7 +226,7 @@ export class Device {
     const reads = new Map<Datum, Read[]>();
     for (const read of this.reads) {
       if (read.datum.handle === 0)
-        read.reject(new UserError("the backend was disposed of before this was read"));
+        read.reject(new UserError("the backend was disposed before this was read"));
       else reads.set(read.datum, [...(reads.get(read.datum) ?? []), read]);
     }
     this.reads = [];
@@ -239,7 +239,7 @@ export class Device {
     if (flight !== undefined) deliver(flight, tensors);
   }
 
-  /** A run failed: it has changed nothing there, and what it was to make does not exist. */
+  /** Handles a failed run: it has changed nothing there, and its outputs do not exist. */
   failed(seq: number, at: number, kind: string, message: string): void {
     const flight = this.flights.take(seq);
     if (flight === undefined) return;
@@ -258,7 +258,7 @@ export class Device {
     if (error !== cause) this.options.onFailure?.(error);
   }
 
-  /** The device is gone: whoever waits for values, or asks for anything later, is told `error`. */
+  /** The device is gone: pending reads and all later calls fail with `error`. */
   lost(error: Error): void {
     this.gone ??= error;
     const waiting = [...this.flights.takeAll().flatMap(({ reads }) => reads.flat()), ...this.reads];
@@ -266,7 +266,7 @@ export class Device {
     for (const { reject } of waiting) reject(this.gone);
   }
 
-  /** Frees all that the device holds, and forgets what waits. */
+  /** Frees all tensors on the device, and forgets the queue. */
   reset(): void {
     this.queue.cut();
     this.ledger.releaseAll();
@@ -277,7 +277,7 @@ export class Device {
 
 const NO_UPLOADS: Map<Datum, Upload> = new Map();
 
-/** The instruction that gives the largest of the tensors that are to stay; -1 where none gives any. */
+/** The index of the instruction with the largest of the tensors that the run would keep; -1 if there is none. */
 function largestOf(code: readonly Instruction[], made: readonly Datum[]): number {
   const largest = made.reduce<Datum | undefined>(
     (a, b) => (a === undefined || b.bytes > a.bytes ? b : a),

@@ -5,12 +5,12 @@ import { TorchBackend } from "./backend.ts";
 import type { DeviceOptions } from "./device.ts";
 import { KERNELS_VERSION, type Run } from "./program.ts";
 
-/** A room for one executor, which takes no steps: it carries out what a backend sends it. */
+/** A room for one executor, which takes no steps: it only executes the runs of a backend. */
 export class ExecutorRoom implements Room {
   readonly components = 0;
   readonly dim = 0;
   readonly backend: TorchBackend;
-  /** The executor's device, in words, as soon as it has joined. */
+  /** The name of the executor's device; resolves when it has joined. */
   readonly joined: Promise<string>;
   private join: (device: string) => void = () => {};
   private fail: (error: Error) => void = () => {};
@@ -22,7 +22,7 @@ export class ExecutorRoom implements Room {
       this.join = resolve;
       this.fail = reject;
     });
-    this.joined.catch(() => {}); // whoever connects is told, or has given up
+    this.joined.catch(() => {}); // `connect` handles it, unless it has given up
   }
 
   private send(run: Run): void {
@@ -60,7 +60,7 @@ export class ExecutorRoom implements Room {
     this.gone(new RunError("peer-lost", `the executor has left${reason && `: ${reason}`}`));
   }
 
-  /** Nothing more comes from the executor. */
+  /** The executor is gone: fails everything that waits for it. */
   gone(error: Error): void {
     this.fail(error);
     this.backend.lost(error);

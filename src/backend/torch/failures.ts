@@ -4,8 +4,8 @@ import type { Instruction } from "./queue.ts";
 import { inBrackets } from "./sites.ts";
 
 /**
- * What a run failed with, in one sentence: the operation, its inputs, the line of the program that queued it, and
- * what the executor says. `at` is the instruction's index; -1 where none is to blame.
+ * The error of a failed run, in one sentence: the operation, its inputs, the line of code that queued it, and the
+ * executor's message. `at`: the index of the instruction that failed; -1 if it is none of them.
  */
 export function failureOf(code: readonly Instruction[], at: number, kind: string, message: string): Error {
   const instruction = code[at];

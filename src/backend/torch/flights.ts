@@ -3,30 +3,30 @@ import { RunError } from "../../errors.ts";
 import { copyOf, type Datum } from "./datum.ts";
 import type { Instruction } from "./queue.ts";
 
-/** Somebody who waits for values. */
+/** A pending read of a tensor's values. */
 export interface Read {
   datum: Datum;
   resolve(values: BackendValues): void;
   reject(error: Error): void;
 }
 
-/** A run on its way: what has to be done when it ends well, and what when it does not. */
+/** A run that was sent, with the data needed when it succeeds or fails. */
 export interface Flight {
   seq: number;
   program: string;
   code: readonly Instruction[];
   inputs: readonly Datum[];
-  /** What the run brings into being: outputs and uploads. */
+  /** The tensors that the run creates: outputs and uploads. */
   made: readonly Datum[];
   free: readonly number[];
-  /** By the handle's place in the run's `reads`. */
+  /** By position in the run's `reads`. */
   reads: readonly (readonly Read[])[];
 }
 
-/** A run without reads is never answered where it ends well, so the oldest of these are forgotten. */
+/** A successful run without reads is never answered, so the oldest of these are forgotten beyond this number. */
 const MOST = 64;
 
-/** The runs that may still be answered. The executor takes them in order. */
+/** The runs that may still be answered. The executor handles them in order. */
 export class Flights {
   private readonly flights = new Map<number, Flight>();
 
@@ -40,7 +40,7 @@ export class Flights {
     }
   }
 
-  /** Takes a run off. Of those before it only the values may still be on their way. */
+  /** Removes and returns a run. Of earlier runs it keeps those with reads, whose values may still arrive. */
   take(seq: number): Flight | undefined {
     const flight = this.flights.get(seq);
     for (const [earlier, { reads }] of this.flights) {
@@ -49,7 +49,7 @@ export class Flights {
     return flight;
   }
 
-  /** Takes all of them off. */
+  /** Removes and returns all runs. */
   takeAll(): Flight[] {
     const all = [...this.flights.values()];
     this.flights.clear();
@@ -57,7 +57,7 @@ export class Flights {
   }
 }
 
-/** Hands the values out. A tensor that two wait for is copied, so that none sees what the other does to it. */
+/** Resolves the reads of a run. Several reads of one tensor get copies, so that none sees another's changes. */
 export function deliver(flight: Flight, tensors: Readonly<Record<string, { data: TypedArray }>>): void {
   for (const [at, waiting] of flight.reads.entries()) {
     const data = tensors[at]?.data;

@@ -1,8 +1,8 @@
 import type { Datum } from "./datum.ts";
 
-/** Which tensors the device holds, as far as runs that were cut have told it. */
+/** The tensors that the device holds after the runs so far. */
 export class Ledger {
-  /** Bytes of what the device holds, what waits to be freed included. */
+  /** Bytes of the tensors that are held. */
   bytes = 0;
   private readonly held = new Set<Datum>();
   private freed: number[] = [];
@@ -13,7 +13,7 @@ export class Ledger {
     return this.last + 1;
   }
 
-  /** How many tensors the device holds. */
+  /** The number of tensors on the device, including those that wait to be freed. */
   get size(): number {
     return this.held.size + this.freed.length;
   }
@@ -25,7 +25,7 @@ export class Ledger {
     return datum.handle;
   }
 
-  /** The next run frees it. */
+  /** Makes the next run free it. */
   release(datum: Datum): void {
     if (!this.held.delete(datum)) return;
     this.bytes -= datum.bytes;
@@ -41,14 +41,14 @@ export class Ledger {
     this.bytes = 0;
   }
 
-  /** The handles that a run is to free. */
+  /** Removes and returns the handles that the next run has to free. */
   takeFreed(): number[] {
     const freed = this.freed;
     this.freed = [];
     return freed;
   }
 
-  /** A run failed: what it was to make never came into being, and what it was to free is still there. */
+  /** Undoes a failed run, which has created and freed nothing. */
   undo(made: readonly Datum[], free: readonly number[]): void {
     const never = new Set(made.map((datum) => datum.handle));
     this.freed = [...free, ...this.freed].filter((handle) => !never.has(handle));

@@ -2,27 +2,27 @@ import { createHash } from "node:crypto";
 import type { TypedArray } from "@tensorflow/tfjs-core";
 import type { Dtype } from "./datum.ts";
 
-/** Counts the changes of the kernel table. python_env/mixhead/executor/kernels has the same number. */
+/** Increases when the kernel table changes. python_env/mixhead/executor/kernels has the same number. */
 export const KERNELS_VERSION = 1;
 
-/** The largest tensor, in numbers, that travels with every run instead of being uploaded once. */
+/** The largest tensor, in numbers, that is sent with every run instead of being uploaded once. */
 export const MAX_LITERAL = 64;
 
-/** After so many programs both sides forget all of them, so that neither grows without end. */
+/** After so many programs both sides forget all of them, so that memory does not grow without bound. */
 export const MAX_PROGRAMS = 256;
 
 /** The handle that names no tensor. */
 export const NONE = -1;
 
-/** What is written from JavaScript: `data` is of the type that `dtype` says, bool as bytes of 0 and 1. */
+/** A tensor written from JavaScript. bool is sent as bytes of 0 and 1. */
 export type Upload =
   | { dtype: "float32"; shape: number[]; data: Float32Array }
   | { dtype: "int32"; shape: number[]; data: Int32Array }
   | { dtype: "bool"; shape: number[]; data: Uint8Array };
 
 /**
- * One run of a program by the executor. It uploads, computes, reads, and then frees; where one of these fails,
- * nothing has changed there. Handles name tensors on the device.
+ * One run of a program by the executor. It uploads, computes, reads, and then frees. If one of these fails, nothing
+ * has changed there. Handles name tensors on the device.
  */
 export interface Run {
   /** Counts up from 1. */
@@ -41,26 +41,26 @@ export interface Run {
   literals: number[];
   /** The handle of the rows that the rank announced; -1: none. */
   rows: number;
-  /** A float32 vector whose values travel with the rank's next embeddings; -1: none. */
+  /** A float32 vector whose values are sent with the rank's next embeddings; -1: none. */
   metrics: number;
-  /** (K, D), what the rank takes as its prototypes from now on; -1: what it has. */
+  /** The rank's new prototypes, (K, D); -1: unchanged. */
   prototypes: number;
   /** (N, K), the targets of this step; -1: none. */
   targets: number;
-  /** Every definition before this run is forgotten. */
+  /** Whether to forget all earlier definitions. */
   forget: boolean;
-  /** The program's definition, where this connection has not seen it. */
+  /** The program's definition, if it is new on this connection. */
   definition?: Uint8Array;
   /** Tensors that JavaScript wrote, by handle. */
   uploads: Map<number, Upload>;
 }
 
-/** Carries a run to the executor, now. What comes back is told to `TorchBackend.values` or `failed`. */
+/** Sends a run to the executor at once. The answer goes to `TorchBackend.values` or `failed`. */
 export interface Link {
   send(run: Run): void;
 }
 
-/** A type and a shape, as definitions have them. */
+/** A dtype and a shape, as in definitions. */
 export type Spec = [Dtype, number[]];
 
 /** Attributes of an instruction: JSON, in the order in which the kernel wrote them. */
@@ -70,7 +70,7 @@ export type Json = string | number | boolean | null | Json[];
 /** Kernel, slots of its inputs, attributes, outputs. */
 export type Code = [string, number[], Attributes, Spec[]];
 
-/** A program: instructions over slots, which are the inputs, then the literals, then what each instruction gives. */
+/** A program: instructions over slots. Inputs have the first slots, then literals, then outputs of instructions. */
 export interface Definition {
   inputs: Spec[];
   literals: Spec[];
@@ -78,17 +78,17 @@ export interface Definition {
   outputs: number[];
 }
 
-/** A definition as it travels. The same program always gives the same text. */
+/** A definition as it is sent. The same program always has the same text. */
 export function textOf({ inputs, literals, code, outputs }: Definition): string {
   return JSON.stringify({ version: KERNELS_VERSION, inputs, literals, code, outputs });
 }
 
-/** A program's name: the same for the same text, whatever the literals' values. */
+/** A program's name, which depends only on its text, not on the values of literals. */
 export function hashOf(text: string): string {
   return createHash("sha256").update(text).digest("hex").slice(0, 16);
 }
 
-/** A tensor of JavaScript's as it travels. */
+/** A tensor from JavaScript as it is sent. */
 export function asUpload(dtype: Dtype, shape: number[], values: TypedArray): Upload {
   if (dtype === "float32" && values instanceof Float32Array) return { dtype, shape, data: values };
   if (dtype === "int32" && values instanceof Int32Array) return { dtype, shape, data: values };

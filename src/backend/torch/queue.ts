@@ -2,7 +2,7 @@ import { Datum, type Dtype, type Operand, operandOf, sizeOf } from "./datum.ts";
 import { type Attributes, type Code, type Definition, type Spec, textOf } from "./program.ts";
 import { type Entry, type Site, siteOf } from "./sites.ts";
 
-/** A kernel that waits for the next run. */
+/** A call of a kernel that waits for the next run. */
 export interface Instruction {
   kernel: string;
   inputs: Datum[];
@@ -11,41 +11,41 @@ export interface Instruction {
   site: Site | undefined;
 }
 
-/** What a cut takes off the queue: the program, and what each of its slots is here. */
+/** The content of the queue as a program, with the data of its slots. */
 export interface Cut {
-  /** "" where nothing has to be computed. */
+  /** The definition; "" if nothing has to be computed. */
   text: string;
-  /** The program's own instructions, in its order. */
+  /** The program's instructions, in order. */
   code: Instruction[];
   inputs: Datum[];
   /** The values of all literals. */
   literals: number[];
-  /** What lives on, in the order of the program's outputs. */
+  /** The results that are still needed, in the order of the program's outputs. */
   outputs: Datum[];
 }
 
-/** What a cut of an empty queue is. */
+/** The cut of an empty queue. */
 export const NOTHING: Cut = { text: "", code: [], inputs: [], literals: [], outputs: [] };
 
-/** Fewer instructions may well be the same by chance, from other lines. */
+/** The least length of a repeated step. Shorter ones may be equal by chance, from other lines. */
 const STEP = 16;
 
-/** Instructions in the order in which tfjs asked for them, until a cut makes one program of them. */
+/** Instructions in the order in which tfjs called them, until a cut makes one program of them. */
 export class Queue {
   private instructions: Instruction[] = [];
   private viewed: Datum[] = [];
-  /** What was queued before the last cut. */
+  /** The content of the queue at the last cut. */
   private last: readonly Instruction[] = [];
-  /** Whether the queue before that was the same, kernel for kernel. */
+  /** Whether the cut before that had the same kernels. */
   private steady = false;
-  /** Whether the queue is the same so far. */
+  /** Whether the queue has the same kernels as `last` so far. */
   private following = false;
 
   get length(): number {
     return this.instructions.length;
   }
 
-  /** Queues a kernel; nothing but this queue knows its outputs yet. */
+  /** Queues a call of a kernel and returns its outputs, which exist only in this queue. */
   push(
     kernel: string,
     inputs: readonly Operand[],
@@ -64,15 +64,15 @@ export class Queue {
   }
 
   /**
-   * The line that asks for a kernel. To find out takes several microseconds, more than all else about an
-   * instruction, so a step that is repeated, kernel for kernel, keeps the lines of the one before.
+   * The line of code that calls a kernel. Finding it takes several microseconds, more than everything else about an
+   * instruction. So a step that repeats the kernels of the one before keeps its lines.
    */
   siteOf(kernel: string, entry: Entry): Site {
     const before = this.steady && this.following ? this.last[this.instructions.length] : undefined;
     return (before?.kernel === kernel ? before.site : undefined) ?? siteOf(entry);
   }
 
-  /** The datum of an operand in the operand's own shape: a Reshape where tfjs's was only a name. */
+  /** The datum of an operand in the operand's shape. Queues a Reshape if tfjs only renamed the shape. */
   private asShaped(operand: Operand, site: Site | undefined): Datum {
     const { dataId: datum, shape } = operand;
     if (sameShape(shape, datum.shape)) return datum;
@@ -99,14 +99,14 @@ export class Queue {
     return view;
   }
 
-  /** An operand's own datum, in its own shape, which the next cut makes an output. */
+  /** The datum of an operand in its shape. The next cut makes it an output. */
   keep(operand: Operand): Datum {
     const datum = this.asShaped(operand, undefined);
     if (datum.producer !== undefined) datum.wanted = true;
     return datum;
   }
 
-  /** Empties the queue. What nobody holds, reads or computes with is not computed. */
+  /** Empties the queue. Results that are not held, read or used are not computed. */
   cut(): Cut {
     for (const datum of this.viewed) datum.views = undefined;
     this.viewed = [];

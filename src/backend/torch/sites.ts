@@ -1,7 +1,7 @@
 import { relative, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** Where in the program an operation was queued. V8 keeps the frames; the text is made when somebody asks. */
+/** The place in the code where an operation was queued. V8 keeps the frames and formats them on access. */
 export interface Site {
   stack?: string;
 }
@@ -9,11 +9,11 @@ export interface Site {
 /** A function that tfjs calls. */
 export type Entry = (...args: never[]) => unknown;
 
-/** tfjs's own frames lie between a kernel and the line that called it; a gradient has the most of them. */
+/** Stack frames to record. Many are tfjs's own, between a kernel and the line that called it, above all in gradients. */
 const FRAMES = 64;
 const OWN = fileURLToPath(new URL(".", import.meta.url));
 
-/** The caller's place, below `entry`, which is the function that tfjs calls. */
+/** Records the stack below `entry`, the function that tfjs calls. */
 export function siteOf(entry: Entry): Site {
   const site: Site = {};
   const before = Error.stackTraceLimit;
@@ -23,7 +23,7 @@ export function siteOf(entry: Entry): Site {
   return site;
 }
 
-/** "plugin.ts:12:5", the first frame that is neither tfjs's nor the backend's; "" where there is none. */
+/** "plugin.ts:12:5", the first frame outside tfjs and the backend; "" if there is none. */
 export function lineOf(site: Site | undefined): string {
   for (const frame of site?.stack?.split("\n").slice(1) ?? []) {
     const place = /\(?((?:file:\/\/)?\/[^()]*|[A-Za-z]:\\[^()]*):(\d+):(\d+)\)?$/.exec(frame.trim());
@@ -37,7 +37,7 @@ export function lineOf(site: Site | undefined): string {
   return "";
 }
 
-/** " (plugin.ts:12:5)", to end a sentence with; "" where the place is not known. */
+/** " (plugin.ts:12:5)", for the end of a sentence; "" if the place is unknown. */
 export function inBrackets(site: Site | undefined): string {
   const line = lineOf(site);
   return line && ` (${line})`;

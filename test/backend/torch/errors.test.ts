@@ -63,7 +63,7 @@ describe("mistakes on backend torch, before anything is sent", () => {
       x.dispose();
       const line = nextLine();
       const error = thrown(() => tf.engine().runKernel("Exp", { x }));
-      assert.match(error.message, /Exp: a tensor that was disposed of is used again/);
+      assert.match(error.message, /Exp: a disposed tensor is used again/);
       assert.ok(error.message.includes(line), error.message);
     });
   });
@@ -75,7 +75,7 @@ describe("mistakes on backend torch, before anything is sent", () => {
 
   it("has no tensors of strings or complex numbers", () => {
     device.on(() => {
-      assert.match(thrown(() => tf.tensor1d(["a"])).message, /none of string/);
+      assert.match(thrown(() => tf.tensor1d(["a"])).message, /not of string/);
       assert.match(thrown(() => tf.complex([1], [2])).message, /no kernel Complex/);
     });
   });
@@ -98,7 +98,7 @@ describe("mistakes on backend torch, before anything is sent", () => {
     );
     assert.match(
       error.message,
-      /^BatchMatMul of float32 \[1024, 8\] and float32 \[8, 1024\] would take 4\.0 MiB .*\(.*errors\.test\.ts:\d+:\d+\), where 0\.0 MiB of 1\.0 MiB are taken$/,
+      /^BatchMatMul of float32 \[1024, 8\] and float32 \[8, 1024\] would take 4\.0 MiB .*\(.*errors\.test\.ts:\d+:\d+\), but 0\.0 MiB of 1\.0 MiB are taken$/,
     );
   });
 

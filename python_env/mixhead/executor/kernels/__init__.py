@@ -1,12 +1,12 @@
-"""The kernels that a program may call: a list, by tfjs's names. What is not on it is refused.
+"""The kernels that a program may call, by tfjs's names. All others are refused.
 
-A module for each group of ops. Each has `KERNELS`, from name to function; a function takes its tensors by
-position and tfjs's attributes as annotated keywords, and gives a tensor or a tuple of them:
+There is a module for each group of ops. Its `KERNELS` maps names to functions. A function accepts tensors by
+position and tfjs's attributes as annotated keywords, and returns a tensor or a tuple of tensors:
 
     def sum_(x: Tensor, *, axis: list[int], keepDims: bool) -> Tensor: ...
     KERNELS = {"Sum": sum_}
 
-It writes to none of its inputs, and may give a view of one. An optional input that is absent is left out.
+It must not write to its inputs, and may return a view of one. An optional input may be absent.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mixhead.executor.kernels import (
 )
 from mixhead.executor.kernels.kernel import Function, Kernel
 
-#: Counts the changes of the list, or of what a kernel on it does. src/backend/torch/ has the same number.
+#: Increases when the list or a kernel's behaviour changes. src/backend/torch/ has the same number.
 KERNELS_VERSION = 1
 
 _MODULES = (arithmetic, creation, elementwise, indexing, products, reductions, shaping)

@@ -1,4 +1,4 @@
-"""Functions of pairs of elements, which broadcast: arithmetic, comparison, logic, choice."""
+"""Broadcasting functions of pairs of elements: arithmetic, comparison, logic, selection."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from mixhead.executor.kernels.numbers import as_int32, of_integers, of_pairs, st
 
 
 def floor_division(a: Tensor, b: Tensor) -> Tensor:
-    """Always int32; 0 where the divisor is 0."""
+    """The floor of a / b, always int32; 0 if the divisor is 0."""
     return as_int32(torch.floor(a.double() / b.double()))
 
 
 def modulo(a: Tensor, b: Tensor) -> Tensor:
-    """The remainder has the divisor's sign. Of integers and 0 it is 0, of floats NaN."""
+    """The remainder, with the divisor's sign. For a divisor of 0 it is 0 in integers and NaN in floats."""
     x, y = a.double(), b.double()
     rest = torch.fmod(x, y)
     alike = ((x < 0) & (y < 0)) | ((x >= 0) & (y >= 0))
@@ -37,7 +37,9 @@ def elu_gradient(dy: Tensor, y: Tensor) -> Tensor:
 
 
 def select(condition: Tensor, t: Tensor, e: Tensor) -> Tensor:
-    """On the CPU, a condition that was broadcast and is all true, or all false, gives a tensor as it is."""
+    """`t` where the condition holds, `e` elsewhere.
+
+    On the CPU, a broadcast condition that is all true or all false returns `t` or `e` without a copy."""
     if condition.device.type == "cpu" and condition.shape == t.shape:
         told = _told(condition)
         if told is not None:
@@ -46,7 +48,8 @@ def select(condition: Tensor, t: Tensor, e: Tensor) -> Tensor:
 
 
 def _told(x: Tensor) -> bool | None:
-    """What all elements are, where that takes a look at few of them: those that were broadcast."""
+    """True or False if all elements of a broadcast tensor are equal to it; None if they differ, or if
+    looking at them is too expensive."""
     copies = math.prod(size for size, stride in zip(x.shape, x.stride(), strict=True) if stride == 0)
     if x.numel() == 0 or copies < min(_FEW, x.numel()):
         return None
@@ -57,7 +60,7 @@ def _told(x: Tensor) -> bool | None:
     return None if x.any() else False
 
 
-#: A look at each element is worth it from so many copies of it on.
+#: Looking at the elements is worth it if each has at least so many copies.
 _FEW = 16
 
 KERNELS = {

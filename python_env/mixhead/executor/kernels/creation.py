@@ -1,4 +1,4 @@
-"""Tensors out of a few numbers."""
+"""Tensors made of a few numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
 
 
 def fill(value: Tensor, *, shape: list[int]) -> Tensor:
-    """One number everywhere: a view of it."""
+    """A tensor filled with one number, as a view of it."""
     return value.expand(shape)
 
 
@@ -22,7 +22,7 @@ def sequence(*, start: float, step: float, count: int, dtype: str, device: torch
 
 
 def diagonal(x: Tensor) -> Tensor:
-    """x on the diagonal of a tensor of twice its rank."""
+    """A tensor of twice the rank, with x on its diagonal."""
     return torch.diag(x.flatten()).view([*x.shape, *x.shape])
 
 

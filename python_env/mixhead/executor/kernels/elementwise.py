@@ -1,4 +1,4 @@
-"""Functions of each element, and of the elements along the last axis."""
+"""Functions of single elements, and softmax along the last axis."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def negative(x: Tensor) -> Tensor:
 
 
 def relu(x: Tensor) -> Tensor:
-    """NaN stays, -0 becomes 0."""
+    """max(x, 0). NaN stays NaN, and -0 becomes 0."""
     return x if x.dtype is torch.bool else x.clamp(min=0)
 
 
 def sign(x: Tensor) -> Tensor:
-    """0 of NaN and of -0."""
+    """-1, 0 or 1; 0 for NaN and -0."""
     return stored(x.gt(0).to(torch.int8) - x.lt(0).to(torch.int8), x.dtype)
 
 
@@ -38,7 +38,7 @@ def exponential(x: Tensor) -> Tensor:
 
 
 def step(x: Tensor, alpha: Tensor) -> Tensor:
-    """1 above 0, alpha elsewhere; NaN stays."""
+    """1 above 0, alpha elsewhere. NaN stays NaN."""
     above = torch.where(x > 0, 1.0, alpha)
     if x.dtype is torch.float32:
         return torch.where(x.isnan(), x, above)
@@ -51,15 +51,15 @@ def leaky_relu(x: Tensor, alpha: Tensor) -> Tensor:
 
 
 def clip(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """NaN stays."""
+    """Limits x to [low, high]. NaN stays NaN."""
     if x.dtype is torch.float32:
-        # Numbers are faster than tensors of one number, where the host may look at them.
+        # Python numbers are faster than one-element tensors if the host can read them.
         return torch.clamp(x, low.item(), high.item()) if host_sees(low) else torch.clamp(x, low, high)
     return stored(torch.clamp(x.double(), low.double(), high.double()), x.dtype)
 
 
 def cast(x: Tensor, *, dtype: str) -> Tensor:
-    """To int32 as a typed array does it, to bool by comparison with 0. Raises KeyError on another type."""
+    """Converts to int32 as typed arrays do, to bool by comparison with 0. Raises KeyError for other types."""
     return x.ne(0) if dtype == "bool" else stored(x, _DTYPES[dtype])
 
 

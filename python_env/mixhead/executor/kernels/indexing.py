@@ -1,6 +1,6 @@
-"""Elements by their places. What is out of range is gathered as 0, and scattered nowhere.
+"""Gathering and scattering of elements. Indices out of range gather 0, and are ignored when scattering.
 
-A device of CUDA cannot refuse an index without making the host wait, and would not survive a bad one.
+On CUDA an index cannot be refused without making the host wait, and a bad one would break the device.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mixhead.executor.kernels.numbers import host_sees
 
 
 def gather(x: Tensor, indices: Tensor, *, axis: int, batchDims: int) -> Tensor:
-    """Slices of x along `axis`. The first `batchDims` axes of both go together."""
+    """Gathers slices of x along `axis`. The first `batchDims` axes of both tensors are batch axes."""
     size = x.shape[axis]
     places, outside = _within(indices, size)
     batch, outer = x.shape[:batchDims], x.shape[batchDims:axis]
@@ -37,7 +37,7 @@ def gather(x: Tensor, indices: Tensor, *, axis: int, batchDims: int) -> Tensor:
 
 
 def gather_nd(params: Tensor, indices: Tensor) -> Tensor:
-    """Slices of params, each named by a row of indices (..., depth)."""
+    """Gathers slices of params. Each row of indices (..., depth) names one."""
     depth = indices.shape[-1]
     rows = params.reshape(math.prod(params.shape[:depth]), *params.shape[depth:])
     places = _flat(indices.reshape(-1, depth), params.shape[:depth])
@@ -46,7 +46,7 @@ def gather_nd(params: Tensor, indices: Tensor) -> Tensor:
 
 
 def scatter_nd(indices: Tensor, updates: Tensor, *, shape: list[int]) -> Tensor:
-    """Zeros, and the sum of the updates in each place."""
+    """A tensor of zeros with the updates added at their places."""
     places, slices, rest = _scattered(indices, updates, shape)
     count = math.prod(shape[: len(shape) - len(rest)])
     return sum_into(places, slices, count).reshape(shape)
@@ -59,9 +59,10 @@ def segment_sum(x: Tensor, segmentIds: Tensor, *, numSegments: int) -> Tensor:
 
 
 def sum_into(places: Tensor, slices: Tensor, count: int) -> Tensor:
-    """`count` slices, each the sum of those with its place (M, int64), always added in the same order."""
+    """`count` slices, each the sum of the slices (M, ...) with its place (M, int64). The order of the
+    additions is always the same."""
     rest = slices.shape[1:]
-    total = slices.new_zeros(count + 1, *rest)  # the last one takes what is outside
+    total = slices.new_zeros(count + 1, *rest)  # the last one collects places out of range
     places = torch.where((places >= 0) & (places < count), places, count)
     if slices.dtype is torch.bool:
         return sum_into(places, slices.to(torch.int32), count).ne(0)
@@ -73,14 +74,14 @@ def sum_into(places: Tensor, slices: Tensor, count: int) -> Tensor:
 
 
 def scatter_update(tensor: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-    """`tensor` with updates in some places; of several for one place the last."""
+    """`tensor` with some slices replaced by updates. The last update of a place wins."""
     places, slices, rest = _scattered(indices, updates, list(tensor.shape))
     rows = tensor.reshape(math.prod(tensor.shape[: tensor.ndim - len(rest)]), *rest)
     return _replace(rows, places, slices).reshape(tensor.shape)
 
 
 def sparse_to_dense(indices: Tensor, values: Tensor, otherwise: Tensor, *, shape: list[int]) -> Tensor:
-    """`otherwise` everywhere but in the places that have a value."""
+    """A tensor of the values at their places, and `otherwise` elsewhere."""
     rows = otherwise.expand(math.prod(shape))
     places = _flat(indices.reshape(-1, len(shape)), shape)
     return _replace(rows, places, values.expand(len(places))).reshape(shape)
@@ -89,7 +90,7 @@ def sparse_to_dense(indices: Tensor, values: Tensor, otherwise: Tensor, *, shape
 def _replace(rows: Tensor, places: Tensor, slices: Tensor) -> Tensor:
     count = len(rows)
     inside = (places >= 0) & (places < count)
-    if host_sees(rows):  # index_copy_ goes through the places in their order there
+    if host_sees(rows):  # on the CPU, index_copy_ writes in order, so the last update wins
         if not bool(inside.all()):
             places, slices = places[inside], slices[inside]
         return rows.clone(memory_format=torch.contiguous_format).index_copy_(0, places, slices)
@@ -108,7 +109,8 @@ def one_hot(indices: Tensor, on: Tensor, off: Tensor, *, depth: int) -> Tensor:
 
 
 def top_k(x: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
-    """The largest of the last axis and their places, largest first; the first one of equals."""
+    """The k largest elements along the last axis and their indices, in descending order, ties in index
+    order."""
     if k == 1 and x.dtype is not torch.bool:
         values, places = torch.max(x, -1, keepdim=True)
     else:
@@ -117,14 +119,15 @@ def top_k(x: Tensor, *, k: int) -> tuple[Tensor, Tensor]:
 
 
 def search_sorted(sorted_rows: Tensor, values: Tensor, *, side: str) -> Tensor:
-    """Where each value would go in its row, which ascends."""
+    """The position at which each value would be inserted into its ascending row."""
     return torch.searchsorted(
         sorted_rows.contiguous(), values.contiguous(), right=side == "right", out_int32=True
     )
 
 
 def _within(indices: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
-    """Indices that exist, and which were others; None where the host knows that there were none."""
+    """Indices clamped into range, and a mask of those that were out of range; None if the host knows that
+    there are none."""
     outside = (indices < 0) | (indices >= size)
     if host_sees(indices) and not bool(outside.any()):
         return indices.to(torch.int64), None
@@ -132,7 +135,7 @@ def _within(indices: Tensor, size: int) -> tuple[Tensor, Tensor | None]:
 
 
 def _flat(rows: Tensor, shape: list[int] | torch.Size) -> Tensor:
-    """(M, depth) indices into `shape` as (M) places, -1 where there is none. int64."""
+    """Indices (M, depth) into `shape` -> flat places (M), int64; -1 for indices out of range."""
     places = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
     outside = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
     for axis, size in enumerate(shape):
@@ -143,7 +146,7 @@ def _flat(rows: Tensor, shape: list[int] | torch.Size) -> Tensor:
 
 
 def _scattered(indices: Tensor, updates: Tensor, shape: list[int]) -> tuple[Tensor, Tensor, list[int]]:
-    """The places (M), the slices (M, ...) for them, and the shape of a slice."""
+    """The flat places (M), their slices (M, ...), and the shape of a slice."""
     depth = indices.shape[-1] if indices.ndim > 1 else 1
     rest = shape[depth:]
     places = _flat(indices.reshape(-1, depth), shape[:depth])

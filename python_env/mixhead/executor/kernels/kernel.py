@@ -1,4 +1,4 @@
-"""A kernel: a torch function, and what it may be called with, as its signature says."""
+"""A kernel: a torch function, and the arguments that its signature allows."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ _NO_JSON = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("
 
 @dataclass(frozen=True)
 class Kernel:
-    """A function of the allow-list. Its positional parameters are tensors; the parameters after `*` are
-    attributes under tfjs's names, and their annotations say what is allowed. A parameter `device` is no
-    attribute: it gets the executor's device.
+    """A function of the allow-list.
+
+    Its positional parameters are tensors. The parameters after `*` are attributes under tfjs's names, with
+    the allowed types as annotations. A parameter `device` is not an attribute: it gets the executor's device.
     """
 
     name: str
     function: Function
-    least: int  # how many tensors it takes
-    most: int | None  # None: any number
+    least: int  # the least number of tensors
+    most: int | None  # the largest number of tensors; None: any number
     attributes: Mapping[str, Any]  # name -> type
     required: frozenset[str]
-    open: bool  # takes any attribute, by `**attributes`
+    open: bool  # accepts any attribute, by `**attributes`
     wants_device: bool
 
     @classmethod
     def of(cls, name: str, function: Function) -> Kernel:
-        """Raises TypeError where the function's signature is none of a kernel."""
+        """Makes a kernel of a function. Raises TypeError if a kernel cannot have the function's signature."""
         hints = get_type_hints(function)
         least, most, takes_any = 0, 0, False
         attributes: dict[str, Any] = {}
@@ -61,11 +62,12 @@ class Kernel:
         return cls(name, function, least, most, attributes, needed, takes_any, wants_device)
 
     def takes(self, count: int) -> bool:
-        """Whether it can be called with so many tensors."""
+        """Whether it accepts `count` tensors."""
         return self.least <= count and (self.most is None or count <= self.most)
 
     def read(self, values: Mapping[str, object]) -> dict[str, Any]:
-        """The attributes as the function takes them. Raises ValueError with the one that does not fit."""
+        """Checks attributes from JSON and converts them. Raises ValueError naming the first that does not
+        fit."""
         read = {}
         for name, value in values.items():
             if name in self.attributes:
@@ -80,7 +82,7 @@ class Kernel:
 
 
 def _read(value: Any, hint: Any, name: str) -> Any:
-    """A JSON value as the annotated type. Numbers that JSON lacks travel as text: "Infinity", "NaN"."""
+    """A JSON value as the annotated type. Numbers that JSON lacks are sent as text: "Infinity", "NaN"."""
     if hint is float and isinstance(value, str) and value in _NO_JSON:
         return _NO_JSON[value]
     if not _fits(value, hint):

@@ -1,4 +1,4 @@
-"""Numbers as JavaScript has them: all are float64, and a typed array cuts them down as they are stored."""
+"""JavaScript's numbers: computed in float64, and converted when they are stored in a typed array."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _WRAP = 2.0**32
 
 
 def host_sees(x: Tensor) -> bool:
-    """Whether the host may look at a tensor's values without waiting for a device."""
+    """Whether the host can read a tensor's values without waiting for a device."""
     return x.device.type == "cpu"
 
 
 def stored(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`x` as a typed array of `dtype` holds it."""
+    """Converts `x` to `dtype` as a JavaScript typed array would."""
     if x.dtype is dtype:
         return x
     if dtype is torch.int32:
@@ -25,7 +25,7 @@ def stored(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def as_int32(x: Tensor) -> Tensor:
-    """The fraction is cut off; what is beyond 32 bits wraps around; what is not finite is 0."""
+    """Truncates the fraction and wraps around at 32 bits. Numbers that are not finite become 0."""
     if not x.is_floating_point():
         return x.to(torch.int32)
     wrapped = torch.fmod(x.double(), _WRAP).nan_to_num_(nan=0.0)
@@ -33,7 +33,7 @@ def as_int32(x: Tensor) -> Tensor:
 
 
 def one(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A function of torch's as a kernel, which needs a signature."""
+    """Wraps a torch function, which has no signature, as a kernel of one tensor."""
 
     def kernel(x: Tensor) -> Tensor:
         return function(x)
@@ -42,7 +42,7 @@ def one(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """The same, of two tensors, which broadcast."""
+    """The same for two tensors that broadcast."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         return function(a, b)
@@ -51,7 +51,7 @@ def two(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tenso
 
 
 def of_each(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """A kernel of one tensor: float32 directly, other types through float64. The type stays."""
+    """A kernel of one tensor that keeps its dtype: float32 directly, other dtypes through float64."""
 
     def kernel(x: Tensor) -> Tensor:
         if x.dtype is torch.float32:
@@ -62,7 +62,7 @@ def of_each(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 def of_pairs(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """The same, of two tensors of one type, which broadcast."""
+    """The same for two tensors of one dtype that broadcast."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         if a.dtype is torch.float32:
@@ -73,7 +73,7 @@ def of_pairs(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, 
 
 
 def of_integers(function: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    """A kernel that wraps around in int32 as torch does it; of bool as of 0 and 1."""
+    """A kernel that computes int32 in torch, which wraps around, and bool as 0 and 1."""
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         if a.dtype is torch.bool:

@@ -1,4 +1,4 @@
-"""Products of matrices."""
+"""Matrix products."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from mixhead.executor.kernels.numbers import stored
 
 
 def matrix_product(a: Tensor, b: Tensor, *, transposeA: bool, transposeB: bool) -> Tensor:
-    """Of the last two axes; those before broadcast. int32 through float64, since CUDA has no other way."""
+    """The product over the last two axes; earlier axes broadcast. int32 is computed in float64, because CUDA
+    has no integer product."""
     x = a.mT if transposeA else a
     y = b.mT if transposeB else b
     if a.dtype is torch.float32:

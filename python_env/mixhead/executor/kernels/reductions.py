@@ -1,4 +1,4 @@
-"""What a row amounts to, and what has run up along it."""
+"""Reductions and cumulative sums and products along axes."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ _DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
 
 
 def total(x: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
-    """int32 wraps around."""
+    """The sum. int32 wraps around."""
     return torch.sum(x, axis, keepDims, dtype=x.dtype)
 
 
 def mean(x: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
-    """0 of nothing."""
+    """The mean; 0 if there are no elements."""
     return torch.mean(x, axis, keepDims) if x.numel() > 0 else torch.sum(x, axis, keepDims)
 
 
 def product(x: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
-    """int32 wraps around."""
+    """The product. int32 wraps around."""
     for each in sorted(axis, reverse=True):
         x = torch.prod(x, each, keepDims, dtype=x.dtype)
     return x
 
 
 def largest(x: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
-    """NaN where there is one."""
+    """The maximum; NaN if there is a NaN."""
     return torch.amax(x, axis, keepDims) if x.numel() > 0 else _of_nothing(x, axis, keepDims)
 
 
 def smallest(x: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
-    """NaN where there is one."""
+    """The minimum; NaN if there is a NaN."""
     return torch.amin(x, axis, keepDims) if x.numel() > 0 else _of_nothing(x, axis, keepDims)
 
 
@@ -61,7 +61,7 @@ def place_of_smallest(x: Tensor, *, axis: int) -> Tensor:
 
 
 def _place(x: Tensor, axis: int, extreme: Callable[..., tuple[Tensor, Tensor]], least: float) -> Tensor:
-    """The first one of equals. A NaN is passed over, except where the row begins with it."""
+    """The index of the first extreme element. Skips NaN, unless the row begins with it."""
     x = x.to(torch.int32) if x.dtype is torch.bool else x
     if x.numel() == 0:
         return torch.sum(x, axis).to(torch.int32)
@@ -86,7 +86,7 @@ def running_product(x: Tensor, *, axis: int, exclusive: bool, reverse: bool) -> 
 def _running(
     x: Tensor, run: Callable[..., Tensor], start: int, axis: int, exclusive: bool, reverse: bool
 ) -> Tensor:
-    """`exclusive`: each place has what came before it. int32 wraps around."""
+    """Accumulates along `axis`. `exclusive`: without the element itself. int32 wraps around."""
     if x.shape[axis] == 0:
         return x
     x = x.flip(axis) if reverse else x
@@ -98,16 +98,16 @@ def _running(
 
 
 def count(x: Tensor, *weights: Tensor, size: int, binary: bool, dtype: str) -> Tensor:
-    """How often each number below `size` occurs in x (M) or in each of its rows (N x M), or its weights' sum.
+    """How often each number in [0, size) occurs in x (M) or in each row of x (N, M), or its weights' sum.
 
-    Numbers outside count nowhere. `binary`: whether it occurs.
+    Other numbers are ignored. `binary`: whether the number occurs, as 0 or 1.
     """
     rows = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
     places = torch.where((rows >= 0) & (rows < size), rows, size).to(torch.int64)
     places += torch.arange(len(rows), device=x.device)[:, None] * (size + 1)
     counts = torch.zeros(len(rows) * (size + 1), dtype=_DTYPES[dtype], device=x.device)
     added = weights[0].reshape(places.shape) if weights else torch.ones_like(places, dtype=counts.dtype)
-    # On CUDA, index_put_ adds in a fixed order; index_add_ does so on the CPU.
+    # In a fixed order: index_put_ guarantees it on CUDA, index_add_ on the CPU.
     if host_sees(x):
         counts.index_add_(0, places.flatten(), added.flatten())
     else:

@@ -1,4 +1,4 @@
-"""The same elements in other places: views where they can be."""
+"""Rearrangements of elements, as views where possible."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def part(x: Tensor, *, begin: list[int], size: list[int]) -> Tensor:
 
 
 def strided_part(x: Tensor, *, begin: list[int], size: list[int], strides: list[int]) -> Tensor:
-    """Every stride-th element from `begin` on, backwards where a stride is negative."""
+    """Every stride-th element from `begin` on, backwards if the stride is negative."""
     for axis, (start, length, stride) in enumerate(zip(begin, size, strides, strict=True)):
         end = start + (length - 1) * stride
         low, high = min(start, end), max(start, end)
@@ -47,7 +47,7 @@ def strided_part(x: Tensor, *, begin: list[int], size: list[int], strides: list[
 
 
 def tile(x: Tensor, *, reps: list[int]) -> Tensor:
-    """A view where only axes of one element are repeated."""
+    """Repeats x along its axes. Returns a view if only axes of length 1 are repeated."""
     if all(each == 1 or size == 1 for each, size in zip(reps, x.shape, strict=True)):
         return x.expand([size * each for each, size in zip(reps, x.shape, strict=True)])
     return x.repeat(reps)
@@ -62,7 +62,7 @@ def pad(x: Tensor, value: Tensor, *, paddings: list[list[int]]) -> Tensor:
 
 
 def mirror_pad(x: Tensor, *, paddings: list[list[int]], mode: str) -> Tensor:
-    """What lies at the edges, mirrored; "symmetric" repeats the edge itself, "reflect" does not."""
+    """Pads with mirrored elements. "symmetric" repeats the edge itself, "reflect" does not."""
     edge = 1 if mode == "symmetric" else 0
     for axis, (before, after) in enumerate(paddings):
         size = x.shape[axis]

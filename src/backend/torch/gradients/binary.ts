@@ -3,7 +3,7 @@ import { flat, float, type Rule, type Rules, summedTo } from "./rule.ts";
 
 type OfPair = (dy: tf.Tensor, a: tf.Tensor, b: tf.Tensor) => tf.Tensor;
 
-/** Functions of pairs: what dy contributes to each side, before what was broadcast is summed. */
+/** The rule of a function of pairs: gradients for both sides, then summed over broadcast axes. */
 const pair = (byA: OfPair, byB: OfPair): Rule => ({
   needs: ["a", "b"],
   of: (dy, saved) => {
@@ -16,7 +16,7 @@ const pair = (byA: OfPair, byB: OfPair): Rule => ({
 });
 
 const where = (condition: tf.Tensor, dy: tf.Tensor) => tf.mul(dy, float(condition));
-/** b / (a^2 + b^2), the slope of the angle. */
+/** b / (a^2 + b^2), the derivative of atan2. */
 const turned = (a: tf.Tensor, b: tf.Tensor) => tf.div(b, tf.add(tf.square(a), tf.square(b)));
 
 /** Functions of pairs of elements, and products of matrices. */
@@ -69,7 +69,7 @@ export const binary: Rules = {
       return {
         a: () => summedTo(tf.mul(dy, tf.mul(float(b), tf.pow(float(a), tf.sub(float(b), 1)))), a.shape),
         b: () => {
-          // Of a base that is not positive there is no logarithm; it counts as 0.
+          // A base that is not positive has no logarithm; use 0.
           const logarithm = tf.where(tf.greater(a, 0), tf.log(float(a)), tf.zerosLike(float(a)));
           return summedTo(tf.mul(dy, tf.mul(y, logarithm)), b.shape);
         },

@@ -4,7 +4,7 @@ import { flat, type Rules, slope, slopeByResult } from "./rule.ts";
 const SELU_SCALE = tf.backend_util.SELU_SCALE;
 const SELU_SCALE_ALPHA = tf.backend_util.SELU_SCALEALPHA;
 
-/** 1 - x^2, x^2 - 1, 1 + x^2: under the roots of the inverse functions. */
+/** 1 - x^2, x^2 - 1, 1 + x^2, which occur in the derivatives of inverse functions. */
 const lessSquare = (x: tf.Tensor) => tf.sub(1, tf.square(x));
 const squareLessOne = (x: tf.Tensor) => tf.sub(tf.square(x), 1);
 const oneAndSquare = (x: tf.Tensor) => tf.add(1, tf.square(x));

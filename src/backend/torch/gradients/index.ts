@@ -7,8 +7,8 @@ import { shaping } from "./shaping.ts";
 let registered = false;
 
 /**
- * Tells tfjs how to differentiate the kernels, where nothing else has: the package tfjs-core has the rules only for
- * those who bundle it.
+ * Registers gradients of the kernels with tfjs, unless they are registered already. The package tfjs-core registers
+ * its rules only as a side effect of the whole tfjs bundle.
  */
 export function registerGradients(): void {
   if (registered) return;

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { axesOf, flat, float, type Rule, type Rules } from "./rule.ts";
 
-/** What was reduced, with an axis of one element for each that went. */
+/** A reduced tensor with the reduced axes restored at length 1. */
 function kept(y: tf.Tensor, axes: readonly number[], shape: readonly number[]): tf.Tensor {
   return tf.reshape(
     y,
@@ -9,7 +9,7 @@ function kept(y: tf.Tensor, axes: readonly number[], shape: readonly number[]): 
   );
 }
 
-/** dy to each element that is the extreme: several of equals get it each. */
+/** Passes dy to each extreme element; equal elements all get it. */
 const extreme = (attribute: string): Rule => ({
   needs: ["x"],
   needsResult: true,
@@ -48,7 +48,7 @@ export const reductions: Rules = {
     needs: ["x"],
     of: (dy, saved, { axis }) => ({
       x: () => {
-        // Each element's is the product of all others: of those before it and of those after it, so that 0 is none.
+        // The gradient of an element is the product of those before it and those after it. This also works with zeros.
         const x = float(saved(0));
         const axes = axesOf(axis, x.shape).sort((a, b) => a - b);
         const others = x.shape.flatMap((_, each) => (axes.includes(each) ? [] : [each]));

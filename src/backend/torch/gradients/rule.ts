@@ -1,9 +1,9 @@
 import * as tf from "@tensorflow/tfjs-core";
 
-/** What a rule gives: for each input a function that computes the loss's derivative by it. */
+/** The result of a rule: for each input a function that computes the derivative of the loss. */
 export type Derivatives = Record<string, () => tf.Tensor>;
 
-/** How the derivative of a loss by a kernel's inputs comes from its derivative by the kernel's outputs. */
+/** Computes the derivatives of a loss by a kernel's inputs from those by its outputs. */
 export interface Rule {
   /** Inputs that `of` needs; for a kernel of a list of tensors, all of them. */
   needs?: readonly string[] | "all";
@@ -15,13 +15,13 @@ export interface Rule {
 /** Rules by the kernels' names. */
 export type Rules = Record<string, Rule>;
 
-/** The tensors that a rule needs, by their place. */
+/** The tensors that a rule needs, by position. */
 export interface Saved {
   (place: number): tf.Tensor;
   all: readonly tf.Tensor[];
 }
 
-/** Tells tfjs of the rules, where it has none of its own: those of the whole package tfjs are as good. */
+/** Registers rules with tfjs for kernels that have none. The rules of the whole tfjs package are equivalent. */
 export function register(rules: Rules): void {
   for (const [kernelName, { needs = [], needsResult = false, of }] of Object.entries(rules)) {
     const known: tf.GradConfig | undefined = tf.getGradient(kernelName);
@@ -48,19 +48,19 @@ function tensorAt(tensors: readonly tf.Tensor[], place: number): tf.Tensor {
   return tensor;
 }
 
-/** A function of each element: dx = dy f'(x). */
+/** The rule of an elementwise function f: dx = dy f'(x). */
 export const slope = (derivative: (x: tf.Tensor) => tf.Tensor): Rule => ({
   needs: ["x"],
   of: (dy, saved) => ({ x: () => tf.mul(dy, derivative(float(saved(0)))) }),
 });
 
-/** The same where f' is most easily had from y = f(x). */
+/** The same if f' is easier to compute from y = f(x). */
 export const slopeByResult = (derivative: (y: tf.Tensor) => tf.Tensor): Rule => ({
   needsResult: true,
   of: (dy, saved) => ({ x: () => tf.mul(dy, derivative(saved(0))) }),
 });
 
-/** A function that is flat wherever it has a derivative. */
+/** The rule of a function whose derivative is 0 wherever it exists. */
 export const flat = (...inputs: readonly string[]): Rule => ({
   needs: inputs,
   of: (_, saved) =>
@@ -71,13 +71,13 @@ export function float(x: tf.Tensor): tf.Tensor {
   return tf.cast(x, "float32");
 }
 
-/** Sums over what was broadcast, back to the shape that it came from. */
+/** Sums over broadcast axes, back to the original shape. */
 export function summedTo(dx: tf.Tensor, shape: number[]): tf.Tensor {
   const axes = tf.broadcast_util.getReductionAxes(shape, dx.shape);
   return tf.reshape(axes.length > 0 ? tf.sum(dx, axes) : dx, shape);
 }
 
-/** The axes that an attribute names; all where it names none. */
+/** The axes in an attribute; all axes if it has none. */
 export function axesOf(attribute: unknown, shape: number[]): number[] {
   if (typeof attribute === "number") return tf.util.parseAxisParam(attribute, shape);
   if (Array.isArray(attribute)) return tf.util.parseAxisParam(attribute.map(Number), shape);

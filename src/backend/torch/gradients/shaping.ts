@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { axesOf, float, numbersOf, type Rule, type Rules } from "./rule.ts";
 
-/** The inner part of dy: what was put around x is not x's. */
+/** The inner part of dy, without the padding. */
 const unpadded: Rule = {
   needs: ["x"],
   of: (dy, saved, { paddings }) => ({
@@ -17,7 +17,7 @@ const reshaped = (name: string): Rule => ({
   of: (dy, saved) => ({ [name]: () => tf.reshape(dy, saved(0).shape) }),
 });
 
-/** The same elements in other places. */
+/** Rules of kernels that rearrange elements. */
 export const shaping: Rules = {
   Identity: { of: (dy) => ({ x: () => float(dy) }) },
   Reshape: reshaped("x"),
@@ -101,7 +101,7 @@ export const shaping: Rules = {
 
 const product = (sizes: readonly number[]) => sizes.reduce((all, size) => all * size, 1);
 
-/** Each slice of x takes the sum of what came of it. The batches' slices are numbered on, one batch after another. */
+/** Adds up, for each slice of x, the gradients of its copies. Slices are numbered batch after batch. */
 function gathered(
   dy: tf.Tensor,
   x: tf.Tensor,

@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import type { Dtype, Operand } from "../datum.ts";
 import type { Call, Kernel, KernelTable } from "./kernel.ts";
 
-/** Of each pair of elements, broadcast; the result has the first one's type where none is given. */
+/** A function of pairs of elements, with broadcasting. The result has dtype `type`, by default the first operand's. */
 const pairwise =
   (dtype?: Dtype): Kernel =>
   (call) => {
@@ -14,7 +14,7 @@ function ofPair(call: Call, a: Operand, b: Operand, dtype: Dtype, kernel = call.
   return call.op([a, b], {}, dtype, broadcast(a, b), kernel);
 }
 
-/** Throws tfjs's own sentence where the shapes do not go together. */
+/** The shape of two broadcast operands. Throws tfjs's own error if they are incompatible. */
 export function broadcast(a: { shape: number[] }, b: { shape: number[] }): number[] {
   return tf.backend_util.assertAndGetBroadcastShape(a.shape, b.shape);
 }
@@ -32,7 +32,7 @@ export const binary: KernelTable = {
   Pow: (call) => {
     const [a, b] = [call.tensor("a"), call.tensor("b")];
     const { values, size } = b.dataId;
-    // tf.norm squares like this, and the general power is many times slower.
+    // tf.norm squares in this way, and the general power is many times slower.
     if (size === 1 && values?.[0] === 2 && b.shape.length <= a.shape.length) {
       return call.op([a], {}, a.dtype, a.shape, "Square");
     }
@@ -57,7 +57,7 @@ function upcast(a: Dtype, b: Dtype): Dtype {
   return a === "float32" || b === "float32" ? "float32" : "int32";
 }
 
-/** A vector as condition chooses whole rows. */
+/** Reshapes a vector condition, which selects whole rows. */
 function asWide(condition: Operand, { shape }: Operand): Operand {
   const isVector = condition.shape.length === 1 && shape.length > 1;
   return isVector ? { ...condition, shape: [...condition.shape, ...shape.slice(1).map(() => 1)] } : condition;

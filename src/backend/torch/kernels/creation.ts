@@ -21,7 +21,7 @@ export const creation: KernelTable = {
     const [start, stop] = [call.number("start"), call.number("stop")];
     const dtype = asDtype(call.text("dtype"), "Range");
     const given = call.number("step");
-    // tfjs counts downwards by itself where the step was left at 1.
+    // Like tfjs, count downwards if the step was left at 1.
     const step = stop < start && given === 1 ? -1 : given;
     const isEmpty = start === stop || (start < stop && given < 0) || (stop < start && given > 1);
     const count = isEmpty ? 0 : Math.abs(Math.ceil((stop - start) / given));
@@ -37,14 +37,14 @@ export const creation: KernelTable = {
   },
 };
 
-/** The value goes as one literal, so that the program stays the same where it changes from step to step. */
+/** Sends the value as one literal, so that the program stays the same if it changes from step to step. */
 function filled(call: Call, shape: number[], value: number, dtype: Dtype): Operand {
   const size = sizeOf(shape);
   if (size <= 1) return call.constant(new Array<number>(size).fill(value), shape, dtype);
   return call.op([call.constant([value], [], dtype)], { shape }, dtype, shape, "Fill");
 }
 
-/** start, start + step, ...: small ones are counted here, as tfjs does it. */
+/** start, start + step, ... Short sequences are computed here, as tfjs does. */
 function sequence(call: Call, start: number, step: number, count: number, dtype: Dtype): Operand {
   if (count > MAX_LITERAL) return call.op([], { start, step, count, dtype }, dtype, [count], "Range");
   const values = dtype === "int32" ? new Int32Array(count) : new Float32Array(count);

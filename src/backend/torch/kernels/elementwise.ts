@@ -1,7 +1,7 @@
 import type { Dtype, Operand } from "../datum.ts";
 import type { Call, Kernel, KernelTable } from "./kernel.ts";
 
-/** A function of each element; the result has the input's type where none is given. */
+/** An elementwise function. The result has dtype `type`, by default the input's. */
 const each =
   (dtype?: Dtype): Kernel =>
   (call) => {
@@ -9,7 +9,7 @@ const each =
     return call.op([x], {}, dtype ?? x.dtype, x.shape);
   };
 
-/** With numbers beside it. They go as literals, since a schedule may change them at every step. */
+/** An elementwise function with numbers. They are sent as literals, since a schedule may change them at every step. */
 const withNumbers =
   (names: readonly string[], dtype?: Dtype): Kernel =>
   (call) => {
@@ -63,7 +63,7 @@ function alongLast(call: Call, attribute: string): Operand {
   const axis = call.number(attribute);
   if (axis !== -1 && axis !== last) {
     throw call.error(
-      `${call.kernel} goes along the last axis, and this is axis ${axis} of ${x.shape.length}`,
+      `${call.kernel} works along the last axis, but this is axis ${axis} of ${x.shape.length}`,
     );
   }
   return call.op([x], {}, "float32", x.shape);

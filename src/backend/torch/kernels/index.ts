@@ -8,7 +8,7 @@ import { reductions } from "./reductions.ts";
 import { shaping } from "./shaping.ts";
 import { unsupported } from "./unsupported.ts";
 
-/** What backend torch computes, by tfjs's names. */
+/** The kernels of backend torch, by tfjs's names. */
 export const kernels: KernelTable = {
   ...elementwise,
   ...binary,
@@ -21,7 +21,7 @@ export const kernels: KernelTable = {
 
 let registered = false;
 
-/** Tells tfjs of the kernels, once. */
+/** Registers the kernels with tfjs, once. */
 export function registerKernels(targetOf: (backend: object) => Target): void {
   if (registered) return;
   registered = true;

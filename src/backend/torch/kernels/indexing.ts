@@ -3,8 +3,8 @@ import { asDtype, type Operand } from "../datum.ts";
 import type { Call, KernelTable } from "./kernel.ts";
 
 /**
- * Indices that JavaScript wrote are checked here. Those that the device computed cannot be without a wait: what is
- * out of range gives 0 where it is gathered, and is left out where it is scattered.
+ * Kernels with indices. Indices written by JavaScript are checked here. Checking those that the device computed would
+ * need a wait: out of range, they gather 0, and are ignored when scattering.
  */
 export const indexing: KernelTable = {
   GatherV2: (call) => {
@@ -75,7 +75,7 @@ export const indexing: KernelTable = {
   },
 };
 
-/** Throws where an index that JavaScript knows names nothing in a tensor of `shape`. */
+/** Throws if an index that JavaScript knows is out of range in a tensor of `shape`. */
 function checkIndices(call: Call, indices: Operand, shape: readonly number[]): void {
   const { values } = indices.dataId;
   const depth = indices.shape.length > 1 ? (indices.shape.at(-1) ?? 1) : 1;

@@ -4,15 +4,15 @@ import type { Dtype, Operand } from "../datum.ts";
 import type { Attributes, Spec } from "../program.ts";
 import { type Entry, inBrackets, type Site } from "../sites.ts";
 
-/** Infers what a kernel gives, and queues it as one instruction or a few. */
+/** Infers the outputs of a kernel, and queues it as one instruction or a few. */
 export type Kernel = (call: Call) => Operand | Operand[];
 
 /** Kernels by tfjs's names. */
 export type KernelTable = Record<string, Kernel>;
 
-/** What kernels ask of the backend. */
+/** The part of the backend that kernels use. */
 export interface Target {
-  /** The line that asks for a kernel; `entry` is the function that tfjs called. */
+  /** The line of code that calls a kernel. `entry`: the function that tfjs called. */
   siteOf(kernel: string, entry: Entry): Site;
   operand(tensor: tf.TensorInfo, kernel: string, site: Site): Operand;
   op(
@@ -26,7 +26,7 @@ export interface Target {
   give(operand: Operand): tf.TensorInfo;
 }
 
-/** One call of a kernel by tfjs: its inputs and attributes, and what it may do about them. */
+/** A call of a kernel by tfjs: its inputs, its attributes, and functions to queue instructions. */
 export class Call {
   constructor(
     readonly kernel: string,
@@ -46,12 +46,12 @@ export class Call {
     return this.inputs[name] ? this.tensor(name) : undefined;
   }
 
-  /** Of a kernel whose inputs are a list. */
+  /** The inputs of a kernel whose inputs are a list. */
   tensors(): Operand[] {
     return Object.keys(this.inputs).map((name) => this.tensor(name));
   }
 
-  /** Queues one instruction with one output; under this kernel's own name where no other is given. */
+  /** Queues one instruction with one output, by default under this kernel's name. */
   op(
     inputs: readonly Operand[],
     attributes: Attributes,
@@ -69,12 +69,12 @@ export class Call {
     return this.backend.op(this.kernel, inputs, attributes, outputs, this.site);
   }
 
-  /** Numbers that JavaScript knows. */
+  /** An operand of numbers that JavaScript knows. */
   constant(values: ArrayLike<number>, shape: number[], dtype: Dtype): Operand {
     return this.backend.constant(values, shape, dtype);
   }
 
-  /** `x` as another type. What JavaScript knows is cast here, as a typed array does it. */
+  /** Casts `x`. Values that JavaScript knows are cast here, as typed arrays do. */
   cast(x: Operand, dtype: Dtype): Operand {
     if (x.dtype === dtype) return x;
     const { literal, values } = x.dataId;
@@ -107,7 +107,7 @@ export class Call {
     throw this.misfit(name, "text");
   }
 
-  /** A list of numbers; a number alone is a list of one. */
+  /** A list of numbers; a single number is a list of one. */
   numbers(name: string): number[] {
     const value: unknown = this.attrs[name];
     if (typeof value === "number") return [value];
@@ -125,7 +125,7 @@ export class Call {
     });
   }
 
-  /** The axes that an attribute names, ascending; all of them where it names none. */
+  /** The axes in an attribute, ascending; all axes if it has none. */
   axes(name: string, shape: readonly number[]): number[] {
     if (!this.has(name)) return shape.map((_, axis) => axis);
     const axes = tf.util.parseAxisParam(this.numbers(name), [...shape]);
@@ -136,7 +136,7 @@ export class Call {
     return this.axes(name, shape)[0] ?? 0;
   }
 
-  /** A mistake of the program's, with the line that made it. */
+  /** An error of the user's program, with the line of code. */
   error(sentence: string): UserError {
     return new UserError(`${sentence}${inBrackets(this.site)}`);
   }
@@ -146,7 +146,7 @@ export class Call {
   }
 }
 
-/** Registers kernels with tfjs. `targetOf` gives what tfjs hands over as a backend of that name. */
+/** Registers kernels with tfjs. `targetOf` checks and converts the backend that tfjs passes to them. */
 export function register(
   backendName: string,
   kernels: KernelTable,

@@ -14,7 +14,7 @@ export const products: KernelTable = {
   Einsum: (call) => {
     const tensors = call.tensors();
     const equation = call.text("equation").replace(/\s/g, "");
-    tf.backend_util.decodeEinsumEquation(equation, tensors.length); // throws where it is none
+    tf.backend_util.decodeEinsumEquation(equation, tensors.length); // throws if it is invalid
     const sizes = new Map<string, number>();
     const [inputs = "", output = ""] = equation.split("->");
     for (const [at, names] of inputs.split(",").entries()) {
@@ -53,7 +53,7 @@ function lastTwo(shape: readonly number[], transposed: boolean): number[] {
   return transposed ? shape.slice(-2).reverse() : shape.slice(-2);
 }
 
-/** What tfjs may ask for after a fused product. */
+/** The activation after a fused product. */
 function activated(call: Call, x: Operand): Operand {
   const same = (kernel: string) => call.op([x], {}, x.dtype, x.shape, kernel);
   const activation = call.has("activation") ? call.text("activation") : "linear";

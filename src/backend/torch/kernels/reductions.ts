@@ -2,7 +2,7 @@ import type { Dtype, Operand } from "../datum.ts";
 import type { Call, Kernel, KernelTable } from "./kernel.ts";
 
 interface Reduction {
-  /** The type that the input is cast to first; default: its own. */
+  /** The dtype to which the input is cast first; default: its own. */
   from?: (dtype: Dtype) => Dtype;
   attribute?: string;
 }
@@ -25,7 +25,7 @@ function reduced(shape: readonly number[], axes: readonly number[], keepDims: bo
   return shape.filter((_, axis) => !axes.includes(axis));
 }
 
-/** The place of a row's extreme, the first one of equals. */
+/** The index of a row's extreme element, the first of equal ones. */
 const place: Kernel = (call) => {
   const x = call.tensor("x");
   const axis = call.axis("axis", x.shape);
@@ -61,13 +61,13 @@ export const reductions: KernelTable = {
     const x = call.tensor("x");
     if (x.shape.length <= 1) return counted(call);
     if (x.shape.length > 2)
-      throw call.error(`DenseBincount: the input has rank ${x.shape.length}, and 2 is the most`);
+      throw call.error(`DenseBincount: the input has rank ${x.shape.length}; allowed: at most 2`);
     const [rows = 0] = x.shape;
     return counted(call, [rows]);
   },
 };
 
-/** How often each number below `size` occurs, or the sum of its weights. An empty `weights` stands for ones. */
+/** How often each number below `size` occurs, or the sum of its weights. Empty `weights` mean ones. */
 function counted(call: Call, outer: number[] = []): Operand {
   const [x, weights] = [call.tensor("x"), call.tensor("weights")];
   const size = call.number("size");

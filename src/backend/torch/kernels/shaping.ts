@@ -2,7 +2,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { describe, type Operand, sizeOf } from "../datum.ts";
 import type { Call, Kernel, KernelTable } from "./kernel.ts";
 
-/** The same data in another shape: nothing is queued. */
+/** The same data in another shape, without queueing anything. */
 const named = (x: Operand, shape: number[]): Operand => ({ ...x, shape });
 
 const joined: Kernel = (call) => {

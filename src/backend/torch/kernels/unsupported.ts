@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { KernelTable } from "./kernel.ts";
 
-/** Each other kernel that tfjs knows: it fails with its name and the line that asked for it. */
+/** All other kernels of tfjs. They fail with their name and the line of code that calls them. */
 export function unsupported(supported: KernelTable): KernelTable {
   const names = Object.entries(tf).flatMap(([name, value]) => (name === value ? [name] : []));
   return Object.fromEntries(
