@@ -3,11 +3,16 @@ import { goingOn } from "../experiment/going-on.ts";
 import { readRun } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
 import { JOBS } from "./jobs.ts";
+import { type RanksOptions, ranksOptions, readRanks } from "./ranks.ts";
+
+interface Options extends RanksOptions {
+  live?: boolean;
+  jobs?: number;
+}
 
 /** `mixhead resume RUN [key=value ...]`: goes on where the last checkpoint is. */
 export function resume(program: Command): void {
-  program
-    .command("resume")
+  ranksOptions(program.command("resume"))
     .description("go on where the last checkpoint of a run is")
     .argument("<run>", "a name under runs/")
     .argument(
@@ -16,7 +21,8 @@ export function resume(program: Command): void {
     )
     .option("--live", "serve the live page while it goes")
     .option(...JOBS)
-    .action(async (name: string, overrides: string[], { live, jobs }: { live?: boolean; jobs?: number }) => {
-      await carryOut(await goingOn(await readRun(name), overrides), { live, jobs });
+    .action(async (name: string, overrides: string[], { live, jobs, ...options }: Options) => {
+      const ranks = await readRanks(options);
+      await carryOut(await goingOn(await readRun(name), overrides), { live, jobs, ...ranks });
     });
 }

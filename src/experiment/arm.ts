@@ -44,11 +44,16 @@ export interface ArmOptions {
   hooks: readonly MetricsHook[];
   /** Times what Node does in a step. */
   spans: Spans;
+  /** How many ranks it is to have; as many as come, where it is left out. */
+  ranks?: number | undefined;
+  /** Settles when all that its ranks have sent so far was taken. */
+  idle: () => Promise<void>;
 }
 
 /**
- * One training as the bridge sees it: answers every step of its rank with targets and the clock,
- * says when to evaluate, to checkpoint and to stop, and writes down what comes back.
+ * One training as the bridge sees it: answers every step of its ranks with targets and the clock,
+ * says when to evaluate, to checkpoint and to stop, and writes down what comes back from rank 0. A world that is
+ * lost ends it; one that comes again finds another Arm, which goes on from the last checkpoint.
  */
 export class Arm implements Room {
   readonly components: number;
@@ -65,6 +70,7 @@ export class Arm implements Room {
   private dismissed = false;
   private resumedSeconds: number;
   private started = 0;
+  private world = 1;
   private readonly patience: Patience;
   /** The mixture's state for the checkpoint that the rank was told to take, where it comes from its device. */
   private saved: Promise<NamedTensors> | undefined;
@@ -106,9 +112,10 @@ export class Arm implements Room {
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
   }
 
-  /** Asks for a checkpoint and an end after the step that is under way. */
-  stop(): void {
+  /** Asks for a checkpoint and an end after the step that is under way; at once, where `nobody` is to come. */
+  stop(nobody = false): void {
     this.stopping = true;
+    if (nobody && this.started === 0) this.settle.resolve({ steps: this.steps, complete: false });
   }
 
   /**
@@ -126,11 +133,15 @@ export class Arm implements Room {
   }
 
   async welcome(hello: Hello): Promise<Welcome> {
+    this.checkWorld(hello);
     if (this.answerer?.device !== undefined) checkExecutor(hello);
-    this.started = performance.now();
-    this.options.events.began();
+    if (this.started === 0) {
+      this.started = performance.now();
+      this.options.events.began();
+    }
     const commands: Command[] = this.steps === 0 ? ["evaluate"] : [];
-    this.patience.expect(this.part, commands);
+    this.world = hello.world;
+    if (hello.rank === 0) this.patience.expect(this.part, commands);
     return {
       step: this.steps,
       config: JSON.stringify({
@@ -142,6 +153,15 @@ export class Arm implements Room {
       commands,
       ...(await this.answerer?.welcome()),
     };
+  }
+
+  private checkWorld({ rank, world }: Hello): void {
+    const { ranks = world } = this.options;
+    if (world === ranks) return;
+    throw new RejectError(
+      "rank",
+      `rank ${rank} is one of ${world}, but this run was started for ${ranks} (--ranks): start as many of both`,
+    );
   }
 
   step(batch: Batch): Promise<Answer> {
@@ -205,6 +225,7 @@ export class Arm implements Room {
 
   /** What cannot be taken ends the training: nobody reads what a rank is told after its last step. */
   async result(result: RankResult): Promise<void> {
+    if (result.rank !== 0) return; // the others have waited for rank 0's
     try {
       await this.take(result);
       this.patience.result(this.part); // what taking it took is not the worker's silence
@@ -250,16 +271,26 @@ export class Arm implements Room {
     return error?.message;
   }
 
-  lost(_rank: number, why: string): void {
-    // One that was told to stop has sent all that it had to; `exited` says how it ended, if that is another way.
-    if (this.dismissed) return;
-    this.answerer?.device?.lost(`the worker was lost: ${why}`);
-    this.fail(new RunError("peer-lost", `the worker was lost at step ${this.steps}: ${why}`));
+  lost(rank: number, why: string): void {
+    const who = this.nameOf(rank);
+    const fail = () => {
+      this.answerer?.device?.lost(`${who} was lost: ${why}`);
+      this.fail(new RunError("peer-lost", `${who} was lost at step ${this.steps}: ${why}`));
+    };
+    // One that was told to stop may have sent all that it had to: where it has, the training has ended well.
+    if (this.dismissed) void this.options.idle().then(fail);
+    else fail();
   }
 
-  left(_rank: number, reason: string): void {
-    this.answerer?.device?.lost(`the worker has left${reason && `: ${reason}`}`);
+  left(rank: number, reason: string): void {
+    if (this.dismissed && reason === "" && rank !== 0) return;
+    this.answerer?.device?.lost(`${this.nameOf(rank)} has left${reason && `: ${reason}`}`);
     if (reason !== "") this.fail(new RunError("worker-failed", reason));
+    else if (!this.dismissed) this.lost(rank, "it has left, since it does not reach the others");
+  }
+
+  private nameOf(rank: number): string {
+    return this.world > 1 ? `rank ${rank}` : "the worker";
   }
 
   /** What the worker sends next, commands apart. */

@@ -90,7 +90,7 @@ export class MixtureServer {
       settingsFor: (each) => settingsFor(each, this.options.settings, this.options.owned),
       ended: (lost) => {
         this.rooms.delete(key);
-        this.bridge.drop(run, mixture, "");
+        void this.bridge.drop(run, mixture, "");
         log(`${room.title} has ended after ${room.steps} steps`);
         room.dispose();
         if (stateDir !== undefined && !lost) forgetMixture(stateDir, run, mixture);

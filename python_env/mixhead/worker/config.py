@@ -44,6 +44,7 @@ class TrainConfig:
     clip: float
     koleo: float = 0.0
     online_probe: bool = True
+    sync_norms: bool = True
 
 
 @dataclass(frozen=True)
