@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     place.add_argument("--endpoint", help="where the plugin listens: ipc://PATH, tcp://HOST:PORT")
     place.add_argument("--connect", help="the same, of a `mixhead train --listen` on another host")
     parser.add_argument("--keys", type=Path, help="the folder of `mixhead train --keys`, or its client.json")
-    parser.add_argument("--run", required=True, help="name of the run")
+    # torchrun takes --run for one of its own options.
+    parser.add_argument("--name", "--run", dest="run", required=True, help="name of the run")
     parser.add_argument("--mixture", default="default", help="name of the mixture")
     parser.add_argument("--rank", type=int, help="this rank's number; by default the launcher's")
     parser.add_argument("--world", type=int, default=1, help="number of ranks, beside --rank")

@@ -209,8 +209,10 @@ def run_ranks(ranks: str, restarts: str, module: str, arguments: list[str]) -> i
         "--shutdown-timeout=5",
         "--module",
     ]
+    torchrun = run.parse_args([*options, MODULE])
+    torchrun.training_script_args = ["work", module, *arguments]  # it would take --run for one of its own
     try:
-        run.run(run.parse_args([*options, MODULE, "work", module, *arguments]))
+        run.run(torchrun)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
