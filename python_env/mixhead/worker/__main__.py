@@ -1,7 +1,8 @@
 """``python -m mixhead.worker``: one rank of a run. A known failure is one sentence.
 
-Node starts it with ``--endpoint``, by itself or by torchrun; people start it on their hosts with ``--connect``,
-by torchrun or srun. Which rank it is the launcher says in the environment, unless ``--rank`` does.
+Node starts it with ``--endpoint``, by itself or by torchrun; people start it on their hosts with
+``--connect``, by torchrun or srun. Which rank it is the launcher says in the environment, unless ``--rank``
+does.
 """
 
 from __future__ import annotations
@@ -9,18 +10,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from mixhead.allocation import keep_freed_memory
-from mixhead.bridge.client import Client
-from mixhead.bridge.errors import BatchError, BridgeError
+from mixhead.bridge.client import Client, Welcome
+from mixhead.bridge.errors import BatchError, BridgeError, Rejected
 from mixhead.bridge.keys import read_keys
 from mixhead.worker.errors import BadInput, WorkerError
 from mixhead.worker.loop import train
 from mixhead.worker.ranks import Ranks, is_loss_of_others, ranks_of, take_gpu
 from mixhead.worker.spans import VARIABLE, Spans, TimedExecutor
+
+_AGAIN = 0.5  # seconds
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,25 +58,30 @@ def main(arguments: list[str] | None = None) -> int:
     if not ranks.first:
         os.environ.pop(VARIABLE, None)  # a trace has room for one rank
     span = Spans(device)
-    client = Client(
-        options.endpoint or options.connect,
-        options.run,
-        options.mixture,
-        ranks.rank,
-        ranks.world,
-        deadline=options.deadline,
-        keys=keys,
-        executor=TimedExecutor(span, device, options.memory),
-    )
+
+    def client() -> Client:
+        return Client(
+            options.endpoint or options.connect,
+            options.run,
+            options.mixture,
+            ranks.rank,
+            ranks.world,
+            deadline=options.deadline,
+            keys=keys,
+            executor=TimedExecutor(span, device, options.memory),
+        )
+
     return work(client, ranks, span)
 
 
-def work(client: Client, ranks: Ranks, span: Spans) -> int:
-    """Trains, and says goodbye; gives the process's status. Where another rank is to blame, it leaves that one
+def work(connection: Callable[[], Client], ranks: Ranks, span: Spans) -> int:
+    """Trains, and says goodbye; gives the process's status. Where another rank is to blame, that one is left
     to be named."""
+    client = connection()
     try:
+        client, welcome = joined(client, connection, ranks)
         with span:
-            train(client, ranks, span)
+            train(client, welcome, ranks, span)
     except torch.cuda.OutOfMemoryError as error:
         return _fail(client, f"the GPU's memory is full: {str(error).splitlines()[0]}")
     except (WorkerError, BridgeError) as error:
@@ -86,6 +96,21 @@ def work(client: Client, ranks: Ranks, span: Spans) -> int:
     client.close()
     ranks.end()
     return 0
+
+
+def joined(client: Client, connection: Callable[[], Client], ranks: Ranks) -> tuple[Client, Welcome]:
+    """A client that is let in, the given one or another. One of several ranks that were started again waits
+    until those before them are known to be gone."""
+    until = time.monotonic() + client.deadline
+    while True:
+        try:
+            return client, client.connect()
+        except Rejected as error:
+            client.close()
+            if error.code != "busy" or ranks.world == 1 or time.monotonic() > until:
+                raise
+        time.sleep(_AGAIN)
+        client = connection()
 
 
 def _fail(client: Client, sentence: str, reason: str | None = None, status: int = 1) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixhead.bridge.client import Client
+from mixhead.bridge.client import Client, Welcome
 from mixhead.bridge.targets import Targets
 from mixhead.worker import checkpoint
 from mixhead.worker.augment import Crop, augment
@@ -39,12 +39,11 @@ from mixhead.worker.step import (
 )
 
 
-def train(client: Client, ranks: Ranks, span: Spans) -> None:
-    """Connects and trains until the plugin says stop; ``span`` times the parts of each step.
+def train(client: Client, welcome: Welcome, ranks: Ranks, span: Spans) -> None:
+    """Trains until the plugin says stop; ``span`` times the parts of each step.
 
     Raises WorkerError or one of the bridge's errors.
     """
-    welcome = client.connect()
     try:
         assignment = parse_assignment(welcome.config)
         config = assignment.config
@@ -119,7 +118,7 @@ def prepare(
 def draw_views(
     config: Config, dataset: Dataset, images: Tensor, step: int, ranks: Ranks = ALONE
 ) -> list[Tensor]:
-    """The views of a rank's images (b, 3, H, W), on their device: a tensor a resolution, global ones first."""
+    """The views of a rank's images (b, 3, H, W), on their device: a tensor a resolution, global first."""
     mean, std = (torch.tensor(of, device=images.device) for of in (dataset.mean, dataset.std))
     random = generator(config.seed, "augment", step)
     return [augment(images, crop, mean, std, random, ranks) for crop in crops(config)]
@@ -147,7 +146,7 @@ def brought(state: State, order: Order, h: Tensor) -> tuple[Tensor | None, int]:
 
 
 def own_targets(state: State, order: Order, answer: Targets) -> Targets:
-    """The answer with the targets of this rank's own rows, where it has the plugin's of those it has brought."""
+    """The answer with the targets of this rank's own rows, in place of those of the rows that it has brought."""
     if answer.targets is None or state.ranks.world == 1:
         return answer
     made = torch.as_tensor(answer.targets).to(state.device)

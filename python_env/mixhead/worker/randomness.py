@@ -8,7 +8,7 @@ import torch
 
 
 def seed_of(seed: int, purpose: str, step: int = 0) -> int:
-    """A 63-bit seed that (seed, purpose, step) alone decides: every rank draws for all, and takes its part."""
+    """A 63-bit seed that (seed, purpose, step) alone decides: each rank draws for all, and takes its part."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}/0".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
