@@ -8,6 +8,7 @@ does.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -71,17 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
             executor=TimedExecutor(span, device, options.memory),
         )
 
-    return work(client, ranks, span)
+    return work(client, ranks, device, span)
 
 
-def work(connection: Callable[[], Client], ranks: Ranks, span: Spans) -> int:
+def work(connection: Callable[[], Client], ranks: Ranks, device: torch.device, span: Spans) -> int:
     """Trains, and says goodbye; gives the process's status. Where another rank is to blame, that one is left
     to be named."""
     client = connection()
     try:
         client, welcome = joined(client, connection, ranks)
         with span:
-            train(client, welcome, ranks, span)
+            train(client, welcome, ranks, device, span)
     except torch.cuda.OutOfMemoryError as error:
         return _fail(client, f"the GPU's memory is full: {str(error).splitlines()[0]}")
     except (WorkerError, BridgeError) as error:
@@ -94,7 +95,8 @@ def work(connection: Callable[[], Client], ranks: Ranks, span: Spans) -> int:
         first = (str(error) or type(error).__name__).splitlines()[0]
         return _fail(client, f"rank {ranks.rank}: another rank has ended, or cannot be reached: {first}", "")
     client.close()
-    ranks.end()
+    with contextlib.suppress(RuntimeError):  # all is done, wherever the others are
+        ranks.end()
     return 0
 
 

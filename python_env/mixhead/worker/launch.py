@@ -4,9 +4,9 @@ Three lives of one file. In the control process, which Node starts through pytho
 function that is called: JSON in, JSON out, never an exception and never a NaN. As a program,
 `python -m mixhead.worker.launch work MODULE ...` is a worker itself (a trainer, or an executor), tied to the
 life of the control process by its standard input: whatever ends Node ends the control process, and that ends
-the workers. `... launch ranks N RESTARTS MODULE ...` is a worker that is torchrun, and its N ranks are workers,
-tied to its life as well. All of them ignore the signals that a scheduler sends to every process of a job: Node
-decides what they mean.
+the workers. `... launch ranks N RESTARTS MODULE ...` is a worker that is torchrun, and its N ranks are
+workers, tied to its life as well. All of them ignore the signals that a scheduler sends to every process of a
+job: Node decides what they mean.
 
 Only the standard library is imported here, so that the control process stays small.
 """

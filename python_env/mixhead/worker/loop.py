@@ -39,8 +39,8 @@ from mixhead.worker.step import (
 )
 
 
-def train(client: Client, welcome: Welcome, ranks: Ranks, span: Spans) -> None:
-    """Trains until the plugin says stop; ``span`` times the parts of each step.
+def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, span: Spans) -> None:
+    """Trains on ``device`` until the plugin says stop; ``span`` times the parts of each step.
 
     Raises WorkerError or one of the bridge's errors.
     """
@@ -48,7 +48,11 @@ def train(client: Client, welcome: Welcome, ranks: Ranks, span: Spans) -> None:
         assignment = parse_assignment(welcome.config)
         config = assignment.config
         check_world(config, ranks)
-        device = choose_device(config.device)
+        if choose_device(config.device).type != device.type:
+            raise WorkerError(
+                f"device: the run has device={config.device}, and this rank is on {device.type}: start it with "
+                f"--device {config.device}"
+            )
         ranks.begin(device)
         dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
         classes = len(dataset.class_names)
@@ -146,7 +150,7 @@ def brought(state: State, order: Order, h: Tensor) -> tuple[Tensor | None, int]:
 
 
 def own_targets(state: State, order: Order, answer: Targets) -> Targets:
-    """The answer with the targets of this rank's own rows, in place of those of the rows that it has brought."""
+    """The answer with the targets of this rank's own rows, in place of those of the rows it has brought."""
     if answer.targets is None or state.ranks.world == 1:
         return answer
     made = torch.as_tensor(answer.targets).to(state.device)

@@ -33,12 +33,7 @@ class Ranks:
         return self.rank == 0
 
     def begin(self, device: torch.device) -> None:
-        """Meets the others; where there is CUDA, takes the GPU that is this rank's.
-
-        Raises BadInput where the environment does not say where they meet, or there is no such GPU.
-        """
-        if device.type == "cuda":
-            take_gpu(self.local)
+        """Meets the others. Raises BadInput where the environment does not say where they meet."""
         if self.world == 1:
             return
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -141,7 +136,10 @@ def ranks_of(environment: Mapping[str, str]) -> Ranks:
         if not all(text.isdecimal() for text in said) or int(said[0]) >= int(said[1]):
             told = ", ".join(f"{name}={text}" for name, text in zip(names, said, strict=True))
             raise BadInput(f"the environment does not say which rank this is: {told}")
-        return Ranks(*map(int, said))
+        rank, world, local = map(int, said)
+        # srun may show each task its own GPU alone.
+        own = names[0] == "SLURM_PROCID" and torch.cuda.device_count() == 1
+        return Ranks(rank, world, 0 if own else local)
     return ALONE
 
 
