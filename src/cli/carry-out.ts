@@ -15,7 +15,8 @@ import { tensorboard } from "../report/tensorboard.ts";
 import { LiveView } from "./live-view.ts";
 import { onSignals } from "./signals.ts";
 
-export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs" | "ranks" | "maxRestarts" | "listen"> {
+export interface CarryOutOptions
+  extends Pick<RunOptions, "open" | "jobs" | "ranks" | "maxRestarts" | "listen"> {
   /** Ends at a checkpoint, as the first Ctrl-C does. */
   signal?: AbortSignal | undefined;
   /** Shows nothing and prints no table. */

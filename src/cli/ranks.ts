@@ -30,7 +30,10 @@ export function ranksOptions(command: Command): Command {
       "--listen <endpoint>",
       "start no process, but wait for the ranks of other hosts: tcp://HOST:PORT, or ipc://PATH",
     )
-    .option("--keys <folder>", "with --listen: the keys (CURVE) for ranks of other hosts; made there at first");
+    .option(
+      "--keys <folder>",
+      "with --listen: the keys (CURVE) for ranks of other hosts; made there at first",
+    );
 }
 
 /** @throws UserError where they do not go together. */
@@ -47,6 +50,11 @@ export async function readRanks({
     return { ranks, maxRestarts };
   }
   if (maxRestarts !== undefined)
-    throw new UserError("--max-restarts is an option of torchrun where --listen waits for its ranks: give it there");
-  return { ranks, listen: { endpoint: listen, ...(keys !== undefined && { security: await openKeys(keys) }) } };
+    throw new UserError(
+      "--max-restarts is an option of torchrun where --listen waits for its ranks: give it there",
+    );
+  return {
+    ranks,
+    listen: { endpoint: listen, ...(keys !== undefined && { security: await openKeys(keys) }) },
+  };
 }

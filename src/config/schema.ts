@@ -292,7 +292,9 @@ export const config = z.strictObject({
       syncNorms: z
         .boolean()
         .default(true)
-        .describe("with several ranks: batch norms are over the batch of all of them, else over each rank's part"),
+        .describe(
+          "with several ranks: batch norms are over the batch of all of them, else over each rank's part",
+        ),
       evaluateEvery: steps
         .default(250)
         .describe("steps between two evaluations; there is one at the start and one at the end"),

@@ -109,7 +109,11 @@ async function trainAll(
 }
 
 /** What is known of ranks that others start. */
-const ELSEWHERE: Pick<Preflight, "cuda" | "devices" | "versions"> = { cuda: false, devices: [], versions: {} };
+const ELSEWHERE: Pick<Preflight, "cuda" | "devices" | "versions"> = {
+  cuda: false,
+  devices: [],
+  versions: {},
+};
 
 /** @throws UserError where ranks would have to share a GPU. */
 function checkGpus(ranks: number, gpus: number): void {

@@ -114,7 +114,9 @@ export async function trainOne(
         await server.drop(name, "default", sentence(error));
         checkpoint = await latestCheckpoint(join(job.folder, "checkpoints"));
         const from = checkpoint === null ? "its start" : `the checkpoint of step ${checkpoint.clock.step}`;
-        events.note(`${job.label}: ${sentence(error)}; it goes on from ${from} when its ranks are there again`);
+        events.note(
+          `${job.label}: ${sentence(error)}; it goes on from ${from} when its ranks are there again`,
+        );
       } finally {
         signal.removeEventListener("abort", stop);
         answerer?.dispose();

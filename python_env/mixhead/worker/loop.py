@@ -50,8 +50,8 @@ def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, 
         check_world(config, ranks)
         if choose_device(config.device).type != device.type:
             raise WorkerError(
-                f"device: the run has device={config.device}, and this rank is on {device.type}: start it with "
-                f"--device {config.device}"
+                f"device: the run has device={config.device}, and this rank is on {device.type}: "
+                f"start it with --device {config.device}"
             )
         ranks.begin(device)
         dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
