@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { join } from "node:path";
 import type { Run } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
@@ -71,6 +72,8 @@ export class Arm implements Room {
   private resumedSeconds: number;
   private started = 0;
   private world = 1;
+  /** What tells the ranks of this world from those of one before it. */
+  private readonly meeting = randomUUID();
   private readonly patience: Patience;
   /** The mixture's state for the checkpoint that the rank was told to take, where it comes from its device. */
   private saved: Promise<NamedTensors> | undefined;
@@ -149,6 +152,7 @@ export class Arm implements Room {
         dataDir: this.options.dataDir,
         checkpointDir: this.checkpoints,
         resume: this.resumed?.path ?? null,
+        meeting: this.meeting,
       }),
       commands,
       ...(await this.answerer?.welcome()),

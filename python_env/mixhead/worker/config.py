@@ -104,6 +104,7 @@ class Assignment:
     data_dir: str
     checkpoint_dir: str
     resume: str | None
+    meeting: str = ""  # a word that the ranks of a world have from the plugin, another one at each start
 
 
 _CHOICES = {

@@ -53,7 +53,7 @@ def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, 
                 f"device: the run has device={config.device}, and this rank is on {device.type}: "
                 f"start it with --device {config.device}"
             )
-        ranks.begin(device)
+        ranks.begin(device, assignment.meeting)
         dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
         classes = len(dataset.class_names)
         state = prepare(assignment, welcome.step, welcome.prototypes, classes, device, ranks)

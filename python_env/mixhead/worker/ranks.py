@@ -32,14 +32,21 @@ class Ranks:
     def first(self) -> bool:
         return self.rank == 0
 
-    def begin(self, device: torch.device) -> None:
-        """Meets the others. Raises BadInput where the environment does not say where they meet."""
+    def begin(self, device: torch.device, meeting: str = "") -> None:
+        """Meets the others, who all come with the same ``meeting``: torchrun keeps the store of a world that it
+        starts again, with what the one before has left there.
+
+        Raises BadInput where the environment does not say where they meet.
+        """
         if self.world == 1:
             return
         backend = "nccl" if device.type == "cuda" else "gloo"
+        patience = timedelta(seconds=_PATIENCE)
         try:
+            store, _, _ = next(dist.rendezvous("env://", self.rank, self.world, timeout=patience))
+            store = dist.PrefixStore(meeting, store)
             dist.init_process_group(
-                backend, rank=self.rank, world_size=self.world, timeout=timedelta(seconds=_PATIENCE)
+                backend, store=store, rank=self.rank, world_size=self.world, timeout=patience
             )
         except ValueError as error:
             raise BadInput(
