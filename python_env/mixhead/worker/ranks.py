@@ -33,8 +33,8 @@ class Ranks:
         return self.rank == 0
 
     def begin(self, device: torch.device, meeting: str = "") -> None:
-        """Meets the others, who all come with the same ``meeting``: torchrun keeps the store of a world that it
-        starts again, with what the one before has left there.
+        """Meets the others, who all come with the same ``meeting``: torchrun keeps the store of a world that
+        it starts again, with what the one before has left there.
 
         Raises BadInput where the environment does not say where they meet.
         """
