@@ -3,6 +3,7 @@ import type { Arm } from "./arm.ts";
 
 interface Expected {
   arm: Promise<Arm>;
+  isReady: boolean;
   ready(arm: Arm): void;
   never(error: Error): void;
 }
@@ -11,18 +12,22 @@ interface Expected {
 export class Arms {
   private readonly expected = new Map<string, Expected>();
 
-  /** From now on a rank that names it waits for an arm that is to come. */
+  /** From now on a rank that names it waits for an arm that is to come; those that wait already go on waiting. */
   expect(name: string): void {
+    if (this.expected.get(name)?.isReady === false) return;
     let settle: Pick<Expected, "ready" | "never"> | undefined;
     const arm = new Promise<Arm>((ready, never) => {
       settle = { ready, never };
     });
     arm.catch(() => {}); // nobody may have asked for it
-    if (settle !== undefined) this.expected.set(name, { arm, ...settle });
+    if (settle !== undefined) this.expected.set(name, { arm, isReady: false, ...settle });
   }
 
   ready(name: string, arm: Arm): void {
-    this.expected.get(name)?.ready(arm);
+    const expected = this.expected.get(name);
+    if (expected === undefined) return;
+    expected.isReady = true;
+    expected.ready(arm);
   }
 
   /** It is over. */
