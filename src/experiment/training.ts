@@ -88,6 +88,7 @@ export async function trainOne(
   const { job } = pending;
   const { arms, server, python, events, signal } = around;
   const name = around.nameOf(job);
+  let answerer: Answerer | null = null;
   let worker: Worker | null = null;
   try {
     arms.expect(name);
@@ -95,7 +96,8 @@ export async function trainOne(
     let { checkpoint } = pending;
     let outcome: ArmOutcome | undefined;
     for (let losses = 0; outcome === undefined; losses++) {
-      const { arm, answerer } = await openArm({ job, checkpoint }, session, around);
+      answerer = await openAnswerer(job, around);
+      const arm = await openArm({ job, checkpoint }, answerer, session, around);
       const stop = () => arm.stop(python === null);
       try {
         arms.ready(name, arm);
@@ -112,6 +114,8 @@ export async function trainOne(
         if (!mayComeAgain(error, losses, around)) throw error;
         arms.expect(name);
         await server.drop(name, "default", sentence(error));
+        answerer?.dispose();
+        answerer = null;
         checkpoint = await latestCheckpoint(join(job.folder, "checkpoints"));
         const from = checkpoint === null ? "its start" : `the checkpoint of step ${checkpoint.clock.step}`;
         events.note(
@@ -119,7 +123,6 @@ export async function trainOne(
         );
       } finally {
         signal.removeEventListener("abort", stop);
-        answerer?.dispose();
       }
     }
     await worker?.exited;
@@ -131,19 +134,25 @@ export async function trainOne(
     events.ended(job, failure);
     return labelled(job.label, failure);
   } finally {
+    answerer?.dispose();
     arms.end(name);
     void server.drop(name, "default", "");
   }
 }
 
-/** What answers a training's ranks, where its checkpoint was taken. */
+function openAnswerer(job: Job, around: Surroundings): Promise<Answerer | null> {
+  const { open = openMixture } = around;
+  return open(job, placementIn(job, around).placement);
+}
+
+/** A training as its ranks see it, where its checkpoint was taken. */
 async function openArm(
   { job, checkpoint }: Pending,
+  answerer: Answerer | null,
   session: SessionLog,
   around: Surroundings,
-): Promise<{ arm: Arm; answerer: Answerer | null }> {
-  const { server, events, hooks = [], open = openMixture, trace } = around;
-  const answerer = await open(job, placementIn(job, around).placement);
+): Promise<Arm> {
+  const { server, events, hooks = [], trace } = around;
   const arm = new Arm({
     job,
     answerer,
@@ -161,13 +170,8 @@ async function openArm(
       },
     },
   });
-  try {
-    await arm.prepare();
-    return { arm, answerer };
-  } catch (error) {
-    answerer?.dispose();
-    throw error;
-  }
+  await arm.prepare();
+  return arm;
 }
 
 function launch(
