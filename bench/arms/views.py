@@ -53,9 +53,9 @@ def steps(config: Config, data_dir: str) -> Iterator[dict[str, float]]:
 
     while True:
         began = now()
-        images, _ = fetch(dataset, config.train.batch, config.seed, state.step, rank=0)
+        images, _ = fetch(dataset, config.train.batch, config.seed, state.step)
         fetched = now()
-        views = draw_views(config, dataset, images.to(device), state.step, rank=0)
+        views = draw_views(config, dataset, images.to(device), state.step)
         augmented = now()
         finish(state, teacher_rows(state, views[:1]), student_rows(state, views), CLOCK)
         yield {"fetchMs": fetched - began, "augmentMs": augmented - fetched, "restMs": now() - augmented}

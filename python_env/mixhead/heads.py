@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixhead.norms import NormAcrossRanks, standardise
+
 
 class ProjectionHead(nn.Module):
     """MLP and norm: features (N, in_dim) -> embeddings (N, dim), float32 rows of unit length.
@@ -34,6 +36,7 @@ class ProjectionHead(nn.Module):
             nn.GELU(),
             nn.Linear(hidden, dim),
         )
+        self.dim = dim
         self.norm = nn.BatchNorm1d(dim, affine=False) if norm == "batch" else nn.Identity()
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
@@ -57,6 +60,8 @@ class ProjectionHead(nn.Module):
         return F.normalize(torch.cat([images, self._patch_norm(rows[-patches:])]), dim=-1)
 
     def _patch_norm(self, rows: Tensor) -> Tensor:
+        if isinstance(self.norm, NormAcrossRanks):
+            return standardise(rows, self.norm.eps)[0]
         if not isinstance(self.norm, nn.BatchNorm1d):
             return rows
         return F.batch_norm(rows, None, None, training=True, eps=self.norm.eps)

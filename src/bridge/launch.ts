@@ -31,14 +31,17 @@ interface ProcessOptions {
   env: Record<string, string>;
   /** The file that its output is appended to. */
   log: string;
+  /** Has torchrun start so many of it on this host, and again so often where one has ended too soon. */
+  torchrun?: { ranks: number; restarts: number } | undefined;
 }
 
 /** A process that trains: one rank of a run. */
 export interface WorkerOptions extends ProcessOptions {
   module?: "mixhead.worker";
   mixture: string;
-  rank: number;
-  world: number;
+  /** What torchrun says, where they are left out. */
+  rank?: number;
+  world?: number;
 }
 
 /** A process that carries out runs of programs until it is told goodbye. */
@@ -162,15 +165,16 @@ export class PythonControl {
 
   /** Starts a worker process. It ends with this process, whatever ends that. */
   async launch(options: WorkerOptions | ExecutorOptions): Promise<Worker> {
-    const { env, log, module = "mixhead.worker", ...named } = options;
+    const id = this.launched++;
+    const { env, log, torchrun, module = "mixhead.worker", ...named } = options;
     const args = Object.entries(named).flatMap(([name, value]) =>
       value === undefined ? [] : [`--${name}=${value}`],
     );
-    const id = this.launched++;
+    const how = { id, module, arguments: args, env, log, ...torchrun };
     const exited = new Promise<WorkerExit>((resolve) => this.workers.set(id, resolve));
     try {
       if (this.workers.size === 1) void this.watch(); // before the answer: another launch may come meanwhile
-      const pid = await this.ask(z.int(), { do: "launch", id, module, arguments: args, env, log });
+      const pid = await this.ask(z.int(), { do: "launch", ...how });
       return { pid, exited, stop: () => this.stop(id).then(() => exited) };
     } catch (error) {
       this.workers.delete(id);

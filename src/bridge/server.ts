@@ -127,15 +127,27 @@ export class BridgeServer {
     return this.socket.lastEndpoint ?? this.place.address;
   }
 
-  /** Forgets a room, whose ranks are told `reason`; the next hello opens it anew. */
-  drop(run: string, mixture: string, reason: string): void {
+  /**
+   * Forgets a room, whose ranks are told `reason`; the next hello opens it anew. Settles when the room is done with
+   * what was asked of it before.
+   */
+  async drop(run: string, mixture: string, reason: string): Promise<void> {
     for (const [id, peer] of this.peers) {
       if (peer.hello.run !== run || peer.hello.mixture !== mixture) continue;
       peer.send(encode({ type: "bye", generation: peer.generation, reason }));
       this.peers.delete(id);
     }
-    void this.worlds.get(roomKey({ run, mixture }))?.then((world) => world.dispose());
+    const dropped = this.worlds.get(roomKey({ run, mixture }));
     this.worlds.delete(roomKey({ run, mixture }));
+    const world = await dropped?.catch(() => undefined); // whoever asked for it was told
+    world?.dispose();
+    await world?.idle;
+  }
+
+  /** Settles when a room is done with all that its ranks have asked of it so far. */
+  async idle(run: string, mixture: string): Promise<void> {
+    const world = await this.worlds.get(roomKey({ run, mixture }));
+    await world?.idle;
   }
 
   /** Says goodbye to every rank and stops: no socket, timer or folder is left. */

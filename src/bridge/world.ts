@@ -322,6 +322,11 @@ export class World {
     rank.send(encode({ type: "error", generation, step: this.next, code, row, message: short(message) }));
   }
 
+  /** Settles when the room is done with all that was asked of it so far. */
+  get idle(): Promise<void> {
+    return this.turn;
+  }
+
   /** The room does one thing at a time, in the order in which it was asked to. */
   private inTurn(work: () => Promise<void>): Promise<void> {
     const done = this.turn.then(work);

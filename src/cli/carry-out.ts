@@ -16,7 +16,8 @@ import { tensorboard } from "../report/tensorboard.ts";
 import { LiveView } from "./live-view.ts";
 import { onSignals } from "./signals.ts";
 
-export interface CarryOutOptions extends Pick<RunOptions, "open" | "jobs"> {
+export interface CarryOutOptions
+  extends Pick<RunOptions, "open" | "jobs" | "ranks" | "maxRestarts" | "listen"> {
   /** Ends at a checkpoint, as the first Ctrl-C does. */
   signal?: AbortSignal | undefined;
   /** Shows nothing and prints no table. */
@@ -45,7 +46,7 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
 }
 
 async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary> {
-  const { signal, quiet = false, live = false, hooks = [], open, jobs } = options;
+  const { signal, quiet = false, live = false, hooks = [], open, jobs, ranks, maxRestarts, listen } = options;
   const trace = options.trace === undefined ? undefined : await Trace.begin(options.trace);
   const view = quiet ? null : new LiveView();
   const abort = new AbortController();
@@ -70,6 +71,9 @@ async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary
       signal: abort.signal,
       hooks: [tensorboard(), ...(view === null ? [] : [warnings((text) => view.note(text))]), ...hooks],
       jobs,
+      ranks,
+      maxRestarts,
+      listen,
       trace,
       ...(open && { open }),
     });

@@ -4,16 +4,16 @@ import { requeuedRun } from "../experiment/requeued.ts";
 import { readRun } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
 import { JOBS } from "./jobs.ts";
+import { type RanksOptions, ranksOptions, readRanks } from "./ranks.ts";
 
-interface Options {
+interface Options extends RanksOptions {
   live?: boolean;
   jobs?: number;
 }
 
 /** `mixhead resume [RUN] [key=value ...]`: goes on where the last checkpoint is. */
 export function resume(program: Command): void {
-  program
-    .command("resume")
+  ranksOptions(program.command("resume"))
     .description("go on where the last checkpoint of a run is")
     .argument("[run]", "a name under runs/; in a SLURM job that was requeued, the run that it began")
     .argument(
@@ -22,10 +22,11 @@ export function resume(program: Command): void {
     )
     .option("--live", "serve the live page while it goes")
     .option(...JOBS)
-    .action(async (first: string | undefined, rest: string[], { live, jobs }: Options) => {
+    .action(async (first: string | undefined, rest: string[], { live, jobs, ...options }: Options) => {
       const named = first !== undefined && !first.includes("=");
       const overrides = named || first === undefined ? rest : [first, ...rest];
       const run = named ? await readRun(first) : await requeuedRun();
-      await carryOut(await goingOn(run, overrides), { live, jobs });
+      const ranks = await readRanks(options);
+      await carryOut(await goingOn(run, overrides), { live, jobs, ...ranks });
     });
 }

@@ -3,8 +3,9 @@ import type { Command } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { openRun } from "../experiment/run-folder.ts";
 import { carryOut } from "./carry-out.ts";
+import { type RanksOptions, ranksOptions, readRanks } from "./ranks.ts";
 
-interface Options {
+interface Options extends RanksOptions {
   name?: string;
   force?: boolean;
   live?: boolean;
@@ -13,8 +14,7 @@ interface Options {
 
 /** `mixhead train CONFIG [key=value ...]`: one run of one arm. */
 export function train(program: Command): void {
-  program
-    .command("train")
+  ranksOptions(program.command("train"))
     .description("one run")
     .argument("<config>", "a YAML file")
     .argument("[key=value...]", "settings over it, such as train.lr=0.001")
@@ -24,8 +24,9 @@ export function train(program: Command): void {
     .option("--trace <file>", "write a Chrome trace of both sides (chrome://tracing, ui.perfetto.dev)")
     .action(async (file: string, overrides: string[], options: Options) => {
       const config = await loadConfig(file, overrides);
+      const ranks = await readRanks(options);
       const name = options.name ?? basename(file).replace(/\.ya?ml$/, "");
       const run = await openRun(name, new Map([[config.prototypes, config]]), [config.seed], options.force);
-      await carryOut(run, { live: options.live, trace: options.trace });
+      await carryOut(run, { live: options.live, trace: options.trace, ...ranks });
     });
 }

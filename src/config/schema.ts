@@ -276,7 +276,7 @@ export const config = z.strictObject({
     .strictObject({
       steps: steps.default(5000).describe("length of every schedule"),
       stop: steps.optional().describe("the step at which the run ends; default: train.steps"),
-      batch: z.int().min(2).default(128).describe("images per step, drawn with replacement"),
+      batch: z.int().min(2).default(128).describe("images per step, of all ranks, drawn with replacement"),
       lr: positive
         .default(0.003)
         .describe("rate of AdamW; falls to 0 by a cosine; with method ibot 0.0003, swav 0.001"),
@@ -294,6 +294,12 @@ export const config = z.strictObject({
         .boolean()
         .default(true)
         .describe("a linear classifier learns beside the encoder, and its accuracy is logged as online"),
+      syncNorms: z
+        .boolean()
+        .default(true)
+        .describe(
+          "with several ranks: batch norms are over the batch of all of them, else over each rank's part",
+        ),
       evaluateEvery: steps
         .default(250)
         .describe("steps between two evaluations; there is one at the start and one at the end"),

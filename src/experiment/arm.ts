@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { basename, join } from "node:path";
 import type { Run } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
@@ -53,11 +54,16 @@ export interface ArmOptions {
   hooks: readonly MetricsHook[];
   /** Times what Node does in a step. */
   spans: Spans;
+  /** How many ranks it is to have; as many as come, where it is left out. */
+  ranks?: number | undefined;
+  /** Settles when all that its ranks have sent so far was taken. */
+  idle: () => Promise<void>;
 }
 
 /**
- * One training as the bridge sees it: answers every step of its rank with targets and the clock,
- * says when to evaluate, to checkpoint and to stop, and writes down what comes back.
+ * One training as the bridge sees it: answers every step of its ranks with targets and the clock,
+ * says when to evaluate, to checkpoint and to stop, and writes down what comes back from rank 0. A world that is
+ * lost ends it; one that comes again finds another Arm, which goes on from the last checkpoint.
  */
 export class Arm implements Room {
   readonly components: number;
@@ -75,6 +81,9 @@ export class Arm implements Room {
   private dismissed = false;
   private resumedSeconds: number;
   private started = 0;
+  private world = 1;
+  /** What tells the ranks of this world from those of one before it. */
+  private readonly meeting = randomUUID();
   private readonly patience: Patience;
   /** The mixture's state for the checkpoint that the rank was told to take, where it comes from its device. */
   private saved: Promise<NamedTensors> | undefined;
@@ -117,10 +126,11 @@ export class Arm implements Room {
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
   }
 
-  /** Asks for a checkpoint and an end after the step that is under way. */
-  stop(): void {
+  /** Asks for a checkpoint and an end after the step that is under way; at once, where `nobody` is to come. */
+  stop(nobody = false): void {
     this.stopping = true;
     this.disk.giveUp();
+    if (nobody && this.started === 0) this.settle.resolve({ steps: this.steps, complete: false });
   }
 
   /**
@@ -138,11 +148,15 @@ export class Arm implements Room {
   }
 
   async welcome(hello: Hello): Promise<Welcome> {
+    this.checkWorld(hello);
     if (this.answerer?.device !== undefined) checkExecutor(hello);
-    this.started = performance.now();
-    this.options.events.began();
+    if (this.started === 0) {
+      this.started = performance.now();
+      this.options.events.began();
+    }
     const commands: Command[] = this.steps === 0 ? ["evaluate"] : [];
-    this.patience.expect(this.part, commands);
+    this.world = hello.world;
+    if (hello.rank === 0) this.patience.expect(this.part, commands);
     return {
       step: this.steps,
       config: JSON.stringify({
@@ -150,10 +164,20 @@ export class Arm implements Room {
         dataDir: this.options.dataDir,
         checkpointDir: this.checkpoints,
         resume: this.resumed?.path ?? null,
+        meeting: this.meeting,
       }),
       commands,
       ...(await this.answerer?.welcome()),
     };
+  }
+
+  private checkWorld({ rank, world }: Hello): void {
+    const { ranks = world } = this.options;
+    if (world === ranks) return;
+    throw new RejectError(
+      "rank",
+      `rank ${rank} is one of ${world}, but this run was started for ${ranks} (--ranks): start as many of both`,
+    );
   }
 
   step(batch: Batch): Promise<Answer> {
@@ -217,6 +241,7 @@ export class Arm implements Room {
 
   /** What cannot be taken ends the training: nobody reads what a rank is told after its last step. */
   async result(result: RankResult): Promise<void> {
+    if (result.rank !== 0) return; // the others have waited for rank 0's
     try {
       if (result.text.failed !== undefined) return this.disk.workerFailed(result.text.failed);
       await this.take(result);
@@ -263,16 +288,26 @@ export class Arm implements Room {
     return error?.message;
   }
 
-  lost(_rank: number, why: string, owed?: string): void {
-    // One that was told to stop and has sent all that it had to: `exited` says how it ended, if that is another way.
-    if (this.dismissed && owed === undefined) return;
-    this.answerer?.device?.lost(`the worker was lost: ${why}`);
-    this.fail(new WorkerLost(owed ?? this.part, why));
+  lost(rank: number, why: string, owed?: string): void {
+    const who = this.nameOf(rank);
+    const fail = () => {
+      this.answerer?.device?.lost(`${who} was lost: ${why}`);
+      this.fail(new WorkerLost(who, owed ?? this.part, why));
+    };
+    // One that was told to stop may have sent all that it had to: if it has, the training has ended well.
+    if (this.dismissed && owed === undefined) void this.options.idle().then(fail);
+    else fail();
   }
 
-  left(_rank: number, reason: string): void {
-    this.answerer?.device?.lost(`the worker has left${reason && `: ${reason}`}`);
+  left(rank: number, reason: string): void {
+    if (this.dismissed && reason === "" && rank !== 0) return;
+    this.answerer?.device?.lost(`${this.nameOf(rank)} has left${reason && `: ${reason}`}`);
     if (reason !== "") this.fail(new RunError("worker-failed", reason));
+    else if (!this.dismissed) this.lost(rank, "it has left, since it does not reach the others");
+  }
+
+  private nameOf(rank: number): string {
+    return this.world > 1 ? `rank ${rank}` : "the worker";
   }
 
   /** What the worker sends next, commands apart. */

@@ -5,11 +5,13 @@ import { RunError } from "../errors.ts";
 /** A worker whose connection is gone. How its process ended, if it did, says more. */
 export class WorkerLost extends RunError {
   constructor(
+    /** "the worker", or which rank of several. */
+    readonly who: string,
     /** What it had still to send, in words. */
     readonly awaited: string,
     why: string,
   ) {
-    super("peer-lost", `the worker was lost, and ${awaited} is missing: ${why}`);
+    super("peer-lost", `${who} was lost, and ${awaited} is missing: ${why}`);
   }
 }
 
@@ -20,7 +22,7 @@ export function explained(
   exit: WorkerExit | undefined,
 ): RunError {
   if (exit === undefined) {
-    const silent = `the worker (process ${pid}) did not answer for ${SILENCE_SECONDS} s and was ended`;
+    const silent = `${lost.who} (process ${pid}) did not answer for ${SILENCE_SECONDS} s and was ended`;
     return new RunError("peer-lost", `${silent}; ${lost.awaited} is missing`, { cause: lost });
   }
   return exit.error === "" ? lost : new RunError("worker-failed", exit.error, { cause: lost });

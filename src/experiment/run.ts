@@ -1,6 +1,5 @@
 import { openBackend } from "../backend/backend.ts";
 import { allowedCores, askedThreads } from "../backend/cores.ts";
-import { RejectError } from "../bridge/errors.ts";
 import type { Preflight } from "../bridge/launch.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import { shareControl } from "../bridge/shared-control.ts";
@@ -8,11 +7,11 @@ import type { Config } from "../config/schema.ts";
 import { RunError, UserError } from "../errors.ts";
 import { placementLine } from "../mixture/placement.ts";
 import { pythonPath } from "../setup/python.ts";
-import type { Arm } from "./arm.ts";
+import { Arms } from "./arms.ts";
 import { checkFree, lockRun } from "./lock.ts";
 import { type Mending, metricsToMend } from "./mend-metrics.ts";
 import { wayOn } from "./remarks.ts";
-import { lastStep, type Run } from "./run-folder.ts";
+import { type Job, lastStep, type Run } from "./run-folder.ts";
 import { checkpointOf, originOf } from "./same-run.ts";
 import { readSessions, SessionLog } from "./sessions.ts";
 import { type Pending, placementIn, type RunOptions, type Surroundings, trainOne } from "./training.ts";
@@ -26,6 +25,7 @@ import { checkValues } from "./values.ts";
  * @throws RunError "interrupted" where `signal` aborted; the first failure where every training failed.
  */
 export async function carryOutRun(run: Run, options: RunOptions): Promise<void> {
+  checkRanks(run, options);
   const said: string[] = [];
   await openBackend(
     agreed(run, "backend", (config) => config.backend),
@@ -45,21 +45,27 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
   try {
     for (const { mend } of mendings) await mend();
     if (pending.length === 0) return;
-    const arms = new Map<string, Arm>();
+    const { listen } = options;
+    const arms = new Arms();
+    const nameOf = ({ label }: Job) => (listen === undefined ? label : run.name);
+    for (const { job } of pending) arms.expect(nameOf(job));
     const server = await BridgeServer.start({
-      endpoint: agreed(run, "bridge.endpoint", (config) => config.bridge.endpoint),
+      endpoint: listen?.endpoint ?? agreed(run, "bridge.endpoint", (config) => config.bridge.endpoint),
+      ...(listen?.security && { security: listen.security }),
       deadline: agreed(run, "bridge.deadline", (config) => config.bridge.deadline),
       commandDeadline: agreed(run, "bridge.commandDeadline", (config) => config.bridge.commandDeadline),
-      open: async ({ run: label }) => {
-        const arm = arms.get(label);
-        if (arm === undefined) throw new RejectError("unknown", `no training here is called ${label}`);
-        return arm;
-      },
+      open: ({ run: name }) => arms.of(name),
     });
     try {
+      const around = { ...options, arms, server, nameOf };
+      if (listen !== undefined) {
+        options.events.note(`waits for the ranks of run ${run.name} at ${server.endpoint}`);
+        await trainAll(run, pending, { ...around, python: null }, said);
+        return;
+      }
       const { control: python, giveBack } = await shareControl(pythonPath());
       try {
-        await trainAll(run, pending, { ...options, arms, server, python }, said);
+        await trainAll(run, pending, { ...around, python }, said);
       } finally {
         await giveBack();
       }
@@ -81,14 +87,18 @@ async function trainAll(
   options: Omit<Surroundings, "cuda">,
   said: readonly string[],
 ): Promise<void> {
-  const { python, signal, jobs } = options;
-  found ??= await python.preflight();
-  const { cuda, devices, versions } = found;
+  const { python, signal, jobs, ranks } = options;
+  if (python !== null) found ??= await python.preflight();
+  const { cuda, devices, versions } = python === null || found === undefined ? ELSEWHERE : found;
   const around = { ...options, cuda };
   sayPlacements(pending, around, said);
-  const places = placesFor(run, cuda ? devices.length - 1 : 0, jobs).slice(0, pending.length);
+  const gpus = cuda && run.jobs.some(({ config }) => config.device !== "cpu") ? devices.length - 1 : 0;
+  const alone = python !== null && ranks === undefined;
+  if (python !== null && ranks !== undefined) checkGpus(ranks, gpus);
+  // Several ranks have all the GPUs, and all the cores: one training at a time.
+  const places = (alone ? placesFor(run, gpus, jobs) : [{}]).slice(0, pending.length);
   const [earlier] = await readSessions(run.folder);
-  const threads = earlier?.threads ?? threadsFor(places.length);
+  const threads = earlier?.threads ?? threadsFor(places.length * (ranks ?? 1));
   const session = await SessionLog.begin(run.folder, { threads, versions });
   const outcomes = await inTurns(pending, places, signal, (item, place) =>
     trainOne(item, { ...openMp(threads), ...place }, session, around),
@@ -100,6 +110,38 @@ async function trainAll(
     throw new RunError("interrupted", `stopped at a checkpoint; go on with: ${wayOn(run)}`);
   }
   if (failures[0] !== undefined && failures.length === run.jobs.length) throw failures[0];
+}
+
+/** What is known of ranks that others start. */
+const ELSEWHERE: Pick<Preflight, "cuda" | "devices" | "versions"> = {
+  cuda: false,
+  devices: [],
+  versions: {},
+};
+
+/** @throws UserError where ranks would have to share a GPU. */
+function checkGpus(ranks: number, gpus: number): void {
+  if (gpus === 0 || ranks <= gpus) return;
+  throw new UserError(
+    `--ranks is ${ranks}, but there ${gpus === 1 ? "is 1 GPU" : `are ${gpus} GPUs`}; allowed: 1 to ${gpus}, or any number with device=cpu`,
+  );
+}
+
+/** @throws UserError where the ranks cannot share the batches of a training, or one world would have several trainings. */
+function checkRanks({ name, jobs }: Run, { ranks, listen }: RunOptions): void {
+  if (listen !== undefined && jobs.length > 1) {
+    throw new UserError(
+      `runs/${name} has ${jobs.length} trainings, and ranks that connect train one: give each arm a run of its own, by mixhead train`,
+    );
+  }
+  for (const { label, config } of jobs) {
+    const { batch } = config.train;
+    if (ranks === undefined || batch % ranks === 0) continue;
+    const allowed = Array.from({ length: batch }, (_, index) => index + 1).filter((n) => batch % n === 0);
+    throw new UserError(
+      `${label}: train.batch is ${batch}, which ${ranks} ranks cannot share evenly; allowed for --ranks: ${allowed.join(", ")}`,
+    );
+  }
 }
 
 /** One line for each placement that there is, and the backend's where it has something to compute; joint arms have no mixture. */

@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { PythonControl, Worker, WorkerExit } from "../bridge/launch.ts";
+import type { Security } from "../bridge/security.ts";
 import type { BridgeServer } from "../bridge/server.ts";
 import { pluginMakesTargets } from "../config/methods.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
@@ -10,7 +11,8 @@ import { type Chosen, choosePlacement, type Placement } from "../mixture/placeme
 import { dataDir } from "../setup/paths.ts";
 import type { Answerer } from "./answerer.ts";
 import { Arm, type ArmOutcome } from "./arm.ts";
-import { type Checkpoint, clockAtCheckpoint } from "./checkpoint.ts";
+import type { Arms } from "./arms.ts";
+import { type Checkpoint, clockAtCheckpoint, latestCheckpoint } from "./checkpoint.ts";
 import { forgetFailure, noteFailure } from "./failure.ts";
 import type { MetricsHook } from "./hooks.ts";
 import { explained, WorkerLost } from "./lost.ts";
@@ -47,6 +49,17 @@ export interface RunOptions {
   open?: (job: Job) => Promise<Answerer | null>;
   /** Notes what both sides of every training do, and when. */
   trace?: Trace | undefined;
+  /** Ranks of each training, started by torchrun; with `listen` how many have to come. One alone, where it is left out. */
+  ranks?: number | undefined;
+  /** How often torchrun starts the ranks of a training again where one is lost. */
+  maxRestarts?: number | undefined;
+  /** Where ranks are waited for that others start, on hosts of theirs; none is started here. */
+  listen?: Listen | undefined;
+}
+
+export interface Listen {
+  endpoint: string;
+  security?: Security | undefined;
 }
 
 /** A training that has not reached its last step, and where it goes on. */
@@ -60,67 +73,65 @@ export interface Pending {
 
 /** What the trainings of a run share. */
 export interface Surroundings extends RunOptions {
-  arms: Map<string, Arm>;
+  arms: Arms;
   server: BridgeServer;
-  python: PythonControl;
+  /** Null where no worker is started here. */
+  python: PythonControl | null;
+  /** What the ranks of a training say that it is called. */
+  nameOf: (job: Job) => string;
   /** Whether the workers have a GPU, unless they are told to do without. */
   cuda: boolean;
 }
 
-/** One training from its checkpoint to its end; the outcome is an Error where it failed. */
+/**
+ * One training from its checkpoint to its end; the outcome is an Error where it failed. Where its ranks are lost
+ * and may come again, it goes on from the last checkpoint with those that come.
+ */
 export async function trainOne(
-  { job, checkpoint, metricsBytes, origin }: Pending,
+  pending: Pending,
   env: Record<string, string>,
   session: SessionLog,
   around: Surroundings,
 ): Promise<ArmOutcome | Error> {
-  const { arms, server, python, events, signal, hooks = [], open = openMixture, trace } = around;
+  const { job } = pending;
+  const { arms, server, python, events, signal } = around;
+  const name = around.nameOf(job);
   let answerer: Answerer | null = null;
   let worker: Worker | null = null;
   try {
+    arms.expect(name);
     await forgetFailure(job);
-    const { placement } = placementIn(job, around);
-    answerer = await open(job, placement);
-    const arm = new Arm({
-      job,
-      answerer,
-      dataDir: dataDir(),
-      resumed: checkpoint,
-      metricsBytes,
-      origin,
-      hooks,
-      spans: trace?.spans(job) ?? untraced,
-      events: {
-        began: () => session.tick(),
-        note: (text) => events.note(text),
-        progress: (steps, line) => {
-          if (line.knn !== undefined) session.tick();
-          events.progress(job, steps, line);
-        },
-      },
-    });
-    await arm.prepare();
-    arms.set(job.label, arm);
-    const stop = () => arm.stop();
-    signal.addEventListener("abort", stop);
-    if (signal.aborted) stop();
-    events.started(job, checkpoint?.clock.step ?? 0, lastStep(job));
-    worker = await python.launch({
-      endpoint: server.endpoint,
-      run: job.label,
-      mixture: "default",
-      rank: 0,
-      world: 1,
-      deadline: job.config.bridge.deadline,
-      device: job.config.device,
-      ...(answerer?.device && deviceBytes(job.config.bridge)),
-      env: { ...env, ...trace?.workerEnv(job) },
-      log: join(job.folder, "worker.log"),
-    });
-    arm.launched();
-    void worker.exited.then(({ error }) => arm.exited(error));
-    const outcome = await arm.done.finally(() => signal.removeEventListener("abort", stop));
-    await endOf(worker, LEAVING_MS);
+    let from = pending;
+    let outcome: ArmOutcome | undefined;
+    for (let losses = 0; outcome === undefined; losses++) {
+      answerer = await openAnswerer(job, around);
+      const arm = await openArm(from, answerer, session, around);
+      const stop = () => arm.stop(python === null);
+      try {
+        arms.ready(name, arm);
+        signal.addEventListener("abort", stop);
+        if (signal.aborted) stop();
+        events.started(job, from.checkpoint?.clock.step ?? 0, lastStep(job));
+        if (python !== null) {
+          worker ??= await launch(python, name, job, env, around);
+          arm.launched();
+          void worker.exited.then(({ error }) => arm.exited(error));
+        }
+        outcome = await arm.done;
+      } catch (error) {
+        if (!mayComeAgain(error, losses, around)) throw error;
+        arms.expect(name);
+        await server.drop(name, "default", sentence(error));
+        answerer?.dispose();
+        answerer = null;
+        from = await lastOf(pending, events);
+        const place = from.checkpoint ? `the checkpoint of step ${from.checkpoint.clock.step}` : "its start";
+        events.note(`${job.label}: ${sentence(error)}; it resumes from ${place} when its ranks are back`);
+      } finally {
+        signal.removeEventListener("abort", stop);
+      }
+    }
+    if (worker !== null) await endOf(worker, LEAVING_MS);
     events.ended(job, outcome);
     return outcome;
   } catch (error) {
@@ -130,12 +141,90 @@ export async function trainOne(
     return labelled(job.label, failure);
   } finally {
     answerer?.dispose();
-    server.drop(job.label, "default", "");
+    arms.end(name);
+    void server.drop(name, "default", "");
   }
 }
 
+/** Where a training whose ranks were lost goes on. */
+async function lastOf(pending: Pending, events: RunEvents): Promise<Pending> {
+  const { job, origin } = pending;
+  const { checkpoint, notes } = await latestCheckpoint(join(job.folder, "checkpoints"), origin);
+  for (const note of notes) events.note(note);
+  return { ...pending, checkpoint, metricsBytes: checkpoint?.clock.metricsBytes ?? 0 };
+}
+
+function openAnswerer(job: Job, around: Surroundings): Promise<Answerer | null> {
+  const { open = openMixture } = around;
+  return open(job, placementIn(job, around).placement);
+}
+
+/** A training as its ranks see it, where its checkpoint was taken. */
+async function openArm(
+  { job, checkpoint, metricsBytes, origin }: Pending,
+  answerer: Answerer | null,
+  session: SessionLog,
+  around: Surroundings,
+): Promise<Arm> {
+  const { server, events, hooks = [], trace } = around;
+  const arm = new Arm({
+    job,
+    answerer,
+    dataDir: dataDir(),
+    resumed: checkpoint,
+    metricsBytes,
+    origin,
+    hooks,
+    spans: trace?.spans(job) ?? untraced,
+    ranks: around.ranks,
+    idle: () => server.idle(around.nameOf(job), "default"),
+    events: {
+      began: () => session.tick(),
+      note: (text) => events.note(text),
+      progress: (steps, line) => {
+        if (line.knn !== undefined) session.tick();
+        events.progress(job, steps, line);
+      },
+    },
+  });
+  await arm.prepare();
+  return arm;
+}
+
+function launch(
+  python: PythonControl,
+  name: string,
+  job: Job,
+  env: Record<string, string>,
+  around: Surroundings,
+): Promise<Worker> {
+  const { ranks, maxRestarts = 0 } = around;
+  return python.launch({
+    endpoint: around.server.endpoint,
+    run: name,
+    mixture: "default",
+    deadline: job.config.bridge.deadline,
+    device: job.config.device,
+    ...(placementIn(job, around).placement === "device" && deviceBytes(job.config.bridge)),
+    ...(ranks === undefined ? { rank: 0, world: 1 } : { torchrun: { ranks, restarts: maxRestarts } }),
+    env: { ...env, ...around.trace?.workerEnv(job) },
+    log: join(job.folder, "worker.log"),
+  });
+}
+
+/** Whether ranks that were lost are started again by somebody: torchrun, so often; or whoever has started them elsewhere. */
+function mayComeAgain(error: unknown, losses: number, { listen, maxRestarts = 0 }: Surroundings): boolean {
+  const lost = error instanceof RunError && error.code === "peer-lost";
+  return lost && (listen !== undefined || losses < maxRestarts);
+}
+
 /** Where the mixture of a training is computed. What the caller answers with wants the embeddings here, unless it says. */
-export function placementIn({ config }: Job, { cuda, open }: Pick<Surroundings, "cuda" | "open">): Chosen {
+export function placementIn(
+  { config }: Job,
+  { cuda, open, listen }: Pick<Surroundings, "cuda" | "open" | "listen">,
+): Chosen {
+  if (listen !== undefined && config.placement === "auto")
+    return { placement: "device", why: "the embeddings are on other hosts" };
   if (open !== undefined && config.placement === "auto")
     return { placement: "host", why: "a loop of your own takes the embeddings" };
   return choosePlacement(config, cuda && config.device !== "cpu");

@@ -106,7 +106,7 @@ export class MixtureServer {
       makeRoom: (settings) => this.makeRoom(key, settings),
       ended: (lost) => {
         this.forget(key);
-        this.bridge.drop(run, mixture, "");
+        void this.bridge.drop(run, mixture, "");
         log(`${room.title} has ended after ${room.steps} steps`);
         room.dispose();
         if (stateDir !== undefined && !lost) forgetMixture(stateDir, run, mixture);

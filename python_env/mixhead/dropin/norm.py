@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
+
+from mixhead.across_ranks import several_ranks, sum_over_ranks
 
 NORMS = (None, "batch", "syncbatch")
 _EPSILON = 1e-5
@@ -72,12 +73,11 @@ class EmbeddingNorm(nn.Module):
 
     def takes_others_rows(self) -> bool:
         """Whether the rows of other ranks count as well."""
-        distributed = dist.is_available() and dist.is_initialized()
-        return self.across_ranks and distributed and dist.get_world_size() > 1
+        return self.across_ranks and several_ranks()
 
     def _sum(self, values: Tensor) -> Tensor:
         total = values.sum(dim=0)
-        return _SumOverRanks.apply(total) if self.takes_others_rows() else total
+        return sum_over_ranks(total) if self.takes_others_rows() else total
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
@@ -95,22 +95,6 @@ class EmbeddingNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.dim}, across_ranks={self.across_ranks}"
-
-
-class _SumOverRanks(torch.autograd.Function):
-    """The sum over all ranks. Its gradient is the sum of the ranks' gradients."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor) -> Tensor:
-        total = values.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        total = gradient.clone()
-        dist.all_reduce(total)
-        return total
 
 
 def embedding_norm(norm: str | None, dim: int) -> EmbeddingNorm | None:

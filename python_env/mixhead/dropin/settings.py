@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mixhead.bridge import Keys
+from mixhead.bridge.keys import read_keys
 
 #: Settings of one mixture are sent to any plugin; the others can only be set for a plugin that is started.
 _OF_A_MIXTURE = ("seed", "plugin", "targets", "train", "placement")
@@ -58,6 +59,7 @@ class Settings:
             arguments.append(f"bridge.deviceMemory={memory}")
         if "backend" in config:
             arguments.append(f"backend={config['backend']}")
+        keys = bridge.get("keys") or os.environ.get("MIXHEAD_KEYS")
         wish = {key: config[key] for key in _OF_A_MIXTURE if key in config}
         return Settings(
             endpoint=endpoint,
@@ -68,7 +70,7 @@ class Settings:
             device_memory=None if memory is None else int(memory * 2**30),
             targets="targets" in config,
             placement=str(config.get("placement", "auto")),
-            keys=_read_keys(bridge.get("keys") or os.environ.get("MIXHEAD_KEYS")),
+            keys=read_keys(keys) if keys else None,
         )
 
     def run_name(self) -> str:
@@ -104,19 +106,3 @@ def _from_file(endpoint: str | None, file: Path) -> Settings:
     if not file.is_file():
         raise FileNotFoundError(f"attach: the configuration file {file} does not exist")
     return Settings(arguments=(str(file.resolve()),))
-
-
-def _read_keys(file: str | os.PathLike[str] | None) -> Keys | None:
-    """Reads the keys that `mixhead serve --keys FOLDER` has written to FOLDER/client.json."""
-    if file is None or file == "":
-        return None
-    try:
-        keys = Keys(**json.loads(Path(file).read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(
-            f"the keys in {file} cannot be read ({error}): "
-            "give the client.json that `mixhead serve --keys FOLDER` writes"
-        ) from error
-    if not all(isinstance(key, str) and len(key) == 40 for key in (keys.server, keys.public, keys.secret)):
-        raise ValueError(f"the keys in {file} are invalid; allowed: 40 characters of Z85 each")
-    return keys

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+
+from mixhead.across_ranks import mean_over_ranks
 
 #: Below it a probability has no logarithm in float32.
 _LEAST = 1e-30
@@ -124,15 +125,6 @@ def carp_loss(
         for s in range(views)
         if s != t
     )
-    mean = _mean_across_ranks(torch.cat([p, q]).mean(dim=(0, 1)))
+    mean = mean_over_ranks(torch.cat([p, q]).mean(dim=(0, 1)))
     spread = math.log(partition.shape[1]) + (mean * mean.clamp_min(_LEAST).log()).sum(dim=-1).mean()
     return consistency / (teachers * (views - 1)) + spread
-
-
-def _mean_across_ranks(tensor: Tensor) -> Tensor:
-    """The mean over all ranks. Its gradient flows back to every rank."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return tensor
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(tensor) / dist.get_world_size()

@@ -9,6 +9,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mixhead.across_ranks import several_ranks
+
 #: Smallest divisor. Its inverse times N and K is still far from overflow in float32.
 _LEAST = 1e-30
 
@@ -202,8 +204,7 @@ def _count(logits: Tensor, reduce: _Reduce) -> Tensor:
 
 
 def _reduction(across_ranks: bool) -> _Reduce:
-    several = across_ranks and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-    return _all_reduce if several else _alone
+    return _all_reduce if across_ranks and several_ranks() else _alone
 
 
 def _alone(tensor: Tensor, operation: str) -> Tensor:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixhead.worker.ranks import ALONE, Ranks
+
 JITTER = 0.4  # brightness, contrast and saturation: factors in [1 - JITTER, 1 + JITTER]
 GREY = 0.2  # probability that a view is grey
 ASPECT = (3 / 4, 4 / 3)
@@ -29,14 +31,22 @@ class Crop:
     scale: tuple[float, float]
 
 
-def augment(images: Tensor, crop: Crop, mean: Tensor, std: Tensor, generator: torch.Generator) -> Tensor:
+def augment(
+    images: Tensor,
+    crop: Crop,
+    mean: Tensor,
+    std: Tensor,
+    generator: torch.Generator,
+    ranks: Ranks = ALONE,
+) -> Tensor:
     """uint8 images (N, C, H, W) -> normalised views (count N, C, size, size), view after view.
 
     C is 3; ``mean`` and ``std`` (3,) are of the data set's channels in [0, 1]. The random numbers are
-    drawn on the CPU, so that all devices draw the same ones. Channels are last in memory.
+    drawn on the CPU, so that all devices draw the same ones; and for the images of all ``ranks``, which have
+    N each, so that any world draws the same ones. Channels are last in memory.
     """
-    n = len(images) * crop.count
-    u = torch.rand(9, n, generator=generator).to(images.device)
+    n = len(images) * ranks.world * crop.count
+    u = ranks.own(torch.rand(9, n, generator=generator).T, crop.count).T.to(images.device)
     views = F.grid_sample(
         images.float().div_(255).repeat(crop.count, 1, 1, 1),
         _boxes(u[:5], crop),

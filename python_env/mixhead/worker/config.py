@@ -45,6 +45,7 @@ class TrainConfig:
     koleo: float = 0.0
     online_probe: bool = True
     disk_full: str = "end"
+    sync_norms: bool = True
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Assignment:
     data_dir: str
     checkpoint_dir: str
     resume: str | None
+    meeting: str = ""  # a word that the ranks of a world have from the plugin, another one at each start
 
 
 _CHOICES = {

@@ -19,14 +19,19 @@ from mixhead.worker.data import Dataset
 from mixhead.worker.data.dataset import cores, in_memory
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.randomness import generator
+from mixhead.worker.ranks import ALONE, Ranks
 
 Drawn = tuple[Tensor, Tensor]
 
 
-def fetch(dataset: Dataset, batch: int, seed: int, step: int, rank: int) -> Drawn:
-    """A step's batch, drawn with replacement: images (batch, 3, H, W) uint8, labels (batch,) int64."""
+def fetch(dataset: Dataset, batch: int, seed: int, step: int, ranks: Ranks = ALONE) -> Drawn:
+    """A rank's part of a step's batch, drawn with replacement: images (b, 3, H, W) uint8, labels (b,) int64.
+
+    ``batch`` images are drawn for all ranks, which are b each.
+    """
     n = len(dataset.train_images)
-    positions = torch.randint(n, (batch,), generator=generator(seed, "batch", step, rank)).numpy()
+    drawn = torch.randint(n, (batch,), generator=generator(seed, "batch", step)).numpy()
+    positions = drawn[ranks.part(batch)]
     images, labels = dataset.train_images[positions], dataset.train_labels[positions]
     return torch.from_numpy(np.array(images)), torch.from_numpy(np.array(labels))
 
@@ -34,12 +39,12 @@ def fetch(dataset: Dataset, batch: int, seed: int, step: int, rank: int) -> Draw
 class Batches(TorchDataset[Drawn | str]):
     """The batches of a rank, by step; in place of one that cannot be had the sentence that says why."""
 
-    def __init__(self, dataset: Dataset, batch: int, seed: int, rank: int) -> None:
-        self.dataset, self.batch, self.seed, self.rank = dataset, batch, seed, rank
+    def __init__(self, dataset: Dataset, batch: int, seed: int, ranks: Ranks) -> None:
+        self.dataset, self.batch, self.seed, self.ranks = dataset, batch, seed, ranks
 
     def __getitem__(self, step: int) -> Drawn | str:
         try:
-            return fetch(self.dataset, self.batch, self.seed, step, self.rank)
+            return fetch(self.dataset, self.batch, self.seed, step, self.ranks)
         except WorkerError as error:
             return str(error)
 
@@ -51,8 +56,8 @@ class Feed:
     keeps the GPU busy. A context manager: at its end the processes are over.
     """
 
-    def __init__(self, dataset: Dataset, batch: int, seed: int, rank: int) -> None:
-        self._batches = Batches(dataset, batch, seed, rank)
+    def __init__(self, dataset: Dataset, batch: int, seed: int, ranks: Ranks = ALONE) -> None:
+        self._batches = Batches(dataset, batch, seed, ranks)
         self._ahead: Iterator[Drawn | str] | None = None
 
     def __enter__(self) -> Feed:

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from mixhead.worker.augment import normalise
 from mixhead.worker.data import Dataset
-from mixhead.worker.data.dataset import Images
+from mixhead.worker.data.dataset import Images, Selected
 from mixhead.worker.network import Network
+from mixhead.worker.ranks import ALONE, Ranks
 
 BLOCK = 512
 
@@ -40,12 +41,41 @@ class Frozen:
     test_h: Tensor
 
 
-def freeze(network: Network, dataset: Dataset, size: int, device: torch.device) -> Frozen:
-    """Both halves of a data set, at ``size`` pixels. One pass: every measure of a step can share it."""
+def freeze(
+    network: Network, dataset: Dataset, size: int, device: torch.device, ranks: Ranks = ALONE
+) -> Frozen | None:
+    """Both halves of a data set, at ``size`` pixels. One pass: every measure of a step can share it.
+
+    Each of the ranks, which call it together, embeds its part, by rank 0's network. None but in rank 0.
+    """
+    ranks.as_first([*network.buffers()])
+    halves = (
+        (dataset.train_images, dataset.train_labels),
+        (dataset.test_images, dataset.test_labels),
+    )
     with evaluating(network):
-        train, train_h = embed(network, dataset.train_images, dataset.train_labels, dataset, size, device)
-        test, test_h = embed(network, dataset.test_images, dataset.test_labels, dataset, size, device)
-    return Frozen(train, train_h, test, test_h)
+        train, test = (_embed_together(network, *half, dataset, size, device, ranks) for half in halves)
+    return None if train is None or test is None else Frozen(*train, *test)
+
+
+def _embed_together(
+    network: Network,
+    images: Images,
+    labels: np.ndarray,
+    dataset: Dataset,
+    size: int,
+    device: torch.device,
+    ranks: Ranks,
+) -> tuple[Labelled, Tensor] | None:
+    """As ``embed``, each rank whole blocks of the images; None but in rank 0."""
+    parts = [ranks.part_of(rank, len(images), BLOCK) for rank in range(ranks.world)]
+    positions = np.arange(len(images))[parts[ranks.rank]]
+    own, own_h = embed(network, Selected(images, positions), labels[positions], dataset, size, device)
+    counts = [part.stop - part.start for part in parts]
+    x, h = (ranks.gather_at_first(rows, counts) for rows in (own.x, own_h))
+    if x is None or h is None:
+        return None
+    return Labelled(x, torch.from_numpy(np.array(labels)).to(device)), h
 
 
 @contextmanager
@@ -60,10 +90,16 @@ def evaluating(network: Network) -> Iterator[None]:
 
 @torch.no_grad()
 def embed(
-    network: Network, images: Images, labels: np.ndarray, dataset: Dataset, size: int, device: torch.device
+    network: Network,
+    images: Images,
+    labels: np.ndarray,
+    dataset: Dataset,
+    size: int,
+    device: torch.device,
 ) -> tuple[Labelled, Tensor]:
     """Features and unit rows (N, D) of un-augmented images, by a network in evaluation mode."""
-    features, rows = [], []
+    features = [torch.empty(0, network.width, device=device)]
+    rows = [torch.empty(0, network.head.dim, device=device)]
     for pixels in unaugmented(images, dataset, size, device):
         x = network.encoder(pixels)
         features.append(x.float())

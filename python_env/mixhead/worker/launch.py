@@ -1,11 +1,12 @@
 """Starts workers for the TypeScript side and watches over them.
 
-Two lives of one file. In the control process, which Node starts through pythonia, `answer` is the one
+Three lives of one file. In the control process, which Node starts through pythonia, `answer` is the one
 function that is called: JSON in, JSON out, never an exception and never a NaN. As a program,
 `python -m mixhead.worker.launch work MODULE ...` is a worker itself (a trainer, or an executor), tied to the
 life of the control process by its standard input: whatever ends Node ends the control process, and that ends
-the workers. Both ignore the signals that a scheduler sends to every process of a job: Node decides what they
-mean.
+the workers. `... launch ranks N RESTARTS MODULE ...` is a worker that is torchrun, and its N ranks are
+workers, tied to its life as well. All of them ignore the signals that a scheduler sends to every process of a
+job: Node decides what they mean.
 
 Only the standard library is imported here, so that the control process stays small.
 """
@@ -77,6 +78,8 @@ def _begin() -> int:
 def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
+    if os.getpgrp() == os.getpid():
+        _kill_group(os.getpid())
     os._exit(1)
 
 
@@ -91,14 +94,23 @@ def _preflight() -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def _launch(id: int, module: str, arguments: list[str], env: dict[str, str], log: str) -> int:
-    """Starts a worker in a session of its own, which it leads with all that it starts. Gives its pid."""
+def _launch(
+    id: int,
+    module: str,
+    arguments: list[str],
+    env: dict[str, str],
+    log: str,
+    ranks: int | None = None,
+    restarts: int = 0,
+) -> int:
+    """Starts a worker, or torchrun with so many ``ranks`` of it, in a session of its own. Gives its pid."""
     if module not in WORKERS:
         raise ValueError(f"{module} is no worker; {' and '.join(WORKERS)} are")
+    life = ["work"] if ranks is None else ["ranks", str(ranks), str(restarts)]
     with open(log, "ab") as file:
         start = file.seek(0, os.SEEK_END)
         process = subprocess.Popen(
-            [sys.executable, "-m", MODULE, "work", module, *arguments],
+            [sys.executable, "-m", MODULE, *life, module, *arguments],
             env=_environment(env),
             stdin=subprocess.PIPE,
             stdout=file,
@@ -179,19 +191,56 @@ def describe() -> dict[str, Any]:
 
 
 def work(module: str, arguments: list[str]) -> int:
-    """The worker, until it is done or the control process is gone."""
-    threading.Thread(target=_end_with_control, daemon=True).start()
+    """The worker, until it is done, or the control process or torchrun is gone."""
+    _end_with_starters()
     return importlib.import_module(f"{module}.__main__").main(arguments)
+
+
+def run_ranks(ranks: str, restarts: str, module: str, arguments: list[str]) -> int:
+    """torchrun, until its ranks are done or the control process is gone. Gives the status of the rank that
+    failed first."""
+    _end_with_starters()
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    options = [
+        "--standalone",
+        "--local-addr=127.0.0.1",
+        f"--nproc-per-node={ranks}",
+        f"--max-restarts={restarts}",
+        "--signals-to-handle=SIGQUIT",  # those of a scheduler are Node's business
+        "--shutdown-timeout=5",
+        "--module",
+    ]
+    torchrun = run.parse_args([*options, MODULE])
+    torchrun.training_script_args = ["work", module, *arguments]  # it would take --run for one of its own
+    try:
+        run.run(torchrun)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        code = failure.exitcode
+        how = f"ended with status {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+        print(f"rank {rank} (process {failure.pid}) {how}", file=sys.stderr)
+        return max(code, 1)
+    return 0
+
+
+def _end_with_starters() -> None:
+    """Ends this process with the control process, whose end closes standard input, and with its parent."""
+    threading.Thread(target=_end_with_control, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
 
 def _end_with_control() -> None:
     while os.read(0, 1):
         pass
-    os.killpg(0, signal.SIGKILL)  # this process leads its group, which has its data loaders too
+    _kill_group(os.getpid())  # this process leads its group, which has its data loaders too
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "describe":
         print(json.dumps(describe()))
+    elif sys.argv[1] == "ranks":
+        sys.exit(run_ranks(*sys.argv[2:5], sys.argv[5:]))
     else:
         sys.exit(work(sys.argv[2], sys.argv[3:]))

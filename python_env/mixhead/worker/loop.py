@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixhead.bridge.client import Client
+from mixhead.bridge.client import Client, Welcome
+from mixhead.bridge.targets import Targets
 from mixhead.worker import checkpoint
 from mixhead.worker.augment import Crop, augment
 from mixhead.worker.config import Assignment, Config, parse_assignment
@@ -24,6 +26,7 @@ from mixhead.worker.methods import ibot
 from mixhead.worker.network import Network, PatchNetwork
 from mixhead.worker.probe import probe
 from mixhead.worker.randomness import generator
+from mixhead.worker.ranks import ALONE, Order, Ranks, order_of
 from mixhead.worker.spans import Spans
 from mixhead.worker.step import (
     State,
@@ -40,23 +43,30 @@ from mixhead.worker.step import (
 _RETRY_SECONDS = 5
 
 
-def train(client: Client, rank: int, span: Spans) -> None:
-    """Connects and trains until the plugin says stop; ``span`` times the parts of each step.
+def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, span: Spans) -> None:
+    """Trains on ``device`` until the plugin says stop; ``span`` times the parts of each step.
 
     Raises WorkerError or one of the bridge's errors.
     """
-    welcome = client.connect()
     try:
         assignment = parse_assignment(welcome.config)
         config = assignment.config
+        check_world(config, ranks)
+        if choose_device(config.device).type != device.type:
+            raise WorkerError(
+                f"device: the run has device={config.device}, and this rank is on {device.type}: "
+                f"start it with --device {config.device}"
+            )
+        ranks.begin(device, assignment.meeting)
         dataset = load(config.data, assignment.data_dir, config.views.global_size, config.seed)
-        state = prepare(assignment, welcome.step, welcome.prototypes, len(dataset.class_names))
+        classes = len(dataset.class_names)
+        state = prepare(assignment, welcome.step, welcome.prototypes, classes, device, ranks)
     except WorkerError as error:
         raise BadInput(str(error)) from error
     stopped = obey(welcome.commands, client, state, dataset, assignment)
 
     timing: dict[str, float] = {}
-    with Feed(dataset, config.train.batch, config.seed, rank) as feed:
+    with Feed(dataset, config.train.batch, config.seed, ranks) as feed:
         while not stopped:
             t = state.step
             epoch = t * config.train.batch // len(dataset.train_images)
@@ -64,28 +74,46 @@ def train(client: Client, rank: int, span: Spans) -> None:
                 with span("load"):
                     images, labels = feed.of(t)
                 with span("augment"):
-                    views = draw_views(config, dataset, images.to(state.device), t, rank)
-                    mask = draw_mask(config, state.student, t, rank, state.device)
+                    views = draw_views(config, dataset, images.to(device), t, ranks)
+                    of_all = draw_mask(config, state.student, t)
+                    mask = None if of_all is None else ranks.own(of_all, config.views.global_).to(device)
+                    order = order_of(ranks, config.train.batch, config.views.global_, of_all)
                 with span("teacher"):
                     features, h = teacher_pass(state, views[:1], mask)
                 with span("announce"):
-                    sent = None if state.mirror is None else h
-                    stays = len(h) if sent is not None and config.placement == "device" else 0
-                    client.send_embeddings(t, epoch, sent, {**measured(state), **timing}, stays)
+                    rows, stays = brought(state, order, h)
+                    client.send_embeddings(t, epoch, rows, {**measured(state), **timing}, stays)
                 with span("student"):
                     z = student_rows(state, views, mask)
-                    learn_online(state, features, labels.to(state.device))
+                    learn_online(state, features, labels.to(device))
                 with span("wait"):
                     answer = client.receive_targets(t)
                 with span("loss"):
-                    finish(state, h, z, answer, mask)
+                    finish(state, h, z, own_targets(state, order, answer), mask)
             timing = {f"{part}Seconds": span.seconds[part] for part in ("step", "load", "wait")}
             stopped = obey(answer.commands, client, state, dataset, assignment)
 
 
-def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | Tensor | None, classes: int) -> State:
+def check_world(config: Config, ranks: Ranks) -> None:
+    """Raises WorkerError where so many ranks cannot share a batch."""
+    batch, world = config.train.batch, ranks.world
+    if batch % world:
+        shared = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
+        raise WorkerError(
+            f"train.batch is {batch}, which {world} ranks cannot share evenly; allowed worlds: {shared}"
+        )
+
+
+def prepare(
+    assignment: Assignment,
+    step: int,
+    prototypes: np.ndarray | Tensor | None,
+    classes: int,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> State:
     """The state at the step that the plugin expects next: the start, or where the checkpoint was written."""
-    state = start(assignment.config, choose_device(assignment.config.device), classes)
+    state = start(assignment.config, device, classes, ranks)
     if assignment.resume is not None:
         checkpoint.restore(state, assignment.resume)
     if state.step != step:
@@ -95,18 +123,46 @@ def prepare(assignment: Assignment, step: int, prototypes: np.ndarray | Tensor |
     return state
 
 
-def draw_views(config: Config, dataset: Dataset, images: Tensor, step: int, rank: int) -> list[Tensor]:
-    """A step's views, on the device of its images (B, 3, H, W): a tensor a resolution, global ones first."""
+def draw_views(
+    config: Config, dataset: Dataset, images: Tensor, step: int, ranks: Ranks = ALONE
+) -> list[Tensor]:
+    """The views of a rank's images (b, 3, H, W), on their device: a tensor a resolution, global first."""
     mean, std = (torch.tensor(of, device=images.device) for of in (dataset.mean, dataset.std))
-    random = generator(config.seed, "augment", step, rank)
-    return [augment(images, crop, mean, std, random) for crop in crops(config)]
+    random = generator(config.seed, "augment", step)
+    return [augment(images, crop, mean, std, random, ranks) for crop in crops(config)]
 
 
-def draw_mask(config: Config, network: Network, step: int, rank: int, device: torch.device) -> Tensor | None:
-    """Which patches of step's global views the student does not see; None where the method hides none."""
+def draw_mask(config: Config, network: Network, step: int) -> Tensor | None:
+    """Which patches of all ranks' global views the student does not see; None where the method hides none."""
     if not isinstance(network, PatchNetwork):
         return None
-    return ibot.draw_mask(config, network.grid(config.views.global_size), step, rank).to(device)
+    return ibot.draw_mask(config, network.grid(config.views.global_size), step)
+
+
+def brought(state: State, order: Order, h: Tensor) -> tuple[Tensor | None, int]:
+    """What a rank brings of its teacher's rows h: rows to send, or to keep, and how many it announces.
+
+    The mixture sees the rows of all ranks in the order that they have in one that is alone. So each sends a
+    piece of these, whoever they are of; or, where the mixture is on its device, keeps them all.
+    """
+    if state.mirror is None:
+        return None, 0
+    whole = order.whole(h)
+    if state.config.placement == "device":
+        return whole, len(whole)
+    return whole[state.ranks.part(len(whole))], 0
+
+
+def own_targets(state: State, order: Order, answer: Targets) -> Targets:
+    """The answer with the targets of this rank's own rows, in place of those of the rows it has brought."""
+    if answer.targets is None or state.ranks.world == 1:
+        return answer
+    made = torch.as_tensor(answer.targets).to(state.device)
+    if state.config.placement != "device":
+        total = len(order.owners)
+        parts = [state.ranks.part_of(rank, total) for rank in range(state.ranks.world)]
+        made = state.ranks.gather(made, [part.stop - part.start for part in parts])
+    return replace(answer, targets=order.own(made))
 
 
 def crops(config: Config) -> Iterator[Crop]:
@@ -118,26 +174,37 @@ def crops(config: Config) -> Iterator[Crop]:
 
 
 def obey(commands: list[str], client: Client, state: State, dataset: Dataset, assignment: Assignment) -> bool:
-    """Carries out the commands in order, each answered by a result. True where the run ends with them."""
+    """Carries out the commands in order, each answered by a result. True where the run ends with them.
+
+    All ranks embed what is evaluated; the rest is rank 0's, and the others wait until it is done.
+    """
+    ranks = state.ranks
     frozen: Frozen | None = None
-    for command in commands:
-        began = time.perf_counter()
+    began = time.perf_counter()
+    if "evaluate" in commands or "probe" in commands:
+        frozen = freeze(state.teacher, dataset, state.config.views.global_size, state.device, ranks)
+    for command in commands if ranks.first else ():
         scalars = measured(state)
         text: dict[str, str] = {}
         tensors: dict[str, np.ndarray] = {}
-        if command in ("evaluate", "probe") and frozen is None:
-            frozen = freeze(state.teacher, dataset, state.config.views.global_size, state.device)
         if command == "evaluate":
+            assert frozen is not None
             measurement = measure(state, dataset, frozen)
             scalars, tensors = {**scalars, **measurement.scalars}, measurement.tensors
             text = measurement.text
         elif command == "probe":
+            assert frozen is not None
             figures, tensors = probe(state, dataset, frozen, assignment.data_dir)
             text = {"evaluation": json.dumps(figures, separators=(",", ":"))}
         elif command == "checkpoint":
             text["path"] = str(save(client, state, assignment))
         scalars["seconds"] = time.perf_counter() - began
         client.send_result(command, state.step, scalars, text, tensors)
+        began = time.perf_counter()
+    if commands:
+        ranks.after_first(f"done/{state.step}")
+    for command in () if ranks.first else commands:
+        client.send_result(command, state.step)
     return "stop" in commands
 
 

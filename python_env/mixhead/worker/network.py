@@ -30,6 +30,10 @@ class Network(nn.Module):
         """
         return torch.cat([self.encoder(view) for view in views])
 
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+        """The student's unit rows of all views (sum of n, D); see ``student_rows`` in step.py."""
+        return self.head.embed(self.features(views))
+
     def averaged(self) -> list[nn.Parameter]:
         """The parameters that a teacher averages, always in the same order."""
         return [*self.encoder.parameters(), *self.head.parameters()]
@@ -51,6 +55,11 @@ class PatchNetwork(Network):
         first, patches = tokens(self.encoder, views[0], mask, self.mask_token if hide else None)
         others = [self.encoder(view) for view in views[1:]]
         return torch.cat([first, *others, patches])
+
+    def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
+        if mask is None:
+            return super().forward(views)
+        return self.head.embed(self.masked_features(views, mask, hide=True), int(mask.sum()))
 
     def grid(self, size: int) -> tuple[int, int]:
         """Patches in a column and in a row of an image of this size."""

@@ -10,15 +10,18 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mixhead.heads import JointHead, PrototypeMirror
 from mixhead.losses import Center, Sinkhorn, koleo_loss, softmax_targets, targets_in_blocks
+from mixhead.norms import across_ranks
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods import LOSSES, Batch
 from mixhead.worker.network import Network, PatchNetwork, build_network
 from mixhead.worker.online import OnlineProbe
+from mixhead.worker.ranks import ALONE, Ranks
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -46,6 +49,8 @@ class State:
     sinkhorn: Sinkhorn
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    replica: nn.Module  # the student, or what has its gradient be the mean over the ranks
+    ranks: Ranks = ALONE
     online: OnlineProbe | None = None
     step: int = 0
     measured: dict[str, Tensor | float] = field(default_factory=dict)
@@ -65,9 +70,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def start(config: Config, device: torch.device, classes: int = 0) -> State:
-    """The state before the first step; ``classes`` of the data set, 0: nobody knows their labels."""
-    student = build_network(config).to(device, memory_format=torch.channels_last)
+def start(config: Config, device: torch.device, classes: int = 0, ranks: Ranks = ALONE) -> State:
+    """The state before the first step; ``classes`` of the data set, 0: nobody knows their labels.
+
+    All ranks of a world call it together. Raises WorkerError.
+    """
+    student = build_network(config)
+    if ranks.world > 1 and config.train.sync_norms:
+        _take_norms_across_ranks(student, device)
+    student = student.to(device, memory_format=torch.channels_last)
     teacher = copy.deepcopy(student).requires_grad_(False)
     components, dim = config.plugin.components, config.head.dim
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
@@ -82,12 +93,30 @@ def start(config: Config, device: torch.device, classes: int = 0) -> State:
         student=student,
         teacher=teacher,
         mirror=None if config.prototypes == "joint" else PrototypeMirror(components, dim, device),
-        center=Center(components, device=device),
-        sinkhorn=Sinkhorn(components, config.targets.memory).to(device),
+        center=Center(components, device=device, across_ranks=True),
+        sinkhorn=Sinkhorn(components, config.targets.memory, across_ranks=True).to(device),
         optimizer=torch.optim.AdamW([g for g in groups if g["params"]], fused=True),
         scaler=torch.amp.GradScaler(device.type, enabled=config.precision == "float16"),
+        replica=_replica(student, device, ranks),
+        ranks=ranks,
         online=OnlineProbe(teacher.width, classes, device) if config.train.online_probe and classes else None,
     )
+
+
+def _take_norms_across_ranks(network: Network, device: torch.device) -> None:
+    try:
+        network.encoder = across_ranks(network.encoder, on_gpu=device.type == "cuda")
+    except ValueError as error:
+        raise WorkerError(f"the encoder's {error}: set train.syncNorms=false") from error
+    network.head = across_ranks(network.head, on_gpu=False)
+
+
+def _replica(student: Network, device: torch.device, ranks: Ranks) -> nn.Module:
+    if ranks.world == 1:
+        return student
+    # Buffers are those of norms: across ranks they are alike, else each rank has its own.
+    gpu = [torch.cuda.current_device()] if device.type == "cuda" else None
+    return DistributedDataParallel(student, device_ids=gpu, forward_sync_buffers=False)
 
 
 def teacher_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
@@ -101,8 +130,12 @@ def teacher_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = No
 def teacher_pass(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The encoder's features (N, F) under ``teacher_rows``, and the rows themselves."""
     with torch.no_grad(), _autocast(state):
-        features = _features(state.teacher, views, mask, hide=False)
-        return features, state.teacher.head.embed(features, _patches(mask))
+        if mask is None:
+            features, patches = state.teacher.features(views), 0
+        else:
+            assert isinstance(state.teacher, PatchNetwork)
+            features, patches = state.teacher.masked_features(views, mask, hide=False), int(mask.sum())
+        return features, state.teacher.head.embed(features, patches)
 
 
 def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
@@ -111,24 +144,18 @@ def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = No
     With a mask those of the masked patches follow, which the student does not see.
     """
     with _autocast(state):
-        return state.student.head.embed(_features(state.student, views, mask, hide=True), _patches(mask))
-
-
-def _features(network: Network, views: Sequence[Tensor], mask: Tensor | None, hide: bool) -> Tensor:
-    if mask is None:
-        return network.features(views)
-    assert isinstance(network, PatchNetwork)
-    return network.masked_features(views, mask, hide)
-
-
-def _patches(mask: Tensor | None) -> int:
-    return 0 if mask is None else int(mask.sum())
+        return state.replica(views, mask)
 
 
 def learn_online(state: State, features: Tensor, labels: Tensor) -> None:
-    """The online probe's step on the first view of each image: teacher's features (N, F), labels (B,)."""
+    """The online probe's step on the first view of each image: teacher's features (N, F), labels (B,).
+
+    In every rank it learns from the images of all of them.
+    """
     if state.online is not None:
-        state.online.learn(features[: len(labels)], labels)
+        counts = [len(labels)] * state.ranks.world
+        of_all = state.ranks.gather(features[: len(labels)].float(), counts)
+        state.online.learn(of_all, state.ranks.gather(labels, counts))
 
 
 def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | None = None) -> None:
@@ -155,7 +182,7 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         mask=mask,
     )
     loss = LOSSES[state.config.method](batch)
-    state.measured = {"loss": loss.detach()}
+    state.measured = {"loss": state.ranks.mean(loss.detach())}
     if state.config.train.koleo > 0 and state.mirror is None:
         koleo = koleo_loss(batch.prototypes)
         loss = loss + state.config.train.koleo * koleo
@@ -181,7 +208,7 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
             state.teacher.averaged(), state.student.averaged(), 1 - _value(clock, "momentum")
         )
     state.step += 1
-    state.measured |= {"gradNorm": norm, "spread": spread(h)}
+    state.measured |= {"gradNorm": norm, "spread": spread(h, state.ranks)}
     if state.online is not None:
         state.measured["online"] = state.online.accuracy
     if state.device.type == "cuda":
@@ -211,9 +238,13 @@ def measured(state: State) -> dict[str, float]:
     return values
 
 
-def spread(rows: Tensor) -> Tensor:
-    """1 - |mean| of unit rows (N, D): 0 where all are one point, near 1 where they fill the sphere."""
-    return 1 - rows.mean(dim=0).norm()
+def spread(rows: Tensor, ranks: Ranks = ALONE) -> Tensor:
+    """1 - |mean| of all ranks' unit rows (N, D): 0 where all are one point, near 1 where they fill the
+    sphere."""
+    if ranks.world == 1:
+        return 1 - rows.mean(dim=0).norm()
+    sums = ranks.mean(torch.cat([rows.sum(dim=0), rows.new_full((1,), len(rows))]))
+    return 1 - (sums[:-1] / sums[-1]).norm()
 
 
 def prototypes(state: State) -> Tensor:

@@ -31,9 +31,9 @@ def dataset(data_dir: Path) -> Dataset:
 
 def drawn(state: State, dataset: Dataset) -> list[torch.Tensor]:
     """All that a step draws: the views, the labels, and the mask where there is one."""
-    images, labels = fetch(dataset, state.config.train.batch, state.config.seed, state.step, rank=0)
-    views = draw_views(state.config, dataset, images, state.step, rank=0)
-    mask = draw_mask(state.config, state.student, state.step, 0, state.device)
+    images, labels = fetch(dataset, state.config.train.batch, state.config.seed, state.step)
+    views = draw_views(state.config, dataset, images, state.step)
+    mask = draw_mask(state.config, state.student, state.step)
     return [*views, labels] if mask is None else [*views, labels, mask]
 
 
@@ -58,9 +58,9 @@ def test_the_arms_of_a_method_start_from_the_same_weights_and_see_the_same_batch
 
 def three_steps(state: State, dataset: Dataset) -> State:
     for step in range(3):
-        images, _ = fetch(dataset, state.config.train.batch, state.config.seed, step, rank=0)
-        views = draw_views(state.config, dataset, images, step, rank=0)
-        mask = draw_mask(state.config, state.student, step, 0, state.device)
+        images, _ = fetch(dataset, state.config.train.batch, state.config.seed, step)
+        views = draw_views(state.config, dataset, images, step)
+        mask = draw_mask(state.config, state.student, step)
         h, z = teacher_rows(state, views[:1], mask), student_rows(state, views, mask)
         finish(state, h, z, reply(step, h, PROTOTYPES) if state.mirror else Reply(clock(step)), mask)
     return state

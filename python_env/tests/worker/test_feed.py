@@ -15,6 +15,7 @@ from mixhead.worker.config import DataConfig
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.feed import Feed
+from mixhead.worker.ranks import Ranks
 
 SIZE, COUNT = 16, 30
 
@@ -43,30 +44,41 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
 
 
-def test_a_batch_holds_each_images_label_and_is_its_seeds_steps_and_ranks(photographs: Path):
+def test_a_batch_holds_each_images_label_and_is_its_seeds_and_steps(photographs: Path):
     data = dataset(photographs)
     images = data.train_images[np.arange(COUNT)]
     label_of = {
         image.tobytes(): label for image, label in zip(images, data.train_labels.tolist(), strict=True)
     }
-    with Feed(data, 8, 0, 0) as feed, Feed(data, 8, 0, 0) as again:
+    with Feed(data, 8, 0) as feed, Feed(data, 8, 0) as again:
         first, second = feed.of(0), feed.of(1)
         for x, y in (first, second):
             assert [label_of[image.numpy().tobytes()] for image in x] == y.tolist()
         assert not np.array_equal(first[0], second[0])
         assert np.array_equal(again.of(1)[0], second[0])
-    for seed, rank in ((0, 1), (1, 0)):
-        with Feed(data, 8, seed, rank) as other:
-            assert not np.array_equal(other.of(0)[0], first[0])
+    with Feed(data, 8, 1) as other:
+        assert not np.array_equal(other.of(0)[0], first[0])
+
+
+def test_ranks_part_the_batch_that_one_would_have(photographs: Path):
+    data = dataset(photographs)
+    with Feed(data, 8, 0) as alone:
+        whole, labels = alone.of(3)
+    parts = []
+    for rank in range(4):
+        with Feed(data, 8, 0, Ranks(rank, 4)) as feed:
+            parts.append(feed.of(3))
+    assert np.array_equal(np.concatenate([x for x, _ in parts]), whole)
+    assert np.array_equal(np.concatenate([y for _, y in parts]), labels)
 
 
 def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
     photographs: Path, request: pytest.FixtureRequest
 ):
-    with Feed(dataset(photographs), 8, 0, 0) as feed:
+    with Feed(dataset(photographs), 8, 0) as feed:
         kept = [feed.of(step) for step in range(6)]
     request.getfixturevalue("large")
-    with Feed(dataset(photographs), 8, 0, 0) as feed:
+    with Feed(dataset(photographs), 8, 0) as feed:
         assert not multiprocessing.active_children()
         decoded = [feed.of(step) for step in range(2, 6)]
         assert len(multiprocessing.active_children()) == 2
@@ -79,13 +91,13 @@ def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
 
 
 def test_a_schedulers_signal_ends_no_loader_and_the_ranks_own_does(photographs: Path, large: None):
-    with Feed(dataset(photographs), 8, 0, 0) as feed:
+    with Feed(dataset(photographs), 8, 0) as feed:
         feed.of(0), feed.of(1)
         loaders = multiprocessing.active_children()
         subprocess.run(["kill", "-TERM", *(str(loader.pid) for loader in loaders)], check=True)
         for step in range(2, 8):
             feed.of(step)
-    with Feed(dataset(photographs), 8, 0, 0) as feed:
+    with Feed(dataset(photographs), 8, 0) as feed:
         feed.of(0), feed.of(1)
         loader = multiprocessing.active_children()[0]
         loader.terminate()
@@ -96,6 +108,6 @@ def test_a_schedulers_signal_ends_no_loader_and_the_ranks_own_does(photographs: 
 def test_an_image_that_cannot_be_read_is_one_sentence(photographs: Path, large: None):
     for file in (photographs / "train").glob("*/*.png"):
         file.write_bytes(b"no")
-    with Feed(dataset(photographs), 4, 0, 0) as feed, pytest.raises(WorkerError) as raised:
+    with Feed(dataset(photographs), 4, 0) as feed, pytest.raises(WorkerError) as raised:
         feed.of(0)
     assert "is not an image that can be read" in str(raised.value) and "\n" not in str(raised.value)

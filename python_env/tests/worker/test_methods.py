@@ -112,9 +112,9 @@ def test_msn_and_pmsn_are_lightlys_as_they_are_by_default(method: str, original:
 
 def test_carp_parts_the_prototypes_anew_every_step_and_alike_for_a_seed():
     b = batch("carp")
-    partition = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 5, 0))
+    partition = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 5))
     assert_equal(b, carp_loss(b.z @ b.prototypes.T, b.targets(), 3, partition, 0.1))
-    other = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 6, 0))
+    other = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 6))
     assert not torch.equal(partition, other)
 
 
@@ -129,7 +129,7 @@ def test_carps_fixed_blocks_are_those_of_every_step():
 
 def test_carps_targets_can_be_balanced_in_each_block_by_itself():
     b = batch("carp", carp={"balance": "block"})
-    partition = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 5, 0))
+    partition = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 5))
     logits = (b.h @ b.prototypes.T).detach()
     targets = targets_in_blocks(b.balanced, logits, partition)
     for block in partition:
@@ -203,7 +203,7 @@ def test_a_hidden_patch_is_not_seen_by_the_student_and_is_by_the_teacher():
 def test_ibots_teacher_sees_all_patches_and_its_student_does_not():
     state = begin(method="ibot", encoder=VIT, head={"norm": "none"})
     views = views_of(state)
-    mask = draw_mask(state.config, state.student, 0, 0, state.device)
+    mask = draw_mask(state.config, state.student, 0)
     hidden, masked = int(mask.sum()), mask.flatten(1).any(dim=1)
     h, z = teacher_rows(state, views[:1], mask), student_rows(state, views, mask)
     assert len(h) == 2 * BATCH + hidden and len(z) == 3 * BATCH + hidden
@@ -219,7 +219,7 @@ def test_ibot_needs_patches():
 
 def take_step(state: State) -> None:
     views = views_of(state)
-    mask = draw_mask(state.config, state.student, state.step, 0, state.device)
+    mask = draw_mask(state.config, state.student, state.step)
     h, z = teacher_rows(state, views[:1], mask), student_rows(state, views, mask)
     decoupled = reply(state.step, h, PROTOTYPES) if state.mirror else Reply(clock(state.step))
     finish(state, h, z, decoupled, mask)

@@ -23,8 +23,7 @@ def _partition(batch: Batch) -> Tensor:
     try:
         if batch.config.carp.partition == "fixed":
             return fixed_partition(components, batch.block)
-        # Rank 0's on every rank: they part the prototypes alike.
-        random = generator(batch.config.seed, "partition", batch.step, 0)
+        random = generator(batch.config.seed, "partition", batch.step)
         return random_partition(components, batch.block, random)
     except ValueError as error:
         raise WorkerError(f"method carp: {error}") from error

@@ -31,8 +31,9 @@ def loss(batch: Batch) -> Tensor:
     return between + ibot_patch_loss(logits[of_views:], targets[of_patches:], batch.mask, batch.temperature)
 
 
-def draw_mask(config: Config, grid: tuple[int, int], step: int, rank: int) -> Tensor:
-    """Which patches of the global views the student does not see, (G B, rows, columns) bool, in blocks."""
+def draw_mask(config: Config, grid: tuple[int, int], step: int) -> Tensor:
+    """Which patches of a step's global views, of all ranks, the student does not see, in blocks:
+    (G B, rows, columns) bool."""
     from lightly.models.utils import random_block_mask
 
     count = config.train.batch * config.views.global_
@@ -43,7 +44,7 @@ def draw_mask(config: Config, grid: tuple[int, int], step: int, rank: int) -> Te
             f"{config.views.global_size} has only {grid[0]} x {grid[1]} of them; at least 4 x 4 are needed"
         )
     before = random.getstate()
-    random.seed(seed_of(config.seed, "mask", step, rank))  # lightly draws from the global generator
+    random.seed(seed_of(config.seed, "mask", step))  # lightly draws from the global generator
     try:
         return random_block_mask(
             (count, *grid),

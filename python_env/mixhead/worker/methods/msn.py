@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from mixhead.across_ranks import mean_over_ranks
 from mixhead.worker.methods.batch import Batch
 
 SINKHORN_ITERATIONS = 3
@@ -14,21 +15,31 @@ def loss(batch: Batch) -> Tensor:
     """MSN's: the student's mean assignment is drawn to the uniform distribution."""
     from lightly.loss import MSNLoss
 
-    return _mean_over_targets(batch, MSNLoss)
+    class AcrossRanks(MSNLoss):
+        def regularization_loss(self, mean_anchor_probs: Tensor) -> Tensor:
+            return super().regularization_loss(mean_over_ranks(mean_anchor_probs))
+
+    return _mean_over_targets(batch, AcrossRanks)
 
 
 def prior_loss(batch: Batch) -> Tensor:
     """PMSN's: it is drawn to a power law instead, of exponent .25."""
     from lightly.loss import PMSNLoss
 
-    return _mean_over_targets(batch, PMSNLoss)
+    class AcrossRanks(PMSNLoss):
+        def regularization_loss(self, mean_anchor_probs: Tensor) -> Tensor:
+            return super().regularization_loss(mean_over_ranks(mean_anchor_probs))
+
+    return _mean_over_targets(batch, AcrossRanks)
 
 
 def _mean_over_targets(batch: Batch, kind: type[torch.nn.Module]) -> Tensor:
     """Each of the teacher's views in turn is the target, and all other views of the student its anchors."""
     balanced = batch.config.targets.balance == "sinkhorn"
     criterion = kind(
-        temperature=batch.temperature, sinkhorn_iterations=SINKHORN_ITERATIONS if balanced else 0
+        temperature=batch.temperature,
+        sinkhorn_iterations=SINKHORN_ITERATIONS if balanced else 0,
+        gather_distributed=True,
     )
     # lightly sharpens softmax(cosine / T) by the exponent 1 / s, which is a softmax at T s.
     sharpening = batch.teacher_temperature / batch.temperature

@@ -1,0 +1,48 @@
+import { RejectError } from "../bridge/errors.ts";
+import type { Arm } from "./arm.ts";
+
+interface Expected {
+  arm: Promise<Arm>;
+  isReady: boolean;
+  ready(arm: Arm): void;
+  never(error: Error): void;
+}
+
+/** The trainings that ranks may join, by the name that they say: one that is not ready yet is waited for. */
+export class Arms {
+  private readonly expected = new Map<string, Expected>();
+
+  /** From now on a rank that names it waits for an arm that is to come; those that wait already go on waiting. */
+  expect(name: string): void {
+    if (this.expected.get(name)?.isReady === false) return;
+    let settle: Pick<Expected, "ready" | "never"> | undefined;
+    const arm = new Promise<Arm>((ready, never) => {
+      settle = { ready, never };
+    });
+    arm.catch(() => {}); // nobody may have asked for it
+    if (settle !== undefined) this.expected.set(name, { arm, isReady: false, ...settle });
+  }
+
+  ready(name: string, arm: Arm): void {
+    const expected = this.expected.get(name);
+    if (expected === undefined) return;
+    expected.isReady = true;
+    expected.ready(arm);
+  }
+
+  /** It is over. */
+  end(name: string): void {
+    this.expected.get(name)?.never(new RejectError("unknown", `${name} has ended`));
+    this.expected.delete(name);
+  }
+
+  /** @throws RejectError where there is none. */
+  async of(name: string): Promise<Arm> {
+    const expected = this.expected.get(name);
+    if (expected === undefined) {
+      const known = [...this.expected.keys()].join(", ") || "none";
+      throw new RejectError("unknown", `no training here is called ${name}; there is ${known}`);
+    }
+    return expected.arm;
+  }
+}
