@@ -352,7 +352,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
 
     it("says goodbye to every rank when it closes or drops a room", async () => {
       const one = await joined();
-      server.drop("test", "default", "enough");
+      void server.drop("test", "default", "enough");
       const { header } = await one.receive();
       assert.equal(header.type === "bye" && header.reason, "enough");
       const two = await joined("two");
