@@ -25,7 +25,8 @@ const copied = [
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "bin"), { recursive: true });
 execFileSync(process.execPath, [compiler, "-p", join(root, "tsconfig.build.json")], { stdio: "inherit" });
-cpSync(join(root, "src/files/import-hooks.mjs"), join(out, "dist/files/import-hooks.mjs"));
+for (const name of ["import-hooks.mjs", "source-lines.mjs"])
+  cpSync(join(root, "src/files", name), join(out, "dist/files", name));
 for (const path of copied) cpSync(join(root, path), join(out, path), { recursive: true, filter: isSource });
 writeFileSync(join(out, "bin/mixhead.mjs"), program());
 chmodSync(join(out, "bin/mixhead.mjs"), 0o755);

@@ -25,18 +25,22 @@ async function compiled(path, place) {
   const before = await readFile(place, "utf8").catch(() => "");
   if (before.endsWith(mark)) return before;
   compiler ??= await start();
-  const code = compiler.compile(source, path) + mark;
+  const code = compiler(source, path) + mark;
   await keep(place, code).catch(() => {}); // where nothing can be written, it is compiled again next time
   return code;
 }
 
 async function start() {
   const { default: tsNode } = await import("ts-node");
-  return tsNode.create({
-    transpileOnly: true,
-    project,
-    compilerOptions: { module: "esnext", moduleResolution: "bundler" },
-  });
+  const { onItsLines } = await import("../src/files/source-lines.mjs");
+  const compilerOptions = { module: "esnext", moduleResolution: "bundler" };
+  const service = tsNode.create({ transpileOnly: true, project, compilerOptions });
+  return (source, path) => {
+    const [code, map] = service
+      .compile(source, path)
+      .split("//# sourceMappingURL=data:application/json;charset=utf-8;base64,");
+    return onItsLines(code, Buffer.from(map, "base64").toString("utf8"));
+  };
 }
 
 /** Another process may be reading or writing the same file. */

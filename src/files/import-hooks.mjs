@@ -1,9 +1,9 @@
 // Node's loader, for files of a user's, wherever they lie: TypeScript without a tsconfig or a package.json
 // around it, and mixhead and its parts, tfjs-core and zod by name, as the very modules that run here.
 import { readFile } from "node:fs/promises";
-import { SourceMap } from "node:module";
 import { fileURLToPath } from "node:url";
 import ts from "typescript";
+import { onItsLines } from "./source-lines.mjs";
 
 const root = new URL("../../", import.meta.url).href;
 const shared = /^(mixhead(\/.*)?|@tensorflow\/tfjs-core|zod)$/;
@@ -38,23 +38,7 @@ function transpile(text, path) {
     compilerOptions: { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2023, sourceMap: true },
   });
   const [error] = diagnostics ?? [];
-  if (error === undefined) return onItsLines(outputText, new SourceMap(JSON.parse(sourceMapText)));
+  if (error === undefined) return onItsLines(outputText, sourceMapText);
   const line = error.file?.getLineAndCharacterOfPosition(error.start ?? 0).line ?? 0;
   throw new SyntaxError(`line ${line + 1}: ${ts.flattenDiagnosticMessageText(error.messageText, " ")}`);
-}
-
-/** The code with empty lines where types were, so that errors name the lines of the user's file. */
-function onItsLines(code, map) {
-  const lines = [];
-  for (const [at, line] of code
-    .replace(/\n\/\/# sourceMappingURL=.*$/, "")
-    .split("\n")
-    .entries()) {
-    const column = line.search(/\S/);
-    const { generatedLine, generatedColumn, originalLine } = map.findEntry(at, Math.max(column, 0));
-    if (generatedLine === at && generatedColumn === column)
-      while (lines.length < originalLine) lines.push("");
-    lines.push(line);
-  }
-  return lines.join("\n");
 }
