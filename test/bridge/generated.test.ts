@@ -8,7 +8,9 @@ import { MESSAGES } from "../golden/messages.ts";
 
 /** A name that may travel: @msgpack/msgpack refuses this one, which would be no key but a prototype. */
 const word = fc.string({ maxLength: 9 }).filter((name) => name !== "__proto__");
-const scalars = fc.dictionary(word, fc.double(), { maxKeys: 5 });
+/** MessagePack writes whole numbers as integers, which have no -0. */
+const number = fc.double().map((value) => value || (Number.isNaN(value) ? value : 0));
+const scalars = fc.dictionary(word, number, { maxKeys: 5 });
 const generation = fc.string({ maxLength: 20 });
 const step = fc.nat(2 ** 31);
 
@@ -69,7 +71,7 @@ describe("generated messages", () => {
         assert.deepEqual({ ...rest }, plain(header));
         assert.deepEqual(arrays, plain(sent));
       }),
-      { numRuns: 500 },
+      { numRuns: 500, seed: 0 },
     );
   });
 
@@ -97,7 +99,7 @@ describe("generated messages", () => {
         }
         read([bytes, ...rest]);
       }),
-      { numRuns: 2000 },
+      { numRuns: 2000, seed: 0 },
     );
   });
 
@@ -116,7 +118,7 @@ describe("generated messages", () => {
           read([changed, ...rest]);
         },
       ),
-      { numRuns: 2000 },
+      { numRuns: 2000, seed: 0 },
     );
   });
 
@@ -127,7 +129,7 @@ describe("generated messages", () => {
         assert.equal(hasMoreEntries(pack(value), n), false);
         assert.equal(hasMoreEntries(pack(value), n - 1), true);
       }),
-      { numRuns: 1000 },
+      { numRuns: 1000, seed: 0 },
     );
   });
 });
