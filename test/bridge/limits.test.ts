@@ -137,10 +137,14 @@ describe("the limits of what a message brings", () => {
   it("takes so many requests at a time, and answers those", async () => {
     const one = await joined("eager");
     const room = rooms.get("eager");
+    assert.ok(room);
     let finish = () => {};
-    if (room) room.onResult = () => new Promise((resolve) => (finish = resolve));
+    room.onResult = () => new Promise((resolve) => (finish = resolve));
+    room.commands = ["evaluate"];
     const { generation } = one;
-    await one.send({ type: "result", generation, command: "stop", step: 0, scalars: {}, text: {} });
+    await one.embeddings(0, [[1, 2]]);
+    assert.equal((await one.receive()).header.type, "targets");
+    await one.send({ type: "result", generation, command: "evaluate", step: 1, scalars: {}, text: {} });
     for (let i = 1; i <= LIMITS.requests; i++) await one.send({ type: "state", generation, step: 0 });
     const { header } = await one.receive();
     assert.ok(header.type === "error" && header.code === "order");
