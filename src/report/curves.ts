@@ -137,7 +137,7 @@ function channelOf({ title, percent, log, ticks, domain, fromZero = true }: Axis
     axis:
       log === true
         ? { format: "~g", values: [...(ticks ?? logTicks(span))] }
-        : { tickCount: 5, ...(percent === true ? { format: ".0%" } : {}) },
+        : { tickCount: 5, ...(percent === true ? { format: ".1~%" } : {}) },
   };
 }
 
