@@ -71,6 +71,8 @@ export class Network {
   private async pass(frames: Frames, send: (frames: Frames) => Promise<void>): Promise<void> {
     const { copies, after = 0 } = this.plan(decodeHeader(frames), frames);
     if (after > 0) await new Promise((resolve) => setTimeout(resolve, after));
-    for (let copy = 0; copy < copies; copy++) await send(frames).catch(() => {}); // its rank or its server is gone
+    try {
+      for (let copy = 0; copy < copies; copy++) await send(frames);
+    } catch {} // its rank or its server is gone
   }
 }
