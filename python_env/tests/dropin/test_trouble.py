@@ -192,6 +192,7 @@ def test_a_signal_handler_that_saves_while_the_plugin_is_waited_for_saves_the_wh
         train(pair, range(4))
         unbroken = pair[0].state_dict()
     finally:
+        stop_plugins()  # before its signals can end this process
         signal.signal(signal.SIGUSR1, before)
     assert len(saved) == 3, "the first step sends none"
 
