@@ -125,5 +125,5 @@ def test_a_compiled_program_that_gets_another_number_of_literals_is_refused_as_e
     executor = Executor(compiles=True)
     runs(executor, PLAIN_RUNS + 1)
     program = next(iter(executor._programs))
-    with pytest.raises(ExecutorError, match="has 4 literals, 1 came"):
+    with pytest.raises(ExecutorError, match="has 4 literals, not 1"):
         executor.run(Run(seq=9, program=program, inputs=(0, 1), base=100, literals=np.array([1.0])))

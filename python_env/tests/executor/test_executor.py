@@ -140,7 +140,7 @@ BIG = definition(literals=[spec(64)], code=[["Add", [0, 0], {}, [spec(64)]]], ou
     [
         (run_of(PROGRAM, literals=[2], inputs=(8,)), "handle", "no tensor 8"),
         (run_of(PROGRAM, literals=[2], inputs=()), "program", "has 1 inputs, not 0"),
-        (run_of(PROGRAM, literals=[], inputs=(7,)), "program", "has 1 literals, 0 came"),
+        (run_of(PROGRAM, literals=[], inputs=(7,)), "program", "has 1 literals, not 0"),
         (run_of(PROGRAM, literals=[2], inputs=(7,), base=6), "handle", "is a tensor 7 already"),
         (run_of(PROGRAM, literals=[2], inputs=(7,), base=8, free=(7, 99)), "handle", "no tensor 99 to free"),
         (run_of(PROGRAM, literals=[2], inputs=(7,), base=8, free=(7, 7)), "handle", "no tensor 7 to free"),
