@@ -46,9 +46,11 @@ function assertClose(found: Awaited<ReturnType<typeof learned>>, expected: typeo
   for (const [name, values] of expected.tensors) {
     if (UNDECIDED.includes(name)) continue;
     const others = found.tensors.get(name) ?? assert.fail(`there is no ${name}`);
+    // Nothing normalises running statistics: the rounding of 20 steps adds up in them.
+    const most = name.includes("running_") ? 3e-4 : 1e-4;
     for (const [i, value] of Array.from(values).entries()) {
       const other = others[i] ?? Number.NaN;
-      const isClose = Math.abs(other - value) <= 1e-4 * (1 + Math.abs(value));
+      const isClose = Math.abs(other - value) <= most * (1 + Math.abs(value));
       assert.ok(isClose, `${name}[${i}]: ${other}, not ${value}`);
     }
   }
@@ -172,7 +174,7 @@ describe("a run of several ranks", function () {
     process.kill(ranksOf(command)[1] ?? assert.fail("there are two ranks"), "SIGKILL");
     assert.match(
       await done(command),
-      /decoupled: rank \d was lost at step \d+: .*; it goes on from the checkpoint of/,
+      /decoupled: rank \d was lost, and its part of step \d+ is missing: .*; it resumes from the checkpoint of/,
     );
     assert.deepEqual(await leavings(at("killed"), ["decoupled"]), await leavings(at("two"), ["decoupled"]));
   });

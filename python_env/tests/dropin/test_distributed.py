@@ -17,7 +17,7 @@ import torch
 import zmq
 
 import mixhead
-from mixhead.bridge import DeadlinePassed
+from mixhead.bridge import Rejected
 from mixhead.dropin.plugin_process import PluginProcess
 from mixhead.dropin.ranks import Ranks, ranks
 from mixhead.dropin.registry import mixture
@@ -305,7 +305,7 @@ def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monke
     for keys in ("", str(tmp_path / "stranger.json")):
         monkeypatch.setenv("MIXHEAD_KEYS", keys)
         mixhead.attach(plugin.endpoint, config, "other")
-        with pytest.raises(DeadlinePassed, match="its keys"):
+        with pytest.raises(Rejected, match="does not let it in"):
             lightly_head(name="other")(torch.randn(2, IN))
     plugin.stop()
 

@@ -90,7 +90,7 @@ def test_refuses_a_folder_without_a_fit_and_a_mixture_without_heads(
     with pytest.raises(ValueError, match='mixture "default" has no heads yet'):
         mixhead.start_from(fitted)
     head = lightly_head()
-    with pytest.raises(FileNotFoundError, match=r"no .*mixture\.safetensors: give the folder"):
+    with pytest.raises(FileNotFoundError, match=r"mixture\.safetensors does not exist: give the folder"):
         mixhead.start_from(tmp_path)
     (tmp_path / "mixture.safetensors").write_text("a page")
     with pytest.raises(ValueError, match=r"mixture\.safetensors is not a safetensors file"):
