@@ -21,6 +21,7 @@ const settings = [
   "train.checkpointEvery=5",
   "train.evaluateEvery=10",
   "placement=host",
+  "train.lr=0.001", // at a higher rate AdamW makes whole steps of rounding
 ];
 
 /** What the last checkpoint holds of teacher and prototypes, and the losses on the way. */

@@ -57,7 +57,7 @@ onEachBackend("online-gmm's state", () => {
         { ...(await plugin.state()), starts: { shape: [5, D], data: new Float32Array(5 * D) } },
         /saved starts have shape 5 x 8; online-gmm needs 4 x 8/,
       ],
-      [await make({ components: 4, covariance: "diagonal" }).state(), /squares, which online-gmm has not/],
+      [await make({ components: 4, covariance: "diagonal" }).state(), /squares, which online-gmm lacks/],
       [{}, /no counts/],
     ];
     for (const [state, words] of states) {
