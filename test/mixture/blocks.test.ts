@@ -73,7 +73,7 @@ onEachBackend("blocks of rows", () => {
   }
 
   it("bound what exists at once by their size: N x K numbers are never there as a whole", async () => {
-    const [n, block] = [4096, 64];
+    const [n, block] = [1024, 64];
     const { plugin } = await open(parts({ components: 256, block }));
     const h = batch(0, n);
     const largest = async (work: () => Promise<void>) => {
