@@ -86,7 +86,7 @@ describe("configuration", () => {
     ["train.batch=1", /train.batch is 1; allowed: a number of at least 2$/],
     [
       "plugin.mixtures=3",
-      /mixtures is 3, and 1024 components cannot be split into 3 mixtures of equal size; allowed: div/,
+      /mixtures is 3, but 1024 components cannot be split into 3 mixtures of equal size; allowed: div/,
     ],
     ["plugin={mixtures: 8, components: 8}", /8 components cannot be split into 8 mixtures of equal size/],
     ["plugin.components=1.5", /plugin.components is 1.5; allowed: a whole number$/],
