@@ -4,6 +4,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Dealer } from "zeromq";
 import { z } from "zod";
@@ -16,6 +17,8 @@ const TYPESCRIPT = ["--import", join(root, "register.mjs")];
 /** Connections at a time, and messages of each until another takes its place. */
 const CONNECTIONS = 8;
 const MESSAGES_EACH = 400;
+/** After so many milliseconds without an answer none is to come. */
+const SILENT_MS = 2000;
 /** The server's memory has settled after this share of the messages. */
 const WARM = 0.1;
 
@@ -90,21 +93,20 @@ async function flood(seed: number, messages: number, { endpoint, answers, onWarm
     const at = sent % CONNECTIONS;
     let attacker = connections[at];
     if (!attacker || attacker.sent >= MESSAGES_EACH) {
-      attacker?.socket.close();
+      if (attacker) reading.push(attacker.leave());
       attacker = connections[at] = new Attacker(endpoint, `attacker ${made++}`);
       reading.push(attacker.read(answers));
     }
     await attacker.send(generator.next(attacker.generation));
     if (sent === Math.floor(messages * WARM)) await onWarm();
   }
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  for (const { socket } of connections) socket.close();
-  await Promise.all(reading);
+  await Promise.all([...reading, ...connections.map((each) => each.leave())]);
 }
 
 class Attacker {
   readonly socket = new Dealer({ linger: 2000, sendHighWaterMark: 200 });
   sent = 0;
+  private heard = performance.now();
 
   constructor(
     endpoint: string,
@@ -118,8 +120,16 @@ class Attacker {
     await this.socket.send(frames.length > 0 ? frames : [new Uint8Array()]);
   }
 
+  /** Closes once no answer has come for a while: a server under a flood is behind with them. */
+  async leave(): Promise<void> {
+    this.heard = performance.now();
+    while (performance.now() - this.heard < SILENT_MS) await sleep(SILENT_MS / 10);
+    this.socket.close();
+  }
+
   async read(answers: Record<string, number>): Promise<void> {
     for await (const frames of this.socket) {
+      this.heard = performance.now();
       const answer = nameOf(frames);
       answers[answer] = (answers[answer] ?? 0) + 1;
     }
