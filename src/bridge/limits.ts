@@ -17,6 +17,11 @@ export const LIMITS = {
   openingsPerSecond: 2,
   /** Ranks that are connected. */
   ranks: 4096,
+  /** Messages of connections that were not welcomed, at a time and a second in the long run; others are dropped unread. */
+  strangersMessages: 512,
+  strangersMessagesPerSecond: 512,
+  /** Messages of one connection that wait to be read. */
+  unread: 64,
   /** Bytes of a header; of whoever was not welcomed yet. */
   headerBytes: 2 ** 20,
   strangersHeaderBytes: 2 ** 16,

@@ -71,6 +71,7 @@ export class BridgeServer {
   private closed = false;
   /** Resolves where the socket fails while nobody has closed it: nothing more will be heard of any rank. */
   readonly failed: Promise<RunError>;
+  private readonly strangers = new Rate(LIMITS.strangersMessages, LIMITS.strangersMessagesPerSecond);
   private series = 0;
   /** A connection broke that no series of probes is after. */
   private probeAgain = false;
@@ -107,6 +108,7 @@ export class BridgeServer {
         mandatory: true,
         sendTimeout: 0, // every send is queued at once or fails at once
         sendHighWaterMark: LIMITS.queued,
+        receiveHighWaterMark: LIMITS.unread,
         maxMessageSize: FRAME_BYTES,
         linger: 1000,
         ...allowList?.socketOptions,
@@ -179,6 +181,7 @@ export class BridgeServer {
     for await (const [routing, ...frames] of this.socket) {
       if (!routing) continue;
       if (++read % IN_A_ROW === 0) await yieldToEvents();
+      if (!this.peers.has(id(routing)) && !this.strangers.take()) continue;
       try {
         this.dispatch(routing, frames);
       } catch (error) {

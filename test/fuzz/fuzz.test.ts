@@ -7,7 +7,7 @@ describe("a flood of generated messages", () => {
     assert.ok(flooded.steps > 0);
     assert.deepEqual(flooded.hash, alone.hash);
     assert.ok(memory.after - memory.warm < 150, JSON.stringify(memory));
-    for (const code of ["reject shape", "reject version"]) {
+    for (const code of ["reject shape", "reject version", "reject busy", "error shape", "welcome"]) {
       assert.ok((answers[code] ?? 0) > 0, `${code}: ${JSON.stringify(answers)}`);
     }
   });

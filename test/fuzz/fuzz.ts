@@ -17,6 +17,8 @@ const TYPESCRIPT = ["--import", join(root, "register.mjs")];
 /** Connections at a time, and messages of each until another takes its place. */
 const CONNECTIONS = 8;
 const MESSAGES_EACH = 400;
+/** Connections that have sent all, and wait for answers, at a time. */
+const MOST_LEAVING = 100;
 /** After so many milliseconds without an answer none is to come. */
 const SILENT_MS = 2000;
 /** The server's memory has settled after this share of the messages. */
@@ -88,19 +90,25 @@ async function flood(seed: number, messages: number, { endpoint, answers, onWarm
   const generator = new Generator(seed);
   const connections: Attacker[] = [];
   const reading: Promise<void>[] = [];
+  const leaving = new Set<Promise<void>>();
   let made = 0;
   for (let sent = 0; sent < messages; sent++) {
     const at = sent % CONNECTIONS;
     let attacker = connections[at];
     if (!attacker || attacker.sent >= MESSAGES_EACH) {
-      if (attacker) reading.push(attacker.leave());
+      if (attacker) {
+        const left = attacker.leave();
+        leaving.add(left);
+        void left.then(() => leaving.delete(left));
+      }
+      if (leaving.size > MOST_LEAVING) await Promise.race(leaving);
       attacker = connections[at] = new Attacker(endpoint, `attacker ${made++}`);
       reading.push(attacker.read(answers));
     }
     await attacker.send(generator.next(attacker.generation));
     if (sent === Math.floor(messages * WARM)) await onWarm();
   }
-  await Promise.all([...reading, ...connections.map((each) => each.leave())]);
+  await Promise.all([...reading, ...leaving, ...connections.map((each) => each.leave())]);
 }
 
 class Attacker {
