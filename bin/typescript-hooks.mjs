@@ -7,8 +7,10 @@ import { root } from "./packages.mjs";
 
 const kept = join(root, ".cache", "compiled");
 const project = join(root, "tsconfig.json");
-const compilers = await readFile(join(root, "package-lock.json"), "utf8");
-const settings = await readFile(project, "utf8");
+/** Of what compiles; each file's hash goes on from here. */
+const setUp = createHash("sha256")
+  .update(await readFile(join(root, "package-lock.json")))
+  .update(await readFile(project));
 let compiler;
 
 export async function load(url, context, next) {
@@ -21,7 +23,7 @@ export async function load(url, context, next) {
 
 async function compiled(path, place) {
   const source = await readFile(path, "utf8");
-  const mark = `\n// ${createHash("sha256").update(compilers).update(settings).update(source).digest("hex")}`;
+  const mark = `\n// ${setUp.copy().update(source).digest("hex")}`;
   const before = await readFile(place, "utf8").catch(() => "");
   if (before.endsWith(mark)) return before;
   compiler ??= await start();

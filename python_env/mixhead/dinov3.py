@@ -15,21 +15,7 @@ class DINOHead(DropInHead):
     The original's prototypes are rows of any length, .32 at the start. A mixture's prototypes have length 1,
     so logits are cosines, as in DINOv2.
 
-    A drop-in replacement: arguments, outputs and state dict are those of the original, plus the arguments
-    below.
-
-    Args:
-        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
-            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
-            outside the loss.
-        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
-            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
-            None: no norm.
-        name: The mixture. Heads with the same name share one; give student and teacher the same name.
-
-    Raises:
-        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
-            another size.
+    Arguments, outputs and state dict are those of the original, plus the arguments of `DropInHead`.
     """
 
     least_half_length = 1e-6

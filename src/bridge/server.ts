@@ -181,9 +181,10 @@ export class BridgeServer {
     for await (const [routing, ...frames] of this.socket) {
       if (!routing) continue;
       if (++read % IN_A_ROW === 0) await yieldToEvents();
-      if (!this.peers.has(id(routing)) && !this.strangers.take()) continue;
+      const peer = this.peers.get(id(routing));
+      if (!peer && !this.strangers.take()) continue;
       try {
-        this.dispatch(routing, frames);
+        this.dispatch(routing, peer, frames);
       } catch (error) {
         if (!(error instanceof WireError)) process.emitWarning(sentence(error));
         this.complain(routing, error);
@@ -191,8 +192,7 @@ export class BridgeServer {
     }
   }
 
-  private dispatch(routing: Uint8Array, frames: Frames): void {
-    const peer = this.peers.get(id(routing));
+  private dispatch(routing: Uint8Array, peer: Peer | undefined, frames: Frames): void {
     const header = decodeHeader(frames, peer ? LIMITS.headerBytes : LIMITS.strangersHeaderBytes);
     const read = () => decodeTensors(header, frames);
     if (header.type === "hello") void this.hello(routing, header, toHello(header, read()));

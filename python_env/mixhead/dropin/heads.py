@@ -68,7 +68,21 @@ def initialise(module: nn.Module, draw: Callable[[Tensor], None] = draw_by_inver
 class DropInHead(nn.Module):
     """The part of a DINO head after its MLP: norm, L2 norm, last layer.
 
-    A subclass creates its MLP, then calls `_finish`.
+    Subclasses replace a project's own heads. Their arguments, outputs and state dict are those of the
+    original, plus the arguments below. A subclass creates its MLP, then calls `_finish`.
+
+    Args:
+        prototypes: "joint": learned with the rest of the head, bit for bit as in the original. "online-gmm":
+            the prototypes of a mixture that the plugin estimates online from the teacher's embeddings,
+            outside the loss.
+        norm: "batch": a batch norm without parameters before the L2 norm. It keeps early embeddings out of
+            the narrow cone in which components die. "syncbatch": the same, over the rows of all ranks.
+            None: no norm.
+        name: The mixture. Heads with the same name share one; give student and teacher the same name.
+
+    Raises:
+        ValueError: If an argument is outside its allowed values, or if the other heads of the mixture have
+            another size.
     """
 
     last_layer: nn.Module

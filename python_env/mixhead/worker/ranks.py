@@ -10,6 +10,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mixhead.across_ranks import mean_over_ranks
 from mixhead.worker.errors import BadInput
 
 #: How launchers number processes: rank, world, rank on its host. torchrun, then srun.
@@ -84,7 +85,7 @@ class Ranks:
         padded = self._padded(rows, counts)
         parts = [torch.empty_like(padded) for _ in counts]
         dist.all_gather(parts, padded)
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return _joined(parts, counts)
 
     def gather_at_first(self, rows: Tensor, counts: Sequence[int]) -> Tensor | None:
         """The same in rank 0 alone."""
@@ -93,9 +94,7 @@ class Ranks:
         padded = self._padded(rows, counts)
         parts = [torch.empty_like(padded) for _ in counts] if self.first else None
         dist.gather(padded, parts)
-        if parts is None:
-            return None
-        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+        return None if parts is None else _joined(parts, counts)
 
     def _padded(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
         """Collectives take equal shapes."""
@@ -105,11 +104,7 @@ class Ranks:
     @torch.no_grad()
     def mean(self, tensor: Tensor) -> Tensor:
         """The mean over the ranks of what each has."""
-        if self.world == 1:
-            return tensor
-        total = tensor.clone()
-        dist.all_reduce(total)
-        return total / self.world
+        return mean_over_ranks(tensor)
 
     @torch.no_grad()
     def as_first(self, tensors: Sequence[Tensor]) -> None:
@@ -129,6 +124,10 @@ class Ranks:
             store.set(key, "")
         else:
             store.wait([key], _EVALUATION)
+
+
+def _joined(padded: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
+    return torch.cat([part[:count] for part, count in zip(padded, counts, strict=True)])
 
 
 ALONE = Ranks()
