@@ -6,6 +6,7 @@ import { sentence, UserError } from "../src/errors.ts";
 import { readMetrics } from "../src/experiment/metrics-log.ts";
 import { loadFigures } from "../src/experiment/probe.ts";
 import { writeAtomic } from "../src/files/atomic.ts";
+import { parseJson } from "../src/files/json.ts";
 import { median } from "./statistics.ts";
 
 /** Rounded to six digits, in folders and files alike, so that both give the same table. Tables show three. */
@@ -142,12 +143,4 @@ function difference(own: Settings, base: Settings): Settings {
 
 function over(base: Settings, own: Settings): Settings {
   return Object.fromEntries(Object.entries({ ...base, ...own }).filter(([, value]) => value !== null));
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -1,10 +1,9 @@
 import type { Command } from "commander";
+import { LIMITS } from "../bridge/limits.ts";
 import { UserError } from "../errors.ts";
 import type { RunOptions } from "../experiment/training.ts";
 import { openKeys } from "../serve/keys.ts";
 import { wholeNumber } from "./whole-number.ts";
-
-const MOST_RANKS = 4096;
 
 export interface RanksOptions {
   ranks?: number;
@@ -19,7 +18,7 @@ export function ranksOptions(command: Command): Command {
     .option(
       "--ranks <n>",
       "train with so many processes, one a GPU, by torchrun (docs/many-gpus.md); with --listen: so many are to come",
-      wholeNumber(1, MOST_RANKS),
+      wholeNumber(1, LIMITS.world),
     )
     .option(
       "--max-restarts <n>",

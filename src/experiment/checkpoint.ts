@@ -5,6 +5,7 @@ import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { syncFolder, writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/errors.ts";
+import { readJson } from "../files/json.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 import { checkManifest, type Origin, writeManifest } from "./manifest.ts";
@@ -176,13 +177,5 @@ async function copyMetrics(from: string, to: string): Promise<void> {
     await file.sync().finally(() => file.close());
   } catch (error) {
     throw fileError("write", to, error);
-  }
-}
-
-async function readJson(path: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(path, "utf8"));
-  } catch {
-    return undefined;
   }
 }

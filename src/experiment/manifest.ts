@@ -5,6 +5,7 @@ import { basename, join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
+import { parseJson } from "../files/json.ts";
 import { version } from "../setup/version.ts";
 
 const FILE = "manifest.json";
@@ -90,12 +91,4 @@ async function digest(path: string) {
     bytes += chunk.length;
   }
   return { bytes, sha256: hash.digest("hex") };
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

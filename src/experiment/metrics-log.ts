@@ -2,6 +2,7 @@ import { open, readFile, stat, truncate } from "node:fs/promises";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { fileError } from "../files/errors.ts";
+import { parseJson } from "../files/json.ts";
 
 const share = z.number().min(0).max(1);
 
@@ -133,12 +134,4 @@ export function metricsIn(text: string): { lines: MetricsLine[]; damaged?: numbe
 /** The evaluations among measurements. */
 export function evaluationsOf(lines: readonly MetricsLine[]): EvaluationLine[] {
   return lines.flatMap((line) => evaluationLine.safeParse(line).data ?? []);
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

@@ -5,6 +5,7 @@ import { z } from "zod";
 import type { RankResult } from "../bridge/room.ts";
 import { RunError, UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
+import { parseJson } from "../files/json.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import type { NamedTensors } from "../plugins/plugin.ts";
 
@@ -79,12 +80,4 @@ export async function loadFigures(folder: string): Promise<ProbeFigures | null> 
 export async function loadNearest(folder: string): Promise<NamedTensors | null> {
   const path = join(folder, NEAREST);
   return existsSync(path) ? (await readSafetensors(path)).tensors : null;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

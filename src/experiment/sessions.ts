@@ -4,6 +4,7 @@ import { appendFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import { fileError } from "../files/errors.ts";
+import { parseJson } from "../files/json.ts";
 import { packageRoot } from "../setup/paths.ts";
 
 /**
@@ -83,14 +84,6 @@ export async function readSessions(folder: string): Promise<Session[]> {
     if (session !== undefined && ticked !== undefined) session.seconds = ticked.seconds;
   }
   return [...sessions.values()];
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function gitRevision(): string {

@@ -1,11 +1,12 @@
 import { existsSync } from "node:fs";
-import { mkdir, readFile, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { curveKeyPair } from "zeromq";
 import { z } from "zod";
 import type { Security } from "../bridge/security.ts";
 import { printable, UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
+import { readJson } from "../files/json.ts";
 
 const key = z.string().length(40, { error: "40 characters of Z85" });
 const name = z.string().regex(/^[\w-]{1,60}$/, { error: "1 to 60 letters, digits, _ and -" });
@@ -110,12 +111,4 @@ async function readServer(folder: string): Promise<ServerFile> {
 
 function writeSecret(file: string, keys: object): Promise<void> {
   return writeAtomic(file, [`${JSON.stringify(keys, null, 2)}\n`], PRIVATE);
-}
-
-async function readJson(file: string): Promise<unknown> {
-  try {
-    return JSON.parse(await readFile(file, "utf8"));
-  } catch {
-    return undefined;
-  }
 }
