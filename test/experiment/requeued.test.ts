@@ -10,7 +10,7 @@ import { leaveCheckpoint } from "./leave-checkpoint.ts";
 
 describe("a SLURM job that was requeued", () => {
   const here = process.cwd();
-  const before = { ...process.env };
+  const { SLURM_JOB_ID, SLURM_RESTART_COUNT } = process.env;
   let folder: string;
 
   beforeEach(async () => {
@@ -19,7 +19,7 @@ describe("a SLURM job that was requeued", () => {
   });
   afterEach(async () => {
     process.chdir(here);
-    process.env = { ...before };
+    slurm(SLURM_JOB_ID, SLURM_RESTART_COUNT);
     await rm(folder, { recursive: true });
   });
 
