@@ -25,6 +25,7 @@ const CHECKS: readonly Check[] = [
   { name: "eslint", command: () => [local("eslint"), "."] },
   { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
   { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },
+  { name: "site", command: () => [process.execPath, "bin/site.mjs"] },
   // --exit: a handle that a test left open must not keep mocha running.
   {
     name: "mocha",
