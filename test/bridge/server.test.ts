@@ -127,7 +127,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       await stranger.sendFrames([Uint8Array.of(0xc1)]);
       assert.equal((await rejection(stranger)).code, "version");
       await stranger.hello({ version: 1 });
-      assert.match((await rejection(stranger)).message, /version 1 .* this side 2/);
+      assert.match((await rejection(stranger)).message, /version 1 .* this side versions 2 to 3/);
       const one = await joined("known");
       await one.sendFrames([Uint8Array.of(0xc1)]);
       assert.equal((await error(one)).code, "shape");

@@ -104,7 +104,7 @@ export class Generator {
     ] as const);
     return encode({
       type: "hello",
-      version: 2,
+      version: 3,
       run: legitimate ? LEGITIMATE : `fuzz ${this.runs++}`,
       mixture: "default",
       rank: this.below(20) === 0 ? 1 : 0,

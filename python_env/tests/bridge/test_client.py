@@ -214,3 +214,17 @@ def test_a_fork_is_told_that_the_client_is_its_parents(plugin: Plugin, client: C
     assert child.exitcode == 0
     client.send_embeddings(0, 0, None, {})
     assert plugin.receive()[0]["type"] == "embeddings"
+
+
+def test_a_plugin_of_version_2_is_spoken_to_in_version_2(plugin: Plugin) -> None:
+    with ThreadPoolExecutor() as pool, Client(plugin.endpoint, "r", secret="s") as client:
+        joining = pool.submit(client.connect)
+        newest = plugin.hello()
+        assert (newest["version"], newest["oldest"], newest["secret"]) == (3, 2, "s")
+        plugin.send({"type": "reject", "code": "version", "message": "version 3 is not spoken here"})
+        older = plugin.hello()
+        assert older["version"] == 2
+        assert not older.keys() & {"oldest", "secret", "capabilities"}
+        welcome = {"type": "welcome", "version": 2, "generation": plugin.generation, "step": 7}
+        plugin.send({**welcome, "config": "{}", "commands": [], "run": None})
+        assert joining.result(10).step == 7
