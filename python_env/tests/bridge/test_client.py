@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from mixhead.bridge import BatchError, Client, DeadlinePassed, PeerLost
+from mixhead.bridge.codec import decode
 from mixhead.bridge.errors import ProtocolError
 from tests.bridge.plugin import Plugin
+from tests.bridge.test_codec import GOLDEN, golden
 
 
 @pytest.fixture
@@ -125,6 +127,14 @@ def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions
     plugin.targets(0, **tensors)
     with pytest.raises(ProtocolError, match="the plugin sent"):
         client.receive_targets(0)
+
+
+def test_a_hello_from_the_plugin_is_passed_over(plugin: Plugin, client: Client) -> None:
+    header, _ = decode(golden(next(path for path in GOLDEN if path.stem == "hello")))
+    plugin.send({**header, "generation": client._generation})
+    client.send_embeddings(0, 0, None, {})
+    plugin.targets(0)
+    assert client.receive_targets(0).step == 0
 
 
 def test_a_pong_of_another_generation_is_no_sign_of_life(plugin: Plugin, client: Client) -> None:
