@@ -120,7 +120,7 @@ export class Arm implements Room {
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
   async prepare(): Promise<void> {
-    await sweepCheckpoints(this.checkpoints, this.steps);
+    await sweepCheckpoints(this.checkpoints, this.steps, this.job.config.train.keepCheckpoints);
     await this.record.cutTo(this.options.metricsBytes);
     await forgetProbe(this.job.folder);
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
