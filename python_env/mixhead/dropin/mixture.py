@@ -15,7 +15,6 @@ from torch import Tensor
 from mixhead.bridge import BatchError, BridgeError, Targets
 from mixhead.dropin.connection import Connection, State
 from mixhead.dropin.members import Member, Members, Role, in_backward
-from mixhead.dropin.mirror import Mirror
 from mixhead.dropin.paused import is_paused
 from mixhead.dropin.plugin_process import PluginMissing
 from mixhead.dropin.rows import Rows
@@ -23,6 +22,7 @@ from mixhead.dropin.settings import Settings
 from mixhead.dropin.target_rows import target_rows
 from mixhead.dropin.told import Told
 from mixhead.dropin.undisturbed import undisturbed
+from mixhead.mirror import Mirror
 
 #: A teacher that is called this many times as often as in earlier steps is being evaluated.
 _EVALUATION = 4

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from mixhead.bridge import BridgeError
 from mixhead.dropin.connection import State
-from mixhead.dropin.joint import take_other_names
 from mixhead.dropin.members import is_frozen_or_marked
 from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.registry import mixture
+from mixhead.joint import take_other_names
 
 _STATE = "mixture."
 _ROWS = "plugin.prototypes"  # in the state of mixhead's own plugins
