@@ -56,7 +56,7 @@ const handle = z.int().min(-1);
 const handles = z.array(count);
 
 /**
- * One run of a program by a rank's executor; src/backend/torch/program.ts says what each field means. Its
+ * One run of a program by a rank's executor; executor-run.ts says what each field means. Its
  * tensors are "definition" (uint8), where the program is new to this connection, and "upload.HANDLE".
  */
 export const runInfo = z.strictObject({

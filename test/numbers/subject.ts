@@ -1,7 +1,7 @@
+import type { NamedTensors } from "../../src/files/tensors.ts";
 import { Device } from "../../src/mixture/device.ts";
 import { DeviceEdge } from "../../src/mixture/device-edge.ts";
 import { HostEdge } from "../../src/mixture/host-edge.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
 import type { Clock } from "../../src/schedules/schedule.ts";
 import { type DeviceRank, EdgeRoom, serving } from "../mixture/device-rank.ts";
 import { D, type Setting } from "./settings.ts";
