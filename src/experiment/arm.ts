@@ -31,7 +31,7 @@ export interface ArmOutcome {
 }
 
 /** What happens while an arm trains, for whoever watches. */
-export interface ArmEvents {
+interface ArmEvents {
   /** Its worker is there: training and evaluation begin. */
   began(): void;
   /** A sentence that one should know. */

@@ -57,7 +57,7 @@ export interface RunOptions {
   listen?: Listen | undefined;
 }
 
-export interface Listen {
+interface Listen {
   endpoint: string;
   security?: Security | undefined;
 }

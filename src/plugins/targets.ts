@@ -16,7 +16,7 @@ import { checkSaved } from "./saved.ts";
 import { sinkhorn } from "./sinkhorn.ts";
 
 /** The inputs of targets besides the batch. */
-export type TargetSources = Pick<Proposal, "prototypes" | "responsibilities">;
+type TargetSources = Pick<Proposal, "prototypes" | "responsibilities">;
 
 /** Makes the student's targets: a distribution over the prototypes for each row of the batch. */
 export interface Targets {

@@ -24,6 +24,7 @@ const CHECKS: readonly Check[] = [
   { name: "tsc (page)", command: () => [local("tsc"), "--noEmit", "-p", "src/live/client"] },
   { name: "eslint", command: () => [local("eslint"), "."] },
   { name: "arrows", command: () => [local("depcruise"), "src"] },
+  { name: "unused", command: () => [local("knip"), "--no-progress"] },
   { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
   { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },
   // --exit: a handle that a test left open must not keep mocha running.

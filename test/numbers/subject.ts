@@ -7,7 +7,7 @@ import { type DeviceRank, EdgeRoom, serving } from "../mixture/device-rank.ts";
 import { D, type Setting } from "./settings.ts";
 
 /** What a step gave. */
-export interface Step {
+interface Step {
   targets: Float32Array;
   prototypes: Float32Array;
   scalars: Record<string, number>;

@@ -6,7 +6,6 @@ import * as tf from "@tensorflow/tfjs-core";
 import { z } from "zod";
 import { targets as targetsSchema } from "../../src/config/schema.ts";
 import { UserError } from "../../src/errors.ts";
-import { writeNpy } from "../../src/files/npy.ts";
 import type { NamedTensors } from "../../src/files/tensors.ts";
 import { Centering } from "../../src/plugins/centering.ts";
 import { frozen } from "../../src/plugins/frozen.ts";
@@ -17,6 +16,7 @@ import { sinkhorn } from "../../src/plugins/sinkhorn.ts";
 import { createTargets, type Targets } from "../../src/plugins/targets.ts";
 import type { Clock } from "../../src/schedules/schedule.ts";
 import { onEachBackend } from "../backend/available.ts";
+import { writeNpy } from "../files/write-npy.ts";
 import { runPython } from "../reference/python.ts";
 import { at, clusteredRows, difference, options } from "./support.ts";
 

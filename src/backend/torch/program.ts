@@ -24,7 +24,7 @@ export type Spec = [Dtype, number[]];
 
 /** Attributes of an instruction: JSON, in the order in which the kernel wrote them. */
 export type Attributes = Record<string, Json>;
-export type Json = string | number | boolean | null | Json[];
+type Json = string | number | boolean | null | Json[];
 
 /** Kernel, slots of its inputs, attributes, outputs. */
 export type Code = [string, number[], Attributes, Spec[]];
