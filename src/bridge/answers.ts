@@ -1,9 +1,9 @@
-import type { Run } from "../backend/torch/program.ts";
 import { sentence } from "../errors.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
 import { type Dialect, VERSIONS } from "./dialect.ts";
 import { RejectError } from "./errors.ts";
+import type { Run } from "./executor-run.ts";
 import { short } from "./limits.ts";
 import type { RejectCode } from "./protocol.ts";
 import type { Answer, Welcome } from "./room.ts";

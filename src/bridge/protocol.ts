@@ -55,10 +55,10 @@ const handle = z.int().min(-1);
 const handles = z.array(count);
 
 /**
- * One run of a program by a rank's executor; src/backend/torch/program.ts says what each field means. Its
+ * One run of a program by a rank's executor; executor-run.ts says what each field means. Its
  * tensors are "definition" (uint8), where the program is new to this connection, and "upload.HANDLE".
  */
-export const runInfo = z.strictObject({
+const runInfo = z.strictObject({
   seq: size,
   program: z.string().regex(/^([0-9a-f]{16})?$/, "16 hex digits"),
   inputs: handles,
@@ -75,9 +75,9 @@ export const runInfo = z.strictObject({
 const run = runInfo.nullable();
 
 /** What the plugin asks of a rank after a step (targets) or before the first one (welcome). */
-export const commandName = z.enum(["evaluate", "probe", "checkpoint", "stop"]);
+const commandName = z.enum(["evaluate", "probe", "checkpoint", "stop"]);
 
-export const rejectCode = z.enum([
+const rejectCode = z.enum([
   "version", // another protocol version
   "shape", // K or D differ from the mixture's
   "rank", // rank outside the world, or a world of another size
@@ -87,7 +87,7 @@ export const rejectCode = z.enum([
   "secret", // the run was begun with a secret that this client does not have
 ]);
 
-export const errorCode = z.enum([
+const errorCode = z.enum([
   "order", // a step that is neither the next one nor the last one again
   "shape", // N, D or the number of bytes do not fit
   "dtype",
@@ -97,7 +97,7 @@ export const errorCode = z.enum([
 ]);
 
 /** Why a rank could not carry out a run. */
-export const failureCode = z.enum([
+const failureCode = z.enum([
   "kernel", // not on the executor's list
   "program", // malformed, of another version, or of a hash that nobody defined
   "shape", // something else came out than was declared
@@ -106,7 +106,7 @@ export const failureCode = z.enum([
   "failed", // a kernel raised
 ]);
 
-export const messages = {
+const messages = {
   /** rank: I am here. `generation` is drawn anew at every start of a rank, so that stale messages can be told. */
   hello: z.strictObject({
     type: z.literal("hello"),
@@ -258,11 +258,10 @@ export const messageSchema = z.discriminatedUnion("type", [
 ]);
 
 export type Header = z.infer<typeof messageSchema>;
-export type MessageType = Header["type"];
 export type Command = z.infer<typeof commandName>;
 export type RejectCode = z.infer<typeof rejectCode>;
 export type ErrorCode = z.infer<typeof errorCode>;
 export type FailureCode = z.infer<typeof failureCode>;
 export type RunInfo = z.infer<typeof runInfo>;
-export type TensorInfo = z.infer<typeof tensorInfo>;
+type TensorInfo = z.infer<typeof tensorInfo>;
 export type Dtype = TensorInfo["dtype"];

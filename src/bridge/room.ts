@@ -1,6 +1,6 @@
-import type { Run } from "../backend/torch/program.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Tensor } from "./codec.ts";
+import type { Run } from "./executor-run.ts";
 import type { Command, FailureCode } from "./protocol.ts";
 
 /** Rows of a matrix, row-major: `data` holds n * d numbers. */

@@ -2,13 +2,13 @@ import { join, relative } from "node:path";
 import type { Command } from "commander";
 import { closeBackend, openBackend } from "../backend/backend.ts";
 import { resolveConfig } from "../config/load.ts";
+import { runsDir } from "../files/paths.ts";
 import { openKeys } from "../serve/keys.ts";
 import { ownerEnded } from "../serve/owner.ts";
 import { MixtureServer } from "../serve/server.ts";
 import { readSettings, type Settings } from "../serve/settings.ts";
 import { Status } from "../serve/status.ts";
-import { runsDir } from "../setup/paths.ts";
-import { askedToEnd, ignoreSignals } from "./signals.ts";
+import { askedToEnd, ignoreSignals } from "../terminal/signals.ts";
 
 interface Options {
   endpoint?: string;

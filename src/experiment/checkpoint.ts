@@ -7,7 +7,7 @@ import { syncFolder, writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/errors.ts";
 import { readJson } from "../files/json.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import { checkManifest, type Origin, writeManifest } from "./manifest.ts";
 
 const CLOCK = "clock.json";

@@ -1,13 +1,13 @@
 import { setImmediate as yieldToEvents } from "node:timers/promises";
-import type { Run } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
 import { RejectError } from "../bridge/errors.ts";
+import type { Run } from "../bridge/executor-run.ts";
 import type { Answer, Batch, Hello, Room, Rows, RunFailure, Welcome } from "../bridge/room.ts";
 import { printable } from "../errors.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Edge } from "../mixture/edge.ts";
 import { openEdge } from "../mixture/open-edge.ts";
 import { checkExecutor, placementLine } from "../mixture/placement.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
 import { drawAhead } from "../plugins/random.ts";
 import { firstDifference } from "./difference.ts";
 import { Measures } from "./measures.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 
 /** A mixture as a server leaves it behind. */
 export interface SavedMixture {
