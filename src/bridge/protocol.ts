@@ -106,7 +106,7 @@ const failureCode = z.enum([
   "failed", // a kernel raised
 ]);
 
-const messages = {
+export const messages = {
   /** rank: I am here. `generation` is drawn anew at every start of a rank, so that stale messages can be told. */
   hello: z.strictObject({
     type: z.literal("hello"),

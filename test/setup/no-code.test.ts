@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { extname, join, relative } from "node:path";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 
 /** What would run text as code or hand it to a shell, and the only files in which it may stand, with the reason. */
 interface Rule {
@@ -45,7 +45,11 @@ const PYTHON: Rule[] = [
   {
     what: "import of a name",
     pattern: /\bimport_module\s*\(/,
-    files: ["python_env/mixhead/__init__.py", "python_env/mixhead/worker/launch.py"],
+    files: [
+      "python_env/mixhead/__init__.py",
+      "python_env/mixhead/lightning.py",
+      "python_env/mixhead/worker/launch.py",
+    ],
   },
 ];
 
