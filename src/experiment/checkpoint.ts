@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
-import { UserError } from "../errors.ts";
+import { RunError, UserError } from "../errors.ts";
 import { syncFolder, writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/errors.ts";
 import { readJson } from "../files/json.ts";
@@ -35,6 +35,17 @@ export interface Checkpoint {
   config: unknown;
   /** The file metrics.jsonl as it was. */
   metrics: Buffer | undefined;
+}
+
+/**
+ * The folder in `folder` that a worker says it has filled. Of its path only the name counts.
+ *
+ * @throws RunError "protocol" if that is not the name of such a folder.
+ */
+export function incomingFolder(folder: string, path = ""): string {
+  const name = basename(path);
+  if (!/^incoming-\d+$/.test(name)) throw new RunError("protocol", "the worker named no checkpoint");
+  return join(folder, name);
 }
 
 /** What a checkpoint holds beside the rank's files. */

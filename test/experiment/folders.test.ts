@@ -6,7 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
-import { commitCheckpoint, latestCheckpoint, sweepCheckpoints } from "../../src/experiment/checkpoint.ts";
+import {
+  commitCheckpoint,
+  incomingFolder,
+  latestCheckpoint,
+  sweepCheckpoints,
+} from "../../src/experiment/checkpoint.ts";
 import { goingOn } from "../../src/experiment/going-on.ts";
 import { lockRun } from "../../src/experiment/lock.ts";
 import type { Origin } from "../../src/experiment/manifest.ts";
@@ -234,6 +239,13 @@ describe("in a folder of its own", () => {
       assert.ok(existsSync("checkpoints/incoming-10"), "another process may be making it");
       await sweepCheckpoints("checkpoints", 5, 2);
       assert.deepEqual(await readdir("checkpoints"), ["step-0000005"]);
+    });
+
+    it("is taken from the folder of checkpoints alone, whatever path a worker names", () => {
+      assert.equal(incomingFolder("checkpoints", "../../elsewhere/incoming-10"), "checkpoints/incoming-10");
+      for (const path of [undefined, "", "..", "step-0000005", "incoming-10/..", "incoming-1x"]) {
+        assert.throws(() => incomingFolder("checkpoints", path), /the worker named no checkpoint/);
+      }
     });
 
     it("stays as long as the newest so many do", async () => {

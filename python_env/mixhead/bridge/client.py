@@ -134,7 +134,7 @@ class Client(Conversation):
                 hello["version"] = OLDEST_VERSION
         why = "it is there, but does not answer"
         if not self._link.up:
-            why = "is it running, are that its endpoint and its keys?"
+            why = "is it running, and are the endpoint and keys right?"
         raise DeadlinePassed(self._waited("a welcome", None, f"{why} ({self.deadline:g} s)"))
 
     @_in_own_process
