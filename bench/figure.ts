@@ -12,7 +12,7 @@ const measured = z.strictObject({
 /** The reason why there is no value, in a sentence. */
 const missing = z.object({ missing: z.string() });
 
-export const row = z.strictObject({
+const row = z.strictObject({
   setting: z.record(z.string(), z.union([z.string(), z.number()])),
   arms: z.record(z.string(), z.union([measured, missing])),
   /** Ratios of two arms, round by round; `atMost` is the goal. */
@@ -21,7 +21,7 @@ export const row = z.strictObject({
     .default([]),
 });
 
-export const machine = z.strictObject({
+const machine = z.strictObject({
   cpu: z.string(),
   cores: z.int(),
   card: z.string().nullable(),

@@ -29,6 +29,7 @@ fi
 rm -rf "$home/site/mixhead" "$home/site/tests" "$home/python_env"
 cp -r python_env/mixhead python_env/tests "$home/site" && rm -rf "$home/site/mixhead/_plugin" && cp -r "$home/kit/js" "$home/site/mixhead/_plugin" || exit 1
 ln -s "$home/site" "$home/python_env"
+cp package.json "$home"
 
 export MIXHEAD_PYTHON="$python" MIXHEAD_DATA="$home/data" MIXHEAD_REVISION="$(cat "$home/kit/revision")"
 nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader 2>/dev/null

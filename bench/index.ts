@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { Command, Option } from "commander";
 import { sentence, UserError } from "../src/errors.ts";
 import { writeAtomic } from "../src/files/atomic.ts";
-import { packageRoot } from "../src/setup/paths.ts";
+import { packageRoot } from "../src/files/paths.ts";
 import { beArm } from "./arms/index.ts";
 import type { Context, Figure, Machine, Result, Row } from "./figure.ts";
 import { figures } from "./figures/index.ts";

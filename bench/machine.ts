@@ -1,8 +1,8 @@
 import { execFileSync } from "node:child_process";
 import { availableParallelism, cpus } from "node:os";
 import { z } from "zod";
-import { packageRoot } from "../src/setup/paths.ts";
-import { pythonPath } from "../src/setup/python.ts";
+import { packageRoot } from "../src/files/paths.ts";
+import { pythonPath } from "../src/files/python.ts";
 import { run } from "../src/setup/shell.ts";
 import type { Machine } from "./figure.ts";
 

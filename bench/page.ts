@@ -1,7 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { writeAtomic } from "../src/files/atomic.ts";
-import { packageRoot } from "../src/setup/paths.ts";
+import { packageRoot } from "../src/files/paths.ts";
 import { result } from "./figure.ts";
 import { footnotes, markdownTable } from "./tables.ts";
 

@@ -5,8 +5,8 @@ import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
 import { z } from "zod";
-import { packageRoot } from "../src/setup/paths.ts";
-import { pythonPath } from "../src/setup/python.ts";
+import { packageRoot } from "../src/files/paths.ts";
+import { pythonPath } from "../src/files/python.ts";
 
 const numbers = z.record(z.string(), z.number());
 export type Numbers = z.infer<typeof numbers>;

@@ -1,5 +1,6 @@
 // One set-up at a time. The lock file holds process ids: the set-up's own first, then those of the programs it has
 // started (src/setup/shell.ts), for these outlive a set-up that is killed outright.
+// No library does it, since it has to work before there are npm packages.
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -14,10 +14,10 @@ export { RunError, UserError } from "./errors.ts";
 export type { MetricsHook } from "./experiment/hooks.ts";
 export type { MetricsLine } from "./experiment/metrics-log.ts";
 export type { ArmSummary, Difference, Summary, TrainingFigures } from "./experiment/summary.ts";
+export { tensorboard } from "./experiment/tensorboard.ts";
 export { geometryInUse, uniqueness } from "./metrics/uniqueness.ts";
 export { usage } from "./metrics/usage.ts";
 export * from "./plugins/index.ts";
-export { tensorboard } from "./report/tensorboard.ts";
 export {
   type Clock,
   constant,

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sentence } from "../../src/errors.ts";
 import { readTrace } from "../../src/experiment/trace.ts";
-import { dataDir } from "../../src/setup/paths.ts";
+import { dataDir } from "../../src/files/paths.ts";
 import { CommandFailed, run } from "../../src/setup/shell.ts";
 import type { Context, Figure, Measured, Missing, Row } from "../figure.ts";
 import { cli } from "../process.ts";

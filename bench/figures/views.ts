@@ -1,5 +1,5 @@
 import { resolveConfig } from "../../src/config/load.ts";
-import { dataDir } from "../../src/setup/paths.ts";
+import { dataDir } from "../../src/files/paths.ts";
 import type { Figure } from "../figure.ts";
 import { python } from "../process.ts";
 import { inTurns, samplesOf } from "../turns.ts";

@@ -1,11 +1,11 @@
-import { carryOut } from "../cli/carry-out.ts";
 import { resolveConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import type { MetricsHook } from "../experiment/hooks.ts";
 import { openRun, type Run, seedsFrom } from "../experiment/run-folder.ts";
-import type { Values } from "../experiment/values.ts";
+import type { Values } from "../plugins/registry.ts";
 import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
+import { carryOut } from "../terminal/carry-out.ts";
 import { invocation, runName } from "./invocation.ts";
 import { inTurn } from "./queue.ts";
 import { type ExperimentResult, resultOf } from "./result.ts";

@@ -2,7 +2,7 @@ import type { z } from "zod";
 import { isGroup, overlay } from "../config/overlay.ts";
 import type { config, ScheduleConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import type { Values } from "../experiment/values.ts";
+import type { Values } from "../plugins/registry.ts";
 import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
 import type { Schedule } from "../schedules/schedule.ts";
 import { fileName } from "./invocation.ts";

@@ -2,10 +2,10 @@ import { BatchError } from "../bridge/errors.ts";
 import type { Batch, Rows, Welcome } from "../bridge/room.ts";
 import { UserError } from "../errors.ts";
 import type { Answerer, StepAnswer } from "../experiment/answerer.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Device } from "../mixture/device.ts";
 import type { HostEdge } from "../mixture/host-edge.ts";
 import { prefixed, unprefixed } from "../mixture/prefix.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 
 /** A step that waits for its answer. */

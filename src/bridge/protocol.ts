@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { capabilities } from "./dialect.ts";
 import { LIMITS } from "./limits.ts";
 
 /**
@@ -7,8 +8,6 @@ import { LIMITS } from "./limits.ts";
  * in the header's `tensors`. python_env/mixhead/bridge/protocol.py mirrors this file, and
  * test/golden/ holds messages that both sides must read and write alike.
  */
-export const PROTOCOL_VERSION = 2;
-
 /** A 64 MB tensor took 178 ms as one frame and 55 ms in frames of 1 MiB. */
 export const FRAME_BYTES = 1 << 20;
 
@@ -56,10 +55,10 @@ const handle = z.int().min(-1);
 const handles = z.array(count);
 
 /**
- * One run of a program by a rank's executor; src/backend/torch/program.ts says what each field means. Its
+ * One run of a program by a rank's executor; executor-run.ts says what each field means. Its
  * tensors are "definition" (uint8), where the program is new to this connection, and "upload.HANDLE".
  */
-export const runInfo = z.strictObject({
+const runInfo = z.strictObject({
   seq: size,
   program: z.string().regex(/^([0-9a-f]{16})?$/, "16 hex digits"),
   inputs: handles,
@@ -76,18 +75,19 @@ export const runInfo = z.strictObject({
 const run = runInfo.nullable();
 
 /** What the plugin asks of a rank after a step (targets) or before the first one (welcome). */
-export const commandName = z.enum(["evaluate", "probe", "checkpoint", "stop"]);
+const commandName = z.enum(["evaluate", "probe", "checkpoint", "stop"]);
 
-export const rejectCode = z.enum([
+const rejectCode = z.enum([
   "version", // another protocol version
   "shape", // K or D differ from the mixture's
   "rank", // rank outside the world, or a world of another size
   "busy", // another process holds this rank, or its world is still coming apart
   "unknown", // no such run or mixture here
   "state", // a loaded state does not fit
+  "secret", // the run was begun with a secret that this client does not have
 ]);
 
-export const errorCode = z.enum([
+const errorCode = z.enum([
   "order", // a step that is neither the next one nor the last one again
   "shape", // N, D or the number of bytes do not fit
   "dtype",
@@ -97,7 +97,7 @@ export const errorCode = z.enum([
 ]);
 
 /** Why a rank could not carry out a run. */
-export const failureCode = z.enum([
+const failureCode = z.enum([
   "kernel", // not on the executor's list
   "program", // malformed, of another version, or of a hash that nobody defined
   "shape", // something else came out than was declared
@@ -110,7 +110,7 @@ export const messages = {
   /** rank: I am here. `generation` is drawn anew at every start of a rank, so that stale messages can be told. */
   hello: z.strictObject({
     type: z.literal("hello"),
-    version: z.int(),
+    version: z.int(), // the newest that the rank speaks
     run: text,
     mixture: text,
     rank: count,
@@ -122,17 +122,22 @@ export const messages = {
     config: z.string(), // what it asks of the mixture, as JSON; "": whatever the plugin has
     executor: count, // version of the kernels that it can run; 0: it can run none
     device: text, // where it runs them: "cpu", "cuda:0 NVIDIA H100"; "" without an executor
+    // Since version 3:
+    oldest: z.int().optional(), // version that the rank speaks; left out: `version` alone
+    secret: text.optional(), // of the run; "" or left out: the run has none
+    capabilities: capabilities.optional(), // names of what the rank can do (dialect.ts)
     tensors, // "prototypes" (K, D): starting rows, where the rank holds them
   }),
   /** plugin: the run's configuration as JSON, and the prototypes to start from. */
   welcome: z.strictObject({
     type: z.literal("welcome"),
-    version: z.int(),
+    version: z.int(), // the highest that both sides speak
     generation: text,
     step: count, // the next step that is expected
     config: z.string(),
     commands: z.array(commandName),
     run, // makes the start, where the mixture is on the rank's device
+    capabilities: capabilities.optional(), // since version 3: those of the rank that the plugin will use
     tensors, // "prototypes" (K, D), where the plugin holds them; the run's
   }),
   reject: z.strictObject({
@@ -253,11 +258,10 @@ export const messageSchema = z.discriminatedUnion("type", [
 ]);
 
 export type Header = z.infer<typeof messageSchema>;
-export type MessageType = Header["type"];
 export type Command = z.infer<typeof commandName>;
 export type RejectCode = z.infer<typeof rejectCode>;
 export type ErrorCode = z.infer<typeof errorCode>;
 export type FailureCode = z.infer<typeof failureCode>;
 export type RunInfo = z.infer<typeof runInfo>;
-export type TensorInfo = z.infer<typeof tensorInfo>;
+type TensorInfo = z.infer<typeof tensorInfo>;
 export type Dtype = TensorInfo["dtype"];

@@ -11,7 +11,7 @@ export interface Python {
   release(): void;
 }
 
-export interface LaunchModule {
+interface LaunchModule {
   /** The function `answer` of the file. The dollar sign says that the last argument holds options. */
   answer$(request: string, options: CallOptions): Promise<unknown>;
 }

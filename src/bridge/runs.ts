@@ -1,6 +1,6 @@
-import type { Run } from "../backend/torch/program.ts";
 import { sentence } from "../errors.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
+import type { Run } from "./executor-run.ts";
 import { tell } from "./hooks.ts";
 import type { RunInfo } from "./protocol.ts";
 import type { Room, RunFailure } from "./room.ts";

@@ -2,8 +2,8 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { RunError, UserError } from "../errors.ts";
-import { pythonEnv } from "../setup/paths.ts";
-import { pythonPath } from "../setup/python.ts";
+import { pythonEnv } from "../files/paths.ts";
+import { pythonPath } from "../files/python.ts";
 
 /** Where no terminal can be redrawn, progress is a line so often. */
 const LINE_MS = 5000;

@@ -4,7 +4,7 @@ import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openRun, seedsFrom } from "../experiment/run-folder.ts";
-import { carryOut } from "./carry-out.ts";
+import { carryOut } from "../terminal/carry-out.ts";
 import { JOBS } from "./jobs.ts";
 import { wholeNumber } from "./whole-number.ts";
 

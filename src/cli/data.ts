@@ -3,10 +3,10 @@ import { z } from "zod";
 import { resolveConfig } from "../config/load.ts";
 import { data as dataSchema } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
+import { dataDir } from "../files/paths.ts";
+import { pythonPath } from "../files/python.ts";
 import { type DataSet, dataSets } from "../setup/data-sets.ts";
 import { fetchFashionMnist } from "../setup/fashion-mnist.ts";
-import { dataDir } from "../setup/paths.ts";
-import { pythonPath } from "../setup/python.ts";
 import { CommandFailed, run } from "../setup/shell.ts";
 
 interface Options {

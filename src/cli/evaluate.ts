@@ -2,9 +2,9 @@ import type { Command } from "commander";
 import { UserError } from "../errors.ts";
 import { type ProbeFigures, probeFigures } from "../experiment/probe.ts";
 import { findTrained } from "../experiment/trained.ts";
+import { dataDir } from "../files/paths.ts";
 import { percent } from "../report/format.ts";
 import { aligned } from "../report/table.ts";
-import { dataDir } from "../setup/paths.ts";
 import { askPython } from "./ask-python.ts";
 import { wholeNumber } from "./whole-number.ts";
 

@@ -8,8 +8,8 @@ import { type FitMeasurement, fitPlugin } from "../experiment/fit.ts";
 import { type Rows, readUnitRows, unitRows } from "../files/rows.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
 import { openPlugin } from "../plugins/registry.ts";
+import { onSignals } from "../terminal/signals.ts";
 import { readPrototypes, remarks } from "./read-prototypes.ts";
-import { onSignals } from "./signals.ts";
 
 /** Nothing brings components into use: a file's mixture is estimated as the data has it. */
 const ESTIMATE = { use: { share: 0 } };

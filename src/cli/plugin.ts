@@ -1,5 +1,5 @@
 // The plugin alone, without the commands that need more than it: what the Python package starts and its wheel carries.
-import { ignoreSignals } from "./signals.ts";
+import { ignoreSignals } from "../terminal/signals.ts";
 
 // Before the rest is loaded, which may take a second.
 if (process.argv.includes("--owned")) ignoreSignals();

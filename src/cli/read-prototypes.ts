@@ -5,10 +5,10 @@ import { promisify } from "node:util";
 import { z } from "zod";
 import { RunError, UserError } from "../errors.ts";
 import { readNpy } from "../files/npy.ts";
+import { pythonEnv } from "../files/paths.ts";
+import { pythonPath } from "../files/python.ts";
 import type { Rows } from "../files/rows.ts";
 import { makeTemporaryFolder } from "../files/temporary.ts";
-import { pythonEnv } from "../setup/paths.ts";
-import { pythonPath } from "../setup/python.ts";
 
 /** Prototypes as a file holds them: not normalised, rows not checked. */
 export interface FoundPrototypes extends Rows {

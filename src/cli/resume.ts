@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { goingOn } from "../experiment/going-on.ts";
 import { requeuedRun } from "../experiment/requeued.ts";
 import { readRun } from "../experiment/run-folder.ts";
-import { carryOut } from "./carry-out.ts";
+import { carryOut } from "../terminal/carry-out.ts";
 import { JOBS } from "./jobs.ts";
 import { type RanksOptions, ranksOptions, readRanks } from "./ranks.ts";
 

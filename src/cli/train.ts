@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { openRun } from "../experiment/run-folder.ts";
-import { carryOut } from "./carry-out.ts";
+import { carryOut } from "../terminal/carry-out.ts";
 import { type RanksOptions, ranksOptions, readRanks } from "./ranks.ts";
 
 interface Options extends RanksOptions {

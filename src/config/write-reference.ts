@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { writeAtomic } from "../files/atomic.ts";
-import { packageRoot } from "../setup/paths.ts";
+import { packageRoot } from "../files/paths.ts";
 import { jsonSchema, markdown } from "./reference.ts";
 
 await writeAtomic(join(packageRoot, "configs", "schema.json"), [jsonSchema()]);

@@ -1,14 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { basename, join } from "node:path";
-import type { Run } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
 import { BatchError, RejectError } from "../bridge/errors.ts";
+import type { Run } from "../bridge/executor-run.ts";
 import type { Command } from "../bridge/protocol.ts";
 import type { Answer, Batch, Hello, RankResult, Room, RunFailure, Welcome } from "../bridge/room.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { EdgeStepOptions } from "../mixture/edge.ts";
 import { checkExecutor } from "../mixture/placement.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Answerer, StepAnswer } from "./answerer.ts";
 import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
@@ -31,7 +31,7 @@ export interface ArmOutcome {
 }
 
 /** What happens while an arm trains, for whoever watches. */
-export interface ArmEvents {
+interface ArmEvents {
   /** Its worker is there: training and evaluation begin. */
   began(): void;
   /** A sentence that one should know. */
@@ -120,7 +120,7 @@ export class Arm implements Room {
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
   async prepare(): Promise<void> {
-    await sweepCheckpoints(this.checkpoints, this.steps);
+    await sweepCheckpoints(this.checkpoints, this.steps, this.job.config.train.keepCheckpoints);
     await this.record.cutTo(this.options.metricsBytes);
     await forgetProbe(this.job.folder);
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);

@@ -7,7 +7,7 @@ import { syncFolder, writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/errors.ts";
 import { readJson } from "../files/json.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import { checkManifest, type Origin, writeManifest } from "./manifest.ts";
 
 const CLOCK = "clock.json";
@@ -78,17 +78,22 @@ export async function commitCheckpoint(
   } catch (error) {
     throw fileError("write", path, error);
   }
+  await prune(folder, keep);
+  return path;
+}
+
+async function prune(folder: string, keep: number): Promise<void> {
   for (const old of (await checkpointNames(folder)).slice(0, -keep)) {
     await rm(join(folder, old), { recursive: true, force: true });
   }
-  return path;
 }
 
 /**
  * Removes what an interrupted checkpoint has left, and puts aside, as `aside-NAME`, checkpoints after `step`, at
- * which the training goes on. Only for whoever trains there.
+ * which the training resumes. The newest `keep` of the others stay: a kill may have come before the oldest was removed.
+ * Only for the process that trains there.
  */
-export async function sweepCheckpoints(folder: string, step: number): Promise<void> {
+export async function sweepCheckpoints(folder: string, step: number, keep: number): Promise<void> {
   await mkdir(folder, { recursive: true });
   for (const name of await readdir(folder)) {
     if (name.startsWith("incoming")) await rm(join(folder, name), { recursive: true, force: true });
@@ -98,6 +103,7 @@ export async function sweepCheckpoints(folder: string, step: number): Promise<vo
     await rm(aside, { recursive: true, force: true });
     await rename(join(folder, name), aside);
   }
+  await prune(folder, keep);
 }
 
 /**

@@ -3,10 +3,10 @@ import { z } from "zod";
 import type { RankResult, Rows } from "../bridge/room.ts";
 import { RunError } from "../errors.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import { effectiveRank } from "../metrics/rank.ts";
 import { geometryInUse } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
 import type { MetricsLine } from "./metrics-log.ts";
 
 /** What a rank found on the teacher, and the prototypes that it was found with. */

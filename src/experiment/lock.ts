@@ -1,37 +1,72 @@
 import { readFileSync } from "node:fs";
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { fileError } from "../files/errors.ts";
+import { codeOf, fileError } from "../files/errors.ts";
 
 const FILE = "lock";
 
 /**
- * Keeps other processes from training at a run as long as this one does; the result frees it. A
- * process that was killed holds nothing.
+ * Keeps other processes from training at a run until the result is called. A process that was killed holds nothing,
+ * and its run goes on at once. That is why this is no library's lock: those tell a dead holder by its age.
  *
- * @throws UserError where another process trains at it.
+ * @throws UserError if another process trains at it
  */
 export async function lockRun(folder: string): Promise<() => Promise<void>> {
-  await checkFree(folder);
   const path = join(folder, FILE);
   try {
-    await rm(path, { force: true });
-    await writeFile(path, identity(process.pid), { flag: "wx" });
+    while (!(await create(path))) {
+      await checkFree(folder);
+      await removeDead(path);
+    }
   } catch (error) {
     throw fileError("write", path, error);
   }
   return () => rm(path, { force: true });
 }
 
-/** @throws UserError where a process that is alive trains at the run. */
+/** Creates the lock. False if there is one: of two processes only one creates it. */
+async function create(path: string): Promise<boolean> {
+  // A link to a file that is whole: nobody reads a lock that is still empty.
+  const whole = `${path}.${process.pid}`;
+  try {
+    await writeFile(whole, identity(process.pid));
+    await link(whole, path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "EEXIST") return false;
+    throw error;
+  } finally {
+    await rm(whole, { force: true });
+  }
+}
+
+/** Removes the lock of a process that has ended. A lock that a live process has made meanwhile is put back. */
+async function removeDead(path: string): Promise<void> {
+  const aside = `${path}.${process.pid}`;
+  try {
+    await rename(path, aside);
+    if (holderOf(await readFile(aside, "utf8")) !== undefined) await link(aside, path);
+  } catch (error) {
+    if (!["ENOENT", "EEXIST"].includes(codeOf(error) ?? "")) throw error;
+  } finally {
+    await rm(aside, { force: true });
+  }
+}
+
+/** @throws UserError if a process that is alive trains at the run */
 export async function checkFree(folder: string): Promise<void> {
-  const holder = await readFile(join(folder, FILE), "utf8").catch(() => "");
-  const pid = Number.parseInt(holder, 10);
-  if (Number.isNaN(pid) || !isAlive(pid) || identity(pid) !== holder) return;
+  const pid = holderOf(await readFile(join(folder, FILE), "utf8").catch(() => ""));
+  if (pid === undefined) return;
   throw new UserError(
     `${folder} is being trained by process ${pid}; wait for it, or end it: it stops at a checkpoint`,
   );
+}
+
+/** The process that a lock names, if it is alive. */
+function holderOf(lock: string): number | undefined {
+  const pid = Number.parseInt(lock, 10);
+  return !Number.isNaN(pid) && isAlive(pid) && identity(pid) === lock ? pid : undefined;
 }
 
 /** Process ids are used again; with the time of its start one is unique, where the system tells it. */
@@ -49,6 +84,6 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return error instanceof Error && "code" in error && error.code === "EPERM";
+    return codeOf(error) === "EPERM";
   }
 }

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { parseJson } from "../files/json.ts";
-import { version } from "../setup/version.ts";
+import { version } from "../files/version.ts";
 
 const FILE = "manifest.json";
 /** Of what a checkpoint's folder holds. */

@@ -2,7 +2,7 @@ import type { ProbeFigures } from "./probe.ts";
 import { mean } from "./statistics.ts";
 
 /** Shares of test images; null: none is of the group. */
-export type Groups = Record<"head" | "medium" | "tail", { knn: number | null; linear: number | null }>;
+type Groups = Record<"head" | "medium" | "tail", { knn: number | null; linear: number | null }>;
 
 /** What a probe adds to the figures of a training and, as means, to those of an arm. k-NN is at k = 20. */
 export interface Probed {

@@ -7,7 +7,7 @@ import { RunError, UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
 import { parseJson } from "../files/json.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 
 const share = z.number().min(0).max(1);
 /** null: no test image is of the class or group. */

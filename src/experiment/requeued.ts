@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
-import { runsDir } from "../setup/paths.ts";
+import { runsDir } from "../files/paths.ts";
 import { readBegun, requeuedJob } from "./begun.ts";
 import { clockAtCheckpoint } from "./checkpoint.ts";
 import { lastStep, type Run, readRun } from "./run-folder.ts";

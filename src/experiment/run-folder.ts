@@ -10,14 +10,14 @@ import { overlay } from "../config/overlay.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import { withOptions } from "../plugins/registry.ts";
+import { runsDir } from "../files/paths.ts";
+import { type Values, withOptions } from "../plugins/registry.ts";
 import { parseSchedule } from "../schedules/schedule.ts";
-import { runsDir } from "../setup/paths.ts";
 import { noteBegun, readBegun, requeuedJob } from "./begun.ts";
 import { checkFree } from "./lock.ts";
 import { readMetrics } from "./metrics-log.ts";
 import { trainingScalars } from "./training-clock.ts";
-import { missingValues, type Values } from "./values.ts";
+import { missingValues } from "./values.ts";
 
 /** One training: an arm with one seed. */
 export interface Job {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { configYaml } from "../config/load.ts";
 import { RunError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type {
   ArmFigures,
   ArmRecord,

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { fileError } from "../files/errors.ts";
 import { parseJson } from "../files/json.ts";
-import { packageRoot } from "../setup/paths.ts";
+import { packageRoot } from "../files/paths.ts";
 
 /**
  * sessions.jsonl of a run: a line for each time that somebody began to train at it, with what

@@ -8,7 +8,7 @@ import type { Job } from "./run-folder.ts";
  * A Chrome trace: what chrome://tracing and Perfetto open. `ts` and `dur` are microseconds of the
  * machine's monotonic clock; a lane is a process (`pid`) and a thread of it (`tid`).
  */
-export const traceEvent = z.looseObject({
+const traceEvent = z.looseObject({
   name: z.string(),
   /** X: a span; M: the name of a process or a thread. */
   ph: z.enum(["X", "M"]),

@@ -3,7 +3,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { resolveConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { runsDir } from "../setup/paths.ts";
+import { runsDir } from "../files/paths.ts";
 import { latestFolder } from "./checkpoint.ts";
 import { checkManifest } from "./manifest.ts";
 import { type Job, type Run, readRun } from "./run-folder.ts";

@@ -5,10 +5,10 @@ import type { Security } from "../bridge/security.ts";
 import type { BridgeServer } from "../bridge/server.ts";
 import { pluginMakesTargets } from "../config/methods.ts";
 import { RunError, sentence, UserError } from "../errors.ts";
+import { dataDir } from "../files/paths.ts";
 import type { Edge } from "../mixture/edge.ts";
 import { deviceBytes, openEdge } from "../mixture/open-edge.ts";
 import { type Chosen, choosePlacement, type Placement } from "../mixture/placement.ts";
-import { dataDir } from "../setup/paths.ts";
 import type { Answerer } from "./answerer.ts";
 import { Arm, type ArmOutcome } from "./arm.ts";
 import type { Arms } from "./arms.ts";
@@ -57,7 +57,7 @@ export interface RunOptions {
   listen?: Listen | undefined;
 }
 
-export interface Listen {
+interface Listen {
   endpoint: string;
   security?: Security | undefined;
 }

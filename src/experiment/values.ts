@@ -1,14 +1,6 @@
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
-import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
-import type { OwnSchedules } from "../schedules/schedule.ts";
-import type { Job } from "./run-folder.ts";
-
-/** The functions of an experiment file. A configuration can only name them, so they travel beside it. */
-export interface Values {
-  schedules: OwnSchedules;
-  factory: PluginFactory | undefined;
-}
+import { CUSTOM, type Values } from "../plugins/registry.ts";
 
 /** The settings that name a function which `values` does not have, such as "plugin.annealing". */
 export function missingValues(config: Config, values: Values | undefined): string[] {
@@ -20,7 +12,10 @@ export function missingValues(config: Config, values: Values | undefined): strin
 }
 
 /** @throws UserError where trainings of a run cannot go on without its experiment file. */
-export function checkValues(run: string, jobs: readonly Pick<Job, "arm" | "config" | "values">[]): void {
+export function checkValues(
+  run: string,
+  jobs: readonly { arm: string; config: Config; values?: Values }[],
+): void {
   for (const { arm, config, values } of jobs) {
     const [missing] = missingValues(config, values);
     if (missing === undefined) continue;

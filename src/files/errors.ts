@@ -23,7 +23,7 @@ const ofTheDisk: Record<string, string> = {
  * is, else UserError. Other errors as they are.
  */
 export function fileError(action: "read" | "write", path: string, error: unknown): unknown {
-  const code = error instanceof Error && "code" in error ? String(error.code) : undefined;
+  const code = codeOf(error);
   if (code === undefined || error instanceof UserError || error instanceof RunError) return error;
   const failing = ofTheDisk[code];
   if (failing !== undefined && action === "write") {
@@ -31,4 +31,9 @@ export function fileError(action: "read" | "write", path: string, error: unknown
   }
   const reason = failing ?? reasons[code];
   return reason === undefined ? error : new UserError(`cannot ${action} ${path}: ${reason}`);
+}
+
+/** The system's name of an error, such as "ENOENT"; undefined if it has none. */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }

@@ -1,10 +1,10 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { z } from "zod";
 import { UserError } from "../errors.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
 import { writeAtomic } from "./atomic.ts";
 import { fileError } from "./errors.ts";
 import { bytesOf, type Format, formats, readExactly, readNumbers, sizeOf } from "./numbers.ts";
+import type { NamedTensors } from "./tensors.ts";
 
 export interface SafetensorsFile {
   tensors: NamedTensors;

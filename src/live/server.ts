@@ -5,7 +5,7 @@ import { dirname, join } from "node:path";
 import { fastify } from "fastify";
 import ts from "typescript";
 import { UserError } from "../errors.ts";
-import { packageRoot } from "../setup/paths.ts";
+import { packageRoot } from "../files/paths.ts";
 import { type Change, RunFollower } from "./follow.ts";
 import { pageHtml } from "./page.ts";
 

@@ -1,8 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { BatchError } from "../bridge/errors.ts";
 import type { Batch, Rows, Welcome } from "../bridge/room.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import { guardedBatch } from "../plugins/batch.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Device } from "./device.ts";
 import type { Edge, EdgeAnswer, EdgeStepOptions } from "./edge.ts";

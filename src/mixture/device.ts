@@ -2,8 +2,9 @@ import type * as tf from "@tensorflow/tfjs-core";
 import { withBackend } from "../backend/context.ts";
 import { type Purpose, TorchBackend } from "../backend/torch/backend.ts";
 import { Datum } from "../backend/torch/datum.ts";
-import { NONE, type Run } from "../backend/torch/program.ts";
+import { NONE } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
+import type { Run } from "../bridge/executor-run.ts";
 import type { Room, RunFailure } from "../bridge/room.ts";
 import { RunError } from "../errors.ts";
 

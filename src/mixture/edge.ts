@@ -1,5 +1,5 @@
 import type { Answer, Batch, Rows, Welcome } from "../bridge/room.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Device } from "./device.ts";
 import type { PrototypesInUse } from "./mixture.ts";

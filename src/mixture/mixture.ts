@@ -1,12 +1,13 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { Rows } from "../bridge/room.ts";
 import type { PluginConfig, TargetsConfig } from "../config/schema.ts";
-import type { Values } from "../experiment/values.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import { checked, checkPrototypes } from "../plugins/checked.ts";
 import { finiteScalars } from "../plugins/estimator.ts";
-import type { NamedTensors, Proposal, PrototypePlugin } from "../plugins/plugin.ts";
+import type { Proposal, PrototypePlugin, TargetProposal } from "../plugins/plugin.ts";
+import type { Values } from "../plugins/registry.ts";
 import { isBuiltIn, openPlugin } from "../plugins/registry.ts";
-import { createTargets, ownTargets, type TargetProposal, type Targets } from "../plugins/targets.ts";
+import { createTargets, ownTargets, type Targets } from "../plugins/targets.ts";
 import { winnersOf } from "../plugins/winners.ts";
 import type { Clock, OwnSchedules } from "../schedules/schedule.ts";
 import { prefixed, unprefixed } from "./prefix.ts";

@@ -1,4 +1,4 @@
-import type { NamedTensors } from "../plugins/plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 
 /** Adds a prefix to the names of one part of a whole, such as a state. */
 export function prefixed<T>(prefix: string, part: Record<string, T>): Record<string, T> {

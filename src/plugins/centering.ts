@@ -1,8 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { NamedTensors } from "./plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
+import type { TargetProposal } from "./plugin.ts";
 import { checkSaved, restored, save } from "./saved.ts";
 import { selected } from "./selected.ts";
-import type { TargetProposal } from "./targets.ts";
 
 const MOMENTUM = 0.9;
 

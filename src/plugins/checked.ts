@@ -1,7 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { z } from "zod";
 import { sentence, UserError } from "../errors.ts";
-import type { NamedTensors, PrototypePlugin } from "./plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
+import type { PrototypePlugin } from "./plugin.ts";
 
 /** The largest rounding error allowed in a sum that should be 1. */
 const TOLERANCE = 1e-3;

@@ -1,7 +1,8 @@
 import type * as tf from "@tensorflow/tfjs-core";
 import { RunError } from "../errors.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Clock } from "../schedules/schedule.ts";
-import type { NamedTensors, Proposal, PrototypePlugin, StepResult, Wanted } from "./plugin.ts";
+import type { Proposal, PrototypePlugin, StepResult, Wanted } from "./plugin.ts";
 
 /** Base of plugins whose whole state is tensors: they propose a step, and adopt it once it is known to be finite. */
 export abstract class Estimator implements PrototypePlugin {

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { PluginConfig } from "../config/schema.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import { Estimator } from "./estimator.ts";
 import { type Components, disposeAllBut } from "./online-gmm/components.ts";
@@ -7,7 +8,7 @@ import { shared } from "./online-gmm/covariance.ts";
 import { soft } from "./online-gmm/e-step.ts";
 import { begin } from "./online-gmm/init.ts";
 import { blockRows, eStepOf } from "./online-gmm/statistics.ts";
-import type { NamedTensors, Proposal, PrototypePlugin, Wanted } from "./plugin.ts";
+import type { Proposal, PrototypePlugin, Wanted } from "./plugin.ts";
 import { checkSaved, restored, save } from "./saved.ts";
 import type { StartOptions } from "./start.ts";
 

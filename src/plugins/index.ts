@@ -1,6 +1,7 @@
 // `import { createPlugin } from "mixhead/plugins"`: plugins and parts of the mixture, without experiments, Python or sockets.
 export * as tf from "@tensorflow/tfjs-core";
 export { closeBackend, openBackend } from "../backend/backend.ts";
+export type { NamedTensors } from "../files/tensors.ts";
 export type { Components } from "./online-gmm/components.ts";
 export {
   type Covariance,
@@ -18,6 +19,6 @@ export { byNothing, byResponsibility, byTime, type Forgetting } from "./online-g
 export { begin as beginComponents, type Start as ComponentsStart } from "./online-gmm/init.ts";
 export { accumulate, estimate } from "./online-gmm/m-step.ts";
 export { type Sums as BatchSums, sumsOf as batchSums } from "./online-gmm/statistics.ts";
-export type { NamedTensors, PrototypePlugin, StepResult } from "./plugin.ts";
+export type { PrototypePlugin, StepResult } from "./plugin.ts";
 export { directions, generator } from "./random.ts";
 export { type BuiltIn, createPlugin, type PluginFactory, type PluginOptions } from "./registry.ts";

@@ -1,8 +1,6 @@
 import type * as tf from "@tensorflow/tfjs-core";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Clock } from "../schedules/schedule.ts";
-
-/** Tensors by name, as saved in checkpoints: float32, row-major. */
-export type NamedTensors = Record<string, { shape: number[]; data: Float32Array }>;
 
 /** The result of one step of a plugin. */
 export interface StepResult {
@@ -86,5 +84,14 @@ export interface Proposal {
   /** Adopts the step. If `ok`, a bool, is false, every tensor keeps its value. */
   adopt(ok?: tf.Scalar): void;
   /** Leaves the plugin as it is, and frees the next state. */
+  discard(): void;
+}
+
+/** Targets that were computed but not adopted; see Proposal. */
+export interface TargetProposal {
+  /** N x K, rows that sum to 1. The caller disposes them. */
+  targets: tf.Tensor2D;
+  /** Updates the state of the balance (a center, a memory). If `ok`, a bool, is false, nothing changes. */
+  adopt(ok?: tf.Scalar): void;
   discard(): void;
 }

@@ -34,6 +34,12 @@ export type PluginFactory<Options = NoOptions> = (
 
 type NoOptions = Record<string, never>;
 
+/** The functions of an experiment file. A configuration can only name them, so they are passed beside it. */
+export interface Values {
+  schedules: OwnSchedules;
+  factory: PluginFactory | undefined;
+}
+
 export interface PluginOptions<Options = NoOptions> {
   /** K. */
   components: number;

@@ -1,6 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { UserError } from "../errors.ts";
-import type { NamedTensors } from "./plugin.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 
 /** Reads tensors for a checkpoint. All are read at once, so that a device needs one round trip. */
 export async function save(tensors: Record<string, tf.Tensor>): Promise<NamedTensors> {

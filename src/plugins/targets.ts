@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import type { TargetsConfig } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import {
   type Clock,
   type OwnSchedules,
@@ -9,22 +10,13 @@ import {
   within,
 } from "../schedules/schedule.ts";
 import { Centering } from "./centering.ts";
-import type { NamedTensors, Proposal, PrototypePlugin } from "./plugin.ts";
+import type { Proposal, PrototypePlugin, TargetProposal } from "./plugin.ts";
 import { RunningSinkhorn } from "./running-sinkhorn.ts";
 import { checkSaved } from "./saved.ts";
 import { sinkhorn } from "./sinkhorn.ts";
 
-/** Targets that were computed but not adopted; see Proposal. */
-export interface TargetProposal {
-  /** N x K, rows that sum to 1. The caller disposes them. */
-  targets: tf.Tensor2D;
-  /** Updates the state of the balance (a center, a memory). If `ok`, a bool, is false, nothing changes. */
-  adopt(ok?: tf.Scalar): void;
-  discard(): void;
-}
-
 /** The inputs of targets besides the batch. */
-export type TargetSources = Pick<Proposal, "prototypes" | "responsibilities">;
+type TargetSources = Pick<Proposal, "prototypes" | "responsibilities">;
 
 /** Makes the student's targets: a distribution over the prototypes for each row of the batch. */
 export interface Targets {

@@ -1,13 +1,13 @@
 import { setImmediate as yieldToEvents } from "node:timers/promises";
-import type { Run } from "../backend/torch/program.ts";
 import type { Tensor } from "../bridge/codec.ts";
 import { RejectError } from "../bridge/errors.ts";
+import type { Run } from "../bridge/executor-run.ts";
 import type { Answer, Batch, Hello, Room, Rows, RunFailure, Welcome } from "../bridge/room.ts";
 import { printable } from "../errors.ts";
+import type { NamedTensors } from "../files/tensors.ts";
 import type { Edge } from "../mixture/edge.ts";
 import { openEdge } from "../mixture/open-edge.ts";
 import { checkExecutor, placementLine } from "../mixture/placement.ts";
-import type { NamedTensors } from "../plugins/plugin.ts";
 import { drawAhead } from "../plugins/random.ts";
 import { firstDifference } from "./difference.ts";
 import { Measures } from "./measures.ts";
@@ -50,6 +50,8 @@ export class MixtureRoom implements Room {
     private taken: number,
     /** The hash of the rows that it started from; "" where the plugin made its own. */
     private readonly start: string,
+    /** The hash of the secret that its run was begun with; "": none. */
+    readonly secret: string,
     private readonly host: Host,
   ) {
     this.components = settings.components;
@@ -73,7 +75,8 @@ export class MixtureRoom implements Room {
     host.log(placementLine(chosen));
     const { run, mixture: name, start } = hello;
     const steps = saved?.step ?? 0;
-    return new MixtureRoom(run, name, settings, edge, steps, saved ? "" : start, host);
+    const { secret } = saved ?? hello;
+    return new MixtureRoom(run, name, settings, edge, steps, saved ? "" : start, secret, host);
   }
 
   /** What people call it. */

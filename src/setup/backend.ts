@@ -1,7 +1,7 @@
 import { extname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { z } from "zod";
-import { packageRoot } from "./paths.ts";
+import { packageRoot } from "../files/paths.ts";
 import { run } from "./shell.ts";
 
 const Opened = z.object({ backend: z.enum(["tensorflow", "wasm"]), why: z.string() });

@@ -2,9 +2,9 @@ import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { packageRoot, pythonEnv } from "./paths.ts";
+import { packageRoot, pythonEnv } from "../files/paths.ts";
+import { pythonPath } from "../files/python.ts";
 import { duration } from "./progress.ts";
-import { pythonPath } from "./python.ts";
 import { mochaTally, NONE, pytestTally, sum, type Tally, tallyText, withStatus } from "./tally.ts";
 
 /** A check is a command. `tally` counts its tests from its output and the files that it left in `folder`. */
@@ -23,8 +23,11 @@ const CHECKS: readonly Check[] = [
   { name: "tsc", command: () => [local("tsc"), "--noEmit"] },
   { name: "tsc (page)", command: () => [local("tsc"), "--noEmit", "-p", "src/live/client"] },
   { name: "eslint", command: () => [local("eslint"), "."] },
+  { name: "arrows", command: () => [local("depcruise"), "src"] },
+  { name: "unused", command: () => [local("knip"), "--no-progress"] },
   { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
   { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },
+  { name: "site", command: () => [process.execPath, "bin/site.mjs"] },
   // --exit: a handle that a test left open must not keep mocha running.
   {
     name: "mocha",

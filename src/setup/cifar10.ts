@@ -4,7 +4,7 @@ import { mkdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { RunError } from "../errors.ts";
-import { packageRoot } from "./paths.ts";
+import { packageRoot } from "../files/paths.ts";
 import { step } from "./progress.ts";
 import { run } from "./shell.ts";
 

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { dataDir } from "../files/paths.ts";
 import { CIFAR10, dataIsWhole } from "./cifar10.ts";
 import { FASHION_MNIST_FILES } from "./fashion-mnist.ts";
-import { dataDir } from "./paths.ts";
 
 /** A data set by its name in the configuration. */
 export interface DataSet {

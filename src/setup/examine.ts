@@ -1,10 +1,10 @@
 import { existsSync } from "node:fs";
 import { z } from "zod";
 import { sentence } from "../errors.ts";
+import { pythonEnv } from "../files/paths.ts";
+import { pythonPath } from "../files/python.ts";
 import { probeBackend } from "./backend.ts";
 import { dataSets } from "./data-sets.ts";
-import { pythonEnv } from "./paths.ts";
-import { pythonPath } from "./python.ts";
 import { environmentIsCurrent } from "./python-environment.ts";
 import { CommandFailed, run } from "./shell.ts";
 import { addonOutcome } from "./tfjs-addon.ts";

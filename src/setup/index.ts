@@ -1,9 +1,9 @@
 import { join } from "node:path";
+import { dataDir, pythonEnv } from "../files/paths.ts";
+import { pythonPath } from "../files/python.ts";
 import { CIFAR10, setUpData } from "./cifar10.ts";
-import { dataDir, pythonEnv } from "./paths.ts";
 import { duration, say } from "./progress.ts";
 import { setUpProjects } from "./projects.ts";
-import { pythonPath } from "./python.ts";
 import { setUpPython } from "./python-environment.ts";
 import { setUpAddon } from "./tfjs-addon.ts";
 

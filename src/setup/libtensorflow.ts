@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { mkdir, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { cacheDir } from "./paths.ts";
+import { cacheDir } from "../files/paths.ts";
 import { run } from "./shell.ts";
 
 const VERSION = "2.21.0";

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { appendFileSync, readFileSync } from "node:fs";
-import { setupLock } from "./paths.ts";
+import { setupLock } from "../files/paths.ts";
 
 export interface RunOptions {
   cwd?: string;

@@ -3,9 +3,9 @@ import { readFile, rm, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { z } from "zod";
 import { writeAtomic } from "../files/atomic.ts";
+import { packageRoot } from "../files/paths.ts";
 import { probeBackend } from "./backend.ts";
 import { fetchLibtensorflow, libtensorflow } from "./libtensorflow.ts";
-import { packageRoot } from "./paths.ts";
 import { say, step } from "./progress.ts";
 import { answers, run } from "./shell.ts";
 

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { carryOut } from "../../src/cli/carry-out.ts";
 import { readFailures } from "../../src/experiment/failure.ts";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { readRun } from "../../src/experiment/run-folder.ts";
+import { carryOut } from "../../src/terminal/carry-out.ts";
 import { difference } from "../plugins/support.ts";
 import { experiment, openSession, tf, tiny, UserError, Workplace } from "./support.ts";
 

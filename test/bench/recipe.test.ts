@@ -4,8 +4,8 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { meanLines, runLines } from "../../bench/recipe.ts";
 import { keepTrained, readTrained } from "../../bench/trained.ts";
-import { packageRoot } from "../../src/setup/paths.ts";
-import { pythonPath } from "../../src/setup/python.ts";
+import { packageRoot } from "../../src/files/paths.ts";
+import { pythonPath } from "../../src/files/python.ts";
 import { Workplace } from "../api/support.ts";
 import { leaveRun } from "../experiment/leave-run.ts";
 

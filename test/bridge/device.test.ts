@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { NONE, type Run } from "../../src/backend/torch/program.ts";
+import { NONE } from "../../src/backend/torch/program.ts";
 import { encode, type Tensors } from "../../src/bridge/codec.ts";
 import { RejectError } from "../../src/bridge/errors.ts";
+import type { Run } from "../../src/bridge/executor-run.ts";
 import type { Answer, Batch, Hello, RunFailure, Welcome } from "../../src/bridge/room.ts";
 import { BridgeServer } from "../../src/bridge/server.ts";
 import { EchoRoom } from "./echo-room.ts";

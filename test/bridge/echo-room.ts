@@ -1,6 +1,6 @@
 import type { Command } from "../../src/bridge/protocol.ts";
 import type { Answer, Batch, Hello, RankResult, Room, Welcome } from "../../src/bridge/room.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
+import type { NamedTensors } from "../../src/files/tensors.ts";
 
 /** A room whose target rows are the rows that it was sent, so that a test sees who got what. */
 export class EchoRoom implements Room {

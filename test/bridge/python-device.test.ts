@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { z } from "zod";
-import { type Definition, hashOf, NONE, type Run, textOf } from "../../src/backend/torch/program.ts";
+import { type Definition, hashOf, NONE, textOf } from "../../src/backend/torch/program.ts";
 import type { Tensor } from "../../src/bridge/codec.ts";
+import type { Run } from "../../src/bridge/executor-run.ts";
 import type { Answer, Batch, RunFailure, Welcome } from "../../src/bridge/room.ts";
 import { BridgeServer } from "../../src/bridge/server.ts";
 import { EchoRoom } from "./echo-room.ts";

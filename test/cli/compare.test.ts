@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { CommandLine, mixhead, tiny } from "./command.ts";
 
 const configs = ["joint", "decoupled"].map((arm) => join(packageRoot, "configs", "demo", `${arm}.yaml`));

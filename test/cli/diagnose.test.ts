@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { diagnose } from "../../src/cli/diagnose.ts";
-import { writeNpy } from "../../src/files/npy.ts";
 import { writeSafetensors } from "../../src/files/safetensors.ts";
+import { writeNpy } from "../files/write-npy.ts";
 import { randomRows, rowsOf } from "../metrics/rows.ts";
 import { mixhead } from "./command.ts";
 

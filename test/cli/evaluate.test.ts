@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { openRun } from "../../src/experiment/run-folder.ts";
+import { packageRoot } from "../../src/files/paths.ts";
+import { pythonPath } from "../../src/files/python.ts";
 import { readSafetensors } from "../../src/files/safetensors.ts";
-import { packageRoot } from "../../src/setup/paths.ts";
-import { pythonPath } from "../../src/setup/python.ts";
 import { runPython } from "../reference/python.ts";
 import { mixhead, tiny } from "./command.ts";
 

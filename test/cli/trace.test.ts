@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readTrace, type TraceEvent } from "../../src/experiment/trace.ts";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { mixhead, tiny } from "./command.ts";
 
 const decoupled = join(packageRoot, "configs", "demo", "decoupled.yaml");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { InventedRun } from "../live/invented-run.ts";
 import { CommandLine, mixhead, tiny } from "./command.ts";
 

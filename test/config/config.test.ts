@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { configYaml, loadConfig, parseYaml, resolveConfig } from "../../src/config/load.ts";
 import { jsonSchema, markdown } from "../../src/config/reference.ts";
 import { UserError } from "../../src/errors.ts";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 
 function complaint(settings: unknown, overrides: string[] = []): string {
   try {

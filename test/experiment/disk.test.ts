@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import { mkdir, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { tiny } from "../cli/command.ts";
 
 const CONFIG = join(packageRoot, "configs", "demo", "decoupled.yaml");

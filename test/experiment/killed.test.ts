@@ -4,7 +4,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { CommandLine, tiny } from "../cli/command.ts";
 import { runPython } from "../reference/python.ts";
 import { leavings } from "./leavings.ts";

@@ -7,9 +7,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
+import { packageRoot } from "../../src/files/paths.ts";
+import { pythonPath } from "../../src/files/python.ts";
 import { readSafetensors } from "../../src/files/safetensors.ts";
-import { packageRoot } from "../../src/setup/paths.ts";
-import { pythonPath } from "../../src/setup/python.ts";
 import { CommandLine, tiny } from "../cli/command.ts";
 import { leavings } from "./leavings.ts";
 

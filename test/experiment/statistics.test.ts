@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { interval, pairedTest } from "../../src/experiment/statistics.ts";
-import { pythonPath } from "../../src/setup/python.ts";
+import { pythonPath } from "../../src/files/python.ts";
 
 const near = (found: number | undefined, expected: number) =>
   assert.ok(Math.abs((found ?? Number.NaN) - expected) < 1e-6, `${found} is not ${expected}`);

@@ -3,10 +3,11 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { UserError } from "../../src/errors.ts";
-import { readNpy, writeNpy } from "../../src/files/npy.ts";
+import { readNpy } from "../../src/files/npy.ts";
 import { readUnitRows, unitRows } from "../../src/files/rows.ts";
 import { readSafetensors, writeSafetensors } from "../../src/files/safetensors.ts";
 import { runPython } from "../reference/python.ts";
+import { writeNpy } from "./write-npy.ts";
 
 const exact = [0, 1, 2.5, 3, 200, 7.25];
 const whole = [0, 1, 2, 3, 200, 7];

@@ -2,9 +2,9 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import type { Answer, Batch, Hello, Room, RunFailure, Welcome } from "../../src/bridge/room.ts";
 import { BridgeServer } from "../../src/bridge/server.ts";
+import type { NamedTensors } from "../../src/files/tensors.ts";
 import type { Edge } from "../../src/mixture/edge.ts";
 import { checkExecutor } from "../../src/mixture/placement.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
 import type { Clock } from "../../src/schedules/schedule.ts";
 import { PythonPeer } from "../bridge/peers.ts";
 

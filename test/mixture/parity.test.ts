@@ -1,11 +1,11 @@
 import assert from "node:assert/strict";
 import { openBackend } from "../../src/backend/backend.ts";
+import type { NamedTensors } from "../../src/files/tensors.ts";
 import { Device } from "../../src/mixture/device.ts";
 import { DeviceEdge } from "../../src/mixture/device-edge.ts";
 import type { EdgeAnswer } from "../../src/mixture/edge.ts";
 import { HostEdge } from "../../src/mixture/host-edge.ts";
 import type { MixtureOptions, MixtureParts } from "../../src/mixture/mixture.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
 import { onEachBackend } from "../backend/available.ts";
 import {
   at,

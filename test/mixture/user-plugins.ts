@@ -4,7 +4,7 @@ import { basename, dirname } from "node:path";
  * The source of a plugin of a user's: prototypes that follow their rows by momentum. `inStep`: lines of its step
  * from the second one on, where `h` is the batch and `c` the prototypes.
  */
-export function pluginSource(inStep: string, kept = ""): string {
+function pluginSource(inStep: string, kept = ""): string {
   return `import { directions, tf } from "mixhead";
 export default ({ components, dim, seed, start }) => {
   let c = start ? tf.tensor2d(start, [components, dim]) : directions(components, dim, seed, "groups");

@@ -17,7 +17,7 @@ const sign = (uniform: () => number) => (uniform() < 0.5 ? -1 : 1);
 const cauchy = (uniform: () => number) => Math.tan(Math.PI * (uniform() - 0.5));
 
 /** Batches that an encoder could send, and that break a careless mixture. */
-export const kinds: Record<string, Kind> = {
+const kinds: Record<string, Kind> = {
   ordinary: (n, dim, uniform) => times(n, () => row(dim, uniform)),
   constant: (n, dim) => times(n, () => times(dim, (d) => d + 1)),
   duplicated: (n, dim, uniform) => {

@@ -1,5 +1,5 @@
 import type { PluginConfig } from "../../src/config/schema.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
+import type { NamedTensors } from "../../src/files/tensors.ts";
 
 /** What a step did, and what it left. */
 export interface Taken {

@@ -2,7 +2,8 @@ import { resolveConfig } from "../../src/config/load.ts";
 import type { MixtureParts } from "../../src/mixture/mixture.ts";
 
 /** Small, so that many steps take minutes. */
-export const [K, D, ROWS] = [12, 6, 8];
+const K = 12;
+export const [D, ROWS] = [6, 8];
 
 const responsibilities = { from: "responsibility", balance: "none" };
 /** Idle after few steps, so that components start again all the time. */

@@ -1,13 +1,13 @@
+import type { NamedTensors } from "../../src/files/tensors.ts";
 import { Device } from "../../src/mixture/device.ts";
 import { DeviceEdge } from "../../src/mixture/device-edge.ts";
 import { HostEdge } from "../../src/mixture/host-edge.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
 import type { Clock } from "../../src/schedules/schedule.ts";
 import { type DeviceRank, EdgeRoom, serving } from "../mixture/device-rank.ts";
 import { D, type Setting } from "./settings.ts";
 
 /** What a step gave. */
-export interface Step {
+interface Step {
   targets: Float32Array;
   prototypes: Float32Array;
   scalars: Record<string, number>;

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { z } from "zod";
 import { UserError } from "../../src/errors.ts";
-import { writeNpy } from "../../src/files/npy.ts";
 import { clustering } from "../../src/plugins/clustering.ts";
 import { onEachBackend } from "../backend/available.ts";
+import { writeNpy } from "../files/write-npy.ts";
 import { runPython } from "../reference/python.ts";
 import { at, clusteredRows, difference, matrix, take } from "./support.ts";
 

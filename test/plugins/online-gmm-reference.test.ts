@@ -3,9 +3,9 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { writeNpy } from "../../src/files/npy.ts";
 import { onlineGmm } from "../../src/plugins/online-gmm.ts";
 import { onEachBackend } from "../backend/available.ts";
+import { writeNpy } from "../files/write-npy.ts";
 import { begin, type Component, type ReferenceOptions, step } from "../reference/online-gmm-float64.ts";
 import { runPython } from "../reference/python.ts";
 import {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import { RunError, UserError } from "../../src/errors.ts";
+import type { NamedTensors } from "../../src/files/tensors.ts";
 import { onlineGmm } from "../../src/plugins/online-gmm.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
 import { constant, linear } from "../../src/schedules/schedule.ts";
 import { onEachBackend } from "../backend/available.ts";
 import { at, axis, bits, clusteredRows, matrix, mixtures, options, type Settings, take } from "./support.ts";

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
+import type { NamedTensors } from "../../src/files/tensors.ts";
 import { kmeans } from "../../src/plugins/kmeans.ts";
 import { onlineGmm } from "../../src/plugins/online-gmm.ts";
-import type { NamedTensors } from "../../src/plugins/plugin.ts";
 import { onEachBackend } from "../backend/available.ts";
 import {
   at,

@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import type { z } from "zod";
 import { plugin as pluginSchema } from "../../src/config/schema.ts";
+import type { NamedTensors } from "../../src/files/tensors.ts";
 import { type OnlineGmmOptions, onlineGmm } from "../../src/plugins/online-gmm.ts";
-import type { NamedTensors, PrototypePlugin } from "../../src/plugins/plugin.ts";
+import type { PrototypePlugin } from "../../src/plugins/plugin.ts";
 import { generator } from "../../src/plugins/random.ts";
 import { type Clock, parseSchedule } from "../../src/schedules/schedule.ts";
 

@@ -54,7 +54,7 @@ export function begin(means: number[][], starts: number[][], options: ReferenceO
 }
 
 /** log r_ik = beta [log pi_k + log N(h_i; mu_k, sigma2_k)] - logsumexp over k; then the cutoff. */
-export function responsibilities(
+function responsibilities(
   h: number[][],
   components: Component[],
   beta: number,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join, relative } from "node:path";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { node } from "./mixhead.ts";
 
 /** Within the clone: only its own sources are kept compiled. */

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { temporaryFolder } from "./folder.ts";
 
 /** A process that takes the lock, says so, and holds it until its input ends. */

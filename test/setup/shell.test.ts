@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { duration } from "../../src/setup/progress.ts";
 import { answers, CommandFailed, run } from "../../src/setup/shell.ts";
 import { node } from "./mixhead.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { pythonPath } from "../../src/setup/python.ts";
+import { pythonPath } from "../../src/files/python.ts";
 import { run } from "../../src/setup/shell.ts";
 
 /** Builds a wheel of one module from the standard library alone; the project's build backend is made of it, too. */

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import seedrandom from "seedrandom";
 import { z } from "zod";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
-import { packageRoot } from "../../src/setup/paths.ts";
+import { packageRoot } from "../../src/files/paths.ts";
 import { CommandLine, tiny } from "../cli/command.ts";
 import { family, type Process, whoIsLeft } from "../cli/processes.ts";
 import { leavings } from "../experiment/leavings.ts";

@@ -8,7 +8,7 @@ import msgpack
 import numpy as np
 
 from mixhead.bridge.errors import ProtocolError
-from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, MAX_ITEMS, Header, check
+from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, MAX_ITEMS, SINCE_VERSION_3, Header, check
 
 _NUMPY = {
     "float32": "<f4",
@@ -42,7 +42,9 @@ def encode(
             {"name": name, "dtype": _NAMES[array.dtype], "shape": list(tensor.shape), "frames": len(parts)}
         )
     kind = header["type"]
-    ordered = {"type": kind, **{name: header[name] for name in FIELDS[kind]}, "tensors": infos}
+    later = SINCE_VERSION_3.get(kind, set()) - header.keys()
+    names = [name for name in FIELDS[kind] if name not in later]
+    ordered = {"type": kind, **{name: header[name] for name in names}, "tensors": infos}
     if "scalars" in ordered:
         ordered["scalars"] = {name: _number(value) for name, value in ordered["scalars"].items()}
     return [msgpack.packb(check(ordered)), *frames]

@@ -1,10 +1,11 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { Dtype, Run } from "../../bridge/executor-run.ts";
 import { UserError } from "../../errors.ts";
-import { asDtype, copyOf, Datum, type Dtype, type Operand, operandOf, sizeOf } from "./datum.ts";
+import { asDtype, copyOf, Datum, type Operand, operandOf, sizeOf } from "./datum.ts";
 import { Device, type DeviceOptions, type Purposes } from "./device.ts";
 import { registerGradients } from "./gradients/index.ts";
 import { registerKernels } from "./kernels/index.ts";
-import { type Attributes, type Link, MAX_LITERAL, type Run, type Spec } from "./program.ts";
+import { type Attributes, type Link, MAX_LITERAL, type Spec } from "./program.ts";
 import { type Entry, inBrackets, type Site } from "./sites.ts";
 
 /** Tensors of a run with a special meaning for the rank that executes it. */

@@ -1,9 +1,8 @@
 import type { BackendValues, DataId, TensorInfo, TypedArray } from "@tensorflow/tfjs-core";
+import type { Dtype } from "../../bridge/executor-run.ts";
 import { UserError } from "../../errors.ts";
-import type { Instruction } from "./queue.ts";
-
-/** The element types that an executor computes with. */
-export type Dtype = "float32" | "int32" | "bool";
+import type { Attributes } from "./program.ts";
+import type { Site } from "./sites.ts";
 
 export const BYTES: Record<Dtype, number> = { float32: 4, int32: 4, bool: 1 };
 
@@ -44,6 +43,15 @@ export class Datum {
   get bytes(): number {
     return this.size * BYTES[this.dtype];
   }
+}
+
+/** A call of a kernel that waits for the next run. */
+export interface Instruction {
+  kernel: string;
+  inputs: Datum[];
+  attributes: Attributes;
+  outputs: Datum[];
+  site: Site | undefined;
 }
 
 /** A tensor as kernels see it. Its shape may differ from its datum's: tfjs's Reshape shares data. */

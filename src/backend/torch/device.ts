@@ -1,21 +1,13 @@
 import type { BackendValues, TypedArray } from "@tensorflow/tfjs-core";
+import type { Run, Upload } from "../../bridge/executor-run.ts";
 import { sentence, UserError } from "../../errors.ts";
+import type { Instruction } from "./datum.ts";
 import { BYTES, type Datum, type Operand, sizeOf } from "./datum.ts";
 import { failureOf, inWords } from "./failures.ts";
 import { deliver, Flights, type Read } from "./flights.ts";
 import { Ledger } from "./ledger.ts";
-import {
-  type Attributes,
-  asUpload,
-  hashOf,
-  type Link,
-  MAX_PROGRAMS,
-  NONE,
-  type Run,
-  type Spec,
-  type Upload,
-} from "./program.ts";
-import { type Cut, type Instruction, NOTHING, Queue } from "./queue.ts";
+import { type Attributes, asUpload, hashOf, type Link, MAX_PROGRAMS, NONE, type Spec } from "./program.ts";
+import { type Cut, NOTHING, Queue } from "./queue.ts";
 import { type Entry, inBrackets, type Site } from "./sites.ts";
 
 export interface DeviceOptions {

@@ -1,9 +1,10 @@
 import { BatchError, RejectError } from "../../bridge/errors.ts";
+import type { Run } from "../../bridge/executor-run.ts";
 import type { Hello, Room, RunFailure, Welcome } from "../../bridge/room.ts";
 import { RunError } from "../../errors.ts";
 import { TorchBackend } from "./backend.ts";
 import type { DeviceOptions } from "./device.ts";
-import { KERNELS_VERSION, type Run } from "./program.ts";
+import { KERNELS_VERSION } from "./program.ts";
 
 /** A room for one executor, which takes no steps: it only executes the runs of a backend. */
 export class ExecutorRoom implements Room {

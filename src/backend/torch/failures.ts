@@ -1,6 +1,6 @@
 import { RunError, UserError } from "../../errors.ts";
+import type { Instruction } from "./datum.ts";
 import { describe } from "./datum.ts";
-import type { Instruction } from "./queue.ts";
 import { inBrackets } from "./sites.ts";
 
 /**

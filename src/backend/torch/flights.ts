@@ -1,7 +1,7 @@
 import type { BackendValues, TypedArray } from "@tensorflow/tfjs-core";
 import { RunError } from "../../errors.ts";
+import type { Instruction } from "./datum.ts";
 import { copyOf, type Datum } from "./datum.ts";
-import type { Instruction } from "./queue.ts";
 
 /** A pending read of a tensor's values. */
 export interface Read {

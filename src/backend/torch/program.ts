@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import type { TypedArray } from "@tensorflow/tfjs-core";
-import type { Dtype } from "./datum.ts";
+import type { Dtype, Run, Upload } from "../../bridge/executor-run.ts";
 
 /** Increases when the kernel table changes. python_env/mixhead/executor/kernels has the same number. */
 export const KERNELS_VERSION = 1;
@@ -14,47 +14,6 @@ export const MAX_PROGRAMS = 256;
 /** The handle that names no tensor. */
 export const NONE = -1;
 
-/** A tensor written from JavaScript. bool is sent as bytes of 0 and 1. */
-export type Upload =
-  | { dtype: "float32"; shape: number[]; data: Float32Array }
-  | { dtype: "int32"; shape: number[]; data: Int32Array }
-  | { dtype: "bool"; shape: number[]; data: Uint8Array };
-
-/**
- * One run of a program by the executor. It uploads, computes, reads, and then frees. If one of these fails, nothing
- * has changed there. Handles name tensors on the device.
- */
-export interface Run {
-  /** Counts up from 1. */
-  seq: number;
-  /** The first 16 hex digits of the definition's SHA-256; "": nothing to compute. */
-  program: string;
-  /** Handles, in the order of the definition. */
-  inputs: number[];
-  /** The program's outputs get the handles base, base + 1, ... */
-  base: number;
-  /** Handles to forget when everything else is done. */
-  free: number[];
-  /** Handles whose values are sent back, in this order. */
-  reads: number[];
-  /** The values of all literals, one after another. */
-  literals: number[];
-  /** The handle of the rows that the rank announced; -1: none. */
-  rows: number;
-  /** A float32 vector whose values are sent with the rank's next embeddings; -1: none. */
-  metrics: number;
-  /** The rank's new prototypes, (K, D); -1: unchanged. */
-  prototypes: number;
-  /** (N, K), the targets of this step; -1: none. */
-  targets: number;
-  /** Whether to forget all earlier definitions. */
-  forget: boolean;
-  /** The program's definition, if it is new on this connection. */
-  definition?: Uint8Array;
-  /** Tensors that JavaScript wrote, by handle. */
-  uploads: Map<number, Upload>;
-}
-
 /** Sends a run to the executor at once. The answer goes to `TorchBackend.values` or `failed`. */
 export interface Link {
   send(run: Run): void;
@@ -65,7 +24,7 @@ export type Spec = [Dtype, number[]];
 
 /** Attributes of an instruction: JSON, in the order in which the kernel wrote them. */
 export type Attributes = Record<string, Json>;
-export type Json = string | number | boolean | null | Json[];
+type Json = string | number | boolean | null | Json[];
 
 /** Kernel, slots of its inputs, attributes, outputs. */
 export type Code = [string, number[], Attributes, Spec[]];

@@ -1,15 +1,7 @@
-import { Datum, type Dtype, type Operand, operandOf, sizeOf } from "./datum.ts";
+import type { Dtype } from "../../bridge/executor-run.ts";
+import { Datum, type Instruction, type Operand, operandOf, sizeOf } from "./datum.ts";
 import { type Attributes, type Code, type Definition, type Spec, textOf } from "./program.ts";
 import { type Entry, type Site, siteOf } from "./sites.ts";
-
-/** A call of a kernel that waits for the next run. */
-export interface Instruction {
-  kernel: string;
-  inputs: Datum[];
-  attributes: Attributes;
-  outputs: Datum[];
-  site: Site | undefined;
-}
 
 /** The content of the queue as a program, with the data of its slots. */
 export interface Cut {

@@ -24,7 +24,7 @@ export function siteOf(entry: Entry): Site {
 }
 
 /** "plugin.ts:12:5", the first frame outside tfjs and the backend; "" if there is none. */
-export function lineOf(site: Site | undefined): string {
+function lineOf(site: Site | undefined): string {
   for (const frame of site?.stack?.split("\n").slice(1) ?? []) {
     const place = /\(?((?:file:\/\/)?\/[^()]*|[A-Za-z]:\\[^()]*):(\d+):(\d+)\)?$/.exec(frame.trim());
     if (place === null) continue;

@@ -5,7 +5,7 @@ import * as tf from "@tensorflow/tfjs-core";
  *
  *     x <- x - forgotten x + gain (the batch's sum),    n <- n - forgotten n + taken.
  */
-export interface Update {
+interface Update {
   /** 1 - d. Kept instead of d, which float32 rounds away where it is close to 1. */
   forgotten: tf.Tensor2D;
   /** g. */

@@ -1,7 +1,8 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { NamedTensors } from "../../files/tensors.ts";
 import type { Clock, Schedule } from "../../schedules/schedule.ts";
 import { Estimator } from "../estimator.ts";
-import type { NamedTensors, Proposal, Wanted } from "../plugin.ts";
+import type { Proposal, Wanted } from "../plugin.ts";
 import { checkSaved, restored, save } from "../saved.ts";
 import { selected } from "../selected.ts";
 import { type Components, disposeAllBut, gatherRows, present, scatterRows } from "./components.ts";

@@ -31,7 +31,7 @@ const ROWS = 25;
 const LEAST = 100;
 
 /** Steps without a row after which one of K components is idle, where a batch has N rows. */
-export function idleAfter(components: number, rows: number): number {
+function idleAfter(components: number, rows: number): number {
   return Math.max(LEAST, Math.ceil((ROWS * components) / rows));
 }
 

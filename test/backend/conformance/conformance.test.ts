@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { packageRoot } from "../../../src/setup/paths.ts";
+import { packageRoot } from "../../../src/files/paths.ts";
 import { EXCLUDED } from "./excluded.ts";
 import { GROUPS } from "./groups.ts";
 import { runSpecs, type SpecResult } from "./results.ts";

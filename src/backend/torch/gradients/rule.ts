@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 
 /** The result of a rule: for each input a function that computes the derivative of the loss. */
-export type Derivatives = Record<string, () => tf.Tensor>;
+type Derivatives = Record<string, () => tf.Tensor>;
 
 /** Computes the derivatives of a loss by a kernel's inputs from those by its outputs. */
 export interface Rule {
@@ -16,7 +16,7 @@ export interface Rule {
 export type Rules = Record<string, Rule>;
 
 /** The tensors that a rule needs, by position. */
-export interface Saved {
+interface Saved {
   (place: number): tf.Tensor;
   all: readonly tf.Tensor[];
 }

@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
-import type { Dtype, Operand } from "../datum.ts";
+import type { Dtype } from "../../../bridge/executor-run.ts";
+import type { Operand } from "../datum.ts";
 import type { Call, Kernel, KernelTable } from "./kernel.ts";
 
 /** A function of pairs of elements, with broadcasting. The result has dtype `type`, by default the first operand's. */

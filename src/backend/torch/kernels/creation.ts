@@ -1,5 +1,6 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { asDtype, type Dtype, type Operand, sizeOf } from "../datum.ts";
+import type { Dtype } from "../../../bridge/executor-run.ts";
+import { asDtype, type Operand, sizeOf } from "../datum.ts";
 import { MAX_LITERAL } from "../program.ts";
 import type { Call, KernelTable } from "./kernel.ts";
 

@@ -1,4 +1,5 @@
-import type { Dtype, Operand } from "../datum.ts";
+import type { Dtype } from "../../../bridge/executor-run.ts";
+import type { Operand } from "../datum.ts";
 import type { Call, Kernel, KernelTable } from "./kernel.ts";
 
 /** An elementwise function. The result has dtype `type`, by default the input's. */

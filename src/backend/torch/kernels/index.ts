@@ -9,7 +9,7 @@ import { shaping } from "./shaping.ts";
 import { unsupported } from "./unsupported.ts";
 
 /** The kernels of backend torch, by tfjs's names. */
-export const kernels: KernelTable = {
+const kernels: KernelTable = {
   ...elementwise,
   ...binary,
   ...reductions,

@@ -1,6 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
+import type { Dtype } from "../../../bridge/executor-run.ts";
 import { UserError } from "../../../errors.ts";
-import type { Dtype, Operand } from "../datum.ts";
+import type { Operand } from "../datum.ts";
 import type { Attributes, Spec } from "../program.ts";
 import { type Entry, inBrackets, type Site } from "../sites.ts";
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { PassThrough } from "node:stream";
-import { LiveView } from "../../src/cli/live-view.ts";
 import { resolveConfig } from "../../src/config/load.ts";
+import { LiveView } from "../../src/terminal/live-view.ts";
 
 describe("the progress lines of a run", () => {
   it("say at which step k-NN, uniqueness and use were measured", () => {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import crc32c from "crc-32/crc32c.js";
 import { resolveConfig } from "../../src/config/load.ts";
 import type { Job } from "../../src/experiment/run-folder.ts";
-import { tensorboard } from "../../src/report/tensorboard.ts";
+import { tensorboard } from "../../src/experiment/tensorboard.ts";
 
 /** One event: its step, and what else it holds. */
 interface Event {

@@ -3,9 +3,9 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { packageRoot } from "../../src/setup/paths.ts";
-import { CommandLine, tiny } from "./command.ts";
-import { family } from "./processes.ts";
+import { packageRoot } from "../../src/files/paths.ts";
+import { CommandLine, tiny } from "../cli/command.ts";
+import { family } from "../cli/processes.ts";
 
 const config = join(packageRoot, "configs", "demo", "decoupled.yaml");
 const long = [...tiny, "train.stop=40", "train.checkpointEvery=1000"];

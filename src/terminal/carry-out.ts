@@ -6,13 +6,13 @@ import { carryOutRun } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import { writeReport } from "../experiment/run-report.ts";
 import { type Summary, summarise, writeSummary } from "../experiment/summary.ts";
+import { tensorboard } from "../experiment/tensorboard.ts";
 import { Trace } from "../experiment/trace.ts";
 import type { RunEvents, RunOptions } from "../experiment/training.ts";
 import { warnings } from "../experiment/warn.ts";
 import { type Live, serveLive } from "../live/server.ts";
 import { differencesAndFailures } from "../report/differences.ts";
 import { comparisonTable, groupsTable } from "../report/table.ts";
-import { tensorboard } from "../report/tensorboard.ts";
 import { LiveView } from "./live-view.ts";
 import { onSignals } from "./signals.ts";
 

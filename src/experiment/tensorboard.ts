@@ -2,8 +2,8 @@ import { appendFileSync, mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import crc32c from "crc-32/crc32c.js";
-import type { MetricsHook } from "../experiment/hooks.ts";
 import { fileError } from "../files/errors.ts";
+import type { MetricsHook } from "./hooks.ts";
 
 /**
  * Writes measurements as TensorBoard scalars into `tensorboard/` beside each training's metrics.jsonl;
