@@ -3,11 +3,10 @@ balanced targets."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from mixhead.dropin.heads import DropInHead, initialise, mlp, weight_normed, widths
-from mixhead.losses import Sinkhorn, dino_loss
+from mixhead.losses.dino import BalancedDINOLoss, warm_up
 
 
 class DINOHead(DropInHead):
@@ -46,7 +45,7 @@ class DINOHead(DropInHead):
         return self._logits(self.mlp(x), x)
 
 
-class SinkhornDINOLoss(nn.Module):
+class SinkhornDINOLoss(BalancedDINOLoss):
     """``main_dino.DINOLoss`` with Sinkhorn-Knopp in place of the centre.
 
     It is called like the original, and also works without a process group. With several ranks the targets are
@@ -71,13 +70,9 @@ class SinkhornDINOLoss(nn.Module):
         *,
         memory: int = 0,
     ) -> None:
-        super().__init__()
-        self.balance = Sinkhorn(out_dim, memory, across_ranks=True)
+        super().__init__(out_dim, student_temp, memory)
         self.ncrops = ncrops
-        self.student_temp = student_temp
-        warmup = torch.linspace(
-            warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs, device="cpu"
-        ).tolist()
+        warmup = warm_up(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs)
         self.teacher_temps = warmup + [teacher_temp] * (nepochs - len(warmup))
 
     def forward(self, student_output: Tensor, teacher_output: Tensor, epoch: int) -> Tensor:
@@ -88,5 +83,4 @@ class SinkhornDINOLoss(nn.Module):
             teacher_output: Logits of the two global crops, (2 * B, K).
             epoch: The epoch from 0, which determines the teacher's temperature.
         """
-        targets = self.balance(teacher_output, self.teacher_temps[epoch])
-        return dino_loss(student_output, targets, self.ncrops, self.student_temp)
+        return self.loss(student_output, teacher_output, self.ncrops, self.teacher_temps[epoch])

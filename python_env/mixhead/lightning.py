@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import sys
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import mixhead
 
-if TYPE_CHECKING or "lightning.pytorch" in sys.modules:
+if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
-elif "pytorch_lightning" in sys.modules or find_spec("lightning") is None:
-    from pytorch_lightning import Callback, LightningModule, Trainer
-else:
-    from lightning.pytorch import Callback, LightningModule, Trainer
+
+
+def _callback() -> type:
+    """The base class of callbacks. Lightning comes in two packages, each of which wants its own, so with both
+    installed it is a subclass of both."""
+    installed = [name for name in ("lightning", "pytorch_lightning") if find_spec(name)]
+    if not installed:
+        raise ModuleNotFoundError("mixhead.lightning needs Lightning: `pip install lightning`")
+    modules = ["lightning.pytorch" if name == "lightning" else name for name in installed]
+    return type("Callback", tuple(import_module(name).Callback for name in modules), {})
+
+
+if not TYPE_CHECKING:
+    Callback = _callback()
 
 
 class StatsCallback(Callback):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mixhead.across_ranks import sum_over_ranks
+from mixhead.moments import moments
 
 _KINDS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -41,16 +42,10 @@ def standardise(rows: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor, Tensor
     Besides, without gradient: mean (C,), variance (C,), and how many values each is of.
     """
     wide = rows.to(torch.promote_types(rows.dtype, torch.float32))
-    over = [0, *range(2, rows.ndim)]
     shape = [1, -1, *[1] * (rows.ndim - 2)]
-    own = wide.new_full((1,), rows.numel() // max(rows.shape[1], 1))
-    sums = sum_over_ranks(torch.cat([wide.sum(dim=over), own]))
-    count = sums[-1].detach().clamp_min(1)
-    mean = sums[:-1] / count
-    moved = wide - mean.view(shape)
-    variance = sum_over_ranks(moved.square().sum(dim=over)) / count
-    normed = moved * torch.rsqrt(variance + eps).view(shape)
-    return normed.to(rows.dtype), mean.detach(), variance.detach(), count
+    mean, variance, count, deviations = moments(wide, total=sum_over_ranks)
+    normed = deviations * torch.rsqrt(variance + eps).view(shape)
+    return normed.to(rows.dtype), mean.detach(), variance.detach(), count.clamp_min(1)
 
 
 def across_ranks(module: nn.Module, on_gpu: bool) -> nn.Module:

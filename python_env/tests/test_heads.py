@@ -3,9 +3,8 @@ import copy
 import pytest
 import torch
 from lightly.models.modules.heads import DINOProjectionHead
-from torch import nn
 
-from mixhead.heads import JointHead, ProjectionHead, PrototypeMirror
+from mixhead.heads import JointHead, ProjectionHead
 
 
 def pair() -> tuple[DINOProjectionHead, JointHead]:
@@ -75,29 +74,6 @@ def test_a_joint_head_can_be_copied_as_teachers_are_made():
     copied = copy.deepcopy(head).eval()
     features = torch.randn(8, 24)
     assert torch.equal(copied(features), head.eval()(features))
-
-
-def test_mirror_takes_rows_and_is_invisible_to_modules():
-    module = nn.Module()
-    module.mirror = PrototypeMirror(5, 3)
-    rows = torch.randn(5, 3)
-    module.mirror.update(rows)
-    module.mirror.update(torch.ones(2, 3), torch.tensor([4, 1], dtype=torch.int32))
-    assert torch.equal(module.mirror.rows[[0, 2, 3]], rows[[0, 2, 3]])
-    assert torch.equal(module.mirror.rows[[1, 4]], torch.ones(2, 3))
-    assert not module.state_dict() and not list(module.parameters())
-    module.half()
-    assert module.mirror.rows.dtype == torch.float32
-
-
-def test_mirror_refuses_rows_that_do_not_fit_and_keeps_its_own():
-    mirror = PrototypeMirror(5, 3)
-    before = mirror.rows.clone()
-    with pytest.raises(ValueError, match="prototype rows"):
-        mirror.update(torch.ones(4, 3))
-    with pytest.raises(ValueError, match="prototype rows"):
-        mirror.update(torch.ones(2, 3), torch.tensor([1]))
-    assert torch.equal(mirror.rows, before)
 
 
 def test_patches_have_a_norm_of_their_own_and_images_are_as_without_them():

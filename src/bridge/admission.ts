@@ -1,10 +1,11 @@
 import { RejectError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
 import type { Hello, Room } from "./room.ts";
+import { mayGoOn } from "./secret.ts";
 
 /** What a rank is let into: a room, and the ranks of its world that are there already. */
 export interface Admission {
-  room: Pick<Room, "components" | "dim">;
+  room: Pick<Room, "components" | "dim" | "secret">;
   /** How many ranks the world has. */
   size: number;
   present: Hello[];
@@ -30,10 +31,20 @@ export function checkNumbers(components: number, dim: number): void {
   );
 }
 
+/** Throws RejectError if a run was begun with a secret (`ours`: its hash) and this is not said by who has it. */
+export function checkSecret({ run, secret }: Hello, ours = ""): void {
+  if (mayGoOn(secret, ours)) return;
+  throw new RejectError(
+    "secret",
+    `run "${run}" was begun with a secret that this client does not have: go on with it from the account that began it (or with its MIXHEAD_SECRET), or give this run another name`,
+  );
+}
+
 /** Throws RejectError where a rank does not fit. */
 export function admit(hello: Hello, { room, size, present, broken }: Admission): void {
   const { run, rank, world, components, dim, start } = hello;
   const who = `rank ${rank} of run "${run}"`;
+  checkSecret(hello, room.secret); // before anything is said about the run
   if (present.some((each) => each.rank === rank)) {
     throw new RejectError(
       "busy",

@@ -1,24 +1,31 @@
 import { sentence } from "../errors.ts";
 import type { NamedTensors } from "../files/tensors.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
+import { type Dialect, VERSIONS } from "./dialect.ts";
 import { RejectError } from "./errors.ts";
 import type { Run } from "./executor-run.ts";
 import { short } from "./limits.ts";
-import { PROTOCOL_VERSION, type RejectCode } from "./protocol.ts";
+import type { RejectCode } from "./protocol.ts";
 import type { Answer, Welcome } from "./room.ts";
 import { runInfo, runTensors } from "./runs.ts";
-import { targetTensors } from "./sparse.ts";
+import { denseTargets, targetTensors } from "./sparse.ts";
 
 /** A welcome as it travels; `run` is the welcome's as this rank gets it. */
-export function encodeWelcome(generation: string, welcome: Welcome, run: Run | undefined): Frames {
+export function encodeWelcome(
+  generation: string,
+  welcome: Welcome,
+  run: Run | undefined,
+  { version, capabilities }: Dialect,
+): Frames {
   const { step, config, commands, prototypes } = welcome;
   const tensors: Tensors = run ? runTensors(run) : {};
   if (prototypes) {
     const { n, d, data } = prototypes;
     tensors.prototypes = { dtype: "float32", shape: [n, d], data };
   }
-  const head = { type: "welcome", version: PROTOCOL_VERSION, generation } as const;
-  return encode({ ...head, step, config, commands, run: run ? runInfo(run) : null }, tensors);
+  const head = { type: "welcome", version, generation } as const;
+  const agreed = version > VERSIONS.oldest ? { capabilities: [...capabilities] } : {};
+  return encode({ ...head, step, config, commands, run: run ? runInfo(run) : null, ...agreed }, tensors);
 }
 
 /** An answer as it travels; `tensors` and `run` are the answer's as this rank gets them. */
@@ -34,9 +41,17 @@ export function encodeTargets(
   return encode({ ...head, run: runInfo(run) }, { ...tensors, ...runTensors(run) });
 }
 
-/** A rejection as it travels; `otherwise` is the code of what is not a RejectError. */
-export function encodeReject(error: unknown, otherwise: RejectCode): Frames {
-  const code = error instanceof RejectError ? error.code : otherwise;
+/**
+ * A rejection as it travels; `otherwise` is the code of what is not a RejectError. `version`: what the client speaks;
+ * version 2 has no code "secret".
+ */
+export function encodeReject(
+  error: unknown,
+  otherwise: RejectCode,
+  version: number = VERSIONS.newest,
+): Frames {
+  const known = error instanceof RejectError ? error.code : otherwise;
+  const code = known === "secret" && version === 2 ? "unknown" : known;
   return encode({ type: "reject", code, message: short(sentence(error)) });
 }
 
@@ -59,9 +74,14 @@ export function readState(tensors: Tensors): NamedTensors {
 
 /**
  * An answer as the tensors of each rank: the prototypes are everybody's, the target rows each one's
- * own. `counts`: how many rows each rank sent. Throws RangeError where the answer does not fit them.
+ * own. `counts`: how many rows each rank sent; `dialects`: what each can read. Throws RangeError where the answer does
+ * not fit them.
  */
-export function answerTensors({ rows, targets }: Answer, counts: number[]): Tensors[] {
+export function answerTensors(
+  { rows, targets }: Answer,
+  counts: number[],
+  dialects: readonly (Dialect | undefined)[],
+): Tensors[] {
   const shared: Tensors = {};
   if (rows) {
     const { indices, data, d } = rows;
@@ -76,9 +96,10 @@ export function answerTensors({ rows, targets }: Answer, counts: number[]): Tens
     );
   }
   let start = 0;
-  return counts.map((count) => {
+  return counts.map((count, i) => {
     const own = data.subarray(start * k, (start + count) * k);
     start += count;
-    return { ...shared, ...targetTensors(own, count, k) };
+    const sparse = dialects[i]?.capabilities.includes("sparse") ?? false;
+    return { ...shared, ...(sparse ? targetTensors(own, count, k) : denseTargets(own, count, k)) };
   });
 }

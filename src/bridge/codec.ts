@@ -1,18 +1,12 @@
 import { encode as pack, decode as unpack } from "@msgpack/msgpack";
 import { z } from "zod";
 import { sentence } from "../errors.ts";
+import { commonVersion, rangeOf, said, VERSIONS } from "./dialect.ts";
 import { hasMoreEntries } from "./entries.ts";
 import { WireError } from "./errors.ts";
 import { fromBfloat16, fromFloat16 } from "./halves.ts";
 import { LIMITS, short } from "./limits.ts";
-import {
-  type Dtype,
-  FRAME_BYTES,
-  type Header,
-  messageSchema,
-  PROTOCOL_VERSION,
-  tensorInfo,
-} from "./protocol.ts";
+import { type Dtype, FRAME_BYTES, type Header, messageSchema, messages, tensorInfo } from "./protocol.ts";
 
 /** A tensor on this side of the wire, row-major. Half precision has become float32 on arrival. */
 export type Tensor =
@@ -82,14 +76,7 @@ export function decodeHeader(frames: Frames, mostBytes: number = LIMITS.headerBy
   if (frames.length > LIMITS.frames) {
     throw new WireError("shape", `a message has at most ${LIMITS.frames} frames, not ${frames.length}`);
   }
-  const raw = unpackHeader(first);
-  const other = foreignVersion.safeParse(raw);
-  if (other.success && other.data.version !== PROTOCOL_VERSION) {
-    throw new WireError(
-      "version",
-      `the other side speaks version ${other.data.version} of the protocol, this side ${PROTOCOL_VERSION}: install the same mixhead on both`,
-    );
-  }
+  const raw = readVersion(unpackHeader(first));
   checkTensorList(raw);
   const parsed = messageSchema.safeParse(raw);
   if (!parsed.success) throw invalid(parsed.error);
@@ -105,6 +92,24 @@ function unpackHeader(bytes: Uint8Array): unknown {
   } catch (cause) {
     throw new WireError("version", short(`the header is not msgpack: ${sentence(cause)}`));
   }
+}
+
+/**
+ * Looks at the version before the rest of a header is judged. Of a hello that is newer than this side, what this side
+ * does not know is left out.
+ */
+function readVersion(raw: unknown): unknown {
+  const { success, data } = said.safeParse(raw);
+  if (!success) return raw;
+  if (commonVersion(data) === undefined) {
+    const [theirs, ours] = [rangeOf(data), rangeOf({ version: VERSIONS.newest, oldest: VERSIONS.oldest })];
+    throw new WireError(
+      "version",
+      `the other side speaks ${theirs} of the protocol, this side ${ours}: install the same mixhead on both`,
+    );
+  }
+  if (data.type !== "hello" || data.version <= VERSIONS.newest) return raw;
+  return Object.fromEntries(Object.entries(data).filter(([name]) => name in messages.hello.shape));
 }
 
 /** Refuses a long list of tensors at its length, and any other at its first bad entry. */
@@ -130,9 +135,6 @@ function invalid({ issues: [first] }: z.ZodError): WireError {
 }
 
 const withTensors = z.looseObject({ tensors: z.array(z.unknown()) });
-
-/** Hello and welcome say the version; that of a stranger is read before the rest of its header is judged. */
-const foreignVersion = z.looseObject({ type: z.enum(["hello", "welcome"]), version: z.int() });
 
 /** The tensors that a header describes. Throws WireError where frames and header differ. */
 export function decodeTensors(header: Header, frames: Frames): Tensors {

@@ -27,6 +27,8 @@ export const LIMITS = {
   strangersHeaderBytes: 2 ** 16,
   /** Entries of a header, counted over all of its lists and maps. */
   entries: 2 ** 14,
+  /** Names of what a client can do. */
+  capabilities: 64,
   /** Tensors of a message, and dimensions of each. */
   tensors: 1024,
   dimensions: 8,

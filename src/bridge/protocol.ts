@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { capabilities } from "./dialect.ts";
 import { LIMITS } from "./limits.ts";
 
 /**
@@ -7,8 +8,6 @@ import { LIMITS } from "./limits.ts";
  * in the header's `tensors`. python_env/mixhead/bridge/protocol.py mirrors this file, and
  * test/golden/ holds messages that both sides must read and write alike.
  */
-export const PROTOCOL_VERSION = 2;
-
 /** A 64 MB tensor took 178 ms as one frame and 55 ms in frames of 1 MiB. */
 export const FRAME_BYTES = 1 << 20;
 
@@ -85,6 +84,7 @@ const rejectCode = z.enum([
   "busy", // another process holds this rank, or its world is still coming apart
   "unknown", // no such run or mixture here
   "state", // a loaded state does not fit
+  "secret", // the run was begun with a secret that this client does not have
 ]);
 
 const errorCode = z.enum([
@@ -106,11 +106,11 @@ const failureCode = z.enum([
   "failed", // a kernel raised
 ]);
 
-const messages = {
+export const messages = {
   /** rank: I am here. `generation` is drawn anew at every start of a rank, so that stale messages can be told. */
   hello: z.strictObject({
     type: z.literal("hello"),
-    version: z.int(),
+    version: z.int(), // the newest that the rank speaks
     run: text,
     mixture: text,
     rank: count,
@@ -122,17 +122,22 @@ const messages = {
     config: z.string(), // what it asks of the mixture, as JSON; "": whatever the plugin has
     executor: count, // version of the kernels that it can run; 0: it can run none
     device: text, // where it runs them: "cpu", "cuda:0 NVIDIA H100"; "" without an executor
+    // Since version 3:
+    oldest: z.int().optional(), // version that the rank speaks; left out: `version` alone
+    secret: text.optional(), // of the run; "" or left out: the run has none
+    capabilities: capabilities.optional(), // names of what the rank can do (dialect.ts)
     tensors, // "prototypes" (K, D): starting rows, where the rank holds them
   }),
   /** plugin: the run's configuration as JSON, and the prototypes to start from. */
   welcome: z.strictObject({
     type: z.literal("welcome"),
-    version: z.int(),
+    version: z.int(), // the highest that both sides speak
     generation: text,
     step: count, // the next step that is expected
     config: z.string(),
     commands: z.array(commandName),
     run, // makes the start, where the mixture is on the rank's device
+    capabilities: capabilities.optional(), // since version 3: those of the rank that the plugin will use
     tensors, // "prototypes" (K, D), where the plugin holds them; the run's
   }),
   reject: z.strictObject({

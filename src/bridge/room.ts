@@ -23,6 +23,8 @@ export interface Hello {
   start: string;
   /** What it asks of the mixture, as JSON; "": whatever the room has. */
   config: string;
+  /** The hash of the run's secret as the rank has it; "": it has none. */
+  secret: string;
   /** The version of the kernels that the rank can run (KERNELS_VERSION), and where; 0 and "": it runs none. */
   executor: number;
   device: string;
@@ -105,6 +107,8 @@ export interface Room {
   /** K and D that hello and embeddings are held to; 0: not checked. */
   readonly components: number;
   readonly dim: number;
+  /** The hash of the secret that its run was begun with: whoever does not have that stays outside. "" or absent: none. */
+  readonly secret?: string;
   /** A rank joins. Called for each rank, and after a `load`. May throw RejectError. */
   welcome(hello: Hello): Welcome | Promise<Welcome>;
   step(batch: Batch): Promise<Answer>;

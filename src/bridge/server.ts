@@ -4,6 +4,7 @@ import { RunError, sentence, UserError } from "../errors.ts";
 import { checkHello } from "./admission.ts";
 import { encodeReject } from "./answers.ts";
 import { decodeHeader, decodeTensors, encode, type Frames, type Tensors } from "./codec.ts";
+import { commonVersion, type Dialect, knownCapabilities } from "./dialect.ts";
 import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
 import { RejectError, WireError } from "./errors.ts";
 import { LIMITS } from "./limits.ts";
@@ -11,6 +12,7 @@ import { Outbox } from "./outbox.ts";
 import { FRAME_BYTES, type Header } from "./protocol.ts";
 import { Rate } from "./rate.ts";
 import type { Hello, Room } from "./room.ts";
+import { hashSecret } from "./secret.ts";
 import { AllowList, type Security } from "./security.ts";
 import { type Rank, World } from "./world.ts";
 
@@ -239,7 +241,9 @@ export class BridgeServer {
       .finally(() => peer.requests--);
   }
 
-  private async hello(routing: Uint8Array, { generation }: HelloHeader, hello: Hello): Promise<void> {
+  private async hello(routing: Uint8Array, header: HelloHeader, hello: Hello): Promise<void> {
+    const { generation } = header;
+    const dialect = toDialect(header);
     const key = id(routing);
     const known = this.peers.get(key);
     if (this.joining.has(key)) return; // its welcome is on the way
@@ -262,6 +266,7 @@ export class BridgeServer {
       const peer: Peer = {
         world,
         hello,
+        dialect,
         generation,
         outbox,
         send: (message) => this.socket.closed || outbox.push(message),
@@ -272,7 +277,7 @@ export class BridgeServer {
       await world.join(peer);
     } catch (error) {
       if (!known) this.peers.delete(key);
-      this.tell(routing, encodeReject(error, "unknown"));
+      this.tell(routing, encodeReject(error, "unknown", dialect.version));
     } finally {
       this.joining.delete(key);
     }
@@ -366,10 +371,16 @@ function roomKey({ run, mixture }: { run: string; mixture: string }): string {
   return JSON.stringify([run, mixture]);
 }
 
+function toDialect(header: HelloHeader): Dialect {
+  const version = commonVersion(header) ?? header.version; // the codec refuses a hello without a common one
+  return { version, capabilities: knownCapabilities(header.capabilities) };
+}
+
 function toHello(header: HelloHeader, tensors: Tensors): Hello {
   const { run, mixture, rank, world, components, dim, start, config, executor, device } = header;
   const { prototypes } = tensors;
-  const hello = { run, mixture, rank, world, components, dim, start, config, executor, device };
+  const secret = hashSecret(header.secret ?? "");
+  const hello = { run, mixture, rank, world, components, dim, start, config, secret, executor, device };
   if (!prototypes) return hello;
   const [n = 0, d = 0] = prototypes.shape;
   if (prototypes.dtype !== "float32" || prototypes.shape.length !== 2) {

@@ -6,7 +6,7 @@ import type { Tensors } from "./codec.ts";
  */
 export function targetTensors(data: Float32Array, n: number, k: number): Tensors {
   const entries = countEntries(data, Math.floor((data.length - n - 2) / 2));
-  if (entries === undefined) return { targets: { dtype: "float32", shape: [n, k], data } };
+  if (entries === undefined) return denseTargets(data, n, k);
   const offsets = new Int32Array(n + 1);
   const columns = new Int32Array(entries);
   const values = new Float32Array(entries);
@@ -26,6 +26,11 @@ export function targetTensors(data: Float32Array, n: number, k: number): Tensors
     "targets.columns": { dtype: "int32", shape: [entries], data: columns },
     "targets.values": { dtype: "float32", shape: [entries], data: values },
   };
+}
+
+/** Target rows, n x k, for a client that does not read sparse ones. */
+export function denseTargets(data: Float32Array, n: number, k: number): Tensors {
+  return { targets: { dtype: "float32", shape: [n, k], data } };
 }
 
 /** How many numbers are not a plain zero; undefined as soon as there are more than `most`. */

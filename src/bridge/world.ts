@@ -9,6 +9,7 @@ import {
   stateTensors,
 } from "./answers.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
+import type { Dialect } from "./dialect.ts";
 import { BatchError, RejectError } from "./errors.ts";
 import { asBatchError, blame, merge, type Part, readPart, spread } from "./gather.ts";
 import { tell } from "./hooks.ts";
@@ -21,6 +22,7 @@ import { type Runner, Runs } from "./runs.ts";
 /** One rank while its connection lasts. */
 export interface Rank extends Runner {
   readonly hello: Hello;
+  readonly dialect: Dialect;
   /** The bytes that it was welcomed with, for a repeated hello, and the run in them. */
   welcome?: { frames: Frames; run: number | undefined };
   /** Its last answer, for a repeated request, and the run in it. */
@@ -103,7 +105,7 @@ export class World {
     rank.owed.add(welcome.commands, welcome.step);
     if (welcome.run) this.runs.send(welcome.run, rank);
     const run = welcome.run && this.runs.as(rank, welcome.run);
-    rank.welcome = { frames: encodeWelcome(rank.generation, welcome, run), run: run?.seq };
+    rank.welcome = { frames: encodeWelcome(rank.generation, welcome, run, rank.dialect), run: run?.seq };
     rank.send(rank.welcome.frames);
     if (welcome.run) this.runs.sent(welcome.run);
   }
@@ -148,7 +150,8 @@ export class World {
         return;
       }
       const answer = await this.room.step(merge(step, good));
-      const tensors = answerTensors(answer, counts);
+      const dialects = numbers.map((number) => this.ranks.get(number)?.dialect);
+      const tensors = answerTensors(answer, counts, dialects);
       this.next = step + 1;
       for (const [i, number] of numbers.entries()) {
         const rank = this.ranks.get(number);

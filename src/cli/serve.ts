@@ -47,6 +47,9 @@ export function serve(program: Command): void {
 
 const STATUS_MS = 10_000;
 
+const OPEN =
+  "every user of this machine can reach this server, and fill its memory with a message that never ends: where there are others, use the default socket or --keys FOLDER";
+
 /**
  * Serves until a signal; if it is owned, until its owner has ended, and no signal ends it.
  *
@@ -72,6 +75,7 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
       log: options.owned ? () => {} : log,
     });
     process.stdout.write(announcement(server.endpoint, stateDir, options.json === true));
+    if (server.endpoint.startsWith("tcp:") && options.keys === undefined) log(OPEN);
     const status = new Status();
     const show = () => status.lines(server.mixtures, performance.now()).forEach(log);
     const timer = options.owned ? undefined : setInterval(show, STATUS_MS);

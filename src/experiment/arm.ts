@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import type { Tensor } from "../bridge/codec.ts";
 import { BatchError, RejectError } from "../bridge/errors.ts";
 import type { Run } from "../bridge/executor-run.ts";
@@ -11,7 +11,7 @@ import type { EdgeStepOptions } from "../mixture/edge.ts";
 import { checkExecutor } from "../mixture/placement.ts";
 import type { Clock } from "../schedules/schedule.ts";
 import type { Answerer, StepAnswer } from "./answerer.ts";
-import { type Checkpoint, commitCheckpoint, sweepCheckpoints } from "./checkpoint.ts";
+import { type Checkpoint, commitCheckpoint, incomingFolder, sweepCheckpoints } from "./checkpoint.ts";
 import { Disk } from "./disk.ts";
 import type { MetricsHook } from "./hooks.ts";
 import { WorkerLost } from "./lost.ts";
@@ -120,7 +120,7 @@ export class Arm implements Room {
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
   async prepare(): Promise<void> {
-    await sweepCheckpoints(this.checkpoints, this.steps);
+    await sweepCheckpoints(this.checkpoints, this.steps, this.job.config.train.keepCheckpoints);
     await this.record.cutTo(this.options.metricsBytes);
     await forgetProbe(this.job.folder);
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
@@ -338,8 +338,7 @@ export class Arm implements Room {
   }
 
   private async takeCheckpoint(result: RankResult): Promise<void> {
-    const name = basename(result.text.path ?? "");
-    if (!/^incoming-\d+$/.test(name)) throw new RunError("protocol", "the worker named no checkpoint");
+    const incoming = incomingFolder(this.checkpoints, result.text.path);
     const metricsBytes = this.beforeEnd ?? (await this.record.size());
     const parts = {
       clock: { step: result.step, seconds: this.seconds, metricsBytes },
@@ -349,8 +348,6 @@ export class Arm implements Room {
       origin: this.options.origin,
     };
     const { keepCheckpoints } = this.job.config.train;
-    await this.disk.write(() =>
-      commitCheckpoint(this.checkpoints, join(this.checkpoints, name), parts, keepCheckpoints),
-    );
+    await this.disk.write(() => commitCheckpoint(this.checkpoints, incoming, parts, keepCheckpoints));
   }
 }

@@ -1,8 +1,8 @@
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { z } from "zod";
-import { UserError } from "../errors.ts";
+import { RunError, UserError } from "../errors.ts";
 import { syncFolder, writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/errors.ts";
 import { readJson } from "../files/json.ts";
@@ -35,6 +35,17 @@ export interface Checkpoint {
   config: unknown;
   /** The file metrics.jsonl as it was. */
   metrics: Buffer | undefined;
+}
+
+/**
+ * The folder in `folder` that a worker says it has filled. Of its path only the name counts.
+ *
+ * @throws RunError "protocol" if that is not the name of such a folder.
+ */
+export function incomingFolder(folder: string, path = ""): string {
+  const name = basename(path);
+  if (!/^incoming-\d+$/.test(name)) throw new RunError("protocol", "the worker named no checkpoint");
+  return join(folder, name);
 }
 
 /** What a checkpoint holds beside the rank's files. */
@@ -78,17 +89,22 @@ export async function commitCheckpoint(
   } catch (error) {
     throw fileError("write", path, error);
   }
+  await prune(folder, keep);
+  return path;
+}
+
+async function prune(folder: string, keep: number): Promise<void> {
   for (const old of (await checkpointNames(folder)).slice(0, -keep)) {
     await rm(join(folder, old), { recursive: true, force: true });
   }
-  return path;
 }
 
 /**
  * Removes what an interrupted checkpoint has left, and puts aside, as `aside-NAME`, checkpoints after `step`, at
- * which the training goes on. Only for whoever trains there.
+ * which the training resumes. The newest `keep` of the others stay: a kill may have come before the oldest was removed.
+ * Only for the process that trains there.
  */
-export async function sweepCheckpoints(folder: string, step: number): Promise<void> {
+export async function sweepCheckpoints(folder: string, step: number, keep: number): Promise<void> {
   await mkdir(folder, { recursive: true });
   for (const name of await readdir(folder)) {
     if (name.startsWith("incoming")) await rm(join(folder, name), { recursive: true, force: true });
@@ -98,6 +114,7 @@ export async function sweepCheckpoints(folder: string, step: number): Promise<vo
     await rm(aside, { recursive: true, force: true });
     await rename(join(folder, name), aside);
   }
+  await prune(folder, keep);
 }
 
 /**

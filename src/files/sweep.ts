@@ -3,9 +3,12 @@ import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+/** A younger socket may be bound without anybody listening yet. */
+const OLD_MS = 60_000;
+
 /**
- * Removes the folders `PREFIX......` of sockets in the temporary folder whose process was killed: this user's, in which
- * nobody answers at `socket`. What cannot be looked at or removed is left alone.
+ * Removes the folders `PREFIX......` of sockets in the temporary folder whose process was killed: this user's, older
+ * than a minute, in which nobody answers at `socket`. What cannot be looked at or removed is left alone.
  */
 export async function sweepSockets(prefix: string, socket: string): Promise<void> {
   const base = tmpdir();
@@ -20,7 +23,9 @@ async function sweep(folder: string, socket: string): Promise<void> {
     if (uid !== process.getuid?.() || (mode & 0o777) !== 0o700) return;
     const [only, ...others] = await readdir(folder);
     // A folder without its socket may be that of a server that is about to bind.
-    if (only !== socket || others.length > 0 || !(await stat(join(folder, socket))).isSocket()) return;
+    if (only !== socket || others.length > 0) return;
+    const file = await stat(join(folder, socket));
+    if (!file.isSocket() || Date.now() - file.mtimeMs < OLD_MS) return;
     if (!(await answers(join(folder, socket)))) await rm(folder, { recursive: true, force: true });
   } catch {
     // another process removed it meanwhile

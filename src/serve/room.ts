@@ -50,6 +50,8 @@ export class MixtureRoom implements Room {
     private taken: number,
     /** The hash of the rows that it started from; "" where the plugin made its own. */
     private readonly start: string,
+    /** The hash of the secret that its run was begun with; "": none. */
+    readonly secret: string,
     private readonly host: Host,
   ) {
     this.components = settings.components;
@@ -73,7 +75,8 @@ export class MixtureRoom implements Room {
     host.log(placementLine(chosen));
     const { run, mixture: name, start } = hello;
     const steps = saved?.step ?? 0;
-    return new MixtureRoom(run, name, settings, edge, steps, saved ? "" : start, host);
+    const { secret } = saved ?? hello;
+    return new MixtureRoom(run, name, settings, edge, steps, saved ? "" : start, secret, host);
   }
 
   /** What people call it. */

@@ -11,19 +11,27 @@ export interface SavedMixture {
   /** Steps taken. */
   step: number;
   state: NamedTensors;
+  /** The hash of the secret that its run was begun with; "": none. */
+  secret: string;
 }
 
-const metadata = z.object({ step: z.coerce.number().int().nonnegative() });
+const metadata = z.object({
+  step: z.coerce.number().int().nonnegative(),
+  secret: z
+    .string()
+    .regex(/^([0-9a-f]{64})?$/)
+    .default(""),
+});
 
 /** Writes `folder/RUN@MIXTURE.safetensors`, whole or not at all. @returns the file. */
 export async function saveMixture(
   folder: string,
   run: string,
   mixture: string,
-  { step, state }: SavedMixture,
+  { step, state, secret }: SavedMixture,
 ): Promise<string> {
   const file = fileOf(folder, run, mixture);
-  await writeSafetensors(file, state, { run, mixture, step: String(step) });
+  await writeSafetensors(file, state, { run, mixture, step: String(step), secret });
   return file;
 }
 
@@ -38,7 +46,7 @@ export async function readMixture(
   const { tensors, metadata: notes } = await readSafetensors(file);
   const parsed = metadata.safeParse(notes);
   if (!parsed.success) throw new UserError(`${file} is not a mixture's state: it does not say its step`);
-  return { step: parsed.data.step, state: tensors };
+  return { ...parsed.data, state: tensors };
 }
 
 /** Forgets what a server left there of this run and mixture: at once, since its next hello may be the next message. */

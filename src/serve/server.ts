@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { checkNumbers } from "../bridge/admission.ts";
+import { checkNumbers, checkSecret } from "../bridge/admission.ts";
 import { RejectError } from "../bridge/errors.ts";
 import { LIMITS } from "../bridge/limits.ts";
 import { Rate } from "../bridge/rate.ts";
@@ -100,6 +100,7 @@ export class MixtureServer {
     }
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
+    checkSecret(hello, saved?.secret);
     const room: MixtureRoom = await MixtureRoom.open(hello, saved, {
       log: (line) => log(printable(line)),
       settingsFor: (each) => settingsFor(each, this.options.settings, this.options.owned),
@@ -152,7 +153,7 @@ export class MixtureServer {
     if (stateDir === undefined || room.steps === 0) return;
     const { run, name, steps: step } = room;
     const state = await within(deadline, room.state());
-    const file = await saveMixture(stateDir, run, name, { step, state });
+    const file = await saveMixture(stateDir, run, name, { step, state, secret: room.secret });
     log(`${room.title} is kept at step ${step}: ${file}`);
   }
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { encode as pack } from "@msgpack/msgpack";
 import { decode, encode } from "../../src/bridge/codec.ts";
 import { WireError } from "../../src/bridge/errors.ts";
@@ -51,6 +51,26 @@ describe("the codec", () => {
       );
     });
   }
+
+  for (const file of readdirSync(new URL("../golden/version-2/", import.meta.url))) {
+    const name = file.replace(/\.json$/, "");
+    it(`reads the golden message "${name}" of version 2 and writes it again to the same bytes`, () => {
+      const { header, tensors } = decode(golden(`version-2/${name}`));
+      const again = encode(header, tensors).map((frame) => new Uint8Array(frame));
+      assert.deepEqual(again, golden(`version-2/${name}`));
+    });
+  }
+
+  it("reads a newer hello whose range meets its own, without what it does not know, and no other", () => {
+    const { header } = decode(golden("hello"));
+    const newer = { ...header, version: 9, oldest: 3, tensors: [], novelty: true };
+    assert.deepEqual(decode([pack(newer)]).header, { ...header, version: 9, oldest: 3, tensors: [] });
+    assert.equal(refusal([pack({ ...newer, version: 3 })]).code, "shape");
+    assert.equal(
+      refusal([pack({ ...newer, oldest: 4 })]).message,
+      "the other side speaks versions 4 to 9 of the protocol, this side versions 2 to 3: install the same mixhead on both",
+    );
+  });
 
   it("cuts a tensor into frames without copying it, and joins it again", () => {
     const data = Float32Array.from({ length: 600_000 }, (_, i) => i);

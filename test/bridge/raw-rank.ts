@@ -8,7 +8,7 @@ import {
   type Tensors,
 } from "../../src/bridge/codec.ts";
 
-const HELLO = { type: "hello", version: 2, run: "test", mixture: "default", rank: 0, world: 1 } as const;
+const HELLO = { type: "hello", version: 3, run: "test", mixture: "default", rank: 0, world: 1 } as const;
 
 /** A rank that says whatever a test wants, right or wrong. */
 export class RawRank {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { existsSync, statSync } from "node:fs";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { BatchError, RejectError } from "../../src/bridge/errors.ts";
@@ -127,7 +127,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       await stranger.sendFrames([Uint8Array.of(0xc1)]);
       assert.equal((await rejection(stranger)).code, "version");
       await stranger.hello({ version: 1 });
-      assert.match((await rejection(stranger)).message, /version 1 .* this side 2/);
+      assert.match((await rejection(stranger)).message, /version 1 .* this side versions 2 to 3/);
       const one = await joined("known");
       await one.sendFrames([Uint8Array.of(0xc1)]);
       assert.equal((await error(one)).code, "shape");
@@ -375,28 +375,30 @@ describe("the bridge's endpoint", () => {
     assert.equal(existsSync(folder), false);
   });
 
-  it("sweeps the folders of servers that were killed, and none in which somebody listens", async () => {
-    const old = process.env.TMPDIR;
+  it("sweeps the folders of servers that were killed, and none in which somebody listens or is about to", async () => {
+    const before = process.env.TMPDIR;
     const base = await mkdtemp(join(tmpdir(), "mixhead-test-"));
     process.env.TMPDIR = base;
     try {
       const alive = await BridgeServer.start({ open });
-      const dead = await mkdtemp(join(base, "mixhead-"));
+      const [dead, young] = [await mkdtemp(join(base, "mixhead-")), await mkdtemp(join(base, "mixhead-"))];
       const killed = `require("node:net").createServer().listen(process.argv[1], () => process.kill(process.pid, "SIGKILL"))`;
-      spawnSync(process.execPath, ["-e", killed, join(dead, "bridge")]);
+      for (const each of [dead, young]) spawnSync(process.execPath, ["-e", killed, join(each, "bridge")]);
+      const old = Date.now() / 1000 - 120;
+      await utimes(join(dead, "bridge"), old, old);
       const other = await mkdtemp(join(base, "mixhead-"));
       await writeFile(join(other, "bridge"), "no socket");
       assert.equal(existsSync(join(dead, "bridge")), true);
       const next = await BridgeServer.start({ open });
       assert.deepEqual(
-        [dead, other, dirname(alive.endpoint.replace("ipc://", ""))].map((each) => existsSync(each)),
-        [false, true, true],
+        [dead, young, other, dirname(alive.endpoint.replace("ipc://", ""))].map((each) => existsSync(each)),
+        [false, true, true, true],
       );
       await alive.close();
       await next.close();
     } finally {
-      if (old === undefined) delete process.env.TMPDIR;
-      else process.env.TMPDIR = old;
+      if (before === undefined) delete process.env.TMPDIR;
+      else process.env.TMPDIR = before;
       await rm(base, { recursive: true });
     }
   });

@@ -6,7 +6,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { UserError } from "../../src/errors.ts";
-import { commitCheckpoint, latestCheckpoint, sweepCheckpoints } from "../../src/experiment/checkpoint.ts";
+import {
+  commitCheckpoint,
+  incomingFolder,
+  latestCheckpoint,
+  sweepCheckpoints,
+} from "../../src/experiment/checkpoint.ts";
 import { goingOn } from "../../src/experiment/going-on.ts";
 import { lockRun } from "../../src/experiment/lock.ts";
 import type { Origin } from "../../src/experiment/manifest.ts";
@@ -232,13 +237,26 @@ describe("in a folder of its own", () => {
       await writeFile("checkpoints/incoming-10/clock.json", JSON.stringify(clock(10)));
       assert.equal((await latest()).checkpoint?.clock.step, 5);
       assert.ok(existsSync("checkpoints/incoming-10"), "another process may be making it");
-      await sweepCheckpoints("checkpoints", 5);
+      await sweepCheckpoints("checkpoints", 5, 2);
       assert.deepEqual(await readdir("checkpoints"), ["step-0000005"]);
+    });
+
+    it("is taken from the folder of checkpoints alone, whatever path a worker names", () => {
+      assert.equal(incomingFolder("checkpoints", "../../elsewhere/incoming-10"), "checkpoints/incoming-10");
+      for (const path of [undefined, "", "..", "step-0000005", "incoming-10/..", "incoming-1x"]) {
+        assert.throws(() => incomingFolder("checkpoints", path), /the worker named no checkpoint/);
+      }
     });
 
     it("stays as long as the newest so many do", async () => {
       for (const step of [5, 10, 15, 20]) await commit(step, {}, 3);
       assert.deepEqual(await readdir("checkpoints"), ["step-0000010", "step-0000015", "step-0000020"]);
+    });
+
+    it("is removed as the training resumes where a kill left one more than are kept", async () => {
+      for (const step of [5, 10, 15]) await commit(step, {}, 3);
+      await sweepCheckpoints("checkpoints", 15, 2);
+      assert.deepEqual(await readdir("checkpoints"), ["step-0000010", "step-0000015"]);
     });
 
     /** The note on the newest of two, of which the one before is used. */
@@ -341,7 +359,7 @@ describe("in a folder of its own", () => {
 
     it("that is passed over is put aside where the training goes on, so that it is not the newest again", async () => {
       await twoCheckpoints();
-      await sweepCheckpoints("checkpoints", 5);
+      await sweepCheckpoints("checkpoints", 5, 2);
       assert.deepEqual(await readdir("checkpoints"), ["aside-step-0000010", "step-0000005"]);
     });
   });

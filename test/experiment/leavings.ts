@@ -6,9 +6,6 @@ import { readMetrics } from "../../src/experiment/metrics-log.ts";
 /** What depends on the clock on the wall, not on the run. */
 const WALL = ["seconds", "stepSeconds", "loadSeconds", "waitSeconds"];
 
-/** The default of train.keepCheckpoints. */
-const KEPT = 2;
-
 /** All that a run leaves of its arms but times: metrics, last evaluation, probe, names and tensors of its checkpoints. */
 export async function leavings(run: string, arms: readonly string[]) {
   return Promise.all(
@@ -16,11 +13,7 @@ export async function leavings(run: string, arms: readonly string[]) {
       const lines = await readMetrics(join(run, arm, "metrics.jsonl"));
       const kept = lines.map((line) => Object.entries(line).filter(([key]) => !WALL.includes(key)));
       const all = await readdir(join(run, arm, "checkpoints"));
-      // A kill between the last checkpoint's rename and the removal of the oldest leaves one more than are kept.
-      const checkpoints = all
-        .filter((name) => !name.startsWith("aside-"))
-        .sort()
-        .slice(-KEPT);
+      const checkpoints = all.filter((name) => !name.startsWith("aside-")).sort();
       const newest = join(run, arm, "checkpoints", checkpoints.at(-1) ?? "");
       const files = (await readdir(newest)).filter((file) => file.endsWith(".safetensors")).sort();
       const paths = [

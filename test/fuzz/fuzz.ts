@@ -10,7 +10,8 @@ import { Dealer } from "zeromq";
 import { z } from "zod";
 import { decodeHeader } from "../../src/bridge/codec.ts";
 import { WireError } from "../../src/bridge/errors.ts";
-import { D, Generator, K, LEGITIMATE } from "./generate.ts";
+import { Generator } from "./generate.ts";
+import { D, K, LEGITIMATE } from "./mutator.ts";
 
 const root = fileURLToPath(new URL("../../", import.meta.url));
 const TYPESCRIPT = ["--import", join(root, "register.mjs")];

@@ -6,7 +6,7 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { RawRank } from "../bridge/raw-rank.ts";
-import { D, K } from "./generate.ts";
+import { D, K } from "./mutator.ts";
 
 /** What a student's pass would take. */
 const PASS_MS = 4;

@@ -56,6 +56,17 @@ describe("mixhead serve", () => {
     assert.match(said, /^mixhead: cannot listen on ipc:\/\/\/proc\/nobody: .*\n$/);
   });
 
+  it("says who can reach it over TCP without keys", async () => {
+    const open = start("--endpoint", "tcp://127.0.0.1:*", "backend=wasm");
+    while (!(await firstLine(open.stderr)).includes("every user of this machine can reach this server")) {}
+    open.kill("SIGTERM");
+    const guarded = start("--endpoint", "tcp://127.0.0.1:*", "--keys", "keys", "backend=wasm");
+    const said = text(guarded.stderr);
+    await firstLine(guarded.stdout);
+    guarded.kill("SIGTERM");
+    assert.doesNotMatch(await said, /every user/);
+  });
+
   it("says where it listens, keeps its mixtures on SIGTERM, and goes on with them", async () => {
     const first = start("--json", "--state", "kept", "backend=wasm", "plugin.components=16");
     const { endpoint } = JSON.parse(await firstLine(first.stdout));

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { subscribe } from "node:diagnostics_channel";
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -243,6 +243,86 @@ describe("a server of mixtures", () => {
       const { header } = await comeBack("lost", same);
       assert.ok(header.type === "welcome" && header.step === 1);
       ranks.pop()?.close();
+    }
+  });
+
+  it("lets only those go on with a run who have the secret that it was begun with, also when it was kept", async () => {
+    const first = new RawRank(server.endpoint, `g${generations++}`);
+    ranks.push(first);
+    await first.hello({ run: "mine", components: K, dim: D, secret: "s" });
+    assert.equal((await first.receive()).header.type, "welcome");
+    await step(first, 0);
+    const strangerIsRefused = async () => {
+      for (const secret of ["", "t"]) {
+        const stranger = new RawRank(server.endpoint, `g${generations++}`);
+        ranks.push(stranger);
+        await stranger.hello({ run: "mine", secret });
+        const { header } = await stranger.receive();
+        assert.ok(header.type === "reject" && header.code === "secret", JSON.stringify(header));
+        assert.match(header.message, /^run "mine" was begun with a secret that this client does not have/);
+        await stranger.send({ type: "bye", generation: stranger.generation, reason: "" });
+      }
+    };
+    await strangerIsRefused(); // while the run's rank is there
+    await server.stop();
+    const [kept = ""] = await readdir(join(folder, "state"));
+    assert.ok(!(await readFile(join(folder, "state", kept), "latin1")).includes('"s"'));
+    await start();
+    await strangerIsRefused(); // before the run is opened again
+    const again = new RawRank(server.endpoint, `g${generations++}`);
+    ranks.push(again);
+    await again.hello({ run: "mine", components: K, dim: D, secret: "s" });
+    const { header } = await again.receive();
+    assert.ok(header.type === "welcome" && header.step === 1);
+    again.close();
+    await sleep(100);
+    await strangerIsRefused(); // while it waits for its rank
+  });
+
+  it("lets a client of version 2 begin a run and go on with it, and says to it what that version knows", async () => {
+    const older = async (run: string) => {
+      const rank = new RawRank(server.endpoint, `g${generations++}`);
+      ranks.push(rank);
+      await rank.hello({ run, components: K, dim: D, version: 2 });
+      return [rank, (await rank.receive()).header] as const;
+    };
+    const [, welcome] = await older("old");
+    assert.ok(welcome.type === "welcome" && welcome.version === 2 && !("capabilities" in welcome));
+    const newer = new RawRank(server.endpoint, `g${generations++}`);
+    ranks.push(newer);
+    await newer.hello({
+      run: "new",
+      components: K,
+      dim: D,
+      version: 9,
+      oldest: 2,
+      secret: "s",
+      capabilities: ["x"],
+    });
+    const { header: agreed } = await newer.receive();
+    assert.ok(agreed.type === "welcome" && agreed.version === 3);
+    assert.deepEqual(agreed.capabilities, []);
+    const [, refused] = await older("new");
+    assert.ok(refused.type === "reject" && refused.code === "unknown");
+  });
+
+  it("sends sparse targets to those who can read them", async () => {
+    const config = '{"targets":{"by":"plugin","temperature":0.001}}';
+    for (const capabilities of [[], ["sparse"]]) {
+      const rank = new RawRank(server.endpoint, `g${generations++}`);
+      ranks.push(rank);
+      await rank.hello({
+        run: String(capabilities),
+        components: K,
+        dim: D,
+        config,
+        version: 3,
+        capabilities,
+      });
+      await rank.receive();
+      const { tensors } = await step(rank, 0);
+      assert.equal("targets.offsets" in tensors, capabilities.length > 0);
+      assert.equal("targets" in tensors, capabilities.length === 0);
     }
   });
 

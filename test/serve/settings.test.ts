@@ -16,6 +16,7 @@ const hello = (more: Partial<Hello> = {}): Hello => ({
   dim: 8,
   start: "",
   config: "",
+  secret: "",
   executor: 0,
   device: "",
   ...more,

@@ -88,7 +88,7 @@ describe("a room", () => {
   async function told(kind: string): Promise<[step: number, enough: number][]> {
     const hello = {
       ...{ run: "r", mixture: "default", rank: 0, world: 1, components: 512, dim: 2, start: "" },
-      ...{ config: JSON.stringify({ plugin: { kind } }), executor: 0, device: "" },
+      ...{ config: JSON.stringify({ plugin: { kind } }), secret: "", executor: 0, device: "" },
     };
     const room = await MixtureRoom.open(hello, undefined, {
       settingsFor: (each) => settingsFor(each, { given: {}, source: "settings" }),

@@ -15,7 +15,7 @@ from mixhead.bridge.codec import Tensors
 from mixhead.bridge.conversation import Conversation, Message
 from mixhead.bridge.errors import DeadlinePassed, PeerLost, ProtocolError, Rejected
 from mixhead.bridge.link import Keys
-from mixhead.bridge.protocol import PROTOCOL_VERSION
+from mixhead.bridge.protocol import NEWEST_VERSION, OLDEST_VERSION, SINCE_VERSION_3, Header
 from mixhead.bridge.targets import Targets, read_targets, require_rows
 from mixhead.executor import Executor
 
@@ -59,6 +59,7 @@ class Client(Conversation):
     config: what this rank asks of the mixture, as JSON; "": whatever the plugin has.
     executor: what carries out the plugin's programs, where the mixture may lie on this rank's device. It
         begins with nothing, and is this client's alone.
+    secret: the run's; a run that is begun with one is continued only by who has it. "": none.
     """
 
     def __init__(
@@ -74,11 +75,13 @@ class Client(Conversation):
         config: str = "",
         keys: Keys | None = None,
         executor: Executor | None = None,
+        secret: str = "",
     ) -> None:
         super().__init__(endpoint, run, rank, deadline, keys, executor)
         self.mixture, self.world = mixture, world
         self.components, self.dim = components, dim
         self.config = config
+        self._secret = secret
         self._pid = os.getpid()
         self._sent = 0  # rows of the step that is asked for
 
@@ -89,9 +92,9 @@ class Client(Conversation):
         Raises Rejected, DeadlinePassed, PeerLost.
         """
         tensors = {} if start is None else {"prototypes": _float32(start)}
-        hello = {
+        hello: Header = {
             "type": "hello",
-            "version": PROTOCOL_VERSION,
+            "version": NEWEST_VERSION,
             "run": self.run,
             "mixture": self.mixture,
             "rank": self.rank,
@@ -102,6 +105,9 @@ class Client(Conversation):
             "start": "" if start is None else hashlib.sha256(tensors["prototypes"].tobytes()).hexdigest(),
             "config": self.config,
             **self._device.described,
+            "oldest": OLDEST_VERSION,
+            "secret": self._secret,
+            "capabilities": ["sparse"],
         }
         self._link.connect(self.endpoint)
         until, drops = time.monotonic() + self.deadline, 0
@@ -120,9 +126,15 @@ class Client(Conversation):
                 return self._welcome(self._receive("welcome", None, min(_HELLO_AGAIN, left)))
             except (DeadlinePassed, PeerLost):
                 continue  # a plugin that is being started again
+            except Rejected as error:
+                if error.code != "version" or hello["version"] == OLDEST_VERSION:
+                    raise
+                later = SINCE_VERSION_3["hello"]  # a plugin of version 2 says no more than that
+                hello = {name: value for name, value in hello.items() if name not in later}
+                hello["version"] = OLDEST_VERSION
         why = "it is there, but does not answer"
         if not self._link.up:
-            why = "is it running, are that its endpoint and its keys?"
+            why = "is it running, and are the endpoint and keys right?"
         raise DeadlinePassed(self._waited("a welcome", None, f"{why} ({self.deadline:g} s)"))
 
     @_in_own_process

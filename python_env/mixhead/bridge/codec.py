@@ -8,7 +8,7 @@ import msgpack
 import numpy as np
 
 from mixhead.bridge.errors import ProtocolError
-from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, MAX_ITEMS, Header, check
+from mixhead.bridge.protocol import FIELDS, FRAME_BYTES, MAX_ITEMS, SINCE_VERSION_3, Header, check
 
 _NUMPY = {
     "float32": "<f4",
@@ -18,7 +18,7 @@ _NUMPY = {
     "uint8": "|u1",
     "bool": "|b1",
 }
-_DTYPES = {np.dtype(code): name for name, code in _NUMPY.items() if name != "bfloat16"}
+_NAMES = {np.dtype(code): name for name, code in _NUMPY.items() if name != "bfloat16"}
 _EXACT = 2**53
 
 Tensors = dict[str, np.ndarray]
@@ -31,7 +31,7 @@ def encode(
     infos, frames = [], []
     for name, tensor in (tensors or {}).items():
         array = np.ascontiguousarray(tensor)
-        if array.dtype not in _DTYPES:
+        if array.dtype not in _NAMES:
             raise ProtocolError(
                 f'tensor "{name}" is {array.dtype}; float32, float16, int32, uint8 and bool can travel'
             )
@@ -39,10 +39,12 @@ def encode(
         parts = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
         frames += parts
         infos.append(
-            {"name": name, "dtype": _DTYPES[array.dtype], "shape": list(tensor.shape), "frames": len(parts)}
+            {"name": name, "dtype": _NAMES[array.dtype], "shape": list(tensor.shape), "frames": len(parts)}
         )
     kind = header["type"]
-    ordered = {"type": kind, **{name: header[name] for name in FIELDS[kind]}, "tensors": infos}
+    later = SINCE_VERSION_3.get(kind, set()) - header.keys()
+    names = [name for name in FIELDS[kind] if name not in later]
+    ordered = {"type": kind, **{name: header[name] for name in names}, "tensors": infos}
     if "scalars" in ordered:
         ordered["scalars"] = {name: _number(value) for name, value in ordered["scalars"].items()}
     return [msgpack.packb(check(ordered)), *frames]

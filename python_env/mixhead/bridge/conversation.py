@@ -12,6 +12,9 @@ from mixhead.bridge.link import Keys, Link
 from mixhead.bridge.protocol import Header
 from mixhead.executor import Executor, Outcome
 
+#: The messages in which a run may travel. In others "run" is something else.
+_WITH_RUN = ("welcome", "targets", "execute")
+
 
 class Message(NamedTuple):
     """A message of the plugin's, and what the run in it gave."""
@@ -110,7 +113,8 @@ class Conversation:
         """A message, its run carried out. None where there is nothing else to it, or the run failed: then the
         plugin, which has heard of that, says what comes of it."""
         header, tensors = decode(frames)
-        if not self._is_own(header) or header.get("run") is None:
+        carries_run = header["type"] in _WITH_RUN and header["run"] is not None
+        if not self._is_own(header) or not carries_run:
             return Message(header, tensors)
         outcome = self._device.carry_out(header, tensors)
         if outcome is None or header["type"] == "execute":

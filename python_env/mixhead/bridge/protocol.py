@@ -11,7 +11,8 @@ from typing import Any
 
 from mixhead.bridge.errors import ProtocolError
 
-PROTOCOL_VERSION = 2
+#: The versions of the protocol that this side speaks. Of those that both sides speak, the highest is used.
+OLDEST_VERSION, NEWEST_VERSION = 2, 3
 FRAME_BYTES = 1 << 20
 #: Items of any list or map of a header; dimensions of a tensor, and the size of each.
 MAX_ITEMS = 1 << 16
@@ -19,7 +20,7 @@ MAX_DIMENSIONS = 8
 MAX_SIZE = 1 << 31
 
 COMMANDS = ("evaluate", "probe", "checkpoint", "stop")
-REJECT_CODES = ("version", "shape", "rank", "busy", "unknown", "state")
+REJECT_CODES = ("version", "shape", "rank", "busy", "unknown", "state", "secret")
 ERROR_CODES = ("order", "shape", "dtype", "row", "plugin", "peer")
 FAILURE_CODES = ("kernel", "program", "shape", "handle", "memory", "failed")
 DTYPES = ("float32", "float16", "bfloat16", "int32", "uint8", "bool")
@@ -132,6 +133,9 @@ FIELDS: dict[str, dict[str, Check]] = {
         "config": _is_text,
         "executor": _is_count,
         "device": _is_text,
+        "oldest": _is_integer,
+        "secret": _is_text,
+        "capabilities": _list_of(_is_text),
     },
     "welcome": {
         "version": _is_integer,
@@ -140,6 +144,7 @@ FIELDS: dict[str, dict[str, Check]] = {
         "config": _is_text,
         "commands": _commands,
         "run": _or_none(_run),
+        "capabilities": _list_of(_is_text),
     },
     "reject": {"code": _one_of(REJECT_CODES), "message": _is_text},
     "embeddings": {
@@ -186,20 +191,25 @@ FIELDS: dict[str, dict[str, Check]] = {
     "bye": {"generation": _is_text, "reason": _is_text},
 }
 
+#: Fields that version 2 leaves out.
+SINCE_VERSION_3: dict[str, set[str]] = {
+    "hello": {"oldest", "secret", "capabilities"},
+    "welcome": {"capabilities"},
+}
+
 
 def check(header: Any) -> Header:
     """The header, if it is one of this protocol. Raises ProtocolError with the field that is not."""
     if not isinstance(header, dict) or not _is_text(header.get("type")) or header["type"] not in FIELDS:
         raise ProtocolError("a message arrived that is not one of mixhead's")
     kind = header["type"]
-    if kind in ("hello", "welcome") and header.get("version") != PROTOCOL_VERSION:
-        raise ProtocolError(
-            f"the other side speaks version {reprlib.repr(header.get('version'))} of the protocol, "
-            f"this side {PROTOCOL_VERSION}: install the same mixhead on both"
-        )
+    if kind in ("hello", "welcome"):
+        _check_version(header)
     fields = {"type": _is_text, **FIELDS[kind], "tensors": _list_of(_tensor)}
     for name, is_valid in fields.items():
         if name not in header:
+            if name in SINCE_VERSION_3.get(kind, ()):
+                continue
             raise ProtocolError(f"a {kind} message has no {name}")
         if not is_valid(header[name]):
             shown = reprlib.repr(header[name])
@@ -209,3 +219,16 @@ def check(header: Any) -> Header:
         shown = ", ".join(sorted(each if _is_text(each) else reprlib.repr(each) for each in unknown))
         raise ProtocolError(f"a {kind} message has unknown fields: {shown:.200}")
     return header
+
+
+def _check_version(header: Header) -> None:
+    newest = header.get("version")
+    oldest = header.get("oldest", newest)
+    known = _is_integer(newest) and _is_integer(oldest)
+    if known and max(oldest, OLDEST_VERSION) <= min(newest, NEWEST_VERSION):
+        return
+    theirs = f"version {newest!r:.20}" if oldest == newest else f"versions {oldest!r:.20} to {newest!r:.20}"
+    raise ProtocolError(
+        f"the other side speaks {theirs} of the protocol, this side versions {OLDEST_VERSION} to "
+        f"{NEWEST_VERSION}: install the same mixhead on both"
+    )

@@ -19,6 +19,7 @@ from mixhead.bridge import BridgeError, Client, PeerLost, Rejected, Targets, Wel
 from mixhead.dropin.gather import RowGather
 from mixhead.dropin.plugin_process import PluginProcess, start_plugin
 from mixhead.dropin.ranks import Ranks, ranks
+from mixhead.dropin.secret import secret_of
 from mixhead.dropin.settings import Settings
 from mixhead.executor import Executor
 
@@ -78,7 +79,7 @@ class Connection:
         self._agreements = itertools.count()
         self._plugin: PluginProcess | None = None
         place = self._ranks.from_first(self._key, lambda: self._lead(state))
-        self._endpoint, run = json.loads(place)
+        self._endpoint, run, self._secret = json.loads(place)
         self._heard = False
         self._ranks.tell_reach(self._key, self._endpoint)
         if self._ranks.rank > 0:
@@ -176,6 +177,7 @@ class Connection:
         if endpoint is None:
             self._plugin = start_plugin(self._settings.arguments)
             endpoint = self._plugin.endpoint
+        self._secret: str = secret_of(run) if self._plugin is None else ""  # its own plugin has one script
         self._join(endpoint, run, None if state is None else state.start)
         if state is not None and state.start is None:
             try:
@@ -184,7 +186,7 @@ class Connection:
             except BaseException:
                 self._client.close()  # an open socket would hold up the end of the process
                 raise
-        return json.dumps([endpoint, run])
+        return json.dumps([endpoint, run, self._secret])
 
     def _hear(self) -> None:
         """Checks, before the first collective wait, that every rank reaches the plugin."""
@@ -218,6 +220,7 @@ class Connection:
             config=self._settings.wish,
             keys=self._settings.keys,
             executor=Executor(self.device, self._settings.device_memory),
+            secret=self._secret,
         )
         try:
             with self._last_words():

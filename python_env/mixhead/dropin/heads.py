@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixhead.dropin.joint import JointPrototypes
 from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.prototypes import Prototypes, is_padding, normed
+from mixhead.joint import JointPrototypes
 
 PROTOTYPES = ("joint", "online-gmm")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import time
-import warnings
 from enum import Enum, auto
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import Tensor
 from mixhead.bridge import BatchError, BridgeError, Targets
 from mixhead.dropin.connection import Connection, State
 from mixhead.dropin.members import Member, Members, Role, in_backward
-from mixhead.dropin.mirror import Mirror
 from mixhead.dropin.paused import is_paused
 from mixhead.dropin.plugin_process import PluginMissing
 from mixhead.dropin.rows import Rows
@@ -23,6 +21,8 @@ from mixhead.dropin.settings import Settings
 from mixhead.dropin.target_rows import target_rows
 from mixhead.dropin.told import Told
 from mixhead.dropin.undisturbed import undisturbed
+from mixhead.mirror import Mirror
+from mixhead.warn import warn
 
 #: A teacher that is called this many times as often as in earlier steps is being evaluated.
 _EVALUATION = 4
@@ -110,10 +110,9 @@ class Mixture:
                 "or delete those first"
             )
         elif self._next > 0 and not copied:
-            warnings.warn(
+            warn(
                 f'a new head joins mixture "{self.name}", which has taken {self._next} steps, since heads of '
-                "that training are still there: for a training of its own call mixhead.attach() first",
-                stacklevel=2,
+                "that training are still there: for a training of its own call mixhead.attach() first"
             )
         self.components, self.dim = components, dim
         self.heads.add(member)
@@ -386,9 +385,7 @@ class Mixture:
             if self._mirror is None:
                 raise
             if whole and self._saved is None:
-                warnings.warn(
-                    f"the prototypes are saved without their mixture's state: {error}", stacklevel=2
-                )
+                warn(f"the prototypes are saved without their mixture's state: {error}")
         mirror = self._ahead or self._mirror
         return mirror.on(torch.device("cpu"), torch.float32), self._saved or self._blank()
 
@@ -412,10 +409,9 @@ class Mixture:
         self._receive()
         if not self._connection.agree(lambda: self._is_nearly(state)):
             if state.step < self._next:
-                warnings.warn(
+                warn(
                     f'mixture "{self.name}" goes back from step {self._next} to step {state.step}, '
-                    "where the state that is loaded was saved",
-                    stacklevel=2,
+                    "where the state that is loaded was saved"
                 )
             self._connection.load(state)
             self._go_on()

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mixhead.across_ranks import several_ranks, sum_over_ranks
+from mixhead.moments import moments
 
 NORMS = (None, "batch", "syncbatch")
 _EPSILON = 1e-5
@@ -55,29 +56,15 @@ class EmbeddingNorm(nn.Module):
             mean = torch.where(self.running_mean.isfinite(), self.running_mean, 0)
             variance = torch.where(self.running_var.isfinite(), self.running_var, 1)
         else:
-            mean, variance = self._of_batch(wide, padding)
+            counted = None if padding is None else ~padding
+            total = sum_over_ranks if self.across_ranks else None
+            mean, variance, count, _ = moments(wide, counted, total=total, refine=True)
+            self._remember(mean.detach(), variance.detach(), count)
         return ((wide - mean) * torch.rsqrt(variance + _EPSILON)).to(rows.dtype)
-
-    def _of_batch(self, rows: Tensor, padding: Tensor | None) -> tuple[Tensor, Tensor]:
-        if padding is None:
-            padding = rows.new_zeros(len(rows), dtype=torch.bool)
-        counted = (~padding)[:, None].to(rows.dtype)
-        count = self._sum(counted)
-        at_least_one = count.clamp(min=1)
-        mean = self._sum(rows * counted) / at_least_one
-        # The first sum rounds relative to the rows; correcting it rounds relative to their deviations.
-        mean = mean + self._sum((rows - mean) * counted) / at_least_one
-        variance = self._sum((rows - mean).square() * counted) / at_least_one
-        self._remember(mean.detach(), variance.detach(), count.detach())
-        return mean, variance
 
     def takes_others_rows(self) -> bool:
         """Whether the rows of other ranks count as well."""
         return self.across_ranks and several_ranks()
-
-    def _sum(self, values: Tensor) -> Tensor:
-        total = values.sum(dim=0)
-        return sum_over_ranks(total) if self.takes_others_rows() else total
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:

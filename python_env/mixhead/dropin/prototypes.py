@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 import weakref
 from numbers import Integral, Real
 from typing import Any
@@ -16,10 +15,11 @@ from torch import Tensor, nn
 
 from mixhead.bridge import BridgeError
 from mixhead.dropin.connection import State
-from mixhead.dropin.joint import take_other_names
 from mixhead.dropin.members import is_frozen_or_marked
 from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.registry import mixture
+from mixhead.joint import take_other_names
+from mixhead.warn import warn
 
 _STATE = "mixture."
 _ROWS = "plugin.prototypes"  # in the state of mixhead's own plugins
@@ -232,10 +232,9 @@ class Prototypes(nn.Module):
     def _start_from(self, weight: Tensor, of_free_length: bool) -> None:
         length, scale = weight.norm(dim=1).median().item(), self.scale or 1
         if of_free_length and abs(length / scale - 1) > _LENGTHS_DIFFER:
-            warnings.warn(
+            warn(
                 f"the loaded last layer has rows of length {length:.2g} (median), but logits are cosines "
-                f"times {scale:g} here: to keep the old size of the logits, give scale={length:.2g}",
-                stacklevel=2,
+                f"times {scale:g} here: to keep the old size of the logits, give scale={length:.2g}"
             )
         mixture(self.name).start(F.normalize(weight, dim=1))
 

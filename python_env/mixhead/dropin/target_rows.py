@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from mixhead.bridge import Targets
-from mixhead.dropin.mirror import Mirror
+from mixhead.cosines import cosine_logits
 from mixhead.executor.modes import plain_torch
-from mixhead.heads import cosine_logits
 from mixhead.losses import sinkhorn_targets, softmax_targets
+from mixhead.mirror import Mirror
 
 
 def target_rows(answer: Targets, rows: Tensor, mirror: Mirror, balance: str) -> Tensor | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 from torch import Tensor
 
 from mixhead.bridge import BatchError, Targets
 from mixhead.dropin.symptoms import Symptoms
+from mixhead.warn import warn
 
 #: mixhead's own plugins read nothing in a step. They may read one value between steps now and then.
 _READS_BESIDE = 1
@@ -22,7 +21,6 @@ class Told:
         self._answers = 0
         self._components = 0
         self._said: set[str] = set()
-        self._told_reads = False
         self._symptoms = Symptoms(self._warn)
 
     def sends(self, rows: Tensor, prototypes: Tensor, moves: bool) -> None:
@@ -71,21 +69,22 @@ class Told:
     def waited(self, seconds: float, reads: int) -> None:
         """Records the wait for an answer. reads: how often the plugin read from the device meanwhile."""
         self.stats["wait"] = seconds
-        if self._told_reads or reads <= _READS_BESIDE or self._answers < 3:  # the first steps send programs
+        if reads <= _READS_BESIDE or self._answers < 3:  # the first steps send programs
             return
-        self._told_reads = True
-        self._warn(
+        self._once(
+            "reads",
             f"its plugin reads values from the device {reads} times a step, and each time the step waits "
             f"for both processes (the last step {seconds * 1e3:.1f} ms in all). mixhead's own plugins read "
-            'nothing, and with "placement": "host" nothing has to be read'
+            'nothing, and with "placement": "host" nothing has to be read',
         )
 
     def no_teacher(self) -> None:
         """Warns that a student was trained before any teacher was called."""
         self._once(
+            "no teacher",
             "it gets no embeddings: a student's head was trained, and no teacher head was called. A teacher "
             "is a head whose parameters are all frozen, or that is only called under torch.no_grad(); mark "
-            "any other with mixhead.teacher(head)"
+            "any other with mixhead.teacher(head)",
         )
 
     def evaluated(self, calls: int, usual: int, which: str) -> None:
@@ -94,20 +93,23 @@ class Told:
         which: which of the calls count, "first" or "last".
         """
         self._once(
+            "evaluated",
             f"the teacher was called {calls} times before its student was, and {usual} times in other steps: "
             f"all but the {which} {usual} calls are taken for an evaluation and feed nothing. Put "
-            "`with mixhead.paused():` around the evaluation"
+            "`with mixhead.paused():` around the evaluation",
         )
 
     def only_padding(self) -> None:
         """Warns that a step had only padding."""
-        self._once("all rows of the teacher are zero, so they are padding, and the mixture takes no step")
+        self._once(
+            "only padding",
+            "all rows of the teacher are zero, so they are padding, and the mixture takes no step",
+        )
 
-    def _once(self, sentence: str) -> None:
-        kind = sentence[:20]
+    def _once(self, kind: str, sentence: str) -> None:
         if kind not in self._said:
             self._said.add(kind)
             self._warn(sentence)
 
     def _warn(self, sentence: str) -> None:
-        warnings.warn(f'mixture "{self._name}": {sentence}', stacklevel=5)
+        warn(f'mixture "{self._name}": {sentence}')

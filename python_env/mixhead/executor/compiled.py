@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from mixhead.executor.literals import Literals
 from mixhead.executor.program import Program
 from mixhead.executor.replay import Replay
+from mixhead.warn import warn
 
 #: Runs before a program is compiled. A program that runs only a few times is not worth the seconds.
 PLAIN_RUNS = 3
@@ -64,7 +65,7 @@ class Loop:
                 outputs = compiled(list(inputs), list(vectors))
         except Exception as error:
             sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            warnings.warn(f"a program on {self._device} is not compiled: {sentence:.200}", stacklevel=2)
+            warn(f"a program on {self._device} is not compiled: {sentence:.200}")
             return None
         self._compiled = compiled
         return outputs

@@ -1,4 +1,4 @@
-"""DINO's loss, and lightly's DINOLoss module with Sinkhorn-Knopp in place of the centre."""
+"""DINO's loss, and DINO's loss modules with Sinkhorn-Knopp in place of the centre."""
 
 from __future__ import annotations
 
@@ -59,7 +59,40 @@ def dino_loss(
     return (cross * off_diagonal).sum() / (pairs * batch)
 
 
-class SinkhornDINOLoss(nn.Module):
+class BalancedDINOLoss(nn.Module):
+    """DINO's loss with Sinkhorn-Knopp in place of the centre: what the projects' signatures have in common.
+
+    With several ranks the targets are balanced over the batches of all ranks.
+
+    Args:
+        components: The number K of prototypes.
+        student_temp: The student's temperature.
+        memory: Number of rows of earlier batches that are balanced along with this one (see ``Sinkhorn``).
+    """
+
+    def __init__(self, components: int, student_temp: float, memory: int) -> None:
+        super().__init__()
+        self.balance = Sinkhorn(components, memory, across_ranks=True)
+        self.student_temp = student_temp
+
+    def loss(self, student: Tensor | Sequence[Tensor], teacher: Tensor, views: int, temp: float) -> Tensor:
+        """The loss, a scalar, of the student's logits of all views and the teacher's of the first ones.
+
+        Args:
+            student: Logits as ``dino_loss`` takes them.
+            teacher: Logits of the first G views, (G B, K).
+            views: The number V of views.
+            temp: The teacher's temperature.
+        """
+        return dino_loss(student, self.balance(teacher, temp), views, self.student_temp)
+
+
+def warm_up(start: float, end: float, epochs: int) -> list[float]:
+    """The teacher's temperatures in the first epochs, which rise evenly from ``start`` to ``end``."""
+    return torch.linspace(start, end, epochs, device="cpu").tolist()
+
+
+class SinkhornDINOLoss(BalancedDINOLoss):
     """``lightly.loss.DINOLoss`` with Sinkhorn-Knopp in place of the centre.
 
     It is called like the original. With centering, prototypes that are near no view die; balanced targets
@@ -87,13 +120,9 @@ class SinkhornDINOLoss(nn.Module):
         *,
         memory: int = 0,
     ) -> None:
-        super().__init__()
-        self.balance = Sinkhorn(output_dim, memory, across_ranks=True)
+        super().__init__(output_dim, student_temp, memory)
         self.teacher_temp = teacher_temp
-        self.student_temp = student_temp
-        self.warmup = torch.linspace(
-            warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs, device="cpu"
-        ).tolist()
+        self.warmup = warm_up(warmup_teacher_temp, teacher_temp, warmup_teacher_temp_epochs)
 
     def forward(
         self,
@@ -111,7 +140,6 @@ class SinkhornDINOLoss(nn.Module):
             epoch: The epoch from 0. None: the warm-up is over.
         """
         if teacher_temp is None:
-            warming = epoch is not None and epoch < len(self.warmup)
-            teacher_temp = self.warmup[epoch] if warming else self.teacher_temp
-        targets = self.balance(torch.cat(teacher_out), teacher_temp)
-        return dino_loss(student_out, targets, len(student_out), self.student_temp)
+            warm = epoch is None or epoch >= len(self.warmup)
+            teacher_temp = self.teacher_temp if warm else self.warmup[epoch]
+        return self.loss(student_out, torch.cat(teacher_out), len(student_out), teacher_temp)

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mixhead.knn import knn_predictions
 from mixhead.monitoring.distinct import distinct
-from mixhead.worker.knn import knn_predictions
 
 NEIGHBOURS = 20
 DISTANCE = 0.5  # cosine distance from which on two prototypes count as different

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import types
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
@@ -20,6 +19,7 @@ from mixhead.monitoring.distinct import last_layer_of
 from mixhead.monitoring.images import Images, Source
 from mixhead.monitoring.measures import figures, see
 from mixhead.monitoring.undisturbed import undisturbed
+from mixhead.warn import warn
 
 _log = logging.getLogger("mixhead")
 _monitors: dict[str, Monitor] = {}
@@ -120,7 +120,7 @@ class Monitor:
             if not self.figures:
                 raise
             self.handle.remove()
-            warnings.warn(f"the monitor ends at step {self._steps}: {error}", stacklevel=2)
+            warn(f"the monitor ends at step {self._steps}: {error}")
         else:
             told = ", ".join(f"{key} {value:.4g}" for key, value in self.figures.items())
             _log.info("step %d: %s", self._steps, told)

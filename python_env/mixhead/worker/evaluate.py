@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from mixhead.knn import knn_predictions
 from mixhead.worker.config import Config, parse
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.features import Features, encoder_features, progress, read_features
 from mixhead.worker.frozen import Labelled
 from mixhead.worker.groups import groups
-from mixhead.worker.knn import knn_predictions
 from mixhead.worker.linear import linear_probe
 from mixhead.worker.step import choose_device
 

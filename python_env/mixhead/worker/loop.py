@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mixhead.bridge.client import Client, Welcome
 from mixhead.bridge.targets import Targets
+from mixhead.mirror import Mirror
 from mixhead.worker import checkpoint
 from mixhead.worker.augment import Crop, augment
 from mixhead.worker.config import Assignment, Config, parse_assignment
@@ -119,7 +120,7 @@ def prepare(
     if state.step != step:
         raise WorkerError(f"the plugin expects step {step}, but the worker's state is at step {state.step}")
     if state.mirror is not None and prototypes is not None:
-        state.mirror.update(torch.as_tensor(prototypes))
+        state.mirror = Mirror(torch.as_tensor(prototypes).to(device))
     return state
 
 

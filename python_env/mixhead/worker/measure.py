@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mixhead.knn import knn_predictions
 from mixhead.worker.augment import Crop
 from mixhead.worker.data import Dataset
 from mixhead.worker.data.dataset import Selected
 from mixhead.worker.frozen import Frozen, evaluating
 from mixhead.worker.geometry import geometry
-from mixhead.worker.knn import knn_predictions
 from mixhead.worker.step import State, prototypes, spread
 
 BLOCK = 512

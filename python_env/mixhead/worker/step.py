@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mixhead.heads import JointHead, PrototypeMirror
+from mixhead.cosines import cosine_logits
+from mixhead.heads import JointHead
 from mixhead.losses import Center, Sinkhorn, koleo_loss, softmax_targets, targets_in_blocks
+from mixhead.mirror import Mirror
 from mixhead.norms import across_ranks
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
@@ -23,7 +25,7 @@ from mixhead.worker.network import Network, PatchNetwork, build_network
 from mixhead.worker.online import OnlineProbe
 from mixhead.worker.ranks import ALONE, Ranks
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Answer(Protocol):
@@ -44,7 +46,7 @@ class State:
     device: torch.device
     student: Network
     teacher: Network
-    mirror: PrototypeMirror | None  # None in the joint arm, whose prototypes are the head's last layer
+    mirror: Mirror | None  # None in the joint arm, whose prototypes are the head's last layer
     center: Center
     sinkhorn: Sinkhorn
     optimizer: torch.optim.Optimizer
@@ -81,6 +83,7 @@ def start(config: Config, device: torch.device, classes: int = 0, ranks: Ranks =
     student = student.to(device, memory_format=torch.channels_last)
     teacher = copy.deepcopy(student).requires_grad_(False)
     components, dim = config.plugin.components, config.head.dim
+    joint = config.prototypes == "joint"
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
     # As DINO does: biases and the affine parameters of norms are not decayed.
     groups = [
@@ -92,7 +95,7 @@ def start(config: Config, device: torch.device, classes: int = 0, ranks: Ranks =
         device=device,
         student=student,
         teacher=teacher,
-        mirror=None if config.prototypes == "joint" else PrototypeMirror(components, dim, device),
+        mirror=None if joint else Mirror(torch.zeros(components, dim, device=device)),
         center=Center(components, device=device, across_ranks=True),
         sinkhorn=Sinkhorn(components, config.targets.memory, across_ranks=True).to(device),
         optimizer=torch.optim.AdamW([g for g in groups if g["params"]], fused=True),
@@ -164,7 +167,8 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
     Raises WorkerError where the answer does not fit the step.
     """
     clock = answer.scalars
-    _update_mirror(state, answer)
+    if state.mirror is not None:
+        state.mirror = state.mirror.after(answer)
     batch = Batch(
         config=state.config,
         step=state.step,
@@ -261,20 +265,6 @@ def _students_prototypes(state: State) -> Tensor:
     return state.student.head.last_layer.weight if state.mirror is None else state.mirror.rows
 
 
-def _update_mirror(state: State, answer: Answer) -> None:
-    if state.mirror is None:
-        return
-    if answer.prototypes is not None:
-        state.mirror.take(answer.prototypes)
-    if answer.rows is None:
-        return
-    indices = None if answer.indices is None else torch.tensor(answer.indices)
-    try:
-        state.mirror.update(torch.tensor(answer.rows), indices)
-    except ValueError as error:
-        raise WorkerError(f"step {state.step}: {error}") from error
-
-
 def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
     """Target probabilities (N, K) of the teacher's rows.
 
@@ -284,17 +274,15 @@ def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
     if state.mirror is None or (config.from_, config.by) == ("similarity", "rank"):
         return _balanced(state, _teacher_logits(state, h), answer)
 
-    expected = (len(h), state.config.plugin.components)
-    if answer.targets is None or tuple(answer.targets.shape) != expected:
-        found = "none" if answer.targets is None else str(tuple(answer.targets.shape))
-        raise WorkerError(f"step {state.step}: targets of shape {expected} were expected, there were {found}")
+    if answer.targets is None:
+        raise WorkerError(f"step {state.step}: the plugin sent no targets")
     return torch.as_tensor(answer.targets, dtype=torch.float32).to(state.device)
 
 
 @torch.no_grad()
 def _teacher_logits(state: State, h: Tensor) -> Tensor:
     """The cosines (N, K) of the teacher's rows with its prototypes."""
-    return state.teacher.head.last_layer(h) if state.mirror is None else state.mirror(h)
+    return cosine_logits(h, prototypes(state))
 
 
 def _balanced(state: State, logits: Tensor, answer: Answer) -> Tensor:
@@ -310,5 +298,5 @@ def _value(clock: dict[str, float], name: str) -> float:
 
 
 def _autocast(state: State) -> torch.autocast:
-    precision = _DTYPES[state.config.precision]
+    precision = _PRECISIONS[state.config.precision]
     return torch.autocast(state.device.type, dtype=precision, enabled=precision != torch.float32)

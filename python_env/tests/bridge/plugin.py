@@ -6,7 +6,7 @@ import numpy as np
 import zmq
 
 from mixhead.bridge.codec import decode, encode
-from mixhead.bridge.protocol import PROTOCOL_VERSION
+from mixhead.bridge.protocol import NEWEST_VERSION
 from mixhead.executor import Run
 
 #: A run that does nothing, as it travels.
@@ -50,7 +50,7 @@ class Plugin:
     def welcome(self, run: Run | None = None) -> dict:
         """Lets a client in that says hello. Without a run it gets prototypes of ones and zeros (3, 2)."""
         hello = self.hello()
-        header = {"type": "welcome", "version": PROTOCOL_VERSION, "generation": self.generation, "step": 0}
+        header = {"type": "welcome", "version": NEWEST_VERSION, "generation": self.generation, "step": 0}
         tensors = tensors_of(run) if run else {"prototypes": np.eye(3, 2, dtype=np.float32)}
         self.send({**header, "config": "{}", "commands": [], "run": run and fields_of(run)}, **tensors)
         return hello

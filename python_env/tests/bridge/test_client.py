@@ -16,8 +16,10 @@ import pytest
 import torch
 
 from mixhead.bridge import BatchError, Client, DeadlinePassed, PeerLost
+from mixhead.bridge.codec import decode
 from mixhead.bridge.errors import ProtocolError
 from tests.bridge.plugin import Plugin
+from tests.bridge.test_codec import GOLDEN, golden
 
 
 @pytest.fixture
@@ -127,6 +129,14 @@ def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions
         client.receive_targets(0)
 
 
+def test_a_hello_from_the_plugin_is_passed_over(plugin: Plugin, client: Client) -> None:
+    header, _ = decode(golden(next(path for path in GOLDEN if path.stem == "hello")))
+    plugin.send({**header, "generation": client._generation})
+    client.send_embeddings(0, 0, None, {})
+    plugin.targets(0)
+    assert client.receive_targets(0).step == 0
+
+
 def test_a_pong_of_another_generation_is_no_sign_of_life(plugin: Plugin, client: Client) -> None:
     client.deadline = 0.5
     client.send_embeddings(0, 0, None, {})
@@ -214,3 +224,17 @@ def test_a_fork_is_told_that_the_client_is_its_parents(plugin: Plugin, client: C
     assert child.exitcode == 0
     client.send_embeddings(0, 0, None, {})
     assert plugin.receive()[0]["type"] == "embeddings"
+
+
+def test_a_plugin_of_version_2_is_spoken_to_in_version_2(plugin: Plugin) -> None:
+    with ThreadPoolExecutor() as pool, Client(plugin.endpoint, "r", secret="s") as client:
+        joining = pool.submit(client.connect)
+        newest = plugin.hello()
+        assert (newest["version"], newest["oldest"], newest["secret"]) == (3, 2, "s")
+        plugin.send({"type": "reject", "code": "version", "message": "version 3 is not spoken here"})
+        older = plugin.hello()
+        assert older["version"] == 2
+        assert not older.keys() & {"oldest", "secret", "capabilities"}
+        welcome = {"type": "welcome", "version": 2, "generation": plugin.generation, "step": 7}
+        plugin.send({**welcome, "config": "{}", "commands": [], "run": None})
+        assert joining.result(10).step == 7

@@ -12,7 +12,10 @@ from mixhead.bridge.codec import decode, encode
 from mixhead.bridge.errors import ProtocolError
 from mixhead.bridge.protocol import FIELDS, FRAME_BYTES
 
-GOLDEN = sorted((Path(__file__).parents[3] / "test" / "golden").glob("*.json"))
+_FOLDER = Path(__file__).parents[3] / "test" / "golden"
+#: Of this version of the protocol, and of the last one, which is still read.
+GOLDEN = sorted(_FOLDER.glob("*.json"))
+GOLDEN_BEFORE = sorted(_FOLDER.glob("version-2/*.json"))
 PING = {"type": "ping", "generation": "g"}
 
 
@@ -26,14 +29,15 @@ def message(*frames: bytes, **info: object) -> list[bytes]:
     return [msgpack.packb({**PING, "tensors": [tensor]}), *frames]
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", GOLDEN + GOLDEN_BEFORE, ids=lambda path: f"{path.parent.name} {path.stem}")
 def test_golden_message_is_read_and_written_again_to_the_same_bytes(path: Path) -> None:
     header, tensors = decode(golden(path))
     assert [bytes(frame) for frame in encode(header, tensors)] == golden(path)
 
 
-def test_golden_messages_cover_every_type() -> None:
-    assert {decode(golden(path))[0]["type"] for path in GOLDEN} == set(FIELDS)
+@pytest.mark.parametrize("paths", [GOLDEN, GOLDEN_BEFORE], ids=["this version", "version 2"])
+def test_golden_messages_cover_every_type(paths: list[Path]) -> None:
+    assert {decode(golden(path))[0]["type"] for path in paths} == set(FIELDS)
 
 
 def test_golden_values_are_what_was_meant() -> None:
@@ -83,7 +87,7 @@ def test_rows_that_do_not_lie_in_one_piece_are_written_in_order() -> None:
         ([msgpack.packb([1])], "not one of mixhead's"),
         ([msgpack.packb({**PING, "tensors": [], "more": 1})], "unknown fields: more"),
         ([msgpack.packb({"type": "ping", "tensors": []})], "no generation"),
-        ([msgpack.packb({"type": "welcome", "version": 1})], "version 1 .* this side 2"),
+        ([msgpack.packb({"type": "welcome", "version": 1})], "version 1 .* this side versions 2 to 3"),
     ],
 )
 def test_what_is_not_a_message_is_refused_with_its_reason(frames: list[bytes], why: str) -> None:

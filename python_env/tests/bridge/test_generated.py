@@ -18,7 +18,7 @@ from mixhead.bridge.protocol import (
     ERROR_CODES,
     FAILURE_CODES,
     FIELDS,
-    PROTOCOL_VERSION,
+    NEWEST_VERSION,
     REJECT_CODES,
 )
 from mixhead.bridge.targets import read_targets
@@ -45,7 +45,7 @@ _runs = st.fixed_dictionaries(
     }
 )
 _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
-    "version": st.just(PROTOCOL_VERSION),
+    "version": st.just(NEWEST_VERSION),
     "world": st.integers(1, 4096),
     "seq": st.integers(1, 2**53 - 1),
     "at": _handles,
@@ -53,6 +53,8 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "commands": st.lists(st.sampled_from(COMMANDS), max_size=4),
     "command": st.sampled_from(COMMANDS),
     "scalars": st.dictionaries(_text, st.floats(allow_nan=False) | st.integers(-100, 100), max_size=4),
+    "oldest": st.integers(2, NEWEST_VERSION),
+    "capabilities": st.lists(_text, max_size=4),
     "text": st.dictionaries(_text, _text, max_size=4),
 }
 _CODES = {"reject": REJECT_CODES, "error": ERROR_CODES, "failed": FAILURE_CODES}

@@ -12,6 +12,15 @@ ECHO = str(Path(__file__).parent / "echo.ts")
 _runs = itertools.count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The account's key from which runs' secrets are derived is not that of who runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        patch.delenv("MIXHEAD_SECRET", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def endpoint() -> Iterator[str]:
     """A real plugin in Node, shared by all tests: each has a run of its own on it."""

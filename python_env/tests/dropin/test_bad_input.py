@@ -31,8 +31,12 @@ def test_no_plugin_at_the_endpoint(tmp_path):
 def test_a_plugin_of_another_protocol_version(attach: Attach, monkeypatch: pytest.MonkeyPatch):
     attach()
     for module in (client, protocol):
-        monkeypatch.setattr(module, "PROTOCOL_VERSION", 99)
-    with pytest.raises(Rejected, match=r"speaks version 99 of the protocol.*install the same mixhead"):
+        monkeypatch.setattr(module, "OLDEST_VERSION", 98)
+        monkeypatch.setattr(module, "NEWEST_VERSION", 99)
+    both = (
+        r"speaks versions? 98( to 99)? of the protocol, this side versions 2 to 3: install the same mixhead"
+    )
+    with pytest.raises(Rejected, match=both):
         lightly_head()(torch.randn(2, IN))
 
 

@@ -1,8 +1,11 @@
 """`mixhead.scalars()` and Lightning's callback."""
 
 import math
+import os
 import posixpath
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,3 +95,22 @@ def test_lightnings_loggers_get_them_and_so_do_callbacks(attach: Attach, tmp_pat
 def test_the_callback_says_what_every_may_be():
     with pytest.raises(ValueError, match="StatsCallback: every is 0; allowed: whole numbers from 1"):
         StatsCallback(every=0)
+
+
+@pytest.mark.parametrize("first", ["lightning.pytorch", "pytorch_lightning"])
+def test_the_callback_is_one_of_both_packages_of_lightning_whichever_is_imported_first(
+    first: str, tmp_path: Path
+):
+    for name in ("lightning/pytorch", "pytorch_lightning"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "__init__.py").write_text("class Callback: ...\n")
+    (tmp_path / "lightning" / "__init__.py").touch()
+    script = (
+        f"import {first}, lightning.pytorch as one, pytorch_lightning as other\n"
+        "from mixhead.lightning import StatsCallback\n"
+        "print(issubclass(StatsCallback, one.Callback), issubclass(StatsCallback, other.Callback))"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout == "True True\n", done.stderr

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import mixhead
-from mixhead.bridge import PeerLost
+from mixhead.bridge import PeerLost, Rejected
 from mixhead.dropin import registry
 from mixhead.dropin.plugin_process import plugin_command
 from mixhead.dropin.registry import mixture
@@ -171,6 +171,32 @@ def test_a_script_that_starts_again_goes_back_to_its_own_checkpoint_whatever_the
         head.load_state_dict(state)
     take_steps(student, teacher, range(2, 4))
     assert all(torch.equal(tensor, unbroken[name]) for name, tensor in student.state_dict().items())
+
+
+def test_a_run_is_continued_only_with_the_secret_that_it_was_begun_with(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+):
+    server = serve()
+    attach(server, "host")
+    take_steps(*with_teacher(lightly_head()), range(2))
+    lose_the_script()
+
+    def is_refused_to_another_account() -> None:
+        with monkeypatch.context() as patch:
+            patch.setenv("MIXHEAD_SECRET", "another account's")
+            attach(server, "host")
+            with pytest.raises(Rejected, match='run "mine" was begun with a secret') as raised:
+                lightly_head()(torch.randn(2, IN))
+        assert raised.value.code == "secret"
+        registry._mixtures.clear()
+
+    is_refused_to_another_account()
+    server.stop()
+    server = serve()
+    is_refused_to_another_account()
+    attach(server, "host")
+    lightly_head()(torch.randn(2, IN))
+    assert mixture("default").save()[1].step == 2
 
 
 def take_steps(student: torch.nn.Module, teacher: torch.nn.Module, steps: range) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mixhead.mirror import Mirror
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.feed import fetch
 from mixhead.worker.frozen import freeze
@@ -63,7 +64,7 @@ def train(ranks: Ranks, data: Path, changes: dict[str, Any]) -> tuple[State, Dat
     state = start(settings, choose_device("cpu"), 10, ranks)
     prototypes = start_rows()
     if state.mirror is not None:
-        state.mirror.update(torch.from_numpy(prototypes))
+        state.mirror = Mirror(prototypes)
     for group in state.optimizer.param_groups:
         group["eps"] = 1e-3  # so that a gradient that is rounding alone is not made a step of
     for step in range(STEPS):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixhead.knn import knn_predictions
+from mixhead.mirror import Mirror
 from mixhead.worker.augment import Crop, augment
 from mixhead.worker.frozen import Labelled
-from mixhead.worker.knn import knn_predictions
 from mixhead.worker.linear import linear_probe
 from mixhead.worker.randomness import generator
 from mixhead.worker.spans import Spans
@@ -34,7 +35,7 @@ def exact() -> None:
 def begin(device: str, arm: str, **changes: object) -> State:
     state = start(config(device=device, prototypes=arm, **changes), choose_device(device))
     if state.mirror is not None:
-        state.mirror.update(torch.from_numpy(start_rows()))
+        state.mirror = Mirror(torch.from_numpy(start_rows()).to(state.device))
     return state
 
 

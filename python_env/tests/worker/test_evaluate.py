@@ -11,9 +11,9 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from mixhead.knn import knn_predictions
 from mixhead.worker.evaluate import main
 from mixhead.worker.groups import groups
-from mixhead.worker.knn import knn_predictions
 from mixhead.worker.linear import RATES, linear_probe
 
 

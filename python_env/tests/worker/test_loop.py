@@ -14,7 +14,7 @@ import zmq
 from safetensors.torch import load_file
 
 from mixhead.bridge.codec import decode, encode
-from mixhead.bridge.protocol import PROTOCOL_VERSION
+from mixhead.bridge.protocol import NEWEST_VERSION
 from mixhead.worker import evaluate
 from mixhead.worker.__main__ import main
 from tests.worker.runs import COMPONENTS, DIM, clock, raw_config, reply, start_rows
@@ -55,7 +55,7 @@ class Plugin(threading.Thread):
         commands = self.commands.get(-1, [])
         return {
             "type": "welcome",
-            "version": PROTOCOL_VERSION,
+            "version": NEWEST_VERSION,
             "step": self.first,
             "config": config,
             "commands": commands,

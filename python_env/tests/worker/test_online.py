@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixhead.mirror import Mirror
 from mixhead.worker import checkpoint
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.online import MEMORY, OnlineProbe
@@ -28,7 +29,7 @@ CLASSES = 5
 def begin(classes: int = CLASSES, **changes: object) -> State:
     state = start(config(**changes), choose_device("cpu"), classes)
     if state.mirror is not None:
-        state.mirror.update(torch.from_numpy(PROTOTYPES))
+        state.mirror = Mirror(PROTOTYPES)
     return state
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mixhead.executor.kernels.numbers import stored
-
-_DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
+from mixhead.executor.kernels.numbers import DTYPES, stored
 
 
 def fill(value: Tensor, *, shape: list[int]) -> Tensor:
@@ -18,7 +16,7 @@ def fill(value: Tensor, *, shape: list[int]) -> Tensor:
 def sequence(*, start: float, step: float, count: int, dtype: str, device: torch.device) -> Tensor:
     """start, start + step, ..., computed in float64."""
     steps = torch.arange(count, dtype=torch.float64, device=device)
-    return stored(start + step * steps, _DTYPES[dtype])
+    return stored(start + step * steps, DTYPES[dtype])
 
 
 def diagonal(x: Tensor) -> Tensor:

@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mixhead.executor.kernels.numbers import host_sees, of_each, one, stored
-
-_DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
+from mixhead.executor.kernels.numbers import DTYPES, host_sees, of_each, one, stored
 
 
 def absolute(x: Tensor) -> Tensor:
@@ -60,7 +58,7 @@ def clip(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 def cast(x: Tensor, *, dtype: str) -> Tensor:
     """Converts to int32 as typed arrays do, to bool by comparison with 0. Raises KeyError for other types."""
-    return x.ne(0) if dtype == "bool" else stored(x, _DTYPES[dtype])
+    return x.ne(0) if dtype == "bool" else stored(x, DTYPES[dtype])
 
 
 def softmax(logits: Tensor) -> Tensor:

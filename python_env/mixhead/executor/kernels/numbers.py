@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+#: The dtypes that tfjs has, by its names.
+DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
 _WRAP = 2.0**32
 
 

@@ -7,9 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mixhead.executor.kernels.numbers import host_sees
-
-_DTYPES = {"float32": torch.float32, "int32": torch.int32, "bool": torch.bool}
+from mixhead.executor.kernels.numbers import DTYPES, host_sees
 
 
 def total(x: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
@@ -105,7 +103,7 @@ def count(x: Tensor, *weights: Tensor, size: int, binary: bool, dtype: str) -> T
     rows = x.reshape(-1, x.shape[-1]) if x.ndim else x.reshape(1, 1)
     places = torch.where((rows >= 0) & (rows < size), rows, size).to(torch.int64)
     places += torch.arange(len(rows), device=x.device)[:, None] * (size + 1)
-    counts = torch.zeros(len(rows) * (size + 1), dtype=_DTYPES[dtype], device=x.device)
+    counts = torch.zeros(len(rows) * (size + 1), dtype=DTYPES[dtype], device=x.device)
     added = weights[0].reshape(places.shape) if weights else torch.ones_like(places, dtype=counts.dtype)
     # In a fixed order: index_put_ guarantees it on CUDA, index_add_ on the CPU.
     if host_sees(x):

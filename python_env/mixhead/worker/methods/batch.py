@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mixhead.heads import cosine_logits
+from mixhead.cosines import cosine_logits
 from mixhead.worker.config import Config
 
 

@@ -1,4 +1,4 @@
-"""Learned prototypes: the last layers of the original heads."""
+"""Learned prototypes: a linear layer whose rows are normalised."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixhead.checkpoint.names import plain_name
+from mixhead.cosines import cosine_logits
 
 _NEWER_NAMES = {
     "parametrizations.weight.original0": "weight_g",
@@ -39,6 +40,24 @@ class JointPrototypes(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         take_other_names(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class CosinePrototypes(JointPrototypes):
+    """The same layer for unit rows (N, dim): -> cosines (N, components), float32 even under autocast.
+
+    It divides by the norms in another order than torch does. The two differ in the last bit, and recorded
+    runs depend on it.
+    """
+
+    def __init__(self, dim: int, components: int) -> None:
+        super().__init__(dim, components, train_norms=False)
+
+    @property
+    def weight(self) -> Tensor:
+        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=1, keepdim=True))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        return cosine_logits(rows, self.weight)
 
 
 def take_other_names(state_dict: dict[str, Any], prefix: str) -> None:

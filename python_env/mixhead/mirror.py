@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixhead.bridge import Targets
+
+class Answer(Protocol):
+    """The prototypes in the plugin's answer to a step, as `mixhead.bridge.Targets` holds them."""
+
+    @property
+    def rows(self) -> np.ndarray | None:
+        """Prototypes that have changed, (R, D) float32; None if none has."""
+
+    @property
+    def indices(self) -> np.ndarray | None:
+        """Which they are, (R,) int32; None if `rows` are all K."""
+
+    @property
+    def prototypes(self) -> Tensor | None:
+        """All prototypes (K, D), if they are on this process's device."""
 
 
 class Mirror:
-    """The mixture's prototypes (K, D) as the heads of this process see them, one copy per device and dtype.
+    """The mixture's prototypes (K, D) as this process sees them, one copy per device and dtype.
 
     It belongs to no module, so code that walks over modules (EMA, DDP, `.half()`, deepcopy) leaves it alone.
     A change creates new tensors, because the graph of an earlier step may still hold the old ones for its
@@ -37,21 +53,23 @@ class Mirror:
             self._copies[device, dtype] = self.rows.to(device, dtype)
         return self._copies[device, dtype]
 
-    def after(self, answer: Targets) -> Mirror:
-        """Returns the mirror after the answer to a step. This one stays as it is."""
-        if answer.prototypes is not None:
-            return Mirror(answer.prototypes)
+    def after(self, answer: Answer) -> Mirror:
+        """Returns the mirror after the answer to a step. This one stays as it is.
+
+        The bridge has checked that the rows fit.
+        """
+        whole = self if answer.prototypes is None else Mirror(answer.prototypes)
         if answer.rows is None or len(answer.rows) == 0:
-            return self
-        return self._with(answer.rows, answer.indices)
+            return whole
+        return whole._with(answer.rows, answer.indices)
 
     @torch.inference_mode(False)
     def _with(self, rows: np.ndarray, indices: np.ndarray | None) -> Mirror:
         """Returns a mirror with `rows` (R, D) at `indices` (R,), or with `rows` (K, D) if there are none."""
-        new = torch.from_numpy(rows)
+        new = torch.from_numpy(rows).to(self.rows.device)
         if indices is None:
             return Mirror(new)
-        places = torch.from_numpy(indices).long()
+        places = torch.from_numpy(indices).to(self.rows.device, torch.long)
         mirror = Mirror(self.rows.index_copy(0, places, new))
         for (device, dtype), copy in self._copies.items():
             mirror._copies[device, dtype] = copy.index_copy(0, places.to(device), new.to(device, dtype))

@@ -1,0 +1,14 @@
+// The first half of `npm run site`: the Python package's API as Markdown pages, which TypeDoc takes in (typedoc.json).
+import { execFileSync } from "node:child_process";
+import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { root } from "./packages.mjs";
+
+const pages = join(root, "build", "site-pages", "python"); // typedoc.json names it too
+const python = process.env.MIXHEAD_PYTHON || join(root, "python_env", ".venv", "bin", "python");
+
+rmSync(pages, { recursive: true, force: true });
+mkdirSync(pages, { recursive: true });
+execFileSync(python, [join(root, "bin", "python-api.py"), pages], {
+  stdio: ["ignore", "inherit", "inherit"],
+});
