@@ -201,7 +201,8 @@ class Client(Conversation):
             message = None if frames is None else self._open(frames)
             if message is not None and self._is_own(message.header) and message.header["type"] == "bye":
                 self._ended = True
-                return message.header["reason"]
+                reason: str = message.header["reason"]
+                return reason
 
     @_in_own_process
     def send_result(

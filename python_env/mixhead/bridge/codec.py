@@ -35,7 +35,7 @@ def encode(
             raise ProtocolError(
                 f'tensor "{name}" is {array.dtype}; float32, float16, int32, uint8 and bool can travel'
             )
-        data = memoryview(array.reshape(-1).view(np.uint8))
+        data = array.reshape(-1).view(np.uint8).data
         parts = [data[at : at + FRAME_BYTES] for at in range(0, len(data), FRAME_BYTES)]
         frames += parts
         infos.append(

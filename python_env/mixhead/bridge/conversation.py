@@ -95,17 +95,17 @@ class Conversation:
                 if not self._link.up or self._is_lost():
                     raise PeerLost(self._waited(kind, step, "its process ended or the connection broke"))
                 continue
-            message = self._open(frames)
+            opened = self._open(frames)
             # What a run takes here is not the plugin's silence; that runs come for ever is no sign of life.
             took, now = time.monotonic() - now, time.monotonic()
             until += took
-            if message is None:
+            if opened is None:
                 runs += 1
-            elif message.header["type"] == "pong":
-                if self._is_own(message.header):
+            elif opened.header["type"] == "pong":
+                if self._is_own(opened.header):
                     until = now + patience
-            elif self._is_answer(message, kind, step):
-                return message
+            elif self._is_answer(opened, kind, step):
+                return opened
         why = f"{runs} runs came, but no answer within" if runs else "no sign of life for"
         raise DeadlinePassed(self._waited(kind, step, f"{why} {patience:g} s"))
 

@@ -14,7 +14,7 @@ from mixhead.bridge.protocol import Header
 from mixhead.executor import Executor, ExecutorError, Outcome, Run
 from mixhead.executor.stream import HostCopy
 
-Reply = Callable[[Header, Tensors], None]
+Reply = Callable[[Header, Tensors], object]
 _UPLOAD = "upload."
 _HANDLE_DIGITS = 16
 
@@ -53,7 +53,7 @@ class Device:
         return None if outcome is None else self._ready(outcome.targets)
 
     def _ready(self, tensor: Tensor | None) -> Tensor | None:
-        if tensor is not None:
+        if tensor is not None and self.executor is not None:
             self.executor.ready(tensor)
         return tensor
 
@@ -61,8 +61,8 @@ class Device:
         """Keeps the rows (N, D) of a step for its run. Raises ValueError where that cannot be."""
         if self.executor is None:
             raise ValueError("rows can only be announced by a client that has an executor")
-        shape = None if rows is None else tuple(rows.shape)
-        if shape is None or len(shape) != 2 or shape[0] != count:
+        if rows is None or rows.ndim != 2 or len(rows) != count:
+            shape = None if rows is None else tuple(rows.shape)
             raise ValueError(f"{count} rows are announced, but they are of shape {shape}")
         self.executor.announce(torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows)
 

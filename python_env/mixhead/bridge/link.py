@@ -67,7 +67,7 @@ class Link:
 
     def wait_until_up(self, seconds: float) -> None:
         """Waits for something to happen to the connection, at most so long."""
-        self._monitor.poll(seconds * 1000)
+        self._monitor.poll(int(seconds * 1000))
         self.watch()
 
     def watch(self) -> None:
@@ -108,7 +108,7 @@ class Link:
 
         What had arrived before a connection broke comes first.
         """
-        self._poller.poll(seconds * 1000 + 1)
+        self._poller.poll(int(seconds * 1000 + 1))
         if (frames := self.arrived()) is None:
             self.watch()
         return frames

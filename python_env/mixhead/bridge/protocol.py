@@ -7,7 +7,7 @@ frames of at most FRAME_BYTES each. test/golden/ holds messages that both sides 
 import re
 import reprlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from mixhead.bridge.errors import ProtocolError
 
@@ -29,7 +29,7 @@ Header = dict[str, Any]
 Check = Callable[[Any], bool]
 
 
-def _is_integer(value: Any) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -224,8 +224,11 @@ def check(header: Any) -> Header:
 def _check_version(header: Header) -> None:
     newest = header.get("version")
     oldest = header.get("oldest", newest)
-    known = _is_integer(newest) and _is_integer(oldest)
-    if known and max(oldest, OLDEST_VERSION) <= min(newest, NEWEST_VERSION):
+    if (
+        _is_integer(newest)
+        and _is_integer(oldest)
+        and max(oldest, OLDEST_VERSION) <= min(newest, NEWEST_VERSION)
+    ):
         return
     theirs = f"version {newest!r:.20}" if oldest == newest else f"versions {oldest!r:.20} to {newest!r:.20}"
     raise ProtocolError(

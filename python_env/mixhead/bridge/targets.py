@@ -64,7 +64,8 @@ def _dense(tensors: Tensors, count: int, components: int) -> np.ndarray:
     _require(_is_vector(offsets, np.int32) and len(offsets) == count + 1, "offsets of targets", offsets)
     _require(_is_vector(columns, np.int32) and _are_indices(columns, components), "sparse targets", columns)
     _require(_is_vector(values, np.float32), "sparse targets", values)
-    counts = np.diff(offsets.astype(np.int64))
+    wide = offsets.astype(np.int64)
+    counts = wide[1:] - wide[:-1]
     ends = offsets[0] == 0 and offsets[-1] == len(columns) == len(values)
     _require(bool(ends and (counts >= 0).all()), "offsets of targets", offsets)
     dense = np.zeros((count, components), np.float32)
