@@ -62,7 +62,7 @@ class Loop:
                 straight = lambda *tensors: self._straight(*tensors)  # noqa: E731  make_fx would count self
                 graph = make_fx(straight, tracing_mode="fake")(list(inputs), list(vectors))
                 compiled = torch.compile(graph, fullgraph=True, dynamic=False)
-                outputs = compiled(list(inputs), list(vectors))
+                outputs: Sequence[Tensor] = compiled(list(inputs), list(vectors))
         except Exception as error:
             sentence = (str(error).strip().splitlines() or [type(error).__name__])[0]
             warn(f"a program on {self._device} is not compiled: {sentence:.200}")

@@ -20,7 +20,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mixhead.executor.kernels import Kernel
+from mixhead.executor.kernels import Function, Kernel
 from mixhead.executor.program import Instruction, Program
 
 
@@ -46,7 +46,8 @@ def sum_mul(a: Tensor, b: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
 
 
 def sum_of_squares(a: Tensor, *, axis: list[int], keepDims: bool) -> Tensor:
-    return torch.linalg.vector_norm(a, dim=axis, keepdim=keepDims).square()
+    norm: Tensor = torch.linalg.vector_norm(a, dim=axis, keepdim=keepDims)
+    return norm.square()
 
 
 #: From this length on, one call per row is faster: 128 rows of 8,192 take 0.6 ms, as a batch 2.8 ms.
@@ -54,7 +55,12 @@ _LONG = 2048
 #: Fusing may hold so much more memory, as a share of the product that it saves.
 _SLACK = 0.05
 
-_FUNCTIONS = {"AddMul": add_mul, "SubMul": sub_mul, "SumMul": sum_mul, "SumOfSquares": sum_of_squares}
+_FUNCTIONS: dict[str, Function] = {
+    "AddMul": add_mul,
+    "SubMul": sub_mul,
+    "SumMul": sum_mul,
+    "SumOfSquares": sum_of_squares,
+}
 #: Kernels that only fusing creates: no definition can name them.
 FUSED = {name: Kernel.of(name, function) for name, function in _FUNCTIONS.items()}
 

@@ -37,7 +37,9 @@ def _full_precision() -> Iterator[None]:
 
     torch has two interfaces for this, and each refuses to read a setting made through the other. So settings
     that are already in full precision are left alone."""
-    backends = [torch.backends.cuda.matmul, torch.backends.mkldnn.matmul]
+    cuda = torch.backends.cuda.matmul
+    cpu = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # torch puts it there at run time
+    backends = [cuda, cpu]
     newer = [each for each in backends if hasattr(each, "fp32_precision")]
     before = [each.fp32_precision for each in newer]
     if newer and all(each in _IN_FULL for each in before):

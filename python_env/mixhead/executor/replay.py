@@ -30,7 +30,6 @@ class Replay:
 
     def __init__(self, program: Program, device: torch.device) -> None:
         self.program = program
-        self._slots = len(program.specs)
         self._steps = _steps(program, device)
         self._checked = False  # whether a whole run matched the declarations
 
@@ -39,7 +38,7 @@ class Replay:
 
         Raises ExecutorError with the instruction that failed, or whose output differs from its declaration.
         """
-        slots: list[Tensor | None] = [*tensors, *[None] * (self._slots - len(tensors))]
+        slots = dict(enumerate(tensors))
         del tensors
         for step in self._steps:
             try:
@@ -55,7 +54,7 @@ class Replay:
                     slots[slot] = tensor
             del made
             for slot in step.last:
-                slots[slot] = None
+                del slots[slot]
         self._checked = True
         return [slots[slot] for slot in self.program.outputs]
 

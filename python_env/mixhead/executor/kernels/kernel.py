@@ -37,7 +37,7 @@ class Kernel:
     def of(cls, name: str, function: Function) -> Kernel:
         """Makes a kernel of a function. Raises TypeError if a kernel cannot have the function's signature."""
         hints = get_type_hints(function)
-        least, most, takes_any = 0, 0, False
+        least, most, endless, takes_any = 0, 0, False, False
         attributes: dict[str, Any] = {}
         required: set[str] = set()
         for parameter in inspect.signature(function).parameters.values():
@@ -51,7 +51,7 @@ class Kernel:
             elif hint is not Tensor:
                 raise TypeError(f"kernel {name}: {parameter.name} is a tensor, or an attribute after *")
             elif parameter.kind is parameter.VAR_POSITIONAL:
-                most = None
+                endless = True
             else:
                 least, most = least + (parameter.default is parameter.empty), most + 1
         wants_device = attributes.pop("device", None) is torch.device
@@ -59,7 +59,8 @@ class Kernel:
             if not _is_known(hint):
                 raise TypeError(f"kernel {name}: the attribute {attribute} has no type that JSON can hold")
         needed = frozenset(required - {"device"})
-        return cls(name, function, least, most, attributes, needed, takes_any, wants_device)
+        limit = None if endless else most
+        return cls(name, function, least, limit, attributes, needed, takes_any, wants_device)
 
     def takes(self, count: int) -> bool:
         """Whether it accepts `count` tensors."""
