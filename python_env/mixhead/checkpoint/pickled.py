@@ -8,7 +8,7 @@ caller interprets.
 import pickle
 import re
 from collections.abc import Iterable
-from typing import BinaryIO, ClassVar
+from typing import IO, ClassVar
 
 # No training script puts these into a checkpoint. A file that contains them is an attack.
 RUNS_CODE = re.compile(
@@ -25,13 +25,17 @@ class StandIn:
 
     __slots__ = ("elements", "given", "items", "state")
     name: ClassVar[str] = ""
+    given: tuple[object, ...]
+    state: object
+    items: dict[object, object]
+    elements: list[object]
 
     def __new__(cls, /, *given: object, **_: object) -> "StandIn":
         self = super().__new__(cls)
         self.given = given
-        self.state: object = None
-        self.items: dict[object, object] = {}
-        self.elements: list[object] = []
+        self.state = None
+        self.items = {}
+        self.elements = []
         return self
 
     # The operations of a pickle on an object. Unpickling looks up only these names, on the class.
@@ -62,7 +66,9 @@ class Attribute(StandIn):
 
     __slots__ = ()
 
-    def __new__(cls, /, of: object = None, attribute: object = None, *_: object) -> type[StandIn]:
+    def __new__(  # type: ignore[misc]  # gives a class, as getattr does
+        cls, /, of: object = None, attribute: object = None, *_: object
+    ) -> type[StandIn]:
         return stand_in(f"{of.name}.{attribute}" if isinstance(of, type) and issubclass(of, StandIn) else "")
 
 
@@ -80,7 +86,7 @@ class Unpickler(pickle._Unpickler):
     Raises RunsCodeError, or any exception if the pickle is damaged.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         # latin1 preserves Python 2 strings that hold bytes, such as the data of NumPy arrays.
         super().__init__(file, encoding="latin1")
         self.storages: list[Storage] = []

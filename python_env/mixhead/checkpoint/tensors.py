@@ -3,7 +3,7 @@
 import re
 from functools import partial
 from math import prod
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -78,10 +78,10 @@ def entry_of(value: object, storages: Storages, what: str) -> Entry | None:
             plain = function(*given)
             return _shard(plain, state, storages, what) or of(plain)
         case "_rebuild_sparse_tensor", (_, tuple() as data):
-            shape = next(
+            sizes = next(
                 integers(part) for part in data if isinstance(part, tuple) or _is(part, "torch.Size")
             )
-            return Entry(shape, True, partial(_fail, f"{what} is sparse; save it with to_dense()"))
+            return Entry(sizes, True, partial(_fail, f"{what} is sparse; save it with to_dense()"))
         case "_rebuild_meta_tensor_no_storage", (dtype, size, *_):
             words = f"{what} is on the meta device: it has a shape and no numbers"
             return Entry(integers(size), dtype_of(dtype).is_floating_point, partial(_fail, words))
@@ -174,7 +174,7 @@ def _shard(plain: object, state: object, storages: Storages, what: str) -> Entry
     return Entry(shape, floating, partial(_fail, one_ranks_shard(what)))
 
 
-def _array(shape: object, dtype: object, order: str, data: object, what: str) -> Entry | None:
+def _array(shape: object, dtype: object, order: Literal["C", "F"], data: object, what: str) -> Entry | None:
     match dtype:
         case StandIn(name="numpy.dtype", given=(str(letters), *_), state=(_, str(byte_order), *_)):
             pass
@@ -202,7 +202,11 @@ def _array(shape: object, dtype: object, order: str, data: object, what: str) ->
 
 def integers(value: object) -> tuple[int, ...]:
     match value:
-        case StandIn(name="torch.Size", given=(numbers,)) | (tuple() as numbers) | (list() as numbers):
+        case (
+            StandIn(name="torch.Size", given=((tuple() | list()) as numbers,))
+            | (tuple() as numbers)
+            | (list() as numbers)
+        ):
             if all(isinstance(number, int) for number in numbers):
                 return tuple(numbers)
     raise ValueError(value)

@@ -165,7 +165,7 @@ def _items(value: object) -> list[tuple[object, object]]:
             return list(value.items())
         case list() | tuple():
             return list(enumerate(value))
-        case StandIn(name="collections.OrderedDict", given=([*pairs],)):  # of Python 2
+        case StandIn(name="collections.OrderedDict", given=((list() | tuple()) as pairs,)):  # of Python 2
             return [(key, item) for key, item in pairs]
         case StandIn(state={"_parameters": own, "_buffers": buffers, "_modules": modules}):
             return [item for part in (own, buffers, modules) for item in _items(part)]
