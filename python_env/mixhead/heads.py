@@ -82,4 +82,5 @@ class JointHead(ProjectionHead):
         self.last_layer = CosinePrototypes(dim, components)
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.last_layer(self.embed(features))
+        cosines: Tensor = self.last_layer(self.embed(features))
+        return cosines

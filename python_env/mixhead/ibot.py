@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from torch import Tensor, nn
@@ -115,6 +115,6 @@ def _made(name: str | None, dim: int) -> nn.Module | None:
     return None if make is None else make(dim)
 
 
-def _check(what: str, value: object, allowed: dict) -> None:
+def _check(what: str, value: object, allowed: Collection[object]) -> None:
     if value not in allowed:
         raise ValueError(f"{what} is {value!r}; allowed: {', '.join(map(repr, allowed))}")

@@ -54,7 +54,8 @@ class CosinePrototypes(JointPrototypes):
 
     @property
     def weight(self) -> Tensor:
-        return self.weight_v * (self.weight_g / self.weight_v.norm(dim=1, keepdim=True))
+        lengths: Tensor = self.weight_v.norm(dim=1, keepdim=True)
+        return self.weight_v * (self.weight_g / lengths)
 
     def forward(self, rows: Tensor) -> Tensor:
         return cosine_logits(rows, self.weight)

@@ -26,7 +26,7 @@ if not TYPE_CHECKING:
     Callback = _callback()
 
 
-class StatsCallback(Callback):
+class StatsCallback(Callback):  # type: ignore[misc]  # its base depends on the installed package
     """Logs `mixhead.scalars()` to every logger of the trainer, and makes them available to other callbacks.
 
     Args:

@@ -18,6 +18,12 @@ class NormAcrossRanks(_BatchNorm):
     In evaluation mode it is a batch norm, and nothing is exchanged.
     """
 
+    # None in a norm that tracks nothing, which this is not for.
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def _check_input_dim(self, input: Tensor) -> None:
         """Any that a batch norm takes."""
 
@@ -57,7 +63,7 @@ def across_ranks(module: nn.Module, on_gpu: bool) -> nn.Module:
 
 
 def _replaced(module: nn.Module) -> nn.Module:
-    if type(module) in _KINDS:
+    if isinstance(module, _BatchNorm) and type(module) in _KINDS:
         return _converted(module)
     for name, child in module.named_children():
         setattr(module, name, _replaced(child))

@@ -86,4 +86,5 @@ class SinkhornDINOLoss(nn.Module):
             student_output: The student's logits of the large crops, (num_large_crops * B, K).
             teacher_output: The teacher's logits, (2 * B, K).
         """
-        return self.loss(student_output, teacher_output, self.epoch)
+        loss: Tensor = self.loss(student_output, teacher_output, self.epoch)
+        return loss

@@ -84,6 +84,7 @@ class Connection:
         self._ranks.tell_reach(self._key, self._endpoint)
         if self._ranks.rank > 0:
             self._join(self._endpoint, run, None)
+        assert self.welcome is not None  # having joined
         try:
             config = json.loads(self.welcome.config)
             self.balance: str = config["targets"]["balance"]
@@ -98,12 +99,14 @@ class Connection:
         _log.info('mixture "%s" is computed %s (placement %s)', name, where, config["placement"])
 
     welcome: Welcome | None
+    _secret: str
     on_device: bool  # computed on this rank's device instead of in the plugin's process
 
     def take_welcome(self) -> Welcome:
         """Returns the plugin's last welcome, once: keeping it would hold its prototypes for the whole
         training."""
         welcome, self.welcome = self.welcome, None
+        assert welcome is not None
         return welcome
 
     @property
@@ -158,7 +161,7 @@ class Connection:
         key = f"{self._key}/agree/{next(self._agreements)}"
         return self._ranks.from_first(key, lambda: json.dumps(decide())) == json.dumps(True)
 
-    def load(self, state: State) -> Welcome:
+    def load(self, state: State) -> None:
         """Resumes from a state. Every rank of a distributed training has to call this."""
         self._hear()
 
@@ -167,7 +170,6 @@ class Connection:
                 self.welcome = self._client.load_state(state.step, state.tensors)
 
         self._ranks.in_turn(f"{self._key}/load/{next(self._loads)}", load)
-        return self.welcome
 
     def close(self) -> None:
         self._client.close()
@@ -177,7 +179,7 @@ class Connection:
         if endpoint is None:
             self._plugin = start_plugin(self._settings.arguments)
             endpoint = self._plugin.endpoint
-        self._secret: str = secret_of(run) if self._plugin is None else ""  # its own plugin has one script
+        self._secret = secret_of(run) if self._plugin is None else ""  # its own plugin has one script
         self._join(endpoint, run, None if state is None else state.start)
         if state is not None and state.start is None:
             try:

@@ -49,7 +49,9 @@ class RowGather:
         of its work."""
         if on_gpu and self._counts is None:
             # Created here because creating a group waits for all ranks, and all of them get here together.
-            self._counts = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._deadline))
+            group = dist.new_group(backend="gloo", timeout=timedelta(seconds=self._deadline))
+            assert isinstance(group, dist.ProcessGroup)  # every rank is a member
+            self._counts = group
         counts = [torch.zeros(1, dtype=torch.int64, device="cpu") for _ in range(self._world)]
         own = torch.tensor([count], dtype=torch.int64, device="cpu")
         self._wait(dist.all_gather(counts, own, group=self._counts, async_op=True))

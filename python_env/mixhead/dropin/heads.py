@@ -119,11 +119,12 @@ class DropInHead(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> DropInHead:
         """Makes another head of the same mixture: teachers are created by deepcopy."""
         head = memo[id(self)] = self.__new__(type(self))
-        head.__setstate__(copy.deepcopy(self.__getstate__(), memo))
+        own = self.__getstate__()  # type: ignore[no-untyped-call]  # torch does not annotate it
+        head.__setstate__(copy.deepcopy(own, memo))
         return head
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch does not annotate it
         for layer in self.children():
             if isinstance(layer, Prototypes):
                 layer.belongs_to(self)
@@ -150,9 +151,8 @@ class DropInHead(nn.Module):
 
     def _compare(self, layer: nn.Module, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Rows of length 1 (..., D) -> logits (..., K) of `dtype`."""
-        if isinstance(layer, Prototypes):
-            return layer(unit, padding, dtype)
-        return layer(unit)
+        logits: Tensor = layer(unit, padding, dtype) if isinstance(layer, Prototypes) else layer(unit)
+        return logits
 
 
 def weight_normed(train_norms: bool) -> Callable[[int, int], nn.Module]:

@@ -86,7 +86,8 @@ class Members:
             return
         self._compared.add(member)
         names = {id(parameter): name for name, parameter in head.named_parameters()}
-        others = {id(each.head()): each.head() for each in self if each.head() not in (None, head)}
+        heads = (each.head() for each in self)
+        others = {id(other): other for other in heads if other is not None and other is not head}
         for other in others.values():
             shared = [names[id(each)] for each in other.parameters() if id(each) in names]
             if shared:

@@ -14,9 +14,9 @@ from mixhead.bridge import BatchError, BridgeError
 from mixhead.dropin.collected import Collected
 from mixhead.dropin.connection import Connection, State
 from mixhead.dropin.members import Member, Members, Role, in_backward
+from mixhead.dropin.node import PluginMissing
 from mixhead.dropin.paused import is_paused
 from mixhead.dropin.phase import Event, Phase
-from mixhead.dropin.plugin_process import PluginMissing
 from mixhead.dropin.rows import Rows
 from mixhead.dropin.sent import Sent
 from mixhead.dropin.settings import Settings
@@ -70,6 +70,18 @@ class Mixture:
         self._sent: Sent | None = None  # the rows that were sent last in this step, if targets are wanted
         self._ahead: Mirror | None = None  # the prototypes after the answers of this step
         self._saved: State | None = None
+
+    @property
+    def _attached(self) -> Connection:
+        """The connection, after `_attach`."""
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def _in_use(self) -> Mirror:
+        """The prototypes in use, after `_attach`, `load` or `start`."""
+        assert self._mirror is not None
+        return self._mirror
 
     @property
     def stats(self) -> dict[str, float]:
@@ -144,7 +156,7 @@ class Mixture:
             self._must_not_be_its_own_teacher()
             self._student_is_called(rows)
             if self._waiting:
-                self._connection.poll()
+                self._attached.poll()
 
     def _must_not_be_its_own_teacher(self) -> None:
         alone = len(self.heads) == 1 and not self._fed_from_outside
@@ -234,7 +246,8 @@ class Mixture:
         self._receive()
         if self._sent.answer is None:
             return self._sent.fill(torch.nan, self.components, device)
-        made = target_rows(self._sent.answer, self._sent.batch, self._ahead, self._connection.balance)
+        assert self._ahead is not None  # there is an answer
+        made = target_rows(self._sent.answer, self._sent.batch, self._ahead, self._attached.balance)
         if made is None:
             raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it started without')
         return self._sent.fill(made, self.components, device)
@@ -244,30 +257,30 @@ class Mixture:
         """The prototypes in use (K, D). The tensor is shared; do not write to it."""
         if self._mirror is None:
             self._attach()
-        return self._mirror.on(device, dtype)
+        return self._in_use.on(device, dtype)
 
     def _send(self) -> None:
         """Sends the rows. If the student led, the step is over then."""
-        batch, own = self._connection.gather(self._rows.real())
+        batch, own = self._attached.gather(self._rows.real())
         padding = self._rows.padding()
         self._rows.clear()
         self._phase = self._phase.after(Event.SEND)
         self._sent = Sent(batch, own, padding) if self._settings.targets else None
-        if len(batch) == 0 and (self._connection.on_device or self._connection.world == 1):
+        if len(batch) == 0 and (self._attached.on_device or self._attached.world == 1):
             if len(padding):
                 self._told.only_padding()
             return  # no rank has any rows, so there is no step
-        self._told.sends(batch, self._mirror.rows, moves=self._connection.moves)
-        self._connection.send(self._next, batch)
+        self._told.sends(batch, self._in_use.rows, moves=self._attached.moves)
+        self._attached.send(self._next, batch)
         self._waiting, self._saved = True, None
 
     def _receive(self) -> None:
         """Waits for the answer to the step that was sent. If the plugin refuses its rows, nothing changes."""
         if not self._waiting:
             return
-        start, reads = time.perf_counter(), self._connection.reads
+        start, reads = time.perf_counter(), self._attached.reads
         try:
-            answer = self._connection.receive(self._next)
+            answer = self._attached.receive(self._next)
         except BatchError as error:
             self._waiting = False
             if error.code != "row":
@@ -276,11 +289,11 @@ class Mixture:
         else:
             self._waiting = False
             self._next += 1
-            self._ahead = (self._ahead or self._mirror).after(answer)
+            self._ahead = (self._ahead or self._in_use).after(answer)
             if self._sent is not None:
                 self._sent.answer = answer
-            self._told.answered(answer, self._connection.leads)
-        self._told.waited(time.perf_counter() - start, self._connection.reads - reads)
+            self._told.answered(answer, self._attached.leads)
+        self._told.waited(time.perf_counter() - start, self._attached.reads - reads)
 
     def _next_step(self) -> None:
         """Applies the answers and begins the next step."""
@@ -319,11 +332,12 @@ class Mixture:
         """Whether the heads have moved to another device before their first step. The device of the rows
         decides where a mixture is computed, so it has to attach again."""
         idle = self._next == self._started and not self._rows and self._phase in (Phase.COLLECTING, Phase.LED)
-        moved = device.type != self._connection.device.type
+        moved = device.type != self._attached.device.type
         return idle and moved and self._settings.placement != "host"
 
     def _go_on(self) -> None:
-        welcome = self._connection.take_welcome()
+        welcome = self._attached.take_welcome()
+        assert welcome.prototypes is not None  # asked for by every connection
         self.components, self.dim = welcome.prototypes.shape
         self._mirror = Mirror(welcome.prototypes)
         self._begin(welcome.step)
@@ -339,18 +353,18 @@ class Mixture:
             return self._mirror.rows, self._given
         try:
             self._attach()
-            if self._rows and self._connection.world == 1:
+            if self._rows and self._attached.world == 1:
                 self._send()
             self._receive()
             if whole and self._saved is None:
-                self._saved = self._connection.save()
+                self._saved = self._attached.save()
                 self._shapes = _shapes(self._saved)
         except (BridgeError, PluginMissing) as error:
             if self._mirror is None:
                 raise
             if whole and self._saved is None:
                 warn(f"the prototypes are saved without their mixture's state: {error}")
-        mirror = self._ahead or self._mirror
+        mirror = self._ahead or self._in_use
         return mirror.on(torch.device("cpu"), torch.float32), self._saved or self._blank()
 
     def _has_only_a_start(self) -> bool:

@@ -55,16 +55,18 @@ class PluginProcess:
             env=node_environment(),
             start_new_session=True,
         )
+        stdout = self._process.stdout
+        assert stdout is not None  # it is a pipe
         line = b""
         with selectors.DefaultSelector() as output:
-            output.register(self._process.stdout, selectors.EVENT_READ)
+            output.register(stdout, selectors.EVENT_READ)
             while not line.endswith(b"\n"):
                 if not output.select(max(0.0, until - time.monotonic())):
                     self.stop()
                     raise PluginMissing(
                         f"the plugin did not start within {_START_DEADLINE:g} s{self.last_words()}"
                     )
-                read = os.read(self._process.stdout.fileno(), 4096)
+                read = os.read(stdout.fileno(), 4096)
                 if not read:
                     self.stop()
                     if self._ended_by() in _IGNORED:

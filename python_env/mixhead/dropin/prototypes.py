@@ -133,12 +133,12 @@ class Prototypes(nn.Module):
         # The squares of the L2 norm overflow half precision.
         return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=-1)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not annotate it
     def _uses_batch_statistics(self, norm: EmbeddingNorm) -> bool:
         """True in training mode, and for a teacher that feeds the mixture in evaluation mode."""
         return norm.training or mixture(self.name).may_feed(self)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not annotate it
     def _look_up(self, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
         return mixture(self.name).look_up(self, unit, padding, dtype)
 
@@ -148,12 +148,17 @@ class Prototypes(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickles carry the mixture's state, like state dicts."""
-        return {**super().__getstate__(), "_head": None, "_saved": self.state_dict()}
+        return {**self._own_state(), "_head": None, "_saved": self.state_dict()}
+
+    def _own_state(self) -> dict[str, Any]:
+        """That of a module, without the mixture's."""
+        state: dict[str, Any] = super().__getstate__()  # type: ignore[no-untyped-call]  # as below
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         saved = state.pop("_saved", None)
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch does not annotate it
         mixture(self.name).join(self, copied=True)
         if saved is not None:
             self.load_state_dict(saved)
@@ -161,7 +166,7 @@ class Prototypes(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> Prototypes:
         """Makes another layer of the same mixture: teachers are created by deepcopy."""
         copied = memo[id(self)] = self.__new__(type(self))
-        copied.__setstate__({**copy.deepcopy(super().__getstate__(), memo), "_head": None})
+        copied.__setstate__({**copy.deepcopy(self._own_state(), memo), "_head": None})
         return copied
 
     def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
@@ -263,7 +268,8 @@ def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: boo
             "use larger batches, drop the last partial one (drop_last=True), or norm=None"
         )
     flat_padding = None if padding is None else padding.reshape(-1)
-    return norm(flat, flat_padding, batch).view_as(rows)
+    made: Tensor = norm(flat, flat_padding, batch)
+    return made.view_as(rows)
 
 
 def _whole(tensor: Tensor) -> Tensor:

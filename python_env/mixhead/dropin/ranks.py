@@ -6,10 +6,14 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
 from mixhead.dropin import machines
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class Ranks:
             store.set(key, made)
             return made
         self._wait(store, key, "rank 0 has created no mixture")
-        return store.get(key).decode()
+        made = store.get(key).decode()
+        return made
 
     def in_turn(self, key: str, action: Callable[[], None]) -> None:
         """Runs `action` in every rank, one after the other in rank order. Returns when all are done."""
@@ -77,10 +82,12 @@ class Ranks:
             if machine := store.get(f"{key}/out-of-reach/{rank}").decode():
                 raise RuntimeError(machines.out_of_reach(rank, machine, machines.this_machine(), endpoint))
 
-    def _store(self) -> dist.Store:
-        return dist.PrefixStore("mixhead", dist.distributed_c10d._get_default_store())
+    def _store(self) -> Store:
+        from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
 
-    def _wait(self, store: dist.Store, key: str, otherwise: str) -> None:
+        return PrefixStore("mixhead", _get_default_store())
+
+    def _wait(self, store: Store, key: str, otherwise: str) -> None:
         try:
             store.wait([key], timedelta(seconds=self.deadline))
         except RuntimeError as error:

@@ -40,7 +40,9 @@ def _handlers_wait() -> Iterator[None]:
         yield  # handlers wait already; or run in another thread than this, as they always do
         return
     came: list[tuple[int, FrameType | None]] = []
-    handlers = {number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))}
+    handlers: dict[int, Callable[[int, FrameType | None], object]] = {
+        number: handler for number in _SIGNALS if callable(handler := signal.getsignal(number))
+    }
     for number in handlers:
         signal.signal(number, lambda *signalled: came.append(signalled))
     _depth += 1

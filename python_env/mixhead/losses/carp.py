@@ -127,4 +127,5 @@ def carp_loss(
     )
     mean = mean_over_ranks(torch.cat([p, q]).mean(dim=(0, 1)))
     spread = math.log(partition.shape[1]) + (mean * mean.clamp_min(_LEAST).log()).sum(dim=-1).mean()
-    return consistency / (teachers * (views - 1)) + spread
+    loss: Tensor = consistency / (teachers * (views - 1)) + spread
+    return loss

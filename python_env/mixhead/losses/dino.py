@@ -140,6 +140,6 @@ class SinkhornDINOLoss(BalancedDINOLoss):
             epoch: The epoch from 0. None: the warm-up is over.
         """
         if teacher_temp is None:
-            warm = epoch is None or epoch >= len(self.warmup)
-            teacher_temp = self.teacher_temp if warm else self.warmup[epoch]
+            now = len(self.warmup) if epoch is None else epoch
+            teacher_temp = self.warmup[now] if now < len(self.warmup) else self.teacher_temp
         return self.loss(student_out, torch.cat(teacher_out), len(student_out), teacher_temp)

@@ -30,7 +30,7 @@ class Images:
         if isinstance(source, DataLoader):
             source = _beside(source, limit)
         elif isinstance(source, Dataset) and not isinstance(source, IterableDataset):
-            source = DataLoader(Subset(source, _drawn(range(len(source)), limit)), batch_size=_BATCH)
+            source = DataLoader(Subset(source, _drawn(range(_length(source)), limit)), batch_size=_BATCH)
         elif isinstance(source, Iterator) or not isinstance(source, Iterable):
             raise TypeError(
                 f"monitor: images come from a {type(source).__name__}, which cannot be passed over again; "
@@ -56,8 +56,8 @@ def _beside(loader: DataLoader[Any], limit: int) -> DataLoader[Any]:
     """A second loader over the same data."""
     dataset, size = loader.dataset, loader.batch_size
     if not isinstance(dataset, IterableDataset) and (size or loader.batch_sampler):
-        part = isinstance(loader.sampler, SubsetRandomSampler)
-        positions = loader.sampler.indices if part else range(len(dataset))
+        sampler = loader.sampler
+        positions = sampler.indices if isinstance(sampler, SubsetRandomSampler) else range(_length(dataset))
         dataset = Subset(dataset, _drawn(positions, limit))
         size = size or getattr(loader.batch_sampler, "batch_size", None) or _BATCH
     return DataLoader(
@@ -68,6 +68,10 @@ def _beside(loader: DataLoader[Any], limit: int) -> DataLoader[Any]:
         worker_init_fn=loader.worker_init_fn,
         multiprocessing_context=loader.multiprocessing_context,
     )
+
+
+def _length(dataset: Dataset[Any]) -> int:
+    return len(dataset)  # type: ignore[arg-type]  # torch leaves __len__ out of Dataset
 
 
 def _drawn(positions: Sequence[int], limit: int) -> list[int]:
@@ -91,5 +95,6 @@ def _parts(batch: Any) -> tuple[Tensor, Tensor | None]:
             f"monitor: a batch begins with a {type(images).__name__}; allowed: images as a tensor, a tuple "
             'of images and labels, or a dict with the keys "image" and "label"'
         )
-    known = isinstance(labels, Tensor) and labels.shape == images.shape[:1] and not labels.is_floating_point()
-    return images, labels.long() if known else None
+    if isinstance(labels, Tensor) and labels.shape == images.shape[:1] and not labels.is_floating_point():
+        return images, labels.long()
+    return images, None

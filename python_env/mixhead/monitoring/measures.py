@@ -125,4 +125,5 @@ def effective_rank(features: Tensor) -> float:
     # From the smaller Gram matrix, in float64: in float32 singular values of 0 would come out far above 0.
     gram = x.T @ x if x.shape[0] > x.shape[1] else x @ x.T
     singular = torch.linalg.eigvalsh(gram).clamp_min(0).sqrt()
-    return torch.special.entr(singular / singular.sum()).sum().exp().item()
+    rank: float = torch.special.entr(singular / singular.sum()).sum().exp().item()
+    return rank
