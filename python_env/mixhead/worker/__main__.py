@@ -29,7 +29,7 @@ from mixhead.worker.spans import VARIABLE, Spans, TimedExecutor
 _AGAIN = 0.5  # seconds
 
 #: What Node tells apart: bad input, and EX_IOERR of sysexits.h.
-_STATUS = {BadInput: 2, WriteFailed: 74}
+_STATUS: dict[type[Exception], int] = {BadInput: 2, WriteFailed: 74}
 
 
 def main(arguments: list[str] | None = None) -> int:

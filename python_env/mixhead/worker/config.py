@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from mixhead.worker.errors import WorkerError
 
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -136,7 +139,7 @@ def parse_assignment(text: str) -> Assignment:
     return assignment
 
 
-T = typing.TypeVar("T")
+T = typing.TypeVar("T", bound="DataclassInstance")
 
 
 def parse(cls: type[T], raw: object, where: str) -> T:
@@ -158,7 +161,7 @@ def parse(cls: type[T], raw: object, where: str) -> T:
 
 
 def _value(hint: object, raw: object, path: str) -> object:
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return parse(hint, raw, path)
     if typing.get_origin(hint) is tuple:
         parts = typing.get_args(hint)

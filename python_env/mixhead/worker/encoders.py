@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Callable
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +33,8 @@ class ConvSmall(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         # As (N, pixels, channels): with channels last in memory, nine times faster backward than dims (2, 3).
-        return self.layers(images).flatten(2).transpose(1, 2).mean(dim=1)
+        maps: Tensor = self.layers(images)
+        return maps.flatten(2).transpose(1, 2).mean(dim=1)
 
 
 def _conv_small() -> tuple[nn.Module, int]:
@@ -54,14 +57,25 @@ def _timm(name: str) -> tuple[nn.Module, int]:
 
     model, options = timm_call(name)
     module = timm.create_model(model, **options)
-    return module, module.num_features
+    width = module.num_features
+    assert isinstance(width, int)
+    return module, width
 
 
-def timm_call(name: str) -> tuple[str, dict[str, object]]:
+class TimmOptions(TypedDict, total=False):
+    """Options of timm.create_model."""
+
+    num_classes: int
+    img_size: int
+    patch_size: int
+    dynamic_img_size: bool
+
+
+def timm_call(name: str) -> tuple[str, TimmOptions]:
     """The model and options of timm.create_model, for any of timm's encoders and for vit-tiny-32."""
     import timm
 
-    options: dict[str, object] = {"num_classes": 0}
+    options: TimmOptions = {"num_classes": 0}
     model = name
     if name == "vit-tiny-32":
         model, options = "vit_tiny_patch16_224", {**options, "img_size": 32, "patch_size": 4}
@@ -75,7 +89,11 @@ def timm_call(name: str) -> tuple[str, dict[str, object]]:
     return model, options
 
 
-_OWN = {"conv-small": _conv_small, "resnet18-32": _resnet18_32, "vit-tiny-32": lambda: _timm("vit-tiny-32")}
+_OWN: dict[str, Callable[[], tuple[nn.Module, int]]] = {
+    "conv-small": _conv_small,
+    "resnet18-32": _resnet18_32,
+    "vit-tiny-32": lambda: _timm("vit-tiny-32"),
+}
 
 
 def build_encoder(name: str) -> tuple[nn.Module, int]:

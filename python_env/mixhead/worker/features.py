@@ -38,7 +38,7 @@ def encoder_features(path: Path, config: Config, data_dir: str, device: torch.de
     encoder, _ = build_encoder(config.encoder.name)
     load_encoder(encoder, path, config.encoder.name)
     check_sizes(encoder, {config.views.global_size})
-    encoder.to(device, memory_format=torch.channels_last).eval()
+    encoder.to(device).to(memory_format=torch.channels_last).eval()
 
     def of(dataset: Dataset, images: Images, labels: np.ndarray, what: str) -> Labelled:
         blocks, done = [], 0

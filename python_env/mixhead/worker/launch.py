@@ -91,7 +91,8 @@ def _preflight() -> dict[str, Any]:
     )
     if done.returncode != 0:
         raise RuntimeError((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
-    return json.loads(done.stdout)
+    described: dict[str, Any] = json.loads(done.stdout)
+    return described
 
 
 def _launch(
@@ -193,7 +194,8 @@ def describe() -> dict[str, Any]:
 def work(module: str, arguments: list[str]) -> int:
     """The worker, until it is done, or the control process or torchrun is gone."""
     _end_with_starters()
-    return importlib.import_module(f"{module}.__main__").main(arguments)
+    status: int = importlib.import_module(f"{module}.__main__").main(arguments)
+    return status
 
 
 def run_ranks(ranks: str, restarts: str, module: str, arguments: list[str]) -> int:
@@ -241,6 +243,6 @@ if __name__ == "__main__":
     if sys.argv[1] == "describe":
         print(json.dumps(describe()))
     elif sys.argv[1] == "ranks":
-        sys.exit(run_ranks(*sys.argv[2:5], sys.argv[5:]))
+        sys.exit(run_ranks(sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:]))
     else:
         sys.exit(work(sys.argv[2], sys.argv[3:]))

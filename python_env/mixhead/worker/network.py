@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +11,11 @@ from torch import Tensor, nn
 from mixhead.heads import JointHead, ProjectionHead
 from mixhead.worker.config import Config
 from mixhead.worker.encoders import build_encoder, check_sizes
-from mixhead.worker.patches import check_patches, patch_grid, tokens
+from mixhead.worker.patches import patch_grid, tokens, with_patches
 from mixhead.worker.randomness import seed_of
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
 
 class Network(nn.Module):
@@ -34,7 +38,7 @@ class Network(nn.Module):
         """The student's unit rows of all views (sum of n, D); see ``student_rows`` in step.py."""
         return self.head.embed(self.features(views))
 
-    def averaged(self) -> list[nn.Parameter]:
+    def averaged(self) -> list[Tensor]:
         """The parameters that a teacher averages, always in the same order."""
         return [*self.encoder.parameters(), *self.head.parameters()]
 
@@ -42,7 +46,9 @@ class Network(nn.Module):
 class PatchNetwork(Network):
     """A network whose encoder is a vision transformer, for methods that hide patches from the student."""
 
-    def __init__(self, encoder: nn.Module, head: ProjectionHead, width: int) -> None:
+    encoder: VisionTransformer
+
+    def __init__(self, encoder: VisionTransformer, head: ProjectionHead, width: int) -> None:
         super().__init__(encoder, head, width)
         self.mask_token = nn.Parameter(torch.zeros(width))
 
@@ -86,6 +92,5 @@ def build_network(config: Config) -> Network:
     sizes = {config.views.global_size} | ({config.views.local_size} if config.views.local else set())
     check_sizes(encoder, sizes)
     if config.method == "ibot":
-        check_patches(encoder, config.encoder.name)
-        return PatchNetwork(encoder, projection, features)
+        return PatchNetwork(with_patches(encoder, config.encoder.name), projection, features)
     return Network(encoder, projection, features)

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim.optimizer import StateDict
 
 RATE = 0.003  # of Adam; it has to follow an encoder that moves
 MEMORY = 50  # batches that the running accuracy looks back on
+
+
+class Learned(TypedDict):
+    """The state of a probe."""
+
+    weight: Tensor  # (classes, F)
+    bias: Tensor  # (classes,)
+    optimizer: StateDict
+    accuracy: Tensor
+    batches: int
 
 
 class OnlineProbe:
@@ -36,7 +49,7 @@ class OnlineProbe:
         F.cross_entropy(logits, labels).backward()
         self.optimizer.step()
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> Learned:
         return {
             "weight": self.weight.detach(),
             "bias": self.bias.detach(),
@@ -45,7 +58,7 @@ class OnlineProbe:
             "batches": self.batches,
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: Learned) -> None:
         """Raises RuntimeError or LookupError where the state is of other features or classes."""
         with torch.no_grad():
             self.weight.copy_(state["weight"])

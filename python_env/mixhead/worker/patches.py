@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
 from mixhead.worker.errors import WorkerError
 
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
 
-def check_patches(encoder: nn.Module, name: str) -> None:
-    """Raises WorkerError where the encoder is not of timm's VisionTransformer."""
+
+def with_patches(encoder: nn.Module, name: str) -> VisionTransformer:
+    """The encoder. Raises WorkerError where it is not of timm's VisionTransformer."""
     from timm.models.vision_transformer import VisionTransformer
 
     if not isinstance(encoder, VisionTransformer):
@@ -17,15 +22,18 @@ def check_patches(encoder: nn.Module, name: str) -> None:
             f"method ibot hides patches, so encoder.name must be a vision transformer such as vit-tiny-32; "
             f"{name} is not one"
         )
+    return encoder
 
 
-def patch_grid(encoder: nn.Module, size: int) -> tuple[int, int]:
+def patch_grid(encoder: VisionTransformer, size: int) -> tuple[int, int]:
     """Patches in a column and in a row of a square image of this size."""
     rows, columns = encoder.patch_embed.patch_size
     return size // rows, size // columns
 
 
-def tokens(encoder: nn.Module, images: Tensor, mask: Tensor, token: Tensor | None) -> tuple[Tensor, Tensor]:
+def tokens(
+    encoder: VisionTransformer, images: Tensor, mask: Tensor, token: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Features (n, F) of the images, and those of their M masked patches (M, F), image by image.
 
     ``mask`` (n, rows, columns) bool; where there is a ``token`` (F,), the blocks see it in these places.

@@ -41,11 +41,14 @@ class Ranks:
         """
         if self.world == 1:
             return
+        from torch.distributed.distributed_c10d import PrefixStore
+        from torch.distributed.rendezvous import rendezvous
+
         backend = "nccl" if device.type == "cuda" else "gloo"
         patience = timedelta(seconds=_PATIENCE)
         try:
-            store, _, _ = next(dist.rendezvous("env://", self.rank, self.world, timeout=patience))
-            store = dist.PrefixStore(meeting, store)
+            store, _, _ = next(rendezvous("env://", self.rank, self.world, timeout=patience))
+            store = PrefixStore(meeting, store)
             dist.init_process_group(
                 backend, store=store, rank=self.rank, world_size=self.world, timeout=patience
             )
@@ -75,7 +78,7 @@ class Ranks:
         """This rank's part of the views of a batch, view after view: (V B, ...), of ``count`` views."""
         if self.world == 1:
             return views
-        by_view = views.unflatten(0, (count, -1))
+        by_view: Tensor = views.unflatten(0, (count, -1))
         return by_view[:, self.part(by_view.shape[1])].flatten(0, 1)
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
@@ -119,7 +122,9 @@ class Ranks:
         """
         if self.world == 1:
             return
-        store = dist.PrefixStore("mixhead", dist.distributed_c10d._get_default_store())
+        from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
+
+        store = PrefixStore("mixhead", _get_default_store())
         if self.first:
             store.set(key, "")
         else:

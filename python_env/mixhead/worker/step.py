@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mixhead.cosines import cosine_logits
 from mixhead.heads import JointHead
 from mixhead.losses import Center, Sinkhorn, koleo_loss, softmax_targets, targets_in_blocks
+from mixhead.mirror import Answer as PrototypeAnswer
 from mixhead.mirror import Mirror
 from mixhead.norms import across_ranks
 from mixhead.worker.config import Config
@@ -28,14 +29,16 @@ from mixhead.worker.ranks import ALONE, Ranks
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Answer(Protocol):
+class Answer(PrototypeAnswer, Protocol):
     """What the plugin says to a step: the clock's values; prototypes and targets where the arm has them."""
 
-    scalars: dict[str, float]
-    rows: np.ndarray | None  # (R, D)
-    indices: np.ndarray | None  # (R,); without it the rows are all K
-    prototypes: Tensor | None  # (K, D), where they are on this rank's device
-    targets: np.ndarray | Tensor | None  # (N, K)
+    @property
+    def scalars(self) -> dict[str, float]:
+        """The clock's values."""
+
+    @property
+    def targets(self) -> np.ndarray | Tensor | None:
+        """(N, K)."""
 
 
 @dataclass
@@ -68,7 +71,8 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
         # On by default with the above, this would write NaN into every new tensor: a third of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        deterministic = torch.utils.deterministic
+        deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of a module
     return device
 
 
@@ -80,7 +84,7 @@ def start(config: Config, device: torch.device, classes: int = 0, ranks: Ranks =
     student = build_network(config)
     if ranks.world > 1 and config.train.sync_norms:
         _take_norms_across_ranks(student, device)
-    student = student.to(device, memory_format=torch.channels_last)
+    student = student.to(device).to(memory_format=torch.channels_last)
     teacher = copy.deepcopy(student).requires_grad_(False)
     components, dim = config.plugin.components, config.head.dim
     joint = config.prototypes == "joint"
@@ -111,7 +115,7 @@ def _take_norms_across_ranks(network: Network, device: torch.device) -> None:
         network.encoder = across_ranks(network.encoder, on_gpu=device.type == "cuda")
     except ValueError as error:
         raise WorkerError(f"the encoder's {error}: set train.syncNorms=false") from error
-    network.head = across_ranks(network.head, on_gpu=False)
+    across_ranks(network.head, on_gpu=False)  # in place, as the head is no norm itself
 
 
 def _replica(student: Network, device: torch.device, ranks: Ranks) -> nn.Module:
@@ -147,7 +151,8 @@ def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = No
     With a mask those of the masked patches follow, which the student does not see.
     """
     with _autocast(state):
-        return state.replica(views, mask)
+        rows: Tensor = state.replica(views, mask)
+    return rows
 
 
 def learn_online(state: State, features: Tensor, labels: Tensor) -> None:
@@ -198,7 +203,7 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
     state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(loss).backward()
     if state.mirror is None and _value(clock, "freezePrototypes"):
-        state.student.head.last_layer.weight_v.grad = None
+        _joint(state.student).last_layer.weight_v.grad = None
     state.scaler.unscale_(state.optimizer)
     clip = state.config.train.clip
     norm = torch.nn.utils.clip_grad_norm_(
@@ -246,23 +251,29 @@ def spread(rows: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """1 - |mean| of all ranks' unit rows (N, D): 0 where all are one point, near 1 where they fill the
     sphere."""
     if ranks.world == 1:
-        return 1 - rows.mean(dim=0).norm()
+        length: Tensor = rows.mean(dim=0).norm()
+        return 1 - length
     sums = ranks.mean(torch.cat([rows.sum(dim=0), rows.new_full((1,), len(rows))]))
-    return 1 - (sums[:-1] / sums[-1]).norm()
+    length = (sums[:-1] / sums[-1]).norm()
+    return 1 - length
 
 
 def prototypes(state: State) -> Tensor:
     """The unit prototypes (K, D) that the teacher's embeddings are compared with now."""
     if state.mirror is not None:
         return state.mirror.rows
-    head = state.teacher.head
-    assert isinstance(head, JointHead)
-    return head.last_layer.weight.detach()
+    return _joint(state.teacher).last_layer.weight.detach()
+
+
+def _joint(network: Network) -> JointHead:
+    """The head with its prototypes, which the joint arm has."""
+    assert isinstance(network.head, JointHead)
+    return network.head
 
 
 def _students_prototypes(state: State) -> Tensor:
     """The unit prototypes (K, D) of the student's logits; in the joint arm with their gradient."""
-    return state.student.head.last_layer.weight if state.mirror is None else state.mirror.rows
+    return _joint(state.student).last_layer.weight if state.mirror is None else state.mirror.rows
 
 
 def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
@@ -287,7 +298,11 @@ def _teacher_logits(state: State, h: Tensor) -> Tensor:
 
 def _balanced(state: State, logits: Tensor, answer: Answer) -> Tensor:
     """Target probabilities (N, K) of logits (N, K), balanced as the configuration says."""
-    balances = {"sinkhorn": state.sinkhorn, "center": state.center.targets, "none": softmax_targets}
+    balances: dict[str, Callable[[Tensor, float], Tensor]] = {
+        "sinkhorn": state.sinkhorn,
+        "center": state.center.targets,
+        "none": softmax_targets,
+    }
     return balances[state.config.targets.balance](logits, _value(answer.scalars, "teacherTemperature"))
 
 

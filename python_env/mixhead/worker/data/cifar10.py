@@ -88,7 +88,7 @@ def _images(cache: Path, pictures: list[Path]) -> np.ndarray:
     if not cache.exists():
         write_array(cache, np.concatenate([_decode(path) for path in pictures]))
     try:
-        images = np.load(cache, mmap_mode="r")
+        images: np.ndarray = np.load(cache, mmap_mode="r")
     except (ValueError, EOFError) as error:
         raise WorkerError(f"{cache} is damaged: delete it and start again") from error
     if images.shape != shape or images.dtype != np.uint8:

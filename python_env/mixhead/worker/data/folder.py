@@ -123,4 +123,5 @@ def _photograph(path: str, size: int) -> np.ndarray:
         image = default_loader(path)
     except Exception as error:  # Pillow's decoders raise whatever they stumble on
         raise WorkerError(f"{path} is not an image that can be read: {error}") from error
-    return pil_to_tensor(center_crop(resize(image, size, antialias=True), size)).numpy()
+    pixels: np.ndarray = pil_to_tensor(center_crop(resize(image, size, antialias=True), size)).numpy()
+    return pixels

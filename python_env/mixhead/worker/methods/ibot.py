@@ -46,7 +46,7 @@ def draw_mask(config: Config, grid: tuple[int, int], step: int) -> Tensor:
     before = random.getstate()
     random.seed(seed_of(config.seed, "mask", step))  # lightly draws from the global generator
     try:
-        return random_block_mask(
+        mask: Tensor = random_block_mask(
             (count, *grid),
             batch_mask_ratio=MASKED_VIEWS,
             min_image_mask_ratio=MASKED_PATCHES[0],
@@ -54,5 +54,6 @@ def draw_mask(config: Config, grid: tuple[int, int], step: int) -> Tensor:
             min_num_masks_per_block=min(BLOCK, int(patches * MASKED_PATCHES[0])),
             device=torch.device("cpu"),
         )
+        return mask
     finally:
         random.setstate(before)

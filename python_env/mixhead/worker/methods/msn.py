@@ -15,9 +15,10 @@ def loss(batch: Batch) -> Tensor:
     """MSN's: the student's mean assignment is drawn to the uniform distribution."""
     from lightly.loss import MSNLoss
 
-    class AcrossRanks(MSNLoss):
+    class AcrossRanks(MSNLoss):  # type: ignore[misc]  # lightly has no types
         def regularization_loss(self, mean_anchor_probs: Tensor) -> Tensor:
-            return super().regularization_loss(mean_over_ranks(mean_anchor_probs))
+            made: Tensor = super().regularization_loss(mean_over_ranks(mean_anchor_probs))
+            return made
 
     return _mean_over_targets(batch, AcrossRanks)
 
@@ -26,9 +27,10 @@ def prior_loss(batch: Batch) -> Tensor:
     """PMSN's: it is drawn to a power law instead, of exponent .25."""
     from lightly.loss import PMSNLoss
 
-    class AcrossRanks(PMSNLoss):
+    class AcrossRanks(PMSNLoss):  # type: ignore[misc]  # lightly has no types
         def regularization_loss(self, mean_anchor_probs: Tensor) -> Tensor:
-            return super().regularization_loss(mean_over_ranks(mean_anchor_probs))
+            made: Tensor = super().regularization_loss(mean_over_ranks(mean_anchor_probs))
+            return made
 
     return _mean_over_targets(batch, AcrossRanks)
 
