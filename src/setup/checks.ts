@@ -27,6 +27,7 @@ const CHECKS: readonly Check[] = [
   { name: "unused", command: () => [local("knip"), "--no-progress"] },
   { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
   { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },
+  { name: "mypy", command: () => python("mypy"), cwd: pythonEnv },
   { name: "site", command: () => ["npm", "run", "--silent", "site"] },
   // --exit: a handle that a test left open must not keep mocha running.
   {
