@@ -10,7 +10,7 @@ export interface Rows {
   d: number;
 }
 
-/** What a rank says of itself as it joins. */
+/** What a rank sends when it joins. */
 export interface Hello {
   run: string;
   mixture: string;
@@ -19,63 +19,64 @@ export interface Hello {
   /** K and D as the rank knows them; 0: whatever the room has. */
   components: number;
   dim: number;
-  /** The starting rows that the rank holds (K x D), and their SHA-256; "" where it holds none. */
+  /** The SHA-256 of the starting rows that the rank holds; "" if it holds none. */
   start: string;
-  /** What it asks of the mixture, as JSON; "": whatever the room has. */
+  /** The settings that it asks for, as JSON; "": whatever the room has. */
   config: string;
-  /** The hash of the run's secret as the rank has it; "": it has none. */
+  /** The hash of the rank's secret for the run; "": it has none. */
   secret: string;
-  /** The version of the kernels that the rank can run (KERNELS_VERSION), and where; 0 and "": it runs none. */
+  /** The version of the rank's kernels (KERNELS_VERSION) and their device; 0 and "": it can run none. */
   executor: number;
   device: string;
+  /** The starting rows (K x D) that the rank holds. */
   prototypes?: Rows;
 }
 
-/** What a room tells a rank that joins. `step` is the next step that it expects. */
+/** What a room tells a rank that joins. `step`: the next step that it expects. */
 export interface Welcome {
   step: number;
   /** The run's configuration as JSON. */
   config: string;
   commands: Command[];
   prototypes?: Rows;
-  /** Makes the start on the device. The other ranks of the world get it too. */
+  /** Makes the starting prototypes on the device. The other ranks of the world execute it too. */
   run?: Run;
 }
 
-/** One step: the rows of all ranks in rank order, or none where the ranks only want the clock. */
+/** One step: the rows of all ranks in rank order, or none if the ranks need only the clock. */
 export interface Batch {
   step: number;
   epoch: number;
-  /** Finite rows, none all zero. They may lie on a received message: read, never write. */
+  /** Finite rows, none all zero. They may be views of a received message: do not write to them. */
   rows?: Rows;
-  /** Instead of `rows`: so many lie on every rank's device, those of all ranks in rank order, unchecked. */
+  /** Instead of `rows`: every rank's device holds the n rows of all ranks, in rank order, unchecked. */
   announced?: { n: number };
-  /** What each rank measured in the step before, in rank order. */
+  /** What each rank measured in the previous step, in rank order. */
   scalars: Record<string, number>[];
-  /** Rank 0's metrics: the vector that the last run named which has been carried out. */
+  /** Rank 0's metrics: the vector that the last executed run named. */
   metrics?: Float32Array;
-  /** Ranks whose metrics are other bits than rank 0's: their devices have come apart. */
+  /** Ranks whose metrics differ from rank 0's in any bit: their devices have diverged. */
   drifted?: number[];
 }
 
 /**
- * A room's answer to a step. The arrays are sent without a copy and kept until the next answer:
- * make new ones every step.
+ * A room's answer to a step. The arrays are sent without a copy and kept until the next answer: make new ones for
+ * every step.
  */
 export interface Answer {
   /** The clock's values by name. */
   scalars: Record<string, number>;
-  /** Carried out by every rank, in order, after the optimizer's step. */
+  /** Every rank carries them out, in order, after the optimizer's step. */
   commands: Command[];
-  /** Prototype rows that the step changed: R x d with their indices, or all of them without. */
+  /** Prototype rows that the step changed: R x d with their indices, or all rows without indices. */
   rows?: { indices?: Int32Array; data: Float32Array; d: number };
   /** A target row for each row of the batch, n x k. */
   targets?: { n: number; k: number; data: Float32Array };
-  /** Carried out by every rank as it takes the answer. */
+  /** Every rank executes it when it gets the answer. */
   run?: Run;
 }
 
-/** What a command gave in one rank. */
+/** The result of a command in one rank. */
 export interface RankResult {
   rank: number;
   command: Command;
@@ -86,10 +87,10 @@ export interface RankResult {
   tensors: Record<string, Tensor>;
 }
 
-/** A run that changed nothing on a rank, and why. */
+/** A run that failed on a rank and changed nothing there. */
 export interface RunFailure {
   seq: number;
-  /** The index of the instruction that is to blame; -1: none is. */
+  /** The index of the instruction that failed; -1: none of them. */
   at: number;
   code: FailureCode;
   message: string;

@@ -415,7 +415,7 @@ describe("the bridge's endpoint", () => {
     await refused(`ipc://${join(folder, "missing", "socket")}`, /cannot listen/);
     await refused("tcp://0.0.0.0:7000", /CURVE/);
     await refused("tcp://*:7000", /CURVE/);
-    await refused("udp://here", /neither/);
+    await refused("udp://here", /"udp:\/\/here" is invalid; allowed: auto/);
     await server.close();
     await rm(folder, { recursive: true });
   });
