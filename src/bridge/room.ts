@@ -96,50 +96,74 @@ export interface RunFailure {
   message: string;
 }
 
+/** Computes the steps of a training. */
+interface Stepping {
+  /**
+   * Takes a step on the rows of all ranks. It changes everything or nothing. What it throws is sent to the ranks as an
+   * error: a BatchError with its own code, its row counted in the rows of the rank at fault; anything else with code
+   * "plugin".
+   */
+  step(batch: Batch): Promise<Answer>;
+}
+
+/** Gives the ranks commands. */
+interface Commanding {
+  /** A rank has carried out a command. The next step waits for this call. */
+  result(result: RankResult): void | Promise<void>;
+}
+
+/** Has a state that ranks save with their own checkpoints. */
+interface Saving {
+  /** The whole state. */
+  state(): Promise<NamedTensors>;
+}
+
+/** Continues from a state that a rank has saved. */
+interface Loading {
+  /** `step`: the number of steps taken. Throws RejectError or UserError, and changes nothing, if the state does not fit. */
+  load(step: number, state: NamedTensors): Promise<void>;
+}
+
+/** Executes runs on the ranks' devices. */
+interface Executing {
+  /**
+   * A world forms, whose devices are empty. `send` has all its ranks execute a run now, during a step or between
+   * steps; a rank that joins later gets the runs that it has missed before its welcome. The `send` of an earlier world
+   * has no effect any more.
+   */
+  attach(send: (run: Run) => void): void;
+  /** The values that a run read, in the order of its `reads`. Called at once, since a step may wait for them. */
+  values(seq: number, tensors: Tensor[]): void;
+  /**
+   * A rank could not execute a run. Called at once. If the run came with the answer to a step, a single rank may send
+   * this step again; several ranks have diverged. Returns the message for the ranks that wait; undefined: the rank's
+   * own message.
+   */
+  failed(rank: number, failure: RunFailure): string | undefined;
+}
+
 /**
- * One mixture of one run, as the bridge sees it. The server calls `welcome`, `step`, `state` and
- * `load` one at a time, never two at once.
- *
- * What `step` throws reaches the ranks as an error: a BatchError with its own code, and a row that
- * is counted in the blamed rank's own rows; anything else with code "plugin". `step` changes
- * everything or nothing.
+ * One mixture of one run, as the bridge sees it. A room implements only the parts above that it needs. Without `step` or
+ * `load` the bridge refuses that request; without `state` it sends an empty one. It calls `welcome`, `step`, `result`,
+ * `state` and `load` one at a time.
  */
-export interface Room {
-  /** K and D that hello and embeddings are held to; 0: not checked. */
+export interface Room
+  extends Partial<Stepping>,
+    Partial<Commanding>,
+    Partial<Saving>,
+    Partial<Loading>,
+    Partial<Executing> {
+  /** K and D that hellos and embeddings must have; 0: not checked. */
   readonly components: number;
   readonly dim: number;
-  /** The hash of the secret that its run was begun with: whoever does not have that stays outside. "" or absent: none. */
+  /** The hash of its run's secret, which every rank must have. "" or absent: none. */
   readonly secret?: string;
   /** A rank joins. Called for each rank, and after a `load`. May throw RejectError. */
   welcome(hello: Hello): Welcome | Promise<Welcome>;
-  step(batch: Batch): Promise<Answer>;
-  /** A rank carried a command out. A step that follows waits for it. */
-  result(result: RankResult): void | Promise<void>;
-  /** The whole state, for a checkpoint that a rank keeps. */
-  state(): Promise<NamedTensors>;
-  /** Goes on from a saved state; `step` steps were taken. Throws RejectError or UserError, and changes nothing, where it does not fit. */
-  load(step: number, state: NamedTensors): Promise<void>;
-  /**
-   * A rank is gone without a word: dead, unreachable, or silent past the deadline. `owed`: the result that it had
-   * still to send, in words.
-   */
+  /** A rank was lost: it is dead, unreachable, or silent past the deadline. `owed`: names the result that it still owed. */
   lost(rank: number, why: string, owed?: string): void;
   /** A rank said goodbye; an empty reason is a regular end. */
   left(rank: number, reason: string): void;
-  /** The hello that opened this room was refused, and nobody is in it. */
+  /** The hello that opened this room was refused, and no rank is in it. */
   empty?(): void;
-  /**
-   * A world forms: its ranks' devices are empty. `send` has all of them carry out a run now, in the middle of
-   * a step or outside of one; a rank that joins later gets the runs that it has missed before its welcome.
-   * What an earlier `attach` gave reaches nobody any more.
-   */
-  attach?(send: (run: Run) => void): void;
-  /** What a run read, in the order of its `reads`. Called at once: a step under way may wait for it. */
-  values?(seq: number, tensors: Tensor[]): void;
-  /**
-   * A rank could not carry out a run. Called at once. If the run came with the answer to a step, a rank alone
-   * in its world may send this step again; with others, the world has come apart. Gives the sentence for the
-   * ranks that wait; the rank's own where it gives none.
-   */
-  failed?(rank: number, failure: RunFailure): string | undefined;
 }

@@ -149,7 +149,9 @@ export class World {
         this.tellErrors(numbers, parts);
         return;
       }
-      const answer = await this.room.step(merge(step, good));
+      const batch = merge(step, good);
+      if (!this.room.step) throw new BatchError("plugin", "this room takes no steps");
+      const answer = await this.room.step(batch);
       const dialects = numbers.map((number) => this.ranks.get(number)?.dialect);
       const tensors = answerTensors(answer, counts, dialects);
       this.next = step + 1;
@@ -186,7 +188,7 @@ export class World {
     return this.inTurn(async () => {
       try {
         const header = { type: "state", generation: rank.generation, step: this.next } as const;
-        const state = await this.runs.askedBy(rank, () => this.room.state());
+        const state = await this.runs.askedBy(rank, async () => (await this.room.state?.()) ?? {});
         rank.send(encode(header, stateTensors(state)));
       } catch (error) {
         this.fail(rank, "plugin", sentence(error));
@@ -197,6 +199,7 @@ export class World {
   /** Continues from a rank's state and welcomes the rank anew. Throws RejectError, or what the room throws. */
   load(rank: Rank, step: number, read: () => Tensors): Promise<void> {
     return this.inTurn(async () => {
+      if (!this.room.load) throw new RejectError("state", "this run cannot load a state from a rank");
       await this.room.load(step, readState(read()));
       for (const each of this.ranks.values()) delete each.answer;
       await this.welcome(rank);
@@ -211,7 +214,7 @@ export class World {
     if (this.parts.size > 0 && !this.taking) this.waitForParts(); // the command's time does not count as silence
     await this.inTurn(async () => {
       try {
-        await this.room.result({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
+        await this.room.result?.({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
       } catch (error) {
         this.fail(rank, "plugin", `the result of ${command} could not be processed: ${sentence(error)}`);
       }

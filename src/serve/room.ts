@@ -154,10 +154,6 @@ export class MixtureRoom implements Room {
     };
   }
 
-  result(): void {
-    throw new Error("a drop-in head is given no commands");
-  }
-
   state(): Promise<NamedTensors> {
     return this.edge.state();
   }
