@@ -16,7 +16,7 @@ from mixhead.worker.augment import Crop, augment, normalise
 from mixhead.worker.config import DataConfig
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.errors import WorkerError
-from mixhead.worker.knn import knn_predictions
+from mixhead.knn import knn_predictions
 from torch import Tensor, nn
 
 CROPS = Crop(2, 32, (0.3, 1.0)), Crop(2, 16, (0.1, 0.4))  # global and local views

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from cifar10 import batches, cifar10, embed
 from meta import MultiCropWrapper
 from mixhead.dino import DINOHead, SinkhornDINOLoss
-from mixhead.worker.knn import knn_predictions
+from mixhead.knn import knn_predictions
 from torch import Tensor
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

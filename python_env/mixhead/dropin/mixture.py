@@ -5,18 +5,20 @@ from __future__ import annotations
 import gc
 import os
 import time
-from enum import Enum, auto
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mixhead.bridge import BatchError, BridgeError, Targets
+from mixhead.bridge import BatchError, BridgeError
+from mixhead.dropin.collected import Collected
 from mixhead.dropin.connection import Connection, State
 from mixhead.dropin.members import Member, Members, Role, in_backward
 from mixhead.dropin.paused import is_paused
+from mixhead.dropin.phase import Event, Phase
 from mixhead.dropin.plugin_process import PluginMissing
 from mixhead.dropin.rows import Rows
+from mixhead.dropin.sent import Sent
 from mixhead.dropin.settings import Settings
 from mixhead.dropin.target_rows import target_rows
 from mixhead.dropin.told import Told
@@ -24,20 +26,10 @@ from mixhead.dropin.undisturbed import undisturbed
 from mixhead.mirror import Mirror
 from mixhead.warn import warn
 
-#: A teacher that is called this many times as often as in earlier steps is being evaluated.
-_EVALUATION = 4
 #: The least cosine between prototypes that are equal up to rounding, even to half precision.
 _SAME = 0.999
 #: The step of a blank state, which has only names and shapes.
 _NO_STEP = -1
-
-
-class Phase(Enum):
-    """The phase of the current step."""
-
-    COLLECTING = auto()  # more teacher rows may come
-    SENT = auto()  # its rows, if any, were sent; the teacher's next call begins the next step
-    OVER = auto()  # its rows, if any, were sent; any call begins the next step
 
 
 class Mixture:
@@ -67,20 +59,15 @@ class Mixture:
         self._by_hand = False  # whether steps end through `step`
         self._fed_from_outside = False  # by a module that is not a mixhead head
         self._alone_without_gradient = False  # whether the only layer was called without a gradient
-        self._usual_calls = 0  # teacher calls in a usual step
+        self._rows = Collected()  # the teacher's rows of the current step
         self._begin(0)
 
     def _begin(self, step: int) -> None:
         self._next = self._started = step  # the next step to send; the one that this connection began at
         self._phase = Phase.COLLECTING
-        self._rows: list[Rows] = []  # the teacher's rows of the current step
-        self._calls = 0  # teacher calls since the last student call
+        self._rows.clear()
         self._waiting = False  # for the answer to the step that was sent
-        self._batch: Tensor | None = None  # the rows that were sent last, if targets are wanted
-        self._own = slice(0)  # this rank's part of them
-        self._padding: Tensor | None = None  # which of this rank's rows are padding and were not sent
-        self._student_led = False  # whether the student was called before the teacher in this step
-        self._answer: Targets | None = None  # the answer to the rows that were sent last in this step
+        self._sent: Sent | None = None  # the rows that were sent last in this step, if targets are wanted
         self._ahead: Mirror | None = None  # the prototypes after the answers of this step
         self._saved: State | None = None
 
@@ -187,10 +174,9 @@ class Mixture:
         self._attach(device)
         if self._phase is Phase.OVER or (self._phase is Phase.SENT and not self._by_hand):
             self._next_step()
-        self._calls += 1
-        self._rows.append(rows)
-        if self._usual_calls and len(self._rows) > _EVALUATION * self._usual_calls and not self._by_hand:
-            del self._rows[-1 if self._student_led else 0]
+        self._rows.add(rows)
+        if not self._by_hand:
+            self._rows.limit(self._phase is Phase.LED)
 
     def _student_is_called(self, rows: Tensor) -> None:
         self._attach(rows.device)
@@ -198,34 +184,19 @@ class Mixture:
             self._next_step()
         if self._by_hand or self._phase is Phase.SENT:
             return
-        self._drop_what_was_no_teachers()
+        self._rows.drop_students(self.heads)
         if not self._rows:
-            self._student_led = True
+            self._phase = self._phase.after(Event.LEAD)
             self._watch_for_a_teacher(rows)
             return
-        self._drop_what_was_an_evaluations()
+        led = self._phase is Phase.LED
+        calls = self._rows.calls
+        if self._rows.drop_evaluation(led):
+            self._told.evaluated(calls, self._rows.usual, "first" if led else "last")
         self._send()
-        if self._student_led:
+        if led:
             self._next_step()
-            self._student_led = True
-
-    def _drop_what_was_no_teachers(self) -> None:
-        """Drops rows of layers that have turned out to be a student's."""
-        self._rows = [
-            rows
-            for rows in self._rows
-            if rows.caller is None or self.heads.role(rows.caller) is not Role.STUDENT
-        ]
-
-    def _drop_what_was_an_evaluations(self) -> None:
-        """If the teacher was called much more often than in other steps, keeps only the calls nearest to the
-        student's call of this step. The others belong to an evaluation."""
-        usual = self._usual_calls
-        if usual and self._calls > _EVALUATION * usual:
-            self._rows = self._rows[:usual] if self._student_led else self._rows[-usual:]
-            self._told.evaluated(self._calls, usual, "first" if self._student_led else "last")
-        else:
-            self._usual_calls = max(usual, self._calls)
+            self._phase = self._phase.after(Event.LEAD)
 
     def _watch_for_a_teacher(self, rows: Tensor) -> None:
         """Checks for teacher rows at the first backward pass, when every teacher has been called."""
@@ -233,18 +204,17 @@ class Mixture:
             rows.register_hook(self._is_trained)
 
     def _is_trained(self, gradient: Tensor) -> None:
-        if not self._rows and self._next == self._started and self._phase is Phase.COLLECTING:
+        if not self._rows and self._next == self._started and self._phase in (Phase.COLLECTING, Phase.LED):
             self._told.no_teacher()
 
     @undisturbed
     def step(self) -> None:
         """Ends the current step by hand."""
         self._by_hand = True
-        self._drop_what_was_no_teachers()
+        self._rows.drop_students(self.heads)
         if self._rows:
             self._send()
-        if self._phase is Phase.SENT:
-            self._phase = Phase.OVER
+        self._phase = self._phase.after(Event.END)
 
     @undisturbed
     def targets(self, device: torch.device) -> Tensor:
@@ -258,20 +228,16 @@ class Mixture:
                 f'mixture "{self.name}" was not asked for targets: mixhead.attach(config={{"targets": {{}}}})'
             )
         if self._rows:
-            self._send_early()
-        if self._phase is Phase.COLLECTING:
+            self._send()
+        if self._sent is None:
             raise RuntimeError(f'mixture "{self.name}" has seen no teacher rows in this step')
         self._receive()
-        real = ~self._padding
-        made = torch.zeros(len(real), self.components, device=device)
-        if self._answer is None:
-            made[real] = torch.nan
-            return made
-        rows = target_rows(self._answer, self._batch, self._ahead, self._connection.balance)
-        if rows is None:
+        if self._sent.answer is None:
+            return self._sent.fill(torch.nan, self.components, device)
+        made = target_rows(self._sent.answer, self._sent.batch, self._ahead, self._connection.balance)
+        if made is None:
             raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it started without')
-        made[real] = rows[self._own].to(device)
-        return made
+        return self._sent.fill(made, self.components, device)
 
     @undisturbed
     def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -281,11 +247,12 @@ class Mixture:
         return self._mirror.on(device, dtype)
 
     def _send(self) -> None:
-        batch, self._own = self._connection.gather(torch.cat([rows.real() for rows in self._rows]))
-        padding = torch.cat([rows.padding() for rows in self._rows])
-        self._rows, self._calls = [], 0
-        self._phase, self._answer = Phase.SENT, None
-        self._batch, self._padding = (batch, padding) if self._settings.targets else (None, None)
+        """Sends the rows. If the student led, the step is over then."""
+        batch, own = self._connection.gather(self._rows.real())
+        padding = self._rows.padding()
+        self._rows.clear()
+        self._phase = self._phase.after(Event.SEND)
+        self._sent = Sent(batch, own, padding) if self._settings.targets else None
         if len(batch) == 0 and (self._connection.on_device or self._connection.world == 1):
             if len(padding):
                 self._told.only_padding()
@@ -294,19 +261,13 @@ class Mixture:
         self._connection.send(self._next, batch)
         self._waiting, self._saved = True, None
 
-    def _send_early(self) -> None:
-        """Sends the rows now, before the student's next call would. If the student led, the step is over."""
-        self._send()
-        if self._student_led:
-            self._phase = Phase.OVER
-
     def _receive(self) -> None:
         """Waits for the answer to the step that was sent. If the plugin refuses its rows, nothing changes."""
         if not self._waiting:
             return
         start, reads = time.perf_counter(), self._connection.reads
         try:
-            self._answer = self._connection.receive(self._next)
+            answer = self._connection.receive(self._next)
         except BatchError as error:
             self._waiting = False
             if error.code != "row":
@@ -315,16 +276,18 @@ class Mixture:
         else:
             self._waiting = False
             self._next += 1
-            self._ahead = (self._ahead or self._mirror).after(self._answer)
-            self._told.answered(self._answer, self._connection.leads)
+            self._ahead = (self._ahead or self._mirror).after(answer)
+            if self._sent is not None:
+                self._sent.answer = answer
+            self._told.answered(answer, self._connection.leads)
         self._told.waited(time.perf_counter() - start, self._connection.reads - reads)
 
     def _next_step(self) -> None:
         """Applies the answers and begins the next step."""
         self._receive()
         self._mirror = self._ahead or self._mirror
-        self._answer = self._ahead = self._batch = self._padding = None
-        self._phase, self._student_led = Phase.COLLECTING, False
+        self._ahead = self._sent = None
+        self._phase = self._phase.after(Event.NEXT)
 
     # The plugin and the state
 
@@ -347,14 +310,15 @@ class Mixture:
         size = self.components, self.dim
         self._connection = Connection(self.name, self._settings, size, device, self._given)
         self._pid = os.getpid()
-        self._given, student_led = None, self._student_led
+        self._given, led = None, self._phase is Phase.LED
         self._go_on()
-        self._student_led = student_led
+        if led:
+            self._phase = self._phase.after(Event.LEAD)
 
     def _has_moved(self, device: torch.device) -> bool:
         """Whether the heads have moved to another device before their first step. The device of the rows
         decides where a mixture is computed, so it has to attach again."""
-        idle = self._next == self._started and not self._rows and self._phase is Phase.COLLECTING
+        idle = self._next == self._started and not self._rows and self._phase in (Phase.COLLECTING, Phase.LED)
         moved = device.type != self._connection.device.type
         return idle and moved and self._settings.placement != "host"
 
@@ -376,7 +340,7 @@ class Mixture:
         try:
             self._attach()
             if self._rows and self._connection.world == 1:
-                self._send_early()
+                self._send()
             self._receive()
             if whole and self._saved is None:
                 self._saved = self._connection.save()

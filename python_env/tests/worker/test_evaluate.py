@@ -53,7 +53,7 @@ def test_knn_cuts_k_to_the_references_and_works_in_blocks(monkeypatch: pytest.Mo
     few = knn_predictions(train_x[:30], train_y[:30], test_x, 10)
     assert torch.equal(few[100], few[200]) and not torch.equal(few[10], few[200])
     whole = knn_predictions(train_x, train_y, test_x, 10)
-    monkeypatch.setattr("mixhead.worker.knn.SIMILARITIES", 900 * 7)
+    monkeypatch.setattr("mixhead.knn.SIMILARITIES", 900 * 7)
     for k, predictions in knn_predictions(train_x, train_y, test_x, 10).items():
         assert torch.equal(predictions, whole[k])
 

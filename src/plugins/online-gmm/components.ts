@@ -1,65 +1,78 @@
 import * as tf from "@tensorflow/tfjs-core";
 
 /**
- * The mixture's components, or some of them: a row each. R is the number of rows, Q the number of
- * squares that the covariance keeps: none (shared), 1 (spherical) or D (diagonal). Nothing is
- * written in place: a step makes new tensors.
+ * The tensors of the mixture's components, or of some of them: a row each. R is the number of rows, Q the number of
+ * squares that the covariance keeps: none (shared), 1 (spherical) or D (diagonal). What is here is gathered, updated,
+ * saved and restored.
+ *
+ * `optional`: some mixtures have none. `fixed`: no step changes it.
  */
-export type Components = {
+const TENSORS = {
   /** n (R x 1), the effective count. */
-  counts: tf.Tensor2D;
+  counts: {},
   /** s (R x D), the effective sum of embeddings. */
-  sums: tf.Tensor2D;
+  sums: {},
   /** q (R x Q), the effective sum of squares. */
-  squares: tf.Tensor2D | undefined;
-  /** m (R x D), where the prior pulls each; undefined where there is no prior. */
-  starts: tf.Tensor2D | undefined;
-  /** mu (R x D); undefined where nothing needs it at every step, since it follows from the others (see `meansOf`). */
-  means: tf.Tensor2D | undefined;
+  squares: { optional: true },
+  /** m (R x D), where the prior pulls each; undefined without a prior. */
+  starts: { optional: true, fixed: true },
+  /** mu (R x D); undefined if nothing needs it at every step, since it follows from the others (see `meansOf`). */
+  means: { optional: true },
   /** sigma2 (R x Q). */
-  variances: tf.Tensor2D | undefined;
+  variances: { optional: true },
   /** c = mu / |mu| (R x D), the prototypes. */
-  prototypes: tf.Tensor2D;
-  /** pi (R x 1); 1 / K each where weights are uniform. */
-  weights: tf.Tensor2D;
-  /** Steps since each last won a row (R x 1), at most NEVER; undefined where none starts again. */
-  ages: tf.Tensor2D | undefined;
+  prototypes: {},
+  /** pi (R x 1); 1 / K each if weights are uniform. */
+  weights: {},
+  /** Steps since each last won a row (R x 1), at most NEVER; undefined if none starts again. */
+  ages: { optional: true },
+} as const satisfies Record<string, { optional?: true; fixed?: true }>;
+
+type Tensors = typeof TENSORS;
+type Name = keyof Tensors;
+type Optional = { [name in Name]: Tensors[name] extends { optional: true } ? name : never }[Name];
+
+/** Tensors by their name in TENSORS. Nothing is written in place: a step makes new tensors. */
+export type Components = { [name in Exclude<Name, Optional>]: tf.Tensor2D } & {
+  [name in Optional]: tf.Tensor2D | undefined;
 };
+
+/** Components with the tensor that `tensor` gives for each name. @throws TypeError if one is missing that all have */
+export function componentsOf(tensor: (name: Name) => tf.Tensor2D | undefined): Components {
+  const made: Partial<Record<Name, tf.Tensor2D | undefined>> = {};
+  for (const name of namesOf(TENSORS)) made[name] = tensor(name);
+  assertWhole(made);
+  return made;
+}
+
+function assertWhole(made: Partial<Record<Name, tf.Tensor2D | undefined>>): asserts made is Components {
+  for (const name of namesOf(TENSORS))
+    if (made[name] === undefined && !("optional" in TENSORS[name]))
+      throw new TypeError(`the components have no ${name}`);
+}
+
+function namesOf<T extends object>(record: T): (keyof T)[] {
+  const names: (keyof T)[] = [];
+  for (const name in record) names.push(name);
+  return names;
+}
 
 /** The age of a component that has not won a row yet. */
 export const NEVER = 2 ** 20;
 
 /** The rows with the given indices. */
 export function gatherRows(all: Components, indices: tf.Tensor1D): Components {
-  return {
-    counts: tf.gather(all.counts, indices),
-    sums: tf.gather(all.sums, indices),
-    squares: all.squares && tf.gather(all.squares, indices),
-    starts: all.starts && tf.gather(all.starts, indices),
-    means: all.means && tf.gather(all.means, indices),
-    variances: all.variances && tf.gather(all.variances, indices),
-    prototypes: tf.gather(all.prototypes, indices),
-    weights: tf.gather(all.weights, indices),
-    ages: all.ages && tf.gather(all.ages, indices),
-  };
+  return componentsOf((name) => all[name] && tf.gather(all[name], indices));
 }
 
-/** `all` with what a step made of the rows at the given indices, but for starts. Every other row keeps its bits. */
+/** `all` with what a step made of the rows at the given indices. Every other row keeps its bits. */
 export function scatterRows(all: Components, indices: tf.Tensor1D, rows: Components): Components {
   const places = tf.reshape(indices, [-1, 1]);
-  const put = (into: tf.Tensor2D, updates: tf.Tensor2D): tf.Tensor2D =>
-    tf.tensorScatterUpdate(into, places, updates);
-  return {
-    counts: put(all.counts, rows.counts),
-    sums: put(all.sums, rows.sums),
-    squares: all.squares && rows.squares && put(all.squares, rows.squares),
-    starts: all.starts,
-    means: all.means && rows.means && put(all.means, rows.means),
-    variances: all.variances && rows.variances && put(all.variances, rows.variances),
-    prototypes: put(all.prototypes, rows.prototypes),
-    weights: put(all.weights, rows.weights),
-    ages: all.ages && rows.ages && put(all.ages, rows.ages),
-  };
+  return componentsOf((name) => {
+    const [into, updates] = [all[name], rows[name]];
+    if ("fixed" in TENSORS[name]) return into;
+    return into && updates && tf.tensorScatterUpdate(into, places, updates);
+  });
 }
 
 /** The tensors that are there, by name. */

@@ -5,7 +5,14 @@ import { Estimator } from "../estimator.ts";
 import type { Proposal, Wanted } from "../plugin.ts";
 import { checkSaved, restored, save } from "../saved.ts";
 import { selected } from "../selected.ts";
-import { type Components, disposeAllBut, gatherRows, present, scatterRows } from "./components.ts";
+import {
+  type Components,
+  componentsOf,
+  disposeAllBut,
+  gatherRows,
+  present,
+  scatterRows,
+} from "./components.ts";
 import type { Assign } from "./e-step.ts";
 import { type Forgetting, LEAST_RESPONSIBILITY } from "./forgetting.ts";
 import { begin, beginAtRows, type Start } from "./init.ts";
@@ -153,20 +160,8 @@ export class OnlineMixture extends Estimator {
     const state = fitting(given, old);
     checkSaved(state, { ...present(old), means, progress: { shape: [2] } }, this.name);
     const [strength = 0, missing = 0] = state.progress?.data ?? [];
-    const optional = (name: "squares" | "starts" | "means" | "variances" | "ages") =>
-      old[name] && restored(state, name);
     this.now = {
-      components: {
-        counts: restored(state, "counts"),
-        sums: restored(state, "sums"),
-        squares: optional("squares"),
-        starts: optional("starts"),
-        means: optional("means"),
-        variances: optional("variances"),
-        prototypes: restored(state, "prototypes"),
-        weights: restored(state, "weights"),
-        ages: optional("ages"),
-      },
+      components: componentsOf((name) => old[name] && restored(state, name)),
       strength: this.noted(strength),
       missing,
     };

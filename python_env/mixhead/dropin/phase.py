@@ -1,0 +1,47 @@
+"""The phases of a training step, as a mixture sees them, and what leads from one to the next.
+
+| phase | `LEAD` | `SEND` | `END` | `NEXT` |
+| --- | --- | --- | --- | --- |
+| `COLLECTING`: teacher rows may come | `LED` | `SENT` | | |
+| `LED`: the student was called before the teacher, whose rows may come | | `OVER` | | |
+| `SENT`: its rows were sent; the teacher's next call begins the next step | | | `OVER` | `COLLECTING` |
+| `OVER`: its rows were sent; any call begins the next step | | | | `COLLECTING` |
+
+An event leaves the phase as it is where the table has no entry.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class Event(Enum):
+    """What changes the phase of a step."""
+
+    LEAD = auto()  # the student is called, and the teacher has not been
+    SEND = auto()  # the teacher's rows are sent
+    END = auto()  # the script ends the step by `mixhead.step()`
+    NEXT = auto()  # the answers are applied
+
+
+class Phase(Enum):
+    """The phase of the current step."""
+
+    COLLECTING = auto()
+    LED = auto()
+    SENT = auto()
+    OVER = auto()
+
+    def after(self, event: Event) -> Phase:
+        """The phase after an event."""
+        return _NEXT.get((self, event), self)
+
+
+_NEXT = {
+    (Phase.COLLECTING, Event.LEAD): Phase.LED,
+    (Phase.COLLECTING, Event.SEND): Phase.SENT,
+    (Phase.LED, Event.SEND): Phase.OVER,
+    (Phase.SENT, Event.END): Phase.OVER,
+    (Phase.SENT, Event.NEXT): Phase.COLLECTING,
+    (Phase.OVER, Event.NEXT): Phase.COLLECTING,
+}
