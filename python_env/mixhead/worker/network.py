@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mixhead.heads import JointHead, ProjectionHead
 from mixhead.worker.config import Config
 from mixhead.worker.encoders import build_encoder, check_sizes
+from mixhead.worker.methods import method_of
 from mixhead.worker.patches import check_patches, patch_grid, tokens
 from mixhead.worker.randomness import seed_of
 
@@ -85,7 +86,7 @@ def build_network(config: Config) -> Network:
             projection = ProjectionHead(features, head.hidden, head.dim, head.norm)
     sizes = {config.views.global_size} | ({config.views.local_size} if config.views.local else set())
     check_sizes(encoder, sizes)
-    if config.method == "ibot":
-        check_patches(encoder, config.encoder.name)
+    if method_of(config).mask is not None:
+        check_patches(encoder, config)
         return PatchNetwork(encoder, projection, features)
     return Network(encoder, projection, features)

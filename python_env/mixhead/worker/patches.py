@@ -5,17 +5,18 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
 
 
-def check_patches(encoder: nn.Module, name: str) -> None:
+def check_patches(encoder: nn.Module, config: Config) -> None:
     """Raises WorkerError where the encoder is not of timm's VisionTransformer."""
     from timm.models.vision_transformer import VisionTransformer
 
     if not isinstance(encoder, VisionTransformer):
         raise WorkerError(
-            f"method ibot hides patches, so encoder.name must be a vision transformer such as vit-tiny-32; "
-            f"{name} is not one"
+            f"method {config.method} hides patches, so encoder.name must be a vision transformer such as "
+            f"vit-tiny-32; {config.encoder.name} is not one"
         )
 
 
