@@ -15,9 +15,9 @@ from mixhead.worker.methods.batch import Batch
 class Method:
     """A method of training: what distinguishes it from the others in a worker.
 
-    ``loss`` makes a scalar from all that one step compares. ``mask`` is there if the method hides patches from
-    the student, and draws them: (configuration, (rows, columns) of patches, step) -> (G B, rows, columns) bool,
-    for the global views of all ranks.
+    ``loss`` makes a scalar from all that one step compares. A method with a ``mask`` hides patches from the
+    student: (configuration, (rows, columns) of patches, step) -> which, (G B, rows, columns) bool, for the
+    global views of all ranks.
     """
 
     loss: Callable[[Batch], Tensor]
