@@ -106,30 +106,32 @@ const failureCode = z.enum([
   "failed", // a kernel raised
 ]);
 
-export const messages = {
-  /** rank: I am here. `generation` is drawn anew at every start of a rank, so that stale messages can be told. */
-  hello: z.strictObject({
-    type: z.literal("hello"),
-    version: z.int(), // the newest that the rank speaks
-    run: text,
-    mixture: text,
-    rank: count,
-    world: size.max(LIMITS.world),
-    components: count, // K; 0: whatever the plugin has
-    dim: count, // D; 0: whatever the plugin has
-    generation: text,
-    start: text, // hash of the starting rows that the rank holds, "" where it holds none
-    config: z.string(), // what it asks of the mixture, as JSON; "": whatever the plugin has
-    executor: count, // version of the kernels that it can run; 0: it can run none
-    device: text, // where it runs them: "cpu", "cuda:0 NVIDIA H100"; "" without an executor
-    // Since version 3:
-    oldest: z.int().optional(), // version that the rank speaks; left out: `version` alone
-    secret: text.optional(), // of the run; "" or left out: the run has none
-    capabilities: capabilities.optional(), // names of what the rank can do (dialect.ts)
-    tensors, // "prototypes" (K, D): starting rows, where the rank holds them
-  }),
+/** rank: I am here. `generation` is drawn anew at every start of a rank, so that stale messages can be told. */
+export const hello = z.strictObject({
+  type: z.literal("hello"),
+  version: z.int(), // the newest that the rank speaks
+  run: text,
+  mixture: text,
+  rank: count,
+  world: size.max(LIMITS.world),
+  components: count, // K; 0: whatever the plugin has
+  dim: count, // D; 0: whatever the plugin has
+  generation: text,
+  start: text, // hash of the starting rows that the rank holds, "" where it holds none
+  config: z.string(), // what it asks of the mixture, as JSON; "": whatever the plugin has
+  executor: count, // version of the kernels that it can run; 0: it can run none
+  device: text, // where it runs them: "cpu", "cuda:0 NVIDIA H100"; "" without an executor
+  // Since version 3:
+  oldest: z.int().optional(), // version that the rank speaks; left out: `version` alone
+  secret: text.optional(), // of the run; "" or left out: the run has none
+  capabilities: capabilities.optional(), // names of what the rank can do (dialect.ts)
+  tensors, // "prototypes" (K, D): starting rows, where the rank holds them
+});
+
+export const messageSchema = z.discriminatedUnion("type", [
+  hello,
   /** plugin: the run's configuration as JSON, and the prototypes to start from. */
-  welcome: z.strictObject({
+  z.strictObject({
     type: z.literal("welcome"),
     version: z.int(), // the highest that both sides speak
     generation: text,
@@ -140,7 +142,7 @@ export const messages = {
     capabilities: capabilities.optional(), // since version 3: those of the rank that the plugin will use
     tensors, // "prototypes" (K, D), where the plugin holds them; the run's
   }),
-  reject: z.strictObject({
+  z.strictObject({
     type: z.literal("reject"),
     code: rejectCode,
     message: z.string(),
@@ -150,7 +152,7 @@ export const messages = {
    * rank: the teacher's rows of this step, or how many of them stay on its device; neither where it only
    * wants the clock (joint arms).
    */
-  embeddings: z.strictObject({
+  z.strictObject({
     type: z.literal("embeddings"),
     generation: text,
     step: count,
@@ -160,7 +162,7 @@ export const messages = {
     tensors, // "h" (N, D) float32, float16 or bfloat16; "metrics" (M,) float32, of the run before
   }),
   /** plugin: the answer to a step. The same request again gets the same bytes. */
-  targets: z.strictObject({
+  z.strictObject({
     type: z.literal("targets"),
     generation: text,
     step: count,
@@ -171,21 +173,21 @@ export const messages = {
     // sparse "targets.offsets" (N + 1,) int32, "targets.columns" (nnz,) int32, "targets.values" (nnz,); the run's
   }),
   /** plugin: carry this out now, in the middle of a step or outside of one. */
-  execute: z.strictObject({
+  z.strictObject({
     type: z.literal("execute"),
     generation: text,
     run: runInfo,
     tensors, // the run's
   }),
   /** rank: what a run read, if it read anything. */
-  values: z.strictObject({
+  z.strictObject({
     type: z.literal("values"),
     generation: text,
     seq: size,
     tensors, // "0", "1", ... in the order of the run's `reads`
   }),
   /** rank: a run changed nothing, and why. */
-  failed: z.strictObject({
+  z.strictObject({
     type: z.literal("failed"),
     generation: text,
     seq: size,
@@ -195,7 +197,7 @@ export const messages = {
     tensors,
   }),
   /** plugin: this batch changed nothing, and why. */
-  error: z.strictObject({
+  z.strictObject({
     type: z.literal("error"),
     generation: text,
     step: count,
@@ -205,23 +207,23 @@ export const messages = {
     tensors,
   }),
   /** rank: give me the mixture's whole state (no tensors); plugin: here it is. */
-  state: z.strictObject({
+  z.strictObject({
     type: z.literal("state"),
     generation: text,
     step: count,
     tensors,
   }),
   /** rank: go on from this state; the plugin answers with welcome or reject. */
-  load: z.strictObject({
+  z.strictObject({
     type: z.literal("load"),
     generation: text,
     step: count,
     tensors,
   }),
-  ping: z.strictObject({ type: z.literal("ping"), generation: text, tensors }),
-  pong: z.strictObject({ type: z.literal("pong"), generation: text, tensors }),
+  z.strictObject({ type: z.literal("ping"), generation: text, tensors }),
+  z.strictObject({ type: z.literal("pong"), generation: text, tensors }),
   /** rank: what a command gave. */
-  result: z.strictObject({
+  z.strictObject({
     type: z.literal("result"),
     generation: text,
     command: commandName,
@@ -231,30 +233,12 @@ export const messages = {
     tensors,
   }),
   /** either: I leave, and why. An empty `reason` is a regular end. */
-  bye: z.strictObject({
+  z.strictObject({
     type: z.literal("bye"),
     generation: text,
     reason: z.string(),
     tensors,
   }),
-} as const;
-
-export const messageSchema = z.discriminatedUnion("type", [
-  messages.hello,
-  messages.welcome,
-  messages.reject,
-  messages.embeddings,
-  messages.targets,
-  messages.execute,
-  messages.values,
-  messages.failed,
-  messages.error,
-  messages.state,
-  messages.load,
-  messages.ping,
-  messages.pong,
-  messages.result,
-  messages.bye,
 ]);
 
 export type Header = z.infer<typeof messageSchema>;
