@@ -3,26 +3,26 @@ import { LIMITS } from "./limits.ts";
 import type { Hello, Room } from "./room.ts";
 import { mayGoOn } from "./secret.ts";
 
-/** What a rank is let into: a room, and the ranks of its world that are there already. */
+/** What a hello is checked against: a room, and the ranks of its world that have joined. */
 export interface Admission {
   room: Pick<Room, "components" | "dim" | "secret">;
   /** How many ranks the world has. */
   size: number;
   present: Hello[];
-  /** Why the world is coming apart, where it is. */
+  /** Why no step can be taken until every rank has left; undefined if steps can be taken. */
   broken: string | undefined;
 }
 
-/** Before a room is opened for it: throws RejectError where a hello is none that any room could take. */
+/** Checks a hello before a room is opened for it. Throws RejectError if no room could accept it. */
 export function checkHello({ rank, world, components, dim, prototypes }: Hello): void {
   if (rank >= world) {
-    throw new RejectError("rank", `rank ${rank} of ${world} is none: ranks are counted from 0`);
+    throw new RejectError("rank", `rank ${rank} of ${world} does not exist: ranks count from 0`);
   }
   checkNumbers(components, dim);
   if (prototypes) checkNumbers(prototypes.n, prototypes.d);
 }
 
-/** Throws RejectError where a mixture of K x D is too large for any server. */
+/** Throws RejectError if a mixture of K x D is too large for any server. */
 export function checkNumbers(components: number, dim: number): void {
   if (components * dim <= LIMITS.numbers) return;
   throw new RejectError(
@@ -31,16 +31,16 @@ export function checkNumbers(components: number, dim: number): void {
   );
 }
 
-/** Throws RejectError if a run was begun with a secret (`ours`: its hash) and this is not said by who has it. */
+/** Throws RejectError if a run began with a secret and the hello has another. `ours`: the hash of the run's secret. */
 export function checkSecret({ run, secret }: Hello, ours = ""): void {
   if (mayGoOn(secret, ours)) return;
   throw new RejectError(
     "secret",
-    `run "${run}" was begun with a secret that this client does not have: go on with it from the account that began it (or with its MIXHEAD_SECRET), or give this run another name`,
+    `run "${run}" began with a secret that this client does not have: continue it from the account that began it (or with its MIXHEAD_SECRET), or give this run another name`,
   );
 }
 
-/** Throws RejectError where a rank does not fit. */
+/** Throws RejectError if a rank does not fit into the world or the room. */
 export function admit(hello: Hello, { room, size, present, broken }: Admission): void {
   const { run, rank, world, components, dim, start } = hello;
   const who = `rank ${rank} of run "${run}"`;
@@ -48,17 +48,17 @@ export function admit(hello: Hello, { room, size, present, broken }: Admission):
   if (present.some((each) => each.rank === rank)) {
     throw new RejectError(
       "busy",
-      `${who} is held by another process; if that was killed just now, try again in some seconds`,
+      `${who} is held by another process; if that was killed just now, try again in a few seconds`,
     );
   }
   if (broken !== undefined) {
-    throw new RejectError("busy", `${who} has to wait until its world's other ranks have left: ${broken}`);
+    throw new RejectError(
+      "busy",
+      `${who} has to wait until the other ranks of its world have left: ${broken}`,
+    );
   }
   if (world !== size) {
-    throw new RejectError(
-      "rank",
-      `${who} says it is one of ${world}; this world has ${size}, counted from 0`,
-    );
+    throw new RejectError("rank", `${who} claims a world of ${world} ranks; this world has ${size}`);
   }
   const differ = (theirs: number, ours: number) => theirs > 0 && ours > 0 && theirs !== ours;
   if (differ(components, room.components) || differ(dim, room.dim)) {

@@ -10,7 +10,7 @@ import type { Answer, Welcome } from "./room.ts";
 import { runInfo, runTensors } from "./runs.ts";
 import { denseTargets, targetTensors } from "./sparse.ts";
 
-/** A welcome as it travels; `run` is the welcome's as this rank gets it. */
+/** Encodes a welcome. `run`: the welcome's run as this rank gets it. */
 export function encodeWelcome(
   generation: string,
   welcome: Welcome,
@@ -28,7 +28,7 @@ export function encodeWelcome(
   return encode({ ...head, step, config, commands, run: run ? runInfo(run) : null, ...agreed }, tensors);
 }
 
-/** An answer as it travels; `tensors` and `run` are the answer's as this rank gets them. */
+/** Encodes the answer to a step. `tensors`, `run`: the answer's as this rank gets them. */
 export function encodeTargets(
   generation: string,
   step: number,
@@ -42,8 +42,8 @@ export function encodeTargets(
 }
 
 /**
- * A rejection as it travels; `otherwise` is the code of what is not a RejectError. `version`: what the client speaks;
- * version 2 has no code "secret".
+ * Encodes a rejection. `otherwise`: the code of an error that is not a RejectError. `version`: the version that the
+ * client speaks; version 2 has no code "secret".
  */
 export function encodeReject(
   error: unknown,
@@ -55,14 +55,14 @@ export function encodeReject(
   return encode({ type: "reject", code, message: short(sentence(error)) });
 }
 
-/** A room's state as it travels. */
+/** A room's state as the tensors of a message. */
 export function stateTensors(state: NamedTensors): Tensors {
   return Object.fromEntries(
     Object.entries(state).map(([name, tensor]) => [name, { dtype: "float32", ...tensor }] as const),
   );
 }
 
-/** A state that a rank kept. Throws RejectError where it is none. */
+/** Reads a state that a rank saved. Throws RejectError if a tensor is not float32. */
 export function readState(tensors: Tensors): NamedTensors {
   const state: NamedTensors = {};
   for (const [name, { dtype, shape, data }] of Object.entries(tensors)) {
@@ -73,9 +73,9 @@ export function readState(tensors: Tensors): NamedTensors {
 }
 
 /**
- * An answer as the tensors of each rank: the prototypes are everybody's, the target rows each one's
- * own. `counts`: how many rows each rank sent; `dialects`: what each can read. Throws RangeError where the answer does
- * not fit them.
+ * An answer as tensors for each rank: all ranks get the prototypes, and each gets its own target rows. `counts`: the
+ * number of rows that each rank sent; `dialects`: what each rank can read. Throws RangeError if the answer does not
+ * match the counts.
  */
 export function answerTensors(
   { rows, targets }: Answer,

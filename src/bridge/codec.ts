@@ -8,17 +8,17 @@ import { fromBfloat16, fromFloat16 } from "./halves.ts";
 import { LIMITS, short } from "./limits.ts";
 import { type Dtype, FRAME_BYTES, type Header, hello, messageSchema, tensorInfo } from "./protocol.ts";
 
-/** A tensor on this side of the wire, row-major. Half precision has become float32 on arrival. */
+/** A tensor on this side of the wire, row-major. Half precision is converted to float32 on arrival. */
 export type Tensor =
   | { dtype: "float32"; shape: number[]; data: Float32Array }
   | { dtype: "int32"; shape: number[]; data: Int32Array }
   | { dtype: "uint8"; shape: number[]; data: Uint8Array }
   | { dtype: "bool"; shape: number[]; data: Uint8Array }; // bytes of 0 and 1
 
-/** Tensors by name, in the order in which they travel. */
+/** Tensors by name, in the order of the message. */
 export type Tensors = Record<string, Tensor>;
 
-/** A header as it is written: the codec adds `tensors`. */
+/** A header to be written; the codec adds `tensors`. */
 export type Outgoing = Header extends infer H ? (H extends Header ? Omit<H, "tensors"> : never) : never;
 
 export type Frames = Uint8Array[];
@@ -38,8 +38,8 @@ const ITEM_BYTES: Record<Dtype, number> = {
 };
 
 /**
- * One message as frames. Tensor frames are views of the tensors' own memory: leave that memory
- * alone until the peer has answered.
+ * Encodes a message. Tensor frames are views of the tensors' own memory: do not change that memory until the peer
+ * has answered.
  */
 export function encode(header: Outgoing, tensors: Tensors = {}): Frames {
   const frames: Frames = [];
@@ -56,17 +56,18 @@ export function encode(header: Outgoing, tensors: Tensors = {}): Frames {
   return [pack({ ...header, tensors: infos }), ...frames];
 }
 
-/** A whole message. Throws WireError where it is not one of this protocol. */
+/** Decodes a message. Throws WireError if it is not a message of this protocol. */
 export function decode(frames: Frames): Message {
   const header = decodeHeader(frames);
   return { header, tensors: decodeTensors(header, frames) };
 }
 
 /**
- * The header alone, so that a bad tensor can be answered by step and rank. What is too large is refused before it is
- * parsed, and one thing that is wrong ends the look at the rest: refusing costs no more than taking.
+ * Decodes the header alone, so that an error in a tensor can be answered with step and rank. A header that is too
+ * large is refused before it is parsed, and the first mistake ends the check: refusing a message costs no more than
+ * accepting one. Throws WireError.
  *
- * `mostBytes`: how long a header may be.
+ * `mostBytes`: the maximum length of a header.
  */
 export function decodeHeader(frames: Frames, mostBytes: number = LIMITS.headerBytes): Header {
   const first = frames[0];
@@ -95,8 +96,8 @@ function unpackHeader(bytes: Uint8Array): unknown {
 }
 
 /**
- * Looks at the version before the rest of a header is judged. Of a hello that is newer than this side, what this side
- * does not know is left out.
+ * Checks the version before the rest of the header. Unknown fields of a hello that is newer than this side are
+ * removed.
  */
 function readVersion(raw: unknown): unknown {
   const { success, data } = said.safeParse(raw);
@@ -112,10 +113,10 @@ function readVersion(raw: unknown): unknown {
   return Object.fromEntries(Object.entries(data).filter(([name]) => name in hello.shape));
 }
 
-/** Refuses a long list of tensors at its length, and any other at its first bad entry. */
+/** Refuses a list of tensors that is too long, or at its first invalid entry. */
 function checkTensorList(raw: unknown): void {
   const list = withTensors.safeParse(raw);
-  if (!list.success) return; // said with the rest
+  if (!list.success) return; // the full schema reports it
   const { tensors } = list.data;
   if (tensors.length > LIMITS.tensors) {
     throw new WireError("shape", `a message has at most ${LIMITS.tensors} tensors, not ${tensors.length}`);
@@ -126,17 +127,17 @@ function checkTensorList(raw: unknown): void {
   }
 }
 
-/** The first thing that is wrong, in a short sentence. */
+/** The first mistake, in a short sentence. */
 function invalid({ issues: [first] }: z.ZodError): WireError {
   const path = first?.path.join(".") ?? "";
   const at = path === "" ? "" : ` at ${short(path, 100)}`;
   const code = first?.path.at(-1) === "dtype" ? "dtype" : "shape";
-  return new WireError(code, short(`not a valid message${at}: ${first?.message ?? "it is none"}`));
+  return new WireError(code, short(`not a valid message${at}: ${first?.message ?? "unknown reason"}`));
 }
 
 const withTensors = z.looseObject({ tensors: z.array(z.unknown()) });
 
-/** The tensors that a header describes. Throws WireError where frames and header differ. */
+/** Decodes the tensors that a header describes. Throws WireError if the frames do not match it. */
 export function decodeTensors(header: Header, frames: Frames): Tensors {
   const tensors: Tensors = {};
   let at = 1;
@@ -181,7 +182,7 @@ function toTensor(dtype: Dtype, shape: number[], bytes: Uint8Array): Tensor {
   }
 }
 
-/** One piece of memory, aligned for its items; a copy only where it has to be one. */
+/** The parts as one block of memory, aligned for its items; copied only if necessary. */
 function join(parts: Frames, bytes: number, align: number): Uint8Array {
   const [only] = parts;
   if (parts.length === 1 && only && only.byteOffset % align === 0) return only;

@@ -1,12 +1,12 @@
 import { z } from "zod";
 import { LIMITS } from "./limits.ts";
 
-/** The versions of the protocol that this side speaks. Of those that both sides speak, the highest is used. */
+/** The versions of the protocol that this side speaks. A connection uses the highest that both sides speak. */
 export const VERSIONS = { oldest: 2, newest: 3 } as const;
 
 /**
- * What a client may or may not be able to do, by name. Names that this side does not know are passed over, so that
- * a newer client can say more.
+ * What a client may or may not be able to do, by name. Unknown names are ignored, so that a newer client can name
+ * more.
  */
 const KNOWN = ["sparse"] as const;
 export type Capability = (typeof KNOWN)[number];
@@ -17,11 +17,11 @@ export interface Dialect {
   capabilities: readonly Capability[];
 }
 
-/** The part of a hello or welcome in which the other side says what it speaks. */
+/** The part of a hello or welcome that holds the other side's versions. */
 export const said = z.looseObject({
   type: z.enum(["hello", "welcome"]),
-  version: z.int(), // the newest that it speaks; of a welcome the one agreed on
-  oldest: z.int().optional(), // left out by version 2 and in a welcome: `version` alone
+  version: z.int(), // in a hello the newest that it speaks, in a welcome the one agreed on
+  oldest: z.int().optional(), // missing in a hello of version 2 and in a welcome: the same as `version`
 });
 
 /** The highest version that both sides speak; undefined if there is none. */
@@ -43,7 +43,7 @@ export function rangeOf({
 
 export const capabilities = z.array(z.string().max(LIMITS.text)).max(LIMITS.capabilities);
 
-/** What a client has said that it can do. A client of version 2 says nothing, and can do all that version 2 had. */
+/** The known ones of a client's capabilities. A client of version 2 names none and has all that version 2 had. */
 export function knownCapabilities(names: readonly string[] | undefined): Capability[] {
   return names === undefined ? ["sparse"] : KNOWN.filter((name) => names.includes(name));
 }

@@ -1,9 +1,9 @@
-/** Bytes of a value after its tag where the tag does not say it itself; negative: so many bytes hold the length. */
+/** By tag, the number of bytes that follow it. A negative number: that many bytes follow and hold the length. */
 const AFTER: Record<number, number> = {
   196: -1, // bin 8, 16, 32
   197: -2,
   198: -4,
-  199: -1, // ext 8, 16, 32, and a byte for its type
+  199: -1, // ext 8, 16, 32, each with a byte for the type
   200: -2,
   201: -4,
   202: 4, // float 32, 64
@@ -24,16 +24,16 @@ const AFTER: Record<number, number> = {
   217: -1, // str 8, 16, 32
   218: -2,
   219: -4,
-  220: 2, // array 16, 32: its items follow as values of their own
+  220: 2, // array 16, 32: the items follow as separate values
   221: 4,
   222: 2, // map 16, 32
   223: 4,
 };
 
 /**
- * Whether msgpack bytes hold more than `most` values, whatever is nested in what. It looks at tags and lengths
- * alone, and no further than that: a header of a million empty maps costs no more than one of `most`. Bytes that
- * are no msgpack are left to the parser.
+ * Whether msgpack bytes hold more than `most` values, at any depth. It reads tags and lengths only and stops after
+ * `most` values, so a header of a million empty maps costs no more than one of `most`. Bytes that are not msgpack are
+ * left to the parser.
  */
 export function hasMoreEntries(bytes: Uint8Array, most: number): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

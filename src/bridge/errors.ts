@@ -1,9 +1,9 @@
 import type { ErrorCode, RejectCode } from "./protocol.ts";
 
-/** A batch that changed nothing, and why. Rooms throw it from `step`; the rank reads `code`, `row` and the sentence. */
+/** A batch was refused and changed nothing. Rooms throw it from `step`; the rank gets `code`, `row` and the message. */
 export class BatchError extends Error {
   override readonly name = "BatchError";
-  /** `row` counts from 0 in the merged batch; -1 where no row is to blame. */
+  /** `row`: the row at fault, counted from 0 in the merged batch; -1 if there is none. */
   constructor(
     readonly code: ErrorCode,
     message: string,
@@ -14,7 +14,7 @@ export class BatchError extends Error {
   }
 }
 
-/** A rank that is not let in, or a state that is not taken. Rooms throw it from `welcome` and `load`, a server's `open` too. */
+/** A rank or a state was rejected. Rooms throw it from `welcome` and `load`, and a server from `open`. */
 export class RejectError extends Error {
   override readonly name = "RejectError";
   constructor(
@@ -26,7 +26,7 @@ export class RejectError extends Error {
   }
 }
 
-/** Bytes that are not a message of this protocol. */
+/** The bytes are not a valid message of this protocol. */
 export class WireError extends Error {
   override readonly name = "WireError";
   constructor(

@@ -18,7 +18,7 @@ export interface Run {
   program: string;
   /** Handles, in the order of the definition. */
   inputs: number[];
-  /** The program's outputs get the handles base, base + 1, ... */
+  /** The program's outputs get the handles base, base + 1, and so on. */
   base: number;
   /** Handles to forget when everything else is done. */
   free: number[];

@@ -3,22 +3,22 @@ import { BatchError, WireError } from "./errors.ts";
 import type { Header } from "./protocol.ts";
 import type { Batch, Rows } from "./room.ts";
 
-/** What one rank brought to a step. */
+/** What one rank sent for a step. */
 export interface Sent {
   epoch: number;
   scalars: Record<string, number>;
   rows?: Rows;
-  /** How many rows stay on its device; 0: none. */
+  /** The number of rows that stay on its device; 0: none. */
   announced: number;
   metrics?: Float32Array;
 }
 
-/** What one rank brought, or what is wrong with it. */
+/** What one rank sent, or why it was refused. */
 export type Part = Sent | BatchError;
 
 type Embeddings = Extract<Header, { type: "embeddings" }>;
 
-/** A rank's part of a step, checked. Throws BatchError. */
+/** Reads and checks a rank's part of a step. Throws BatchError. */
 export function readPart({ epoch, scalars, announced }: Embeddings, tensors: Tensors, dim: number): Sent {
   const { h, metrics, ...others } = tensors;
   if (Object.keys(others).length > 0) throw new BatchError("shape", 'embeddings carry "h" and "metrics"');
@@ -34,7 +34,7 @@ function vectorOf({ dtype, shape, data }: Tensor): Float32Array {
   throw new BatchError(dtype === "float32" ? "shape" : "dtype", "metrics are a vector of float32");
 }
 
-/** A rank's rows as they came, checked: N x D of the right D, every row finite and not all zero. */
+/** A rank's rows, checked: N x D with the right D, every row finite and not all zero. */
 function rowsOf(h: Tensor, dim: number): Rows {
   const [n = 0, d = 0] = h.shape;
   if (h.dtype !== "float32")
@@ -50,7 +50,7 @@ function rowsOf(h: Tensor, dim: number): Rows {
   return { data: h.data, n, d };
 }
 
-/** The first row that is not finite or all zero; -1: none. */
+/** The first row that is not finite or is all zero; -1: none. */
 function badRow(data: Float32Array, d: number): number {
   for (let start = 0; start < data.length; start += d) {
     let norm = 0;
@@ -63,14 +63,14 @@ function badRow(data: Float32Array, d: number): number {
   return -1;
 }
 
-/** Whatever `read` throws, as a rank is told it. */
+/** Any error of reading a part or taking a step, as the BatchError that the rank is told. */
 export function asBatchError(error: unknown): BatchError {
   if (error instanceof BatchError) return error;
   const code = error instanceof WireError && error.code !== "version" ? error.code : "plugin";
   return new BatchError(code, error instanceof Error ? error.message : String(error), -1, { cause: error });
 }
 
-/** The ranks' parts, in rank order, as one batch. Throws BatchError where they do not go together. */
+/** Merges the ranks' parts, in rank order, into one batch. Throws BatchError if they do not match. */
 export function merge(step: number, parts: Sent[]): Batch {
   const batch: Batch = { step, epoch: parts[0]?.epoch ?? 0, scalars: parts.map((part) => part.scalars) };
   const metrics = parts[0]?.metrics;
@@ -84,7 +84,7 @@ export function merge(step: number, parts: Sent[]): Batch {
     const counts = parts.map((part) => part.announced).join(", ");
     throw new BatchError(
       "shape",
-      `the ranks announce ${counts} rows, but each has to hold those of all ranks`,
+      `the ranks announce ${counts} rows, but each rank has to hold the rows of all ranks`,
     );
   }
   if (n > 0) return { ...batch, announced: { n } };
@@ -92,7 +92,7 @@ export function merge(step: number, parts: Sent[]): Batch {
   return rows ? { ...batch, rows } : batch;
 }
 
-/** Whether both ranks measured the same bits; one that sent nothing differs from nobody. */
+/** Whether two ranks measured the same bits. A rank that sent no metrics counts as equal. */
 function sameBits(one: Float32Array | undefined, other: Float32Array): boolean {
   if (!one) return true;
   const [a, b] = [one, other].map(({ buffer, byteOffset, byteLength }) =>
@@ -121,8 +121,9 @@ function mergeRows(parts: Sent[]): Rows | undefined {
 }
 
 /**
- * What a room threw at a batch, as each part is told it: the part of the row that is to blame hears of its own
- * row, the others keep what they sent. Rows that were announced are everybody's.
+ * Assigns an error of the merged batch to the parts. If a row that was sent is at fault, its rank's part becomes the
+ * error, with the row's number in that part, and the other parts stay. Otherwise every part becomes the error, with
+ * the row's number if the rows were announced, since all ranks hold those.
  */
 export function spread({ code, message, row }: BatchError, parts: Part[]): Part[] {
   const counts = parts.map((part) => (part instanceof BatchError ? 0 : (part.rows?.n ?? 0)));
@@ -135,8 +136,8 @@ export function spread({ code, message, row }: BatchError, parts: Part[]): Part[
 }
 
 /**
- * The error of each rank, by its number: its own, or the first of the others', with its code. A batch that is
- * refused is not the loss of a rank, after which nothing goes on.
+ * The error to send to each rank, by the rank's number: its own, or else the first error of another rank, with that
+ * error's code instead of "peer", which would mean that a rank was lost.
  */
 export function blame(numbers: number[], parts: Part[]): Map<number, BatchError> {
   const first = parts.findIndex((part) => part instanceof BatchError);
@@ -151,7 +152,7 @@ export function blame(numbers: number[], parts: Part[]): Map<number, BatchError>
   );
 }
 
-/** Which part a row of the merged batch came from, and where it is there. */
+/** The part that a row of the merged batch came from, and the row's number in that part. */
 function locate(row: number, counts: number[]): { part: number; row: number } | undefined {
   let start = 0;
   for (const [part, count] of counts.entries()) {

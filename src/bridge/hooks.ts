@@ -1,6 +1,6 @@
 import { sentence } from "../errors.ts";
 
-/** Calls a room's hook, which nobody awaits: of its failure there is nobody to be told. */
+/** Calls a room's hook. Nobody awaits these hooks; a failure is only logged. */
 export function tell(hook: () => void): void {
   try {
     hook();

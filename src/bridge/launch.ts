@@ -7,11 +7,11 @@ import { RunError, UserError } from "../errors.ts";
 import { plain, pythonSentence } from "./python-error.ts";
 import { type Python, patient, startPython } from "./pythonia.ts";
 
-/** What a Python has. */
+/** What a Python installation offers. */
 export interface Preflight {
   /** The interpreter's path. */
   python: string;
-  /** Of Python itself and of the packages that are installed. */
+  /** Versions of Python and of the installed packages. */
   versions: Record<string, string>;
   cuda: boolean;
   /** "cpu", "cuda:0 NAME", ... */
@@ -21,17 +21,17 @@ export interface Preflight {
 interface ProcessOptions {
   endpoint: string;
   run: string;
-  /** Seconds that any of its waits may take. */
+  /** Seconds that any of its waits may take at most. */
   deadline?: number;
-  /** "cpu", "cuda", ...; "auto": CUDA where there is some. */
+  /** "cpu", "cuda", ...; "auto": CUDA if available. */
   device?: string;
-  /** Bytes that tensors of programs may take there; what the device has, where it is left out. */
+  /** Limit of the memory for tensors of programs, in bytes. Default: the device's memory. */
   memory?: number;
-  /** Beside this process's own environment. */
+  /** Variables that are added to this process's environment. */
   env: Record<string, string>;
   /** The file that its output is appended to. */
   log: string;
-  /** Has torchrun start so many of it on this host, and again so often where one has ended too soon. */
+  /** Starts this many ranks on this host with torchrun, which restarts them up to `restarts` times if one ends too soon. */
   torchrun?: { ranks: number; restarts: number } | undefined;
 }
 
@@ -39,7 +39,7 @@ interface ProcessOptions {
 export interface WorkerOptions extends ProcessOptions {
   module?: "mixhead.worker";
   mixture: string;
-  /** What torchrun says, where they are left out. */
+  /** Default: what torchrun sets. */
   rank?: number;
   world?: number;
 }
@@ -47,19 +47,19 @@ export interface WorkerOptions extends ProcessOptions {
 /** A process that carries out runs of programs until it is told goodbye. */
 export interface ExecutorOptions extends ProcessOptions {
   module: "mixhead.executor";
-  /** Threads of a CPU; PyTorch's own choice, where it is left out. */
+  /** CPU threads. Default: PyTorch's own choice. */
   threads?: number;
 }
 
-/** A question to launch.py: an action of its, and that action's arguments. */
+/** A request to launch.py: an action and its arguments. */
 type Request = { do: string } & Record<string, unknown>;
 
 /** How a worker ended. */
 export interface WorkerExit {
-  /** Its status; null where a signal ended it. */
+  /** Its exit status; null if a signal ended it. */
   code: number | null;
   signal: string | null;
-  /** The end of what it wrote. */
+  /** The last part of its output. */
   stderrTail: string;
   /** What went wrong, in one sentence; "" after a regular end. */
   error: string;
@@ -68,7 +68,7 @@ export interface WorkerExit {
 export interface Worker {
   pid: number;
   exited: Promise<WorkerExit>;
-  /** Kills it, since signals that ask do not reach it, and waits for its end. */
+  /** Kills it, since it ignores signals that ask it to end, and waits for its end. */
   stop(): Promise<WorkerExit>;
 }
 
@@ -94,18 +94,18 @@ const ended = z.array(
 );
 
 /**
- * The Python process that launches workers: pythonia's, behind deadlines and a watch. Only JSON
- * strings cross, because a NaN would end this process. There is one at a time.
+ * The Python process that launches workers. pythonia runs it; this class adds deadlines and watches the workers. Only
+ * JSON strings are exchanged, because a NaN would crash this process. There is one at a time.
  */
 export class PythonControl {
   private static current: PythonControl | undefined;
-  /** By their number here, since a worker may end before its process id is known. */
+  /** By their number in this class, since a worker may end before its process id is known. */
   private readonly workers = new Map<number, (exit: WorkerExit) => void>();
   private launched = 0;
   private readonly process: ChildProcess;
-  /** Why it was ended from here; undefined where it was not. */
+  /** Why this class ended the process; undefined if it did not. */
   private ended: string | undefined;
-  /** Settles as the process ends, with how it did. */
+  /** Resolves when the process ends, with a phrase that says how. */
   private readonly gone: Promise<string>;
 
   private constructor(
@@ -113,7 +113,7 @@ export class PythonControl {
     private readonly deadline: number,
   ) {
     this.process = python.process;
-    this.process.on("error", () => {}); // a message to a process that has just ended
+    this.process.on("error", () => {}); // a message was sent to a process that has just ended
     this.gone = new Promise((resolve) => {
       const tell = () =>
         resolve(this.ended ?? `has ended (${this.process.signalCode ?? `status ${this.process.exitCode}`})`);
@@ -121,13 +121,13 @@ export class PythonControl {
       else this.process.once("exit", tell);
     });
     void this.gone.then((how) => this.lose(how));
-    python.module.catch(() => {}); // reported where it is awaited
+    python.module.catch(() => {}); // `question` awaits and reports it
   }
 
   /**
-   * Starts the process. `deadline`: seconds that it may take to answer anything.
+   * Starts the process. `deadline`: seconds that any of its answers may take.
    *
-   * @throws UserError where there is no such interpreter, RunError where it does not start.
+   * @throws UserError if there is no such interpreter, RunError if it does not start.
    */
   static async start({
     python,
@@ -137,9 +137,7 @@ export class PythonControl {
     deadline?: number;
   }): Promise<PythonControl> {
     await access(python, constants.X_OK).catch(() => {
-      throw new UserError(
-        `${python} is not a program that can be run: MIXHEAD_PYTHON says which Python to use`,
-      );
+      throw new UserError(`${python} is not an executable file: set MIXHEAD_PYTHON to the Python to use`);
     });
     if (PythonControl.current) throw new Error("there is a control process already: close it first");
     const control = new PythonControl(await startPython(python, LAUNCH_PY), deadline);
@@ -153,17 +151,17 @@ export class PythonControl {
     }
   }
 
-  /** The control process. */
+  /** The id of the control process. */
   get pid(): number | undefined {
     return this.process.pid;
   }
 
-  /** Versions and devices; seconds, since torch is loaded. Throws RunError where torch cannot be. */
+  /** Versions and devices. Takes seconds, since it imports torch. Throws RunError if torch cannot be imported. */
   preflight(): Promise<Preflight> {
     return this.ask(preflight, { do: "preflight" }, Math.max(this.deadline, 180));
   }
 
-  /** Starts a worker process. It ends with this process, whatever ends that. */
+  /** Starts a worker process. It ends with this process, however this process ends. */
   async launch(options: WorkerOptions | ExecutorOptions): Promise<Worker> {
     const id = this.launched++;
     const { env, log, torchrun, module = "mixhead.worker", ...named } = options;
@@ -173,7 +171,7 @@ export class PythonControl {
     const how = { id, module, arguments: args, env, log, ...torchrun };
     const exited = new Promise<WorkerExit>((resolve) => this.workers.set(id, resolve));
     try {
-      if (this.workers.size === 1) void this.watch(); // before the answer: another launch may come meanwhile
+      if (this.workers.size === 1) void this.watch(); // before the answer, since another launch may begin meanwhile
       const pid = await this.ask(z.int(), { do: "launch", ...how });
       return { pid, exited, stop: () => this.stop(id).then(() => exited) };
     } catch (error) {
@@ -182,20 +180,20 @@ export class PythonControl {
     }
   }
 
-  /** Ends the workers and the process; nothing is left that would keep Node from ending. */
+  /** Ends the workers and the process. Nothing is left that would keep Node alive. */
   async close(): Promise<void> {
     await Promise.all([...this.workers.keys()].map((id) => this.stop(id)));
     while (this.workers.size > 0) await this.reap().catch(() => this.workers.clear());
-    this.process.kill("SIGKILL"); // it has nothing to keep, and ignores what asks
+    this.process.kill("SIGKILL"); // it has nothing to save, and ignores other signals
     await this.gone;
   }
 
-  /** Where the process is gone, so is the worker. */
+  /** Stops a worker. A failure is ignored: if the process is gone, so is the worker. */
   private async stop(id: number): Promise<void> {
     await this.ask(z.null(), { do: "stop", id }).catch(() => {});
   }
 
-  /** One question to launch.py. Throws RunError: what it answered, that it is gone, or that it is silent. */
+  /** Sends a request to launch.py. Throws RunError if it answers with an error, is gone, or does not answer in time. */
   private async ask<T>(schema: z.ZodType<T>, request: Request, seconds = this.deadline): Promise<T> {
     const timer = new AbortController();
     const failed = (why: string) =>
@@ -213,9 +211,9 @@ export class PythonControl {
         this.gone.then((how) => {
           throw failed(`the process that launches workers ${how}`);
         }),
-        // Where this process was stopped, an answer that came meanwhile is read first.
+        // If this process was stopped, an answer that came meanwhile is read first.
         sleep(seconds * 1000 + UNREAD_MS, undefined, { signal: timer.signal }).then(() => {
-          // One that is stopped or hangs would not say how its workers end, either.
+          // A process that is stopped or hangs would not report how its workers end, either.
           this.ended = `did not answer "${request.do}" within ${seconds} s and was ended`;
           this.process.kill("SIGKILL");
           throw new RunError("deadline", `Python did not answer "${request.do}" within ${seconds} s`);
@@ -234,9 +232,9 @@ export class PythonControl {
     return module.answer$(JSON.stringify(request), patient());
   }
 
-  /** Looks after the workers as long as there are any. */
+  /** Polls the workers as long as there are any. */
   private async watch(): Promise<void> {
-    while (this.workers.size > 0) await this.reap().catch(() => {}); // if the process is gone, `lose` tells
+    while (this.workers.size > 0) await this.reap().catch(() => {}); // if the process is gone, `lose` reports it
   }
 
   private async reap(): Promise<void> {

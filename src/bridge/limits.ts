@@ -1,33 +1,33 @@
 /**
- * What a message may bring, and what one peer may cost. docs/bridge.md has the same in one table. Each is far above
- * what a training needs: DINOv3 has 262,144 prototypes of dimension 512, which is 2^27 numbers.
+ * Limits of a message and of a peer's resources; docs/bridge.md has them in one table. Each is far above what a
+ * training needs: DINOv3 has 262,144 prototypes of dimension 512, which is 2^27 numbers.
  */
 export const LIMITS = {
   /** Ranks of a world. */
   world: 4096,
-  /** K x D of a hello, and of all mixtures of a server that scripts share. */
+  /** K x D of a hello, and of all mixtures of a shared server. */
   numbers: 2 ** 27,
   numbersInAll: 2 ** 28,
-  /** K x D of a mixture that such a server computes itself: more than that would hold up the others. */
+  /** K x D of a mixture that a shared server computes itself: a larger one would delay the others. */
   numbersInNode: 2 ** 22,
   /** Runs and mixtures that a server holds at a time; a connection has one. */
   mixtures: 256,
-  /** Mixtures that may begin at a time on a server that scripts share, and a second in the long run. */
+  /** Mixtures that may begin on a shared server: at once, and a second in the long run. */
   openings: 16,
   openingsPerSecond: 2,
   /** Ranks that are connected. */
   ranks: 4096,
-  /** Messages of connections that were not welcomed, at a time and a second in the long run; others are dropped unread. */
+  /** Messages of connections without a welcome: at once, and a second in the long run. The rest are dropped unread. */
   strangersMessages: 512,
   strangersMessagesPerSecond: 512,
-  /** Messages of one connection that wait to be read. */
+  /** Unread messages of one connection. */
   unread: 64,
-  /** Bytes of a header; of whoever was not welcomed yet. */
+  /** Bytes of a header; of a header before the welcome. */
   headerBytes: 2 ** 20,
   strangersHeaderBytes: 2 ** 16,
-  /** Entries of a header, counted over all of its lists and maps. */
+  /** Entries of a header, over all its lists and maps. */
   entries: 2 ** 14,
-  /** Names of what a client can do. */
+  /** Capabilities that a hello names. */
   capabilities: 64,
   /** Tensors of a message, and dimensions of each. */
   tensors: 1024,
@@ -37,21 +37,21 @@ export const LIMITS = {
   /** Frames and bytes of a message after its header. */
   frames: 2 ** 14,
   messageBytes: 2 ** 31,
-  /** Numbers of the targets that a step makes in Node, N x K. */
+  /** N x K of the targets that a step makes in Node. */
   targets: 2 ** 29,
   /** Characters of a name, a generation, a device, a reason. */
   text: 1024,
-  /** Characters of a sentence that answers a message. */
+  /** Characters of an error message. */
   sentence: 400,
-  /** Messages that zeromq holds for a peer, and bytes that wait for it behind these. */
+  /** Messages that zeromq queues for a peer; bytes and messages that wait behind these. */
   queued: 16,
   pendingBytes: 2 ** 26,
   pendingMessages: 4096,
-  /** Requests of one rank (state, load, result) that may be under way. */
+  /** Pending requests of one rank (state, load, result). */
   requests: 16,
 } as const;
 
-/** A sentence of bounded length, in one line. */
+/** Shortens a text to `most` characters. */
 export function short(text: string, most: number = LIMITS.sentence): string {
   return text.length <= most ? text : `${text.slice(0, most)}...`;
 }

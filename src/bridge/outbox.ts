@@ -1,24 +1,24 @@
 import type { Frames } from "./codec.ts";
 import { LIMITS } from "./limits.ts";
 
-/** Milliseconds until a full connection is tried again. */
+/** Milliseconds until the next attempt to send on a full connection. */
 const AGAIN_MS = 1;
 
 /**
- * What goes out to one peer, in order. zeromq holds a few messages for it; the rest waits here, where bytes are
+ * The outgoing messages of one peer, in order. zeromq queues a few of them; the rest wait here, where their bytes are
  * counted, since zeromq counts messages only.
  */
 export class Outbox {
   private waiting: Frames[] = [];
   private bytes = 0;
-  /** The first of those that wait is with zeromq already: whether that has taken it is not known yet. */
+  /** Whether the first waiting message was handed to zeromq, which has not accepted it yet. */
   private trying = false;
   private draining = false;
   private timer: NodeJS.Timeout | undefined;
 
   /**
-   * `send` hands a message to zeromq, and fails with EAGAIN where the connection is full. `failed` is told once
-   * that nothing more goes out, and why.
+   * `send` hands a message to zeromq, and rejects with EAGAIN if the connection is full. `failed` is called once, with
+   * the reason, when no further message can be sent.
    */
   constructor(
     private readonly send: (frames: Frames) => Promise<void>,
@@ -28,14 +28,14 @@ export class Outbox {
   push(frames: Frames): void {
     this.waiting.push(frames);
     this.bytes += bytesOf(frames);
-    // One message may be larger than the limit: whoever has read all before it gets it.
+    // A single message may exceed the limit: a peer that has read everything before it still gets it.
     const behind = this.bytes - bytesOf(this.waiting[0] ?? []);
     if (behind > LIMITS.pendingBytes || this.waiting.length > LIMITS.pendingMessages) {
       this.fail(new Error(`it does not read what it is sent: ${this.waiting.length} messages wait for it`));
     } else if (!this.draining) void this.drain();
   }
 
-  /** Hands zeromq what waits, as far as it takes that, and keeps nothing. */
+  /** Hands all waiting messages to zeromq and forgets them, whether it accepts them or not. */
   flush(): void {
     const rest = this.waiting.slice(this.trying ? 1 : 0);
     this.clear();

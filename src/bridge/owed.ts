@@ -1,17 +1,17 @@
 import type { Command } from "./protocol.ts";
 
-/** The commands that a rank was given and has sent no result of, in order. Each has a deadline of its own. */
+/** The commands of a rank whose results have not come yet, in order. Each has a deadline of its own. */
 export class Owed {
   private commands: { command: Command; step: number }[] = [];
   private timer: NodeJS.Timeout | undefined;
 
-  /** `deadline`: milliseconds for one command; `overdue` hears that they have passed. */
+  /** `deadline`: milliseconds for one command; `overdue` is called when they have passed. */
   constructor(
     private readonly deadline: number,
     private readonly overdue: () => void,
   ) {}
 
-  /** Commands to carry out after `step` steps. */
+  /** Adds commands that the rank carries out after `step` steps. */
   add(commands: readonly Command[], step: number): void {
     const idle = this.commands.length === 0;
     for (const command of commands) this.commands.push({ command, step });
@@ -19,8 +19,8 @@ export class Owed {
   }
 
   /**
-   * A result has come. False if it is not the next one: it came before, or nobody asked for it. `retried`: the command
-   * failed and is tried again, so its result is still to come.
+   * Notes a result. False if it is not the next one: it is a repetition, or nobody asked for it. `retried`: the rank
+   * failed and tries the command again, so the result is still owed.
    */
   take(command: Command, step: number, retried = false): boolean {
     const [next] = this.commands;
@@ -30,13 +30,13 @@ export class Owed {
     return true;
   }
 
-  /** What comes next, such as "the result of evaluate after step 10"; undefined where there is nothing to come. */
+  /** The next result, such as "the result of evaluate after step 10"; undefined if none is owed. */
   get next(): string | undefined {
     const [next] = this.commands;
     return next && `the result of ${next.command} after step ${next.step}`;
   }
 
-  /** Nothing is to come any more. */
+  /** Forgets all commands. */
   end(): void {
     this.commands = [];
     clearTimeout(this.timer);

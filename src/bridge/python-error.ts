@@ -1,12 +1,12 @@
-/** What a Python process wrote, without the colours of a terminal. */
+/** The output of a Python process without terminal colours. */
 export function plain(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: an escape character is what a colour starts with
   return text.replace(/\x1b\[[0-9;]*m/g, "");
 }
 
 /**
- * The sentence in what Python wrote as it failed: the last line of a traceback or of a log. Pythonia's
- * exceptions have an empty message and hold the traceback, coloured, in their stack.
+ * The error message in a traceback or log of Python: its last line. Pythonia's exceptions have an empty message and
+ * hold the coloured traceback in their stack.
  */
 export function pythonSentence(text: string): string {
   const lines = plain(text)

@@ -2,17 +2,17 @@ import { ChildProcess } from "node:child_process";
 import { dirname } from "node:path";
 import { z } from "zod";
 
-/** A Python process of pythonia's, with one file of ours loaded. */
+/** A Python process that pythonia runs, with one of our files loaded. */
 export interface Python {
   process: ChildProcess;
-  /** Settles when the file is loaded; never, where Python does not answer. */
+  /** Settles when the file is loaded; never, if Python does not answer. */
   module: Promise<LaunchModule>;
-  /** Lets go of the process, which is killed where it still runs: nothing keeps Node alive. Call it once. */
+  /** Kills the process if it still runs, so that nothing keeps Node alive. Call it once. */
   release(): void;
 }
 
 interface LaunchModule {
-  /** The function `answer` of the file. The dollar sign says that the last argument holds options. */
+  /** The function `answer` of the file. The dollar sign tells pythonia that the last argument holds options. */
   answer$(request: string, options: CallOptions): Promise<unknown>;
 }
 
@@ -20,10 +20,10 @@ interface CallOptions {
   $timeout: number;
 }
 
-/** Options of a call without pythonia's own timer, which would keep Node alive for 100 s. A call takes them apart. */
+/** Options of a call without pythonia's own timer, which would keep Node alive for 100 s. Make new ones for each call, which modifies them. */
 export const patient = (): CallOptions => ({ $timeout: Number.POSITIVE_INFINITY });
 
-/** What is used of the package: it starts a Python as it is imported; after `exit`, `com.start` starts another. */
+/** The part of the package in use. Its import starts a Python process; after `exit`, `com.start` starts another. */
 const pythonia = z.object({
   default: z.object({
     builtins: z.custom<Builtins>((value) => typeof value === "function"),
@@ -41,7 +41,7 @@ interface Channel {
   start(): void;
 }
 
-/** Starts the interpreter at `path` and has it load `file`. One at a time: pythonia knows a single process. */
+/** Starts the interpreter at `path` and loads `file` in it. One at a time: pythonia supports a single process. */
 export async function startPython(path: string, file: string): Promise<Python> {
   const before = process.env.PYTHON_BIN;
   process.env.PYTHON_BIN = path;

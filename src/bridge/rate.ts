@@ -1,4 +1,4 @@
-/** So many at once, and so many a second in the long run. */
+/** A token bucket: allows `most` at once and `perSecond` in the long run. */
 export class Rate {
   private left: number;
   private at = performance.now();
@@ -10,7 +10,7 @@ export class Rate {
     this.left = most;
   }
 
-  /** Whether there is one more. */
+  /** Takes a token. False if there is none. */
   take(): boolean {
     const now = performance.now();
     this.left = Math.min(this.most, this.left + ((now - this.at) / 1000) * this.perSecond);

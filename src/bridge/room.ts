@@ -10,7 +10,7 @@ export interface Rows {
   d: number;
 }
 
-/** What a rank says of itself as it joins. */
+/** What a rank sends when it joins. */
 export interface Hello {
   run: string;
   mixture: string;
@@ -19,63 +19,64 @@ export interface Hello {
   /** K and D as the rank knows them; 0: whatever the room has. */
   components: number;
   dim: number;
-  /** The starting rows that the rank holds (K x D), and their SHA-256; "" where it holds none. */
+  /** The SHA-256 of the starting rows that the rank holds; "" if it holds none. */
   start: string;
-  /** What it asks of the mixture, as JSON; "": whatever the room has. */
+  /** The settings that it asks for, as JSON; "": whatever the room has. */
   config: string;
-  /** The hash of the run's secret as the rank has it; "": it has none. */
+  /** The hash of the rank's secret for the run; "": it has none. */
   secret: string;
-  /** The version of the kernels that the rank can run (KERNELS_VERSION), and where; 0 and "": it runs none. */
+  /** The version of the rank's kernels (KERNELS_VERSION) and their device; 0 and "": it can run none. */
   executor: number;
   device: string;
+  /** The starting rows (K x D) that the rank holds. */
   prototypes?: Rows;
 }
 
-/** What a room tells a rank that joins. `step` is the next step that it expects. */
+/** What a room tells a rank that joins. `step`: the next step that it expects. */
 export interface Welcome {
   step: number;
   /** The run's configuration as JSON. */
   config: string;
   commands: Command[];
   prototypes?: Rows;
-  /** Makes the start on the device. The other ranks of the world get it too. */
+  /** Makes the starting prototypes on the device. The other ranks of the world execute it too. */
   run?: Run;
 }
 
-/** One step: the rows of all ranks in rank order, or none where the ranks only want the clock. */
+/** One step: the rows of all ranks in rank order, or none if the ranks need only the clock. */
 export interface Batch {
   step: number;
   epoch: number;
-  /** Finite rows, none all zero. They may lie on a received message: read, never write. */
+  /** Finite rows, none all zero. They may be views of a received message: do not write to them. */
   rows?: Rows;
-  /** Instead of `rows`: so many lie on every rank's device, those of all ranks in rank order, unchecked. */
+  /** Instead of `rows`: every rank's device holds the n rows of all ranks, in rank order, unchecked. */
   announced?: { n: number };
-  /** What each rank measured in the step before, in rank order. */
+  /** What each rank measured in the previous step, in rank order. */
   scalars: Record<string, number>[];
-  /** Rank 0's metrics: the vector that the last run named which has been carried out. */
+  /** Rank 0's metrics: the vector that the last executed run named. */
   metrics?: Float32Array;
-  /** Ranks whose metrics are other bits than rank 0's: their devices have come apart. */
+  /** Ranks whose metrics differ from rank 0's in any bit: their devices have diverged. */
   drifted?: number[];
 }
 
 /**
- * A room's answer to a step. The arrays are sent without a copy and kept until the next answer:
- * make new ones every step.
+ * A room's answer to a step. The arrays are sent without a copy and kept until the next answer: make new ones for
+ * every step.
  */
 export interface Answer {
   /** The clock's values by name. */
   scalars: Record<string, number>;
-  /** Carried out by every rank, in order, after the optimizer's step. */
+  /** Every rank carries them out, in order, after the optimizer's step. */
   commands: Command[];
-  /** Prototype rows that the step changed: R x d with their indices, or all of them without. */
+  /** Prototype rows that the step changed: R x d with their indices, or all rows without indices. */
   rows?: { indices?: Int32Array; data: Float32Array; d: number };
   /** A target row for each row of the batch, n x k. */
   targets?: { n: number; k: number; data: Float32Array };
-  /** Carried out by every rank as it takes the answer. */
+  /** Every rank executes it when it gets the answer. */
   run?: Run;
 }
 
-/** What a command gave in one rank. */
+/** The result of a command in one rank. */
 export interface RankResult {
   rank: number;
   command: Command;
@@ -86,59 +87,83 @@ export interface RankResult {
   tensors: Record<string, Tensor>;
 }
 
-/** A run that changed nothing on a rank, and why. */
+/** A run that failed on a rank and changed nothing there. */
 export interface RunFailure {
   seq: number;
-  /** The index of the instruction that is to blame; -1: none is. */
+  /** The index of the instruction that failed; -1: none of them. */
   at: number;
   code: FailureCode;
   message: string;
 }
 
+/** Computes the steps of a training. */
+interface Stepping {
+  /**
+   * Takes a step on the rows of all ranks. It changes everything or nothing. What it throws is sent to the ranks as an
+   * error: a BatchError with its own code, its row counted in the rows of the rank at fault; anything else with code
+   * "plugin".
+   */
+  step(batch: Batch): Promise<Answer>;
+}
+
+/** Gives the ranks commands. */
+interface Commanding {
+  /** A rank has carried out a command. The next step waits for this call. */
+  result(result: RankResult): void | Promise<void>;
+}
+
+/** Has a state that ranks save with their own checkpoints. */
+interface Saving {
+  /** The whole state. */
+  state(): Promise<NamedTensors>;
+}
+
+/** Continues from a state that a rank has saved. */
+interface Loading {
+  /** `step`: the number of steps taken. Throws RejectError or UserError, and changes nothing, if the state does not fit. */
+  load(step: number, state: NamedTensors): Promise<void>;
+}
+
+/** Executes runs on the ranks' devices. */
+interface Executing {
+  /**
+   * A world forms, whose devices are empty. `send` has all its ranks execute a run now, during a step or between
+   * steps; a rank that joins later gets the runs that it has missed before its welcome. The `send` of an earlier world
+   * has no effect any more.
+   */
+  attach(send: (run: Run) => void): void;
+  /** The values that a run read, in the order of its `reads`. Called at once, since a step may wait for them. */
+  values(seq: number, tensors: Tensor[]): void;
+  /**
+   * A rank could not execute a run. Called at once. If the run came with the answer to a step, a single rank may send
+   * this step again; several ranks have diverged. Returns the message for the ranks that wait; undefined: the rank's
+   * own message.
+   */
+  failed(rank: number, failure: RunFailure): string | undefined;
+}
+
 /**
- * One mixture of one run, as the bridge sees it. The server calls `welcome`, `step`, `state` and
- * `load` one at a time, never two at once.
- *
- * What `step` throws reaches the ranks as an error: a BatchError with its own code, and a row that
- * is counted in the blamed rank's own rows; anything else with code "plugin". `step` changes
- * everything or nothing.
+ * One mixture of one run, as the bridge sees it. A room implements only the parts above that it needs. Without `step` or
+ * `load` the bridge refuses that request; without `state` it sends an empty one. It calls `welcome`, `step`, `result`,
+ * `state` and `load` one at a time.
  */
-export interface Room {
-  /** K and D that hello and embeddings are held to; 0: not checked. */
+export interface Room
+  extends Partial<Stepping>,
+    Partial<Commanding>,
+    Partial<Saving>,
+    Partial<Loading>,
+    Partial<Executing> {
+  /** K and D that hellos and embeddings must have; 0: not checked. */
   readonly components: number;
   readonly dim: number;
-  /** The hash of the secret that its run was begun with: whoever does not have that stays outside. "" or absent: none. */
+  /** The hash of its run's secret, which every rank must have. "" or absent: none. */
   readonly secret?: string;
   /** A rank joins. Called for each rank, and after a `load`. May throw RejectError. */
   welcome(hello: Hello): Welcome | Promise<Welcome>;
-  step(batch: Batch): Promise<Answer>;
-  /** A rank carried a command out. A step that follows waits for it. */
-  result(result: RankResult): void | Promise<void>;
-  /** The whole state, for a checkpoint that a rank keeps. */
-  state(): Promise<NamedTensors>;
-  /** Goes on from a saved state; `step` steps were taken. Throws RejectError or UserError, and changes nothing, where it does not fit. */
-  load(step: number, state: NamedTensors): Promise<void>;
-  /**
-   * A rank is gone without a word: dead, unreachable, or silent past the deadline. `owed`: the result that it had
-   * still to send, in words.
-   */
+  /** A rank was lost: it is dead, unreachable, or silent past the deadline. `owed`: names the result that it still owed. */
   lost(rank: number, why: string, owed?: string): void;
   /** A rank said goodbye; an empty reason is a regular end. */
   left(rank: number, reason: string): void;
-  /** The hello that opened this room was refused, and nobody is in it. */
+  /** The hello that opened this room was refused, and no rank is in it. */
   empty?(): void;
-  /**
-   * A world forms: its ranks' devices are empty. `send` has all of them carry out a run now, in the middle of
-   * a step or outside of one; a rank that joins later gets the runs that it has missed before its welcome.
-   * What an earlier `attach` gave reaches nobody any more.
-   */
-  attach?(send: (run: Run) => void): void;
-  /** What a run read, in the order of its `reads`. Called at once: a step under way may wait for it. */
-  values?(seq: number, tensors: Tensor[]): void;
-  /**
-   * A rank could not carry out a run. Called at once. If the run came with the answer to a step, a rank alone
-   * in its world may send this step again; with others, the world has come apart. Gives the sentence for the
-   * ranks that wait; the rank's own where it gives none.
-   */
-  failed?(rank: number, failure: RunFailure): string | undefined;
 }

@@ -5,7 +5,7 @@ import { tell } from "./hooks.ts";
 import type { RunInfo } from "./protocol.ts";
 import type { Room, RunFailure } from "./room.ts";
 
-/** A rank that runs are sent to. */
+/** A rank that executes runs. */
 export interface Runner {
   readonly hello: { rank: number };
   readonly generation: string;
@@ -13,21 +13,21 @@ export interface Runner {
 }
 
 /**
- * The runs of one world. Each goes to every rank, once and in order, so that all hold the same tensors; a
- * rank that joins later gets those that it has missed. Values are read from one rank.
+ * The runs of one world. Each run is sent to every rank, once and in order, so that all ranks hold the same tensors. A
+ * rank that joins later gets the runs that it has missed. Values are read from one rank.
  */
 export class Runs<R extends Runner> {
-  /** Runs so far, while ranks are missing. */
+  /** All runs so far, kept until every rank has joined. */
   private missed: Run[] = [];
-  /** The ranks that have had every run, in rank order. */
+  /** The ranks that were sent every run, in rank order. */
   private current: R[] = [];
-  /** The last run that went out; they count up by one. */
+  /** `seq` of the last run that was sent; it counts up by one. */
   private last: number | undefined;
-  /** Runs that wait for one before them, which travels with the answer to a step. */
+  /** Runs that wait for an earlier one, which is sent with the answer to a step. */
   private held: Run[] = [];
-  /** The rank that waits for what the room does. */
+  /** The rank whose request the room is working on. */
   private asker: R | undefined;
-  /** Who was asked for what a run reads, by its seq. */
+  /** The rank that sends the values of a run, by the run's seq. */
   private readonly readers = new Map<number, R>();
 
   /** `size`: how many ranks the world has. */
@@ -38,13 +38,13 @@ export class Runs<R extends Runner> {
     room.attach?.((run) => this.queue(run));
   }
 
-  /** A run of the room's own. It goes out at once, unless the answer under way carries one before it. */
+  /** Sends a run of the room at once, unless an earlier one is yet to be sent with an answer. */
   private queue(run: Run): void {
     if (this.last !== undefined && run.seq > this.last + 1) this.held.push(run);
     else this.send(run);
   }
 
-  /** A run has gone out, to whoever it was for: what waited for it may follow. */
+  /** Notes that a run was sent to its ranks, and sends the run that waited for it. */
   sent(run: Run): void {
     this.last = run.seq;
     const next = this.held.findIndex(({ seq }) => seq === run.seq + 1);
@@ -52,8 +52,8 @@ export class Runs<R extends Runner> {
   }
 
   /**
-   * Does what `rank` has asked for and waits for. Values are read from that rank meanwhile: the others may be
-   * busy for long, or wait for it elsewhere.
+   * Does work that `rank` requested and waits for. Until it is done, values are read from that rank, because the
+   * others may be busy for long or wait for this rank.
    */
   async askedBy<T>(rank: R, work: () => T | Promise<T>): Promise<T> {
     this.asker = rank;
@@ -64,7 +64,7 @@ export class Runs<R extends Runner> {
     }
   }
 
-  /** A rank is about to be welcomed, which may wait for what runs read: sends what it has missed. */
+  /** Sends a new rank the runs that it has missed. Call it before its welcome, which may wait for values of runs. */
   catchUp(rank: R): void {
     if (this.current.includes(rank)) return;
     const isFirst = this.current.length === 0;
@@ -73,14 +73,14 @@ export class Runs<R extends Runner> {
     if (this.current.length === this.size) this.missed = [];
   }
 
-  /** Sends a run to every rank but `except`, which gets it with another message; tell `sent` of that. */
+  /** Sends a run to every rank but `except`, which gets it in another message; then call `sent`. */
   send(run: Run, except?: R): void {
     if (this.current.length < this.size) this.missed.push(run);
     for (const rank of this.current) if (rank !== except) execute(rank, this.as(rank, run));
     if (except === undefined) this.sent(run);
   }
 
-  /** The run as a rank gets it: one rank alone is asked for values. */
+  /** The run as a rank gets it: only one rank is asked for values. */
   as(rank: R, run: Run): Run {
     if (run.reads.length === 0) return run;
     if (!this.isReader(rank)) return { ...run, reads: [] };
@@ -88,7 +88,7 @@ export class Runs<R extends Runner> {
     return run;
   }
 
-  /** What a run read. The room hears of it at once, whatever it is at work on. */
+  /** Passes the values that a run read to the room at once, even during a step. */
   values(rank: R, seq: number, read: () => Tensors): void {
     if (this.readers.get(seq) !== rank) return;
     this.readers.delete(seq);
@@ -99,7 +99,7 @@ export class Runs<R extends Runner> {
     }
   }
 
-  /** A rank could not carry out a run. The room hears of it at once, and gives the sentence for those who wait. */
+  /** Tells the room at once that a run failed. Returns the message for the ranks that wait. */
   failed(rank: R, failure: RunFailure): string {
     if (this.readers.get(failure.seq) === rank) this.readers.delete(failure.seq);
     let why: string | undefined;
@@ -114,7 +114,7 @@ export class Runs<R extends Runner> {
     for (const [seq, reader] of this.readers) if (reader === rank) this.readers.delete(seq);
   }
 
-  /** Values are read from whoever waits for what is made of them; where all do, from the first. */
+  /** Values are read from the rank whose request is being processed, otherwise from the first rank. */
   private isReader(rank: R): boolean {
     const { asker } = this;
     return rank === (asker && this.current.includes(asker) ? asker : this.current[0]);
@@ -126,13 +126,13 @@ function execute(rank: Runner, run: Run): void {
   rank.send(encode({ type: "execute", generation, run: runInfo(run) }, runTensors(run)));
 }
 
-/** A run as headers carry it. */
+/** A run as a header holds it. */
 export function runInfo(run: Run): RunInfo {
   const { definition: _, uploads: __, literals, ...info } = run;
   return { ...info, literals: float64Bytes(literals) };
 }
 
-/** The tensors that travel with a run. */
+/** The tensors of a run's message. */
 export function runTensors({ definition, uploads }: Run): Tensors {
   const tensors: Tensors = {};
   if (definition) tensors.definition = { dtype: "uint8", shape: [definition.length], data: definition };

@@ -3,21 +3,21 @@ import { sentence, UserError } from "../errors.ts";
 
 /**
  * Keys of CURVE as 40 characters of Z85 (zeromq's `curveKeyPair()` makes pairs): the server's own pair,
- * and the public keys of the clients that are let in.
+ * and the public keys of the clients that are admitted.
  */
 export interface Security {
   serverKeys: { publicKey: string; secretKey: string };
   allowedClients: string[];
-  /** Who is let in by now, asked for every connection; without it the list stays as it is. */
+  /** The current list, read for every connection; without this, the list does not change. */
   allowedNow?(): Promise<string[]>;
 }
 
 /**
- * Lets in the clients on a list, and nobody else. CURVE alone proves that a client has some key and
- * takes any: libzmq asks this handler (ZAP, RFC 27) whether it is one of the right ones.
+ * Admits only the clients on a list. CURVE alone accepts any client that has some key, so libzmq asks this handler
+ * (ZAP, RFC 27) whether the key is on the list.
  */
 export class AllowList {
-  /** What a socket needs that this list guards: a context of their own, since each has one handler. */
+  /** Options of a socket that this list guards. It needs a context of its own, since a context has one handler. */
   readonly socketOptions;
   private readonly socket: Reply;
   private allowed: Buffer[];
@@ -39,7 +39,7 @@ export class AllowList {
     };
   }
 
-  /** Throws UserError where a key is none. */
+  /** Throws UserError if a key is invalid. */
   static async open(security: Security): Promise<AllowList> {
     const list = new AllowList(security);
     await list.socket.bind("inproc://zeromq.zap.01");
@@ -57,13 +57,13 @@ export class AllowList {
     }
   }
 
-  /** A list that cannot be read lets nobody in. */
+  /** If the list cannot be read, nobody is admitted. */
   private async readAgain(): Promise<void> {
     try {
       if (this.allowedNow) this.allowed = (await this.allowedNow()).map(keyBytes);
     } catch (error) {
       this.allowed = [];
-      process.emitWarning(`nobody is let in: ${sentence(error)}`);
+      process.emitWarning(`no client is admitted: ${sentence(error)}`);
     }
   }
 
@@ -75,7 +75,7 @@ export class AllowList {
 
 const Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
-/** The 32 bytes of a key in Z85: five characters are four bytes, big-endian in base 85. */
+/** The 32 bytes of a key in Z85, where five characters encode four bytes, big-endian in base 85. */
 function keyBytes(text: string): Buffer {
   const digits = [...text].map((character) => Z85.indexOf(character));
   if (text.length !== 40 || digits.includes(-1))

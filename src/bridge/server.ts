@@ -17,13 +17,13 @@ import { AllowList, type Security } from "./security.ts";
 import { type Rank, World } from "./world.ts";
 
 export interface ServerOptions {
-  /** Makes the room of a run and mixture at its first hello. What it throws rejects that hello. */
+  /** Makes the room of a run and mixture at its first hello. If it throws, the hello is rejected. */
   open(hello: Hello): Promise<Room>;
   /** "auto" (default): an ipc socket in a private folder; or ipc://PATH, tcp://HOST:PORT. */
   endpoint?: string;
-  /** Encrypts every connection and lets in known clients only; needed for TCP beyond loopback. */
+  /** Encrypts every connection and admits known clients only; required for TCP beyond loopback. */
   security?: Security;
-  /** Seconds that a step waits for the ranks that have not sent theirs. Default 60. */
+  /** Seconds that a step waits for the remaining ranks, from the first rank's rows on. Default 60. */
   deadline?: number;
   /** Seconds that a rank may take for each command. Default 3600. */
   commandDeadline?: number;
@@ -32,37 +32,37 @@ export interface ServerOptions {
 interface Peer extends Rank {
   world: World;
   outbox: Outbox;
-  /** How often it may repeat its hello: a welcome may be large. */
+  /** Limits how often it may repeat its hello, since a welcome may be large. */
   repeats: Rate;
-  /** What it asked for that is under way: states, loads, results. */
+  /** The number of its pending requests: states, loads, results. */
   requests: number;
 }
 
 type HelloHeader = Extract<Header, { type: "hello" }>;
 
-/** A peer that answers no heartbeat for so long is gone, whether its process has ended or is stopped. */
+/** A peer that answers no heartbeat for this long counts as lost, whether its process has ended or is stopped. */
 export const SILENCE_SECONDS = 6;
 const HEARTBEAT = {
   heartbeatInterval: 2000,
   heartbeatTimeout: SILENCE_SECONDS * 1000,
   heartbeatTimeToLive: SILENCE_SECONDS * 1000,
 };
-/** Milliseconds after a disconnect at which every peer is tried: the router learns of it a little later. */
+/** Milliseconds after a disconnect at which every peer is probed: the router notices the disconnect a little later. */
 const PROBES = [5, 50, 500];
-/** Series of probes at a time. */
+/** The maximum number of series of probes at a time. */
 const MOST_SERIES = 8;
-/** Milliseconds between two looks at whether all that had come is read. */
+/** Milliseconds between two checks whether all received messages are read. */
 const UNREAD_MS = 5;
-/** Others may go on sending. */
+/** The maximum number of such checks, since other peers may go on sending. */
 const MOST_LOOKS = 200;
-/** Messages that are read in a row. Between them everything else has its turn, whoever floods this socket. */
+/** Messages that are read in a row before other work runs, so that a flood does not block it. */
 const IN_A_ROW = 8;
-/** Hellos that a rank repeats: so many at once, so many a second. */
+/** Repeated hellos of a rank: the number at once, and the number a second. */
 const REPEATS = [8, 1] as const;
 
 /**
- * The plugin's end of the wire: one ROUTER, any number of rooms. It knows ranks, steps and bytes,
- * and nothing of mixtures.
+ * The plugin's side of the bridge: one ROUTER, any number of rooms. It handles ranks, steps and bytes, and knows
+ * nothing about mixtures.
  */
 export class BridgeServer {
   private readonly peers = new Map<string, Peer>();
@@ -71,11 +71,11 @@ export class BridgeServer {
   private readonly probes = new Set<NodeJS.Timeout>();
   private readonly loop: Promise<void>;
   private closed = false;
-  /** Resolves where the socket fails while nobody has closed it: nothing more will be heard of any rank. */
+  /** Resolves if the socket fails before `close`: no further message will arrive. */
   readonly failed: Promise<RunError>;
   private readonly strangers = new Rate(LIMITS.strangersMessages, LIMITS.strangersMessagesPerSecond);
   private series = 0;
-  /** A connection broke that no series of probes is after. */
+  /** A connection broke, and no series of probes has started since. */
   private probeAgain = false;
 
   private constructor(
@@ -97,7 +97,7 @@ export class BridgeServer {
     });
   }
 
-  /** Binds and serves. Throws UserError where the endpoint cannot be used. */
+  /** Binds and serves. Throws UserError if the endpoint cannot be used. */
   static async start(options: ServerOptions): Promise<BridgeServer> {
     const { security, endpoint = "auto" } = options;
     const place = await chooseEndpoint(endpoint, security !== undefined);
@@ -108,7 +108,7 @@ export class BridgeServer {
       socket = new Router({
         ...HEARTBEAT,
         mandatory: true,
-        sendTimeout: 0, // every send is queued at once or fails at once
+        sendTimeout: 0, // a send is queued or fails immediately
         sendHighWaterMark: LIMITS.queued,
         receiveHighWaterMark: LIMITS.unread,
         maxMessageSize: FRAME_BYTES,
@@ -132,8 +132,8 @@ export class BridgeServer {
   }
 
   /**
-   * Forgets a room, whose ranks are told `reason`; the next hello opens it anew. Settles when the room is done with
-   * what was asked of it before.
+   * Forgets a room and tells its ranks `reason`; the next hello opens it anew. Settles when the room has finished
+   * all earlier requests.
    */
   async drop(run: string, mixture: string, reason: string): Promise<void> {
     for (const [id, peer] of this.peers) {
@@ -143,12 +143,12 @@ export class BridgeServer {
     }
     const dropped = this.worlds.get(roomKey({ run, mixture }));
     this.worlds.delete(roomKey({ run, mixture }));
-    const world = await dropped?.catch(() => undefined); // whoever asked for it was told
+    const world = await dropped?.catch(() => undefined); // the rank that opened it was told
     world?.dispose();
     await world?.idle;
   }
 
-  /** Settles when a room is done with all that its ranks have asked of it so far. */
+  /** Settles when a room has finished all requests of its ranks so far. */
   async idle(run: string, mixture: string): Promise<void> {
     const world = await this.worlds.get(roomKey({ run, mixture }));
     await world?.idle;
@@ -177,7 +177,7 @@ export class BridgeServer {
     await this.place.remove();
   }
 
-  /** The only receiver: a second one would fail with EBUSY. */
+  /** The only receive loop: a second one would fail with EBUSY. */
   private async receive(): Promise<void> {
     let read = 0;
     for await (const [routing, ...frames] of this.socket) {
@@ -229,7 +229,7 @@ export class BridgeServer {
     }
   }
 
-  /** What a rank asks for in its turn: whoever does not wait for answers is told so. */
+  /** Starts a rank's request. A rank with too many pending requests gets an error. */
   private request(peer: Peer, work: () => Promise<void>): void {
     if (peer.requests >= LIMITS.requests) {
       peer.world.fail(peer, "order", `${LIMITS.requests} requests are under way: wait for their answers`);
@@ -246,7 +246,7 @@ export class BridgeServer {
     const dialect = toDialect(header);
     const key = id(routing);
     const known = this.peers.get(key);
-    if (this.joining.has(key)) return; // its welcome is on the way
+    if (this.joining.has(key)) return; // its welcome is being prepared
     if (known?.generation === generation) {
       if (known.welcome && known.repeats.take()) known.send(known.welcome.frames);
       return;
@@ -300,7 +300,7 @@ export class BridgeServer {
     return world;
   }
 
-  /** Answers bytes that are no message: a rank learns it as an error of its step, a stranger is rejected. */
+  /** Answers an invalid message: a rank gets an error for its step, a stranger is rejected. */
   private complain(routing: Uint8Array, error: unknown): void {
     const peer = this.peers.get(id(routing));
     const code = error instanceof WireError ? error.code : "shape";
@@ -312,15 +312,15 @@ export class BridgeServer {
       );
   }
 
-  /** A word to somebody who is no rank. If it cannot be sent at once, nobody reads it. */
+  /** Sends a message to a peer that is not a rank. If it cannot be sent at once, it is dropped. */
   private tell(routing: Uint8Array, message: Frames): void {
     if (!this.socket.closed) this.socket.send([routing, ...message]).catch(() => {});
   }
 
   /**
-   * A disconnect event does not say whose: a ping finds out, since nothing can be sent to a peer
-   * that is gone. Messages that it had sent before are read first. Of many that break at a time some are
-   * found by the next series of probes.
+   * A disconnect event does not name the peer. A ping to every peer finds it, since sending to a peer that is gone
+   * fails. Messages that the peer had sent before are read first. If many connections break at a time, the next
+   * series of probes finds the rest.
    */
   private probeSoon(): void {
     if (this.series >= MOST_SERIES) {
@@ -346,7 +346,7 @@ export class BridgeServer {
     this.probeSoon();
   }
 
-  /** What a peer had sent before it went is read first, however busy this process is. */
+  /** Removes a lost peer, after the messages that it sent before are read, however busy this process is. */
   private lose(routing: Uint8Array, error: unknown, looks = 0): void {
     const peer = this.peers.get(id(routing));
     if (!peer) return;

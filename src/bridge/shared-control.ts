@@ -1,25 +1,25 @@
 import { UserError } from "../errors.ts";
 import { PythonControl } from "./launch.ts";
 
-/** A share in the control process, of which there is one at a time. */
+/** A share in the control process. There is one process at a time. */
 export interface ControlShare {
   control: PythonControl;
-  /** The last one to give his share back ends the process. */
+  /** Gives the share back. When the last one is back, the process ends. */
   giveBack(): Promise<void>;
 }
 
 let current: { python: string; control: Promise<PythonControl>; shares: number } | undefined;
 
 /**
- * The process that launches workers, started where it does not run yet. `python`: the interpreter's path.
+ * Takes a share in the process that launches workers, and starts it if it does not run. `python`: the interpreter's
+ * path.
  *
- * @throws UserError where it runs with another interpreter, or there is no such interpreter; RunError where it does
- * not start.
+ * @throws UserError if it runs with another interpreter or there is no such interpreter; RunError if it does not start.
  */
 export async function shareControl(python: string): Promise<ControlShare> {
   if (current !== undefined && current.python !== python) {
     throw new UserError(
-      `this process launches workers with ${current.python} already; ${python} has to wait until they are done`,
+      `this process already launches workers with ${current.python}; it cannot use ${python} until they have ended`,
     );
   }
   current ??= { python, control: PythonControl.start({ python }), shares: 0 };

@@ -1,8 +1,8 @@
 import type { Tensors } from "./codec.ts";
 
 /**
- * Target rows, n x k, as they travel: dense "targets", or sparse (CSR) "targets.offsets", "targets.columns",
- * "targets.values" where that is smaller. Only zeros are left out, so both say the same bit for bit.
+ * Target rows, n x k, as the tensors of a message: dense "targets", or sparse (CSR) "targets.offsets",
+ * "targets.columns", "targets.values" if that is smaller. Only +0 is left out, so both forms hold the same bits.
  */
 export function targetTensors(data: Float32Array, n: number, k: number): Tensors {
   const entries = countEntries(data, Math.floor((data.length - n - 2) / 2));
@@ -28,22 +28,22 @@ export function targetTensors(data: Float32Array, n: number, k: number): Tensors
   };
 }
 
-/** Target rows, n x k, for a client that does not read sparse ones. */
+/** Dense target rows, n x k, for a client that does not read sparse ones. */
 export function denseTargets(data: Float32Array, n: number, k: number): Tensors {
   return { targets: { dtype: "float32", shape: [n, k], data } };
 }
 
-/** How many numbers are not a plain zero; undefined as soon as there are more than `most`. */
+/** The number of entries that are not +0; undefined if there are more than `most`. */
 function countEntries(data: Float32Array, most: number): number | undefined {
   const bits = bitsOf(data);
   let entries = 0;
   for (let i = 0; i < bits.length; i++) {
-    if (bits[i] !== 0 && ++entries > most) return undefined; // by index: eight times as fast as for-of
+    if (bits[i] !== 0 && ++entries > most) return undefined; // an index is eight times as fast as for-of
   }
   return entries;
 }
 
-/** The bit patterns: -0 is not 0 here. */
+/** The bit patterns, which tell -0 from +0. */
 function bitsOf(data: Float32Array): Int32Array {
   return new Int32Array(data.buffer, data.byteOffset, data.length);
 }

@@ -23,11 +23,11 @@ import { type Runner, Runs } from "./runs.ts";
 export interface Rank extends Runner {
   readonly hello: Hello;
   readonly dialect: Dialect;
-  /** The bytes that it was welcomed with, for a repeated hello, and the run in them. */
+  /** The bytes of its welcome, for a repeated hello, and the run in them. */
   welcome?: { frames: Frames; run: number | undefined };
   /** Its last answer, for a repeated request, and the run in it. */
   answer?: { step: number; frames: Frames; run: number | undefined };
-  /** Set as it joins. Until it has sent the results of these commands it may be away for long. */
+  /** Set when it joins. A rank that owes results of commands may be silent for long. */
   owed?: Owed;
 }
 
@@ -35,26 +35,26 @@ export interface Rank extends Runner {
 export interface Deadlines {
   /** Of a step, from the first rank's rows to the last one's. */
   step: number;
-  /** Of each command, from the end of the one before to its result. */
+  /** Of each command, from the result of the previous one to its own. */
   command: number;
 }
 
-/** How many ranks a sentence names. */
+/** The number of ranks that a message names at most. */
 const MOST_LISTED = 8;
 
 type Of<T extends Header["type"]> = Extract<Header, { type: T }>;
 
 /**
- * The ranks of one run and mixture, and the room that answers them: a step begins when every rank
- * has sent its part, is taken once, and ends with an answer or an error for each.
+ * The ranks of one run and mixture, and the room that answers them. A step begins when every rank has sent its part,
+ * is taken once, and ends with an answer or an error for each rank.
  */
 export class World {
   private readonly ranks = new Map<number, Rank>();
-  /** The parts of the next step that have come. */
+  /** The parts of the next step that have arrived. */
   private parts = new Map<number, Part>();
-  /** A step has all its parts: it will have its answer, whatever happens meanwhile. */
+  /** A step has all its parts and will be answered, whatever happens meanwhile. */
   private taking = false;
-  /** The room is at work on it; before that it may still measure what a command gave. */
+  /** The room is computing the step. Before that, it may still be processing the result of a command. */
   private working = false;
   private next = 0;
   /** Why no step can be taken until every rank has left. */
@@ -71,7 +71,7 @@ export class World {
     this.runs = new Runs(size, {});
   }
 
-  /** Lets a rank in and welcomes it. Throws RejectError, or what the room throws, where it stays outside. */
+  /** Admits and welcomes a rank. Throws RejectError, or what the room throws, if the rank is not admitted. */
   async join(rank: Rank): Promise<void> {
     if (this.ranks.size === 0) this.size = rank.hello.world;
     const present = [...this.ranks.values()].map((each) => each.hello);
@@ -110,7 +110,7 @@ export class World {
     if (welcome.run) this.runs.sent(welcome.run);
   }
 
-  /** A rank's part of a step; the step is taken when the last one has come. */
+  /** Notes a rank's part of a step. The last part starts the step. */
   embeddings(rank: Rank, header: Of<"embeddings">, read: () => Tensors): void {
     const { step } = header;
     if (rank.answer?.step === step) rank.send(rank.answer.frames);
@@ -118,11 +118,11 @@ export class World {
     else if (step !== this.next) this.fail(rank, "order", `step ${step} came, step ${this.next} is next`);
     else if (rank.owed?.next !== undefined)
       this.fail(rank, "order", `step ${step} came, ${rank.owed.next} is next`);
-    else if (!this.parts.has(rank.hello.rank)) this.add(rank, header, read); // else its answer is on the way
+    else if (!this.parts.has(rank.hello.rank)) this.add(rank, header, read); // else its answer will come
   }
 
   private add(rank: Rank, header: Of<"embeddings">, read: () => Tensors): void {
-    delete rank.welcome; // it may be large, and nobody asks for it any more
+    delete rank.welcome; // it may be large, and is not needed any more
     try {
       this.parts.set(rank.hello.rank, readPart(header, read(), this.room.dim));
     } catch (error) {
@@ -137,7 +137,7 @@ export class World {
     }
   }
 
-  /** Takes the step, or tells every rank why it changed nothing. */
+  /** Takes the step, or tells every rank why it was refused. */
   private async take(step: number): Promise<void> {
     const numbers = [...this.parts.keys()].sort((a, b) => a - b);
     const parts = numbers.flatMap((number) => this.parts.get(number) ?? []);
@@ -149,7 +149,9 @@ export class World {
         this.tellErrors(numbers, parts);
         return;
       }
-      const answer = await this.room.step(merge(step, good));
+      const batch = merge(step, good);
+      if (!this.room.step) throw new BatchError("plugin", "this room takes no steps");
+      const answer = await this.room.step(batch);
       const dialects = numbers.map((number) => this.ranks.get(number)?.dialect);
       const tensors = answerTensors(answer, counts, dialects);
       this.next = step + 1;
@@ -181,12 +183,12 @@ export class World {
     }
   }
 
-  /** The whole state, for a checkpoint that a rank keeps. */
+  /** Sends a rank the whole state, for its checkpoint. */
   state(rank: Rank): Promise<void> {
     return this.inTurn(async () => {
       try {
         const header = { type: "state", generation: rank.generation, step: this.next } as const;
-        const state = await this.runs.askedBy(rank, () => this.room.state());
+        const state = await this.runs.askedBy(rank, async () => (await this.room.state?.()) ?? {});
         rank.send(encode(header, stateTensors(state)));
       } catch (error) {
         this.fail(rank, "plugin", sentence(error));
@@ -194,9 +196,10 @@ export class World {
     });
   }
 
-  /** Goes on from a rank's state and welcomes it anew. Throws RejectError, or what the room throws. */
+  /** Continues from a rank's state and welcomes the rank anew. Throws RejectError, or what the room throws. */
   load(rank: Rank, step: number, read: () => Tensors): Promise<void> {
     return this.inTurn(async () => {
+      if (!this.room.load) throw new RejectError("state", "this run cannot load a state from a rank");
       await this.room.load(step, readState(read()));
       for (const each of this.ranks.values()) delete each.answer;
       await this.welcome(rank);
@@ -204,16 +207,16 @@ export class World {
     });
   }
 
-  /** What a command gave, once: what comes again, or was not asked for, is dropped. */
+  /** Passes the result of a command to the room. A repeated or unexpected result is dropped. */
   async result(rank: Rank, header: Of<"result">, read: () => Tensors): Promise<void> {
     const { command, step, scalars, text } = header;
     if (rank.owed?.take(command, step, text.failed !== undefined) !== true) return;
-    if (this.parts.size > 0 && !this.taking) this.waitForParts(); // what the command took is not the rank's silence
+    if (this.parts.size > 0 && !this.taking) this.waitForParts(); // the command's time does not count as silence
     await this.inTurn(async () => {
       try {
-        await this.room.result({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
+        await this.room.result?.({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
       } catch (error) {
-        this.fail(rank, "plugin", `the result of ${command} was not taken: ${sentence(error)}`);
+        this.fail(rank, "plugin", `the result of ${command} could not be processed: ${sentence(error)}`);
       }
     });
   }
@@ -222,14 +225,14 @@ export class World {
     this.runs.values(rank, seq, read);
   }
 
-  /** A rank could not carry out a run: after the room hears of it the rank, if it waits for the run's answer. */
+  /** A rank could not execute a run. Tells the room, and then the rank if it waits for an answer with this run. */
   failed(rank: Rank, { seq, at, code, message }: Of<"failed">): void {
     const why = this.runs.failed(rank, { seq, at, code, message });
     if (rank.welcome?.run === seq) rank.send(encodeReject(new RejectError("state", why), "state"));
     else if (rank.answer?.run === seq && !this.broken) this.takeBack(rank, rank.answer.step, why);
   }
 
-  /** The answer to a step was not carried out. A rank alone may ask again; several no longer hold the same. */
+  /** A rank could not apply the answer to a step. A single rank may repeat the step; several have diverged. */
   private takeBack(rank: Rank, step: number, why: string): void {
     if (this.size > 1) {
       this.break([rank.hello.rank], why);
@@ -241,7 +244,7 @@ export class World {
     this.fail(rank, "plugin", why);
   }
 
-  /** A rank asks whether its wait has a reason: it has, where its rows are here and the room is not at work on the step. */
+  /** Answers a rank's ping if its rows are here and the room is not computing the step. */
   ping(rank: Rank): void {
     if (!this.parts.has(rank.hello.rank) || this.working) return;
     rank.send(encode({ type: "pong", generation: rank.generation }));
@@ -260,14 +263,14 @@ export class World {
     tell(() => this.room.left(number, short(reason)));
   }
 
-  /** A rank is gone without a word: the others hear of it at once. */
+  /** A rank was lost. The others are told at once. */
   lose(rank: Rank, why: string): void {
     const owed = rank.owed?.next;
     this.remove(rank);
     this.break([rank.hello.rank], why, owed);
   }
 
-  /** `owed`: the result that they had still to send. */
+  /** Ends the world: no step can be taken until every rank has left. `owed`: the result that a lost rank still owed. */
   private break(lost: number[], why: string, owed?: string): void {
     clearTimeout(this.timer);
     if (!this.taking) this.parts = new Map();
@@ -276,7 +279,7 @@ export class World {
     for (const number of lost) tell(() => this.room.lost(number, why, owed));
   }
 
-  /** Ends a step that some ranks wait in; one that is being taken gets its answer. */
+  /** Ends the step that ranks wait for with an error, unless it has all its parts. */
   private abandon(code: ErrorCode, why: string): void {
     if (this.taking) return;
     clearTimeout(this.timer);
@@ -295,7 +298,7 @@ export class World {
   private overdue(): void {
     const everyone = Array.from({ length: this.size }, (_, number) => number);
     const missing = everyone.filter((number) => !this.parts.has(number));
-    // A command has a deadline of its own, and its result begins the wait anew.
+    // A command has a deadline of its own, and its result restarts this timer.
     if (missing.some((number) => this.ranks.get(number)?.owed?.next !== undefined)) return;
     const waited = `nothing came for step ${this.next} within ${this.deadlines.step / 1000} s of the first rank's rows`;
     const absent = missing.filter((number) => !this.ranks.has(number));
@@ -319,25 +322,25 @@ export class World {
     this.dispose();
   }
 
-  /** Answers that nothing changed, and why. */
+  /** Sends a rank an error. */
   fail(rank: Rank, code: ErrorCode, message: string, row = -1): void {
     const { generation } = rank;
     rank.send(encode({ type: "error", generation, step: this.next, code, row, message: short(message) }));
   }
 
-  /** Settles when the room is done with all that was asked of it so far. */
+  /** Settles when the room has finished all requests so far. */
   get idle(): Promise<void> {
     return this.turn;
   }
 
-  /** The room does one thing at a time, in the order in which it was asked to. */
+  /** Queues work, so that the room does one thing at a time, in order. */
   private inTurn(work: () => Promise<void>): Promise<void> {
     const done = this.turn.then(work);
     this.turn = done.catch(() => {});
     return done;
   }
 
-  /** Stops waiting for anybody. */
+  /** Stops all timers and forgets the parts that have arrived. */
   dispose(): void {
     clearTimeout(this.timer);
     for (const rank of this.ranks.values()) rank.owed?.end();
@@ -345,7 +348,7 @@ export class World {
   }
 }
 
-/** Ranks as a sentence has them: a world may lack thousands. */
+/** Ranks as a message lists them: shortened, since thousands may be missing. */
 function listed(numbers: number[]): string {
   const first = numbers.slice(0, MOST_LISTED);
   const more = numbers.length - first.length;

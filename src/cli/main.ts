@@ -7,6 +7,11 @@ type Register = (program: Command) => void;
 /** Runs one command line. @returns the exit status: 0 done, 1 failed, 2 bad input, 75 to be started again */
 export async function main(args: readonly string[]): Promise<number> {
   const [first = ""] = args;
+  if (first === "--version") {
+    const { version } = await import("../files/version.ts"); // not for --help, which loads nothing
+    process.stdout.write(`${version}\n`);
+    return 0;
+  }
   const called = COMMANDS.has(first) ? [first] : args.filter((word) => COMMANDS.has(word));
   const commands = Array.from(
     COMMANDS,
@@ -19,6 +24,7 @@ export async function main(args: readonly string[]): Promise<number> {
 /** Has the list of commands show the words of those that are not loaded. */
 function listInWords(program: Command): void {
   const help = new Help();
+  program.option("--version", "print the version");
   program.configureHelp({
     subcommandTerm: (command) => COMMANDS.get(command.name())?.words ?? help.subcommandTerm(command),
   });

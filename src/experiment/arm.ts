@@ -269,10 +269,6 @@ export class Arm implements Room {
     return (await this.answerer?.state()) ?? {};
   }
 
-  async load(): Promise<void> {
-    throw new RejectError("state", "the state of a run comes from its checkpoint, not from its rank");
-  }
-
   attach(send: (run: Run) => void): void {
     this.answerer?.device?.attach(send);
   }

@@ -10,12 +10,12 @@ import { readJson } from "../files/json.ts";
 
 const key = z.string().length(40, { error: "40 characters of Z85" });
 const name = z.string().regex(/^[\w-]{1,60}$/, { error: "1 to 60 letters, digits, _ and -" });
-/** A public key alone is that of `client`, or of somebody who was put there by hand. */
+/** A public key without a name is that of `client`, or was added by hand. */
 const allowedKey = z.union([key, z.strictObject({ name, key })]);
 const serverFile = z.strictObject({ publicKey: key, secretKey: key, allowed: z.array(allowedKey) });
 type ServerFile = z.infer<typeof serverFile>;
 
-/** Somebody who is let in. `name` is that of the file with their keys; "" where nobody gave one. */
+/** An admitted client. `name`: the name of its key file; "" if it has none. */
 export interface AllowedKey {
   name: string;
   key: string;
@@ -25,13 +25,13 @@ const FIRST = "client";
 const PRIVATE = 0o600;
 
 /**
- * The keys of a server that other machines can reach: `folder/server.json`, its own pair and the public
- * keys of those who are let in. A folder without it gets one, and `folder/client.json`, which is for
- * the scripts: `MIXHEAD_KEYS` says to them where their copy is. Both are readable by this user alone.
+ * Opens the keys of a server that other machines can reach: `folder/server.json` holds its own pair and the public
+ * keys of the admitted clients. If it is missing, it is made, with `folder/client.json` for the scripts, which find
+ * their copy by `MIXHEAD_KEYS`. Both files are readable by this user alone.
  *
- * Whom the file lets in is read anew for every connection: a key that was revoked opens none any more.
+ * The list of clients is read anew for every connection, so a revoked key opens no new one.
  *
- * @throws UserError where the file is damaged.
+ * @throws UserError if the file is damaged.
  */
 export async function openKeys(folder: string): Promise<Security> {
   if (!existsSync(serverPath(folder))) await makeKey(folder, FIRST);
@@ -44,14 +44,14 @@ export async function openKeys(folder: string): Promise<Security> {
 }
 
 /**
- * Lets somebody in: writes their keys to `folder/NAME.json`, and their public key to `folder/server.json`, which is
- * made where it is missing. @returns the file that is theirs. @throws UserError where the name is none or taken.
+ * Admits a client: writes its keys to `folder/NAME.json` and its public key to `folder/server.json`, which is made if
+ * it is missing. @returns the client's file. @throws UserError if the name is invalid or taken.
  */
 export async function makeKey(folder: string, wanted: string): Promise<string> {
   const parsed = name.safeParse(wanted);
   if (!parsed.success || wanted === "server") {
     throw new UserError(
-      `"${printable(wanted)}" is no name of a key; allowed: 1 to 60 letters, digits, _ and -`,
+      `"${printable(wanted)}" is not a valid key name; allowed: 1 to 60 letters, digits, _ and -`,
     );
   }
   const file = join(folder, `${wanted}.json`);
@@ -69,16 +69,16 @@ export async function makeKey(folder: string, wanted: string): Promise<string> {
   return file;
 }
 
-/** Those who are let in. @throws UserError where there are no keys. */
+/** The admitted clients. @throws UserError if there are no keys. */
 export async function listKeys(folder: string): Promise<AllowedKey[]> {
   const { allowed } = await readServer(folder);
   return allowed.map((each) => (typeof each === "string" ? { name: "", key: each } : each));
 }
 
 /**
- * Lets somebody in no more, by the name or the public key, and removes the file with their keys.
+ * Revokes a client's key, given its name or public key, and removes the client's file.
  *
- * @throws UserError where nobody is called so.
+ * @throws UserError if there is no such client.
  */
 export async function revokeKey(folder: string, who: string): Promise<AllowedKey> {
   const server = await readServer(folder);
@@ -87,7 +87,7 @@ export async function revokeKey(folder: string, who: string): Promise<AllowedKey
   const revoked = all[at];
   if (revoked === undefined) {
     const names = all.map((each) => each.name || each.key).join(", ");
-    throw new UserError(`${folder} lets nobody in called "${printable(who)}"; there are: ${names || "none"}`);
+    throw new UserError(`${folder} has no key "${printable(who)}"; it has: ${names || "none"}`);
   }
   await writeSecret(serverPath(folder), { ...server, allowed: server.allowed.filter((_, i) => i !== at) });
   if (revoked.name !== "") await rm(join(folder, `${revoked.name}.json`), { force: true });
@@ -106,7 +106,9 @@ async function readServer(folder: string): Promise<ServerFile> {
   const file = serverPath(folder);
   const parsed = serverFile.safeParse(await readJson(file));
   if (parsed.success) return parsed.data;
-  throw new UserError(`${file} holds no keys: ${z.prettifyError(parsed.error).replaceAll("\n", " ")}`);
+  throw new UserError(
+    `${file} does not hold valid keys: ${z.prettifyError(parsed.error).replaceAll("\n", " ")}`,
+  );
 }
 
 function writeSecret(file: string, keys: object): Promise<void> {

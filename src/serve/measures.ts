@@ -3,17 +3,17 @@ import { geometry, geometryInUse } from "../metrics/uniqueness.ts";
 import type { PrototypesInUse } from "../mixture/mixture.ts";
 import { prefixed } from "../mixture/prefix.ts";
 
-/** They are measured at most once in so many steps ... */
+/** The distances are measured at most once in this many steps. */
 const UNIQUE_EVERY = 100;
-/** ... and takes at most one part in so many of the time, the first time too: at K = 65,536 it is a minute's work. */
+/** Measuring takes at most 1/20 of the time, the first time too: at K = 65,536 it takes a minute. */
 const UNIQUE_SHARE = 20;
-/** A guess at what a core multiplies in a millisecond, for how long that first time will be. */
+/** An estimate of the multiplications that a core does in a millisecond; it predicts the first measurement's duration. */
 const PRODUCTS_PER_MS = 1e7;
 
 /**
- * How far apart the prototypes are, and those in use, as scalars that travel with every answer once they are
- * measured: "unique.0.025", "distinctUsed.0.025" and so on. They are measured beside the steps, which do not
- * wait for it.
+ * How distinct the prototypes are, all of them and those in use, as scalars that every answer carries once they are
+ * measured: "unique.0.025", "distinctUsed.0.025" and so on. They are measured in the background; steps do not wait for
+ * them.
  */
 export class Measures {
   private scalars: Record<string, number> = {};
@@ -27,7 +27,7 @@ export class Measures {
     this.nextTime = performance.now() + UNIQUE_SHARE * ((pairs * dim) / PRODUCTS_PER_MS);
   }
 
-  /** After step `step`. */
+  /** Call it after step `step`: starts a measurement if one is due, and returns the latest scalars. */
   note(step: number, read: () => Promise<PrototypesInUse>): Record<string, number> {
     if (!this.measuring && step >= this.nextStep && performance.now() >= this.nextTime) {
       this.nextStep = step + UNIQUE_EVERY;
@@ -37,7 +37,7 @@ export class Measures {
     return this.scalars;
   }
 
-  /** Leaves off what is being measured, which would keep the process from ending. */
+  /** Aborts the current measurement, which would keep the process alive. */
   stop(): void {
     this.ended.abort();
   }

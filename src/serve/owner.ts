@@ -1,10 +1,10 @@
-/** How often it is checked whether the owner's process is still this one's parent. */
+/** The interval of the checks whether the owner's process is still this one's parent. */
 const CHECK_MS = 1000;
 
 /**
- * Settles when the process that started this one has ended, however it ended: its end of standard
- * input closes with it, or, where a fork of it still holds that open, this process has another parent.
- * Settles, too, when `signal` aborts. Until then this process does not end by itself.
+ * Settles when the process that started this one has ended, for any reason: standard input closes or, if a fork of the
+ * owner still holds it open, this process gets another parent. Settles, too, when `signal` aborts. Until then it keeps
+ * this process alive.
  */
 export async function ownerEnded(signal: AbortSignal): Promise<void> {
   const owner = process.ppid;
@@ -18,5 +18,5 @@ export async function ownerEnded(signal: AbortSignal): Promise<void> {
       .resume();
   });
   clearInterval(check);
-  process.stdin.destroy(); // what a fork holds open would keep this process from ending
+  process.stdin.destroy(); // if a fork holds it open, it would keep this process alive
 }

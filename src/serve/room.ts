@@ -15,22 +15,22 @@ import type { SavedMixture } from "./saved.ts";
 import { asksForSettings, type MixtureSettings } from "./settings.ts";
 import { Spare } from "./spare.ts";
 
-/** The state that is nothing but a start: another head's prototypes (K x D), to begin anew from. */
+/** The only tensor of a state from which a mixture begins anew: another head's prototypes (K x D). */
 const START = "prototypes";
 
-/** What a room asks of its server. */
+/** What a room needs from its server. */
 export interface Host {
-  /** @throws RejectError or UserError where no mixture is what a hello asks for. */
+  /** @throws RejectError or UserError if the hello's settings are invalid or do not fit the server's. */
   settingsFor(hello: Hello): MixtureSettings;
-  /** @throws RejectError where a mixture of this size has no place beside the others. */
+  /** Reserves the mixture's size. @throws RejectError if it does not fit beside the others. */
   makeRoom(settings: MixtureSettings): void;
-  /** Told when the last rank has said goodbye; or was lost, and the mixture on its device with it. */
+  /** Called when the last rank has left, or was lost together with the mixture on its device. */
   ended(lost: boolean): void;
-  /** One sentence for whoever watches. */
+  /** Logs one sentence. */
   log(line: string): void;
 }
 
-/** The mixture behind the drop-in heads of one run: takes a step on every batch of teacher rows. */
+/** The mixture of the drop-in heads of one run: it takes a step on every batch of teacher rows. */
 export class MixtureRoom implements Room {
   readonly components: number;
   readonly dim: number;
@@ -48,9 +48,9 @@ export class MixtureRoom implements Room {
     private readonly edge: Edge,
     /** Steps taken. */
     private taken: number,
-    /** The hash of the rows that it started from; "" where the plugin made its own. */
+    /** The hash of the rows that it started from; "" if the plugin made its own. */
     private readonly start: string,
-    /** The hash of the secret that its run was begun with; "": none. */
+    /** The hash of its run's secret; "": none. */
     readonly secret: string,
     private readonly host: Host,
   ) {
@@ -60,7 +60,7 @@ export class MixtureRoom implements Room {
     this.spare = new Spare(this.components);
   }
 
-  /** @throws UserError, RejectError where the settings, the start or the saved state do not fit. */
+  /** @throws UserError or RejectError if the settings, the starting prototypes or the saved state do not fit. */
   static async open(hello: Hello, saved: SavedMixture | undefined, host: Host): Promise<MixtureRoom> {
     const settings = host.settingsFor(hello);
     const { config, dim, targets, chosen, rankTargets } = settings;
@@ -79,7 +79,7 @@ export class MixtureRoom implements Room {
     return new MixtureRoom(run, name, settings, edge, steps, saved ? "" : start, secret, host);
   }
 
-  /** What people call it. */
+  /** Its name in messages. */
   get title(): string {
     const { run, name } = this;
     return printable(name === "default" ? `run "${run}"` : `run "${run}", mixture "${name}"`);
@@ -89,7 +89,7 @@ export class MixtureRoom implements Room {
     return this.taken;
   }
 
-  /** What the last answer carried, for whoever watches. */
+  /** The scalars of the last answer, for the status line. */
   get scalars(): Record<string, number> {
     return this.latest;
   }
@@ -114,7 +114,7 @@ export class MixtureRoom implements Room {
   }
 
   step(batch: Batch): Promise<Answer> {
-    if (this.held) return new Promise(() => {}); // its rank hears that the server was stopped
+    if (this.held) return new Promise(() => {}); // the server says goodbye to its rank
     const answer = this.take(batch);
     this.underWay = answer.catch(() => {});
     return answer;
@@ -125,7 +125,7 @@ export class MixtureRoom implements Room {
     this.held = true;
   }
 
-  /** Settles when the step under way, if any, is taken and its answer is sent. */
+  /** Settles when the current step, if any, is taken and its answer is sent. */
   async idle(): Promise<void> {
     await this.underWay;
     await yieldToEvents();
@@ -154,15 +154,11 @@ export class MixtureRoom implements Room {
     };
   }
 
-  result(): void {
-    throw new Error("a drop-in head is given no commands");
-  }
-
   state(): Promise<NamedTensors> {
     return this.edge.state();
   }
 
-  /** A saved state; or prototypes alone, from which the mixture begins anew. */
+  /** Loads a saved state, or begins anew from prototypes if the state holds nothing else. */
   async load(step: number, state: NamedTensors): Promise<void> {
     const { [START]: start, ...rest } = state;
     if (start && Object.keys(rest).length === 0) {
@@ -189,7 +185,7 @@ export class MixtureRoom implements Room {
   }
 
   /**
-   * A mixture on the ranks' device is lost with the last of them; one that is here waits for them to come back, if
+   * A mixture on the ranks' device is lost with the last rank. One in this process waits for the ranks to come back if
    * it has taken a step.
    */
   lost(rank: number, why: string): void {
@@ -213,7 +209,7 @@ export class MixtureRoom implements Room {
     this.edge.dispose();
   }
 
-  /** What a later hello asks for would change nothing any more: it has to be what the mixture has. */
+  /** Throws RejectError if a later hello asks for other settings than the mixture has, which are fixed. */
   private holdToSettings(hello: Hello): void {
     if (!asksForSettings(hello)) return;
     const { components, dim } = this;
@@ -226,7 +222,7 @@ export class MixtureRoom implements Room {
     );
   }
 
-  /** Not of frozen prototypes: which of them are in use says nothing of others. */
+  /** Null for frozen prototypes: their use does not tell how many learned ones would be enough. */
   private enoughComponents({ rows, announced }: Batch, used: number | undefined): number | null {
     if (used === undefined || this.settings.config.plugin.kind === "frozen") return null;
     return this.spare.note(used, rows?.n ?? announced?.n ?? 0);

@@ -6,12 +6,12 @@ import { UserError } from "../errors.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import type { NamedTensors } from "../files/tensors.ts";
 
-/** A mixture as a server leaves it behind. */
+/** A mixture as a server saves it. */
 export interface SavedMixture {
   /** Steps taken. */
   step: number;
   state: NamedTensors;
-  /** The hash of the secret that its run was begun with; "": none. */
+  /** The hash of its run's secret; "": none. */
   secret: string;
 }
 
@@ -35,7 +35,7 @@ export async function saveMixture(
   return file;
 }
 
-/** What a server left there of this run and mixture, if anything. @throws UserError where the file is damaged. */
+/** Reads the saved mixture, if there is one. @throws UserError if the file is damaged. */
 export async function readMixture(
   folder: string,
   run: string,
@@ -45,23 +45,23 @@ export async function readMixture(
   if (!existsSync(file)) return undefined;
   const { tensors, metadata: notes } = await readSafetensors(file);
   const parsed = metadata.safeParse(notes);
-  if (!parsed.success) throw new UserError(`${file} is not a mixture's state: it does not say its step`);
+  if (!parsed.success) throw new UserError(`${file} is not a mixture's state: its metadata holds no step`);
   return { ...parsed.data, state: tensors };
 }
 
-/** Forgets what a server left there of this run and mixture: at once, since its next hello may be the next message. */
+/** Removes the saved mixture, synchronously, since the next message may be a hello for it. */
 export function forgetMixture(folder: string, run: string, mixture: string): void {
   rmSync(fileOf(folder, run, mixture), { force: true });
 }
 
-/** A file's name has at most 255 bytes, that of the temporary file that becomes this one too. */
+/** A file name has at most 255 bytes, and the name of the temporary file is longer than the final one. */
 const MAX_PART = 100;
 
 function fileOf(folder: string, run: string, mixture: string): string {
   return join(folder, `${part(run)}@${part(mixture)}.safetensors`);
 }
 
-/** Names come from the other side of the wire: encoded, none leaves the folder, and hashed, none is too long for it. */
+/** A name from the network as part of a file name: encoded, so that it cannot leave the folder, or hashed if too long. */
 function part(name: string): string {
   const encoded = encodeURIComponent(name);
   return encoded.length <= MAX_PART ? encoded : createHash("sha256").update(name).digest("hex");

@@ -11,37 +11,37 @@ import { MixtureRoom } from "./room.ts";
 import { forgetMixture, readMixture, saveMixture } from "./saved.ts";
 import { type MixtureSettings, type Settings, settingsFor } from "./settings.ts";
 
-/** Longest name of a run or mixture: none is as long as the hash that stands for one in the name of a file. */
+/** The maximum length of a name: shorter than the hash that may replace one in a file name, so they never collide. */
 const MAX_NAME = 60;
 
 export interface MixtureServerOptions {
   settings: Settings;
   endpoint: string;
-  /** Keys, without which nobody beyond this machine is served. */
+  /** Keys, required to serve other machines. */
   security?: Security;
   /** Seconds that any wait may take. */
   deadline: number;
-  /** Where mixtures are kept from one server to the next; none are where it is left out. */
+  /** Where mixtures are saved for the next server; if left out, none are saved. */
   stateDir?: string;
-  /** Whether it belongs to the one script that started it, and so may run what that names. */
+  /** Whether it belongs to one script, which started it, and so may run plugin files that the script names. */
   owned?: boolean;
-  /** Told what happens, a sentence each. */
+  /** Logs an event, one sentence each. */
   log(line: string): void;
 }
 
-/** Mixtures for drop-in heads: one for each run and name, made at its first hello, side by side. */
+/** Serves mixtures to drop-in heads: one for each run and name, made at its first hello. */
 export class MixtureServer {
   private readonly rooms = new Map<string, MixtureRoom>();
-  /** K x D of every mixture that is held or being opened. */
+  /** K x D of every mixture that is open or being opened. */
   private readonly numbers = new Map<string, number>();
-  /** To begin a mixture costs some ten milliseconds, in which the others wait. */
+  /** Opening a mixture takes about ten milliseconds, in which the others wait. */
   private readonly openings = new Rate(LIMITS.openings, LIMITS.openingsPerSecond);
   private bridge!: BridgeServer;
   private stopping = false;
 
   private constructor(private readonly options: MixtureServerOptions) {}
 
-  /** @throws UserError where the endpoint cannot be used. */
+  /** @throws UserError if the endpoint cannot be used. */
   static async start(options: MixtureServerOptions): Promise<MixtureServer> {
     const server = new MixtureServer(options);
     const { endpoint, deadline, security } = options;
@@ -58,20 +58,20 @@ export class MixtureServer {
     return this.bridge.endpoint;
   }
 
-  /** Resolves where the server can hear nobody any more: stop it, which keeps what it has. */
+  /** Resolves if the socket fails and no further message can arrive. Then call `stop`, which saves the mixtures. */
   get failed(): Promise<RunError> {
     return this.bridge.failed;
   }
 
-  /** The mixtures that are held. */
+  /** The open mixtures. */
   get mixtures(): readonly MixtureRoom[] {
     return [...this.rooms.values()];
   }
 
   /**
-   * Lets the steps under way end, says goodbye to everybody, and keeps the mixtures.
+   * Finishes the current steps, saves the mixtures, and says goodbye to all ranks.
    *
-   * @throws RunError that names those that could not be kept, once all the others are.
+   * @throws RunError, after saving the others, that names the mixtures that could not be saved.
    */
   async stop(): Promise<void> {
     this.stopping = true;
@@ -79,9 +79,9 @@ export class MixtureServer {
     await Promise.all(this.mixtures.map((room) => room.idle()));
     const lost: string[] = [];
     const keeping = this.mixtures.map((room) =>
-      this.keep(room).catch((error) => lost.push(`${room.title} is not kept: ${sentence(error)}`)),
+      this.keep(room).catch((error) => lost.push(`${room.title} was not saved: ${sentence(error)}`)),
     );
-    await Promise.all(keeping); // before the goodbye: what lies on the ranks' device goes with them
+    await Promise.all(keeping); // before the goodbye: mixtures on a rank's device end with the rank
     await this.bridge.close("the server was stopped");
     for (const room of this.mixtures) room.dispose();
     this.rooms.clear();
@@ -96,7 +96,7 @@ export class MixtureServer {
       throw new RejectError("unknown", `the name of a run or mixture has at most ${MAX_NAME} characters`);
     }
     if (!this.options.owned && !this.openings.take()) {
-      throw new RejectError("busy", "many mixtures have begun here just now: try again in a second");
+      throw new RejectError("busy", "too many mixtures began here just now: try again in a second");
     }
     const key = JSON.stringify([run, mixture]);
     const saved = stateDir === undefined ? undefined : await readMixture(stateDir, run, mixture);
@@ -127,7 +127,7 @@ export class MixtureServer {
     this.numbers.delete(key);
   }
 
-  /** Throws RejectError where a mixture is too large beside the others. The script that owns a server has it to itself. */
+  /** Reserves a mixture's size. Throws RejectError if it is too large beside the others. A script's own server has no limit. */
   private makeRoom(key: string, { components, dim, chosen }: MixtureSettings): void {
     if (this.options.owned) return;
     checkNumbers(components, dim);
@@ -135,14 +135,14 @@ export class MixtureServer {
     if (chosen.placement === "host" && size > LIMITS.numbersInNode) {
       throw new RejectError(
         "shape",
-        `${components} prototypes of dimension ${dim} are too many for a server that scripts share: K x D is at most ${LIMITS.numbersInNode} in Node, ${LIMITS.numbers} with placement=device`,
+        `${components} prototypes of dimension ${dim} are too many for a shared server: K x D is at most ${LIMITS.numbersInNode} in Node, ${LIMITS.numbers} with placement=device`,
       );
     }
     const others = [...this.numbers.values()].reduce((sum, each) => sum + each, 0);
     if (others + size > LIMITS.numbersInAll) {
       throw new RejectError(
         "busy",
-        `the mixtures here have ${others} numbers of prototypes: with ${size} more they would have more than ${LIMITS.numbersInAll}`,
+        `the mixtures here hold K x D = ${others} in all: with ${size} more they would exceed ${LIMITS.numbersInAll}`,
       );
     }
     this.numbers.set(key, size);
@@ -154,11 +154,11 @@ export class MixtureServer {
     const { run, name, steps: step } = room;
     const state = await within(deadline, room.state());
     const file = await saveMixture(stateDir, run, name, { step, state, secret: room.secret });
-    log(`${room.title} is kept at step ${step}: ${file}`);
+    log(`${room.title} is saved at step ${step}: ${file}`);
   }
 }
 
-/** A rank that is busy elsewhere may not answer for long. */
+/** Awaits work for at most `seconds`, since a busy rank may not answer for long. */
 async function within<T>(seconds: number, work: Promise<T>): Promise<T> {
   const timer = new AbortController();
   try {

@@ -11,31 +11,31 @@ import { isBuiltIn, withOptions } from "../plugins/registry.ts";
 import { targetTemperature } from "../plugins/targets.ts";
 import type { Clock } from "../schedules/schedule.ts";
 
-/** What a configuration says before its defaults are filled in: only what it says binds a hello. */
+/** A configuration before defaults are filled in: a hello has to match only the settings that are given. */
 export interface Settings {
   given: Record<string, unknown>;
-  /** What errors call it: the file, or "settings". */
+  /** Its name in error messages: the file, or "settings". */
   source: string;
 }
 
-/** The mixture that a hello of its run and the server's settings describe together. */
+/** The mixture that a hello and the server's settings describe together. */
 export interface MixtureSettings {
   config: Config;
   /** K. */
   components: number;
   /** D. */
   dim: number;
-  /** Whether the script asks for targets; a loss of its own needs none. */
+  /** Whether the script asks for targets; a script with its own loss needs none. */
   targets: boolean;
-  /** Where it is computed for the rank that says hello. */
+  /** Where it is computed for the rank of the hello. */
   chosen: Chosen;
-  /** The scalars by which the rank makes them itself; left out where the plugin does. */
+  /** The scalars with which the rank makes the targets itself; undefined if the plugin makes them. */
   rankTargets?: ((clock: Clock) => { targetTemperature: number }) | undefined;
 }
 
 const group = z.record(z.string(), z.unknown());
 
-/** What a hello may ask for: what belongs to one mixture, nothing that is the server's. */
+/** What a hello may ask for: settings of one mixture, not of the server. */
 const asked = z.strictObject({
   seed: z.unknown().optional(),
   plugin: group.optional(),
@@ -51,8 +51,8 @@ const sizes = z.object({
 });
 
 /**
- * A configuration file with overrides such as `plugin.variance=0.05` laid over it; without a file the
- * overrides alone. @throws UserError with a sentence for each mistake.
+ * Reads a configuration file and applies overrides such as `plugin.variance=0.05`; without a file, the overrides
+ * alone. @throws UserError with a sentence for each mistake.
  */
 export async function readSettings(
   file: string | undefined,
@@ -66,15 +66,14 @@ export async function readSettings(
 }
 
 /**
- * The mixture for a hello: the server's settings, over them what the hello asks for, and K and D of
- * whoever says them. A plugin in a file of the user's is taken from the server's settings, and from a hello
- * only where that is `owners`: of the script that the server belongs to.
+ * The mixture for a hello: the server's settings, overridden by the hello's, with K and D from either. A plugin file
+ * is taken from the server's settings; from a hello only if the server belongs to that script (`owners`).
  *
- * @throws RejectError or UserError where the two do not go together.
+ * @throws RejectError or UserError if the two contradict each other.
  */
 export function settingsFor(hello: Hello, { given, source }: Settings, owners = false): MixtureSettings {
   const wish = parseWish(hello);
-  resolveConfig(overlay(given, wish), [], source); // what is wrong in the wish is said before its sizes are read
+  resolveConfig(overlay(given, wish), [], source); // reports mistakes in the wish before its sizes are read
   const ours = sizes.parse(given);
   const theirs = sizes.parse(wish);
   const components = agreed("prototypes", hello, [
@@ -97,8 +96,8 @@ export function settingsFor(hello: Hello, { given, source }: Settings, owners = 
 }
 
 /**
- * A rank that holds the whole batch makes targets of similarities by itself; what a center or a memory holds has to
- * outlive it, in the plugin's state.
+ * Whether a rank that holds the whole batch can make the targets. With a center or a memory it cannot: their state has
+ * to outlive the rank, in the plugin.
  */
 function canMakeTargets({ targets: { from, by, balance, memory } }: Config): boolean {
   return from === "similarity" && by === "rank" && balance !== "center" && memory === 0;
@@ -109,21 +108,21 @@ function temperatureOf({ targets }: Config): (clock: Clock) => { targetTemperatu
   return (clock) => ({ targetTemperature: temperature(clock) });
 }
 
-/** A server that scripts share runs no file that one of them names: whoever reaches it could run anything. */
+/** A shared server runs no plugin file that a script names: anyone who reaches the server could run any code. */
 function checkKind({ run }: Hello, { plugin: { kind } }: Config, ours: Config): void {
   if (isBuiltIn(kind) || kind === ours.plugin.kind) return;
   throw new RejectError(
     "unknown",
-    `run "${run}" asks for a plugin of its own: a server that scripts share has to be started with it (plugin.kind=${kind})`,
+    `run "${run}" asks for a plugin file: start the shared server with plugin.kind=${kind}`,
   );
 }
 
-/** Whether a hello asks for anything; one that does not is content with whatever is there. */
+/** Whether a hello asks for any settings. */
 export function asksForSettings(hello: Hello): boolean {
   return Object.keys(parseWish(hello)).length > 0;
 }
 
-/** The one number that all who say one say. */
+/** The number on which all given values agree; undefined if none is given. Throws RejectError if they differ. */
 function agreed(what: string, { run }: Hello, said: (number | undefined)[]): number | undefined {
   const [first, other] = new Set(said.filter((number) => number !== undefined));
   if (other === undefined) return first;
@@ -142,7 +141,7 @@ function parseWish({ run, config }: Hello): z.infer<typeof asked> {
   if (parsed.success) return parsed.data;
   throw new RejectError(
     "unknown",
-    `run "${run}" asks for settings that are not a mixture's: ${z.prettifyError(parsed.error).replaceAll("\n", " ")}; allowed: seed, plugin, targets, train.steps, placement`,
+    `run "${run}" asks for settings that a hello cannot set: ${z.prettifyError(parsed.error).replaceAll("\n", " ")}; allowed: seed, plugin, targets, train.steps, placement`,
   );
 }
 

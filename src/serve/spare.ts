@@ -1,19 +1,19 @@
 import { RECENT } from "../mixture/recent-use.ts";
 
-/** Steps before the first look: on CIFAR-10 use grew for 5,000 steps, and rested for hundreds in between. */
+/** Steps before the first check: on CIFAR-10 use grew for 5,000 steps, with pauses of hundreds of steps. */
 const FIRST = 10_000;
-/** Use is steady where its mean changes by at most this share from one quarter of the steps to the next. */
+/** Use is steady if its mean changes by at most this share from the third quarter of the steps to the fourth. */
 const STEADY = 0.05;
-/** Recent rows for each component in use, at least: with fewer, use may be low because too few rows came. */
+/** The minimum of recent rows for each component in use: with fewer, use may be low for lack of rows. */
 const ROWS_EACH = 100;
-/** The least number that is suggested, and the share of K that it is at most. */
+/** The smallest number that is suggested, and the largest share of K for which a suggestion is worth while. */
 const LEAST = 256;
 const WORTH = 0.5;
 
 /**
- * Notices that a mixture has many more components than it uses and that it comes to use no more of them. It looks after
- * 10,000 steps, and whenever their number has doubled, at how steady use was in the second half of them: its mean in the
- * third quarter against that in the fourth, since single steps vary.
+ * Detects that a mixture has many more components than it uses, and that use does not grow any more. After 10,000 steps,
+ * and each time that number doubles, it checks whether use was steady in the second half of the steps: it compares the
+ * mean of the third quarter with that of the fourth, since single steps vary.
  */
 export class Spare {
   private steps = 0;
@@ -23,10 +23,10 @@ export class Spare {
   constructor(private readonly components: number) {}
 
   /**
-   * After a step on `rows` rows; `used`: the share of components that have won a row of late.
+   * Call it after a step on `rows` rows. `used`: the share of components that have won a row recently.
    *
-   * @returns how many components would be enough, a power of two of at least twice the number in use: once. Null before
-   * and after that, and where nothing is to be spared.
+   * @returns the number of components that would be enough, a power of two and at least twice the number in use. It is
+   * returned once; before and after that, or if the mixture is not too large, null.
    */
   note(used: number, rows: number): number | null {
     this.steps++;
@@ -53,7 +53,7 @@ export class Spare {
   }
 }
 
-/** Sums of use in the two quarters of the half, the most in use at a time, and the rows that came. */
+/** Sums of use in the third and fourth quarter, the maximum of use, and the number of rows. */
 function beginHalf() {
   return { third: 0, fourth: 0, most: 0, rows: 0 };
 }

@@ -1,6 +1,6 @@
 import type { MixtureRoom } from "./room.ts";
 
-/** A line for each mixture that took steps since the last time: how many, how fast, and how it fares. */
+/** A line for each mixture that took steps since the last call: its step, its rate and its measures. */
 export class Status {
   private readonly seen = new WeakMap<MixtureRoom, { steps: number; time: number }>();
 

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { packageRoot, pythonEnv } from "../files/paths.ts";
 import { pythonPath } from "../files/python.ts";
@@ -10,6 +10,8 @@ import { mochaTally, NONE, pytestTally, sum, type Tally, tallyText, withStatus }
 /** A check is a command. `tally` counts its tests from its output and the files that it left in `folder`. */
 interface Check {
   name: string;
+  /** Part of `npm run test:quick`. */
+  quick?: boolean;
   command: (folder: string) => string[];
   cwd?: string;
   tally?: (output: string, folder: string) => Tally | Promise<Tally>;
@@ -18,38 +20,68 @@ interface Check {
 const local = (name: string) => join(packageRoot, "node_modules", ".bin", name);
 const python = (...args: string[]) => [pythonPath(), "-m", ...args];
 
-const CHECKS: readonly Check[] = [
-  { name: "biome", command: () => [local("biome"), "check", "--error-on-warnings"] },
-  { name: "tsc", command: () => [local("tsc"), "--noEmit"] },
-  { name: "tsc (page)", command: () => [local("tsc"), "--noEmit", "-p", "src/live/client"] },
+/** Files of tests run side by side. More than four at a time meet deadlines that were meant for one. */
+const JOBS = String(Math.min(4, Math.max(2, availableParallelism())));
+
+/** What tells in seconds whether the wire, the mathematics and the settings still hold; it starts no training. */
+const QUICK_MOCHA = [
+  "test/{config,files,metrics,schedules,terminal}/**/*.test.ts",
+  "test/bridge/{codec,device,generated,limits,server}*.test.ts",
+  "test/plugins/online-gmm-reference.test.ts",
+];
+const QUICK_PYTEST = [
+  "tests/bridge",
+  "tests/test_heads.py",
+  "tests/test_losses.py",
+  "tests/test_sinkhorn.py",
+];
+
+// --exit: a handle that a test left open must not keep mocha running.
+const mocha = (...files: string[]): Check => ({
+  name: "mocha",
+  command: () => [local("mocha"), "--forbid-only", "--exit", "--parallel", "--jobs", JOBS, ...files],
+  tally: mochaTally,
+});
+
+const pytest = (...files: string[]): Check => ({
+  name: "pytest",
+  command: (folder) =>
+    python("pytest", "-n", JOBS, "--dist", "loadfile", `--junit-xml=${join(folder, "pytest.xml")}`, ...files),
+  cwd: pythonEnv,
+  tally: async (_, folder) => pytestTally(await readFile(join(folder, "pytest.xml"), "utf8").catch(() => "")),
+});
+
+const STATIC: readonly Check[] = [
+  { name: "biome", command: () => [local("biome"), "check", "--error-on-warnings"], quick: true },
+  { name: "tsc", command: () => [local("tsc"), "--noEmit"], quick: true },
+  { name: "tsc (page)", command: () => [local("tsc"), "--noEmit", "-p", "src/live/client"], quick: true },
   { name: "eslint", command: () => [local("eslint"), "."] },
-  { name: "arrows", command: () => [local("depcruise"), "src"] },
+  { name: "arrows", command: () => [local("depcruise"), "src"], quick: true },
   { name: "unused", command: () => [local("knip"), "--no-progress"] },
-  { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv },
-  { name: "ruff format", command: () => python("ruff", "format", "--check", "."), cwd: pythonEnv },
-  { name: "site", command: () => ["npm", "run", "--silent", "site"] },
-  // --exit: a handle that a test left open must not keep mocha running.
+  { name: "ruff check", command: () => python("ruff", "check", "."), cwd: pythonEnv, quick: true },
   {
-    name: "mocha",
-    command: () => [local("mocha"), "--forbid-only", "--exit", "test/**/*.test.ts"],
-    tally: mochaTally,
-  },
-  {
-    name: "pytest",
-    command: (folder) => python("pytest", `--junit-xml=${join(folder, "pytest.xml")}`),
+    name: "ruff format",
+    command: () => python("ruff", "format", "--check", "."),
     cwd: pythonEnv,
-    tally: async (_, folder) =>
-      pytestTally(await readFile(join(folder, "pytest.xml"), "utf8").catch(() => "")),
+    quick: true,
   },
+  { name: "site", command: () => ["npm", "run", "--silent", "site"] },
+];
+
+const ALL: readonly Check[] = [...STATIC, mocha("test/**/*.test.ts"), pytest()];
+const QUICK: readonly Check[] = [
+  ...STATIC.filter(({ quick }) => quick),
+  mocha(...QUICK_MOCHA),
+  pytest(...QUICK_PYTEST),
 ];
 
 /**
- * Runs every check, even if some fail. Prints a line for each, then the total of all tests.
+ * Runs every check, or with `quick` those that take seconds, even if some fail. Prints a line for each, then the total of all tests.
  * @returns 0, or 1 if anything failed or no test ran
  */
-export async function runChecks(): Promise<number> {
+export async function runChecks({ quick = false } = {}): Promise<number> {
   const results: { line: string; tally: Tally }[] = [];
-  for (const check of CHECKS) {
+  for (const check of quick ? QUICK : ALL) {
     const start = Date.now();
     process.stdout.write(`\n== ${check.name}\n`);
     const tally = await perform(check);

@@ -195,7 +195,7 @@ describe("launching Python workers", function () {
   it("refuses an interpreter that is none, and one that does not answer, in one sentence", async () => {
     await assert.rejects(PythonControl.start({ python: join(folder, "python") }), {
       name: "UserError",
-      message: /not a program that can be run/,
+      message: /is not an executable file/,
     });
     const deaf = join(folder, "deaf");
     await writeFile(deaf, "#!/bin/sh\nexec sleep 60\n", { mode: 0o755 });

@@ -86,11 +86,11 @@ describe("a server with keys", () => {
       assert.equal(await join(options(one), own.endpoint), "Rejected");
       assert.ok((await join(options(two), own.endpoint)) instanceof Object);
       assert.deepEqual((await readdir(folder)).sort(), ["server.json", "two.json"]);
-      await assert.rejects(revokeKey(folder, "one"), /lets nobody in called "one"; there are: two/);
+      await assert.rejects(revokeKey(folder, "one"), /has no key "one"; it has: two/);
       await writeFile(joinPath(folder, "server.json"), "{");
       const warned = once(process, "warning");
       assert.equal(await join(options(two), own.endpoint), "Rejected");
-      assert.match(String((await warned)[0]), /nobody is let in: .*holds no keys/);
+      assert.match(String((await warned)[0]), /no client is admitted: .*does not hold valid keys/);
     } finally {
       await own.close();
       await rm(folder, { recursive: true });
@@ -109,7 +109,7 @@ describe("a server with keys", () => {
     watcher.close();
     assert.deepEqual([...seen], [0o600]);
     for (const bad of ["../out", "", "server", "a/b", "x".repeat(61), "\u001b[2J"])
-      await assert.rejects(makeKey(folder, bad), /is no name of a key/);
+      await assert.rejects(makeKey(folder, bad), /is not a valid key name/);
     await rm(folder, { recursive: true });
   });
 

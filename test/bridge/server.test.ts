@@ -6,6 +6,7 @@ import { mkdtemp, rm, utimes, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { BatchError, RejectError } from "../../src/bridge/errors.ts";
+import type { Room } from "../../src/bridge/room.ts";
 import { BridgeServer } from "../../src/bridge/server.ts";
 import { EchoRoom } from "./echo-room.ts";
 import { RawRank } from "./raw-rank.ts";
@@ -297,6 +298,22 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.equal((await again.receive()).header.type, "welcome");
     });
 
+    it("refuses a step and a load, and gives an empty state, for a room without these parts", async () => {
+      const { components, dim } = room;
+      const welcome = () => ({ step: 0, config: "{}", commands: [] });
+      const minimal: Room = { components, dim, welcome, lost: () => {}, left: () => {} };
+      await server.close();
+      server = await BridgeServer.start({ endpoint, open: async () => minimal, deadline: 10 });
+      const one = await joined();
+      const { generation } = one;
+      await one.embeddings(0, [[1, 2]]);
+      assert.match((await error(one)).message, /takes no steps/);
+      await one.send({ type: "load", generation, step: 1 });
+      assert.match((await rejection(one)).message, /cannot load a state/);
+      await one.send({ type: "state", generation, step: 0 });
+      assert.deepEqual((await one.receive()).tensors, {});
+    });
+
     it("gives the state, goes on from a loaded one, and rejects one that is not float32", async () => {
       const one = await joined();
       const { generation } = one;
@@ -415,7 +432,7 @@ describe("the bridge's endpoint", () => {
     await refused(`ipc://${join(folder, "missing", "socket")}`, /cannot listen/);
     await refused("tcp://0.0.0.0:7000", /CURVE/);
     await refused("tcp://*:7000", /CURVE/);
-    await refused("udp://here", /neither/);
+    await refused("udp://here", /"udp:\/\/here" is invalid; allowed: auto/);
     await server.close();
     await rm(folder, { recursive: true });
   });

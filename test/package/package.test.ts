@@ -100,5 +100,6 @@ describe("the npm package", () => {
   it("brings the command line", () => {
     const program = join(project, "node_modules", "mixhead", "bin", "mixhead.mjs");
     assert.match(run(program, "--help"), /Usage: mixhead/);
+    assert.equal(run(program, "--version").trim(), version());
   });
 });

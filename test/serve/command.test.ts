@@ -157,7 +157,7 @@ describe("mixhead serve", () => {
     assert.equal(status, 1);
     assert.match(
       said,
-      /^mixhead: run "r" is not kept: cannot write kept\/r@default\.safetensors: a part of/m,
+      /^mixhead: run "r" was not saved: cannot write kept\/r@default\.safetensors: a part of/m,
     );
   });
 

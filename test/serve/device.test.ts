@@ -116,12 +116,12 @@ describe("a server of mixtures on the ranks' devices", function () {
     const stopping = server.stop();
     await assert.rejects(rank.take(2, rows(2)), /the server was stopped/);
     await stopping;
-    assert.match(said.at(-1) ?? "", /run "kept" is kept at step 2/);
+    assert.match(said.at(-1) ?? "", /run "kept" is saved at step 2/);
 
     await start(settings, 1);
     assert.equal((await joined("kept")).step, 2);
     await rank.take(2, rows(2));
-    await assert.rejects(server.stop(), /run "kept" is not kept: its rank did not answer within 1 s/);
+    await assert.rejects(server.stop(), /run "kept" was not saved: its rank did not answer within 1 s/);
     await rank.leave();
     await start();
   });

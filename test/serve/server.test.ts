@@ -175,7 +175,7 @@ describe("a server of mixtures", () => {
       assert.ok(error instanceof RunError);
       assert.match(
         error.message,
-        /^run "a" is not kept: cannot write .*a@default\.safetensors: it is a folder$/,
+        /^run "a" was not saved: cannot write .*a@default\.safetensors: it is a folder$/,
       );
       return true;
     });
@@ -203,7 +203,7 @@ describe("a server of mixtures", () => {
     assert.ok(header.type === "reject");
     assert.match(
       header.message,
-      /^run "a" asks for a plugin of its own: a server that scripts share has to be started/,
+      /^run "a" asks for a plugin file: start the shared server with plugin\.kind=/,
     );
     assert.equal(process.env.MIXHEAD_TEST_EVIL, undefined);
   });
@@ -237,7 +237,7 @@ describe("a server of mixtures", () => {
       /^run "lost" began with other settings \(plugin\.variance is 0\.5 there, 0\.1 here\): ask for the same/,
     );
     await rejects('{"train":{"steps":9}}', /\(plugin\.variance is 0\.5 there, 0\.02 here\)/);
-    await rejects('{"targets":{}}', /\(targets are left out there, asked for here\)/);
+    await rejects('{"targets":{}}', /\(the run has no targets, this script asks for them\)/);
     await rejects('{"plugin":{"cutoff":7}}', /^settings: plugin\.cutoff is 7; allowed: /);
     for (const same of ["", "{}", config(0.5)]) {
       const { header } = await comeBack("lost", same);
@@ -259,7 +259,7 @@ describe("a server of mixtures", () => {
         await stranger.hello({ run: "mine", secret });
         const { header } = await stranger.receive();
         assert.ok(header.type === "reject" && header.code === "secret", JSON.stringify(header));
-        assert.match(header.message, /^run "mine" was begun with a secret that this client does not have/);
+        assert.match(header.message, /^run "mine" began with a secret that this client does not have/);
         await stranger.send({ type: "bye", generation: stranger.generation, reason: "" });
       }
     };
@@ -423,7 +423,7 @@ describe("the keys of a server", () => {
     }
     await rm(join(folder, "keys", "server.json"));
     await writeFile(join(folder, "keys", "server.json"), "{}");
-    await assert.rejects(openKeys(join(folder, "keys")), /server\.json holds no keys/);
+    await assert.rejects(openKeys(join(folder, "keys")), /server\.json does not hold valid keys/);
     await rm(folder, { recursive: true });
   });
 });

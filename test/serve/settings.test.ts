@@ -68,7 +68,7 @@ describe("the settings of a served mixture", () => {
     const rejects = (config: string, pattern: RegExp) =>
       assert.throws(() => settingsFor(hello({ config }), nothing), pattern);
     rejects("{", /settings that are not JSON/);
-    rejects('{"bridge":{}}', /not a mixture's: .*bridge.*; allowed: seed, plugin, targets, train\.steps/);
+    rejects('{"bridge":{}}', /a hello cannot set: .*bridge.*; allowed: seed, plugin, targets, train\.steps/);
     rejects('{"plugin":{"variance":-1}}', /plugin\.variance is -1/);
     rejects('{"plugin":{"varience":1}}', /varience/);
     rejects('{"plugin":{"components":"many"}}', /plugin\.components is "many"/);
@@ -85,7 +85,7 @@ describe("the settings of a served mixture", () => {
     const asking = hello({ config: '{"plugin":{"kind":"/elsewhere/mine.ts"}}' });
     assert.throws(
       () => settingsFor(asking, nothing),
-      /started with it \(plugin\.kind=\/elsewhere\/mine\.ts\)/,
+      /start the shared server with plugin\.kind=\/elsewhere\/mine\.ts$/,
     );
     const given = { plugin: { kind: "/elsewhere/mine.ts" } };
     for (const { config } of [

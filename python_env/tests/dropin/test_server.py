@@ -185,7 +185,7 @@ def test_a_run_is_continued_only_with_the_secret_that_it_was_begun_with(
         with monkeypatch.context() as patch:
             patch.setenv("MIXHEAD_SECRET", "another account's")
             attach(server, "host")
-            with pytest.raises(Rejected, match='run "mine" was begun with a secret') as raised:
+            with pytest.raises(Rejected, match='run "mine" began with a secret') as raised:
                 lightly_head()(torch.randn(2, IN))
         assert raised.value.code == "secret"
         registry._mixtures.clear()

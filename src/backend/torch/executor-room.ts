@@ -1,4 +1,4 @@
-import { BatchError, RejectError } from "../../bridge/errors.ts";
+import { RejectError } from "../../bridge/errors.ts";
 import type { Run } from "../../bridge/executor-run.ts";
 import type { Hello, Room, RunFailure, Welcome } from "../../bridge/room.ts";
 import { RunError } from "../../errors.ts";
@@ -6,7 +6,7 @@ import { TorchBackend } from "./backend.ts";
 import type { DeviceOptions } from "./device.ts";
 import { KERNELS_VERSION } from "./program.ts";
 
-/** A room for one executor, which takes no steps: it only executes the runs of a backend. */
+/** A room for one executor, which only executes the runs of a backend. */
 export class ExecutorRoom implements Room {
   readonly components = 0;
   readonly dim = 0;
@@ -65,19 +65,5 @@ export class ExecutorRoom implements Room {
   gone(error: Error): void {
     this.fail(error);
     this.backend.lost(error);
-  }
-
-  async step(): Promise<never> {
-    throw new BatchError("plugin", "an executor takes no steps");
-  }
-
-  result(): void {}
-
-  async state(): Promise<Record<string, never>> {
-    return {};
-  }
-
-  async load(): Promise<void> {
-    throw new RejectError("state", "an executor has no state to load");
   }
 }
