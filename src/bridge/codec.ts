@@ -6,7 +6,7 @@ import { hasMoreEntries } from "./entries.ts";
 import { WireError } from "./errors.ts";
 import { fromBfloat16, fromFloat16 } from "./halves.ts";
 import { LIMITS, short } from "./limits.ts";
-import { type Dtype, FRAME_BYTES, type Header, messageSchema, messages, tensorInfo } from "./protocol.ts";
+import { type Dtype, FRAME_BYTES, type Header, hello, messageSchema, tensorInfo } from "./protocol.ts";
 
 /** A tensor on this side of the wire, row-major. Half precision is converted to float32 on arrival. */
 export type Tensor =
@@ -110,7 +110,7 @@ function readVersion(raw: unknown): unknown {
     );
   }
   if (data.type !== "hello" || data.version <= VERSIONS.newest) return raw;
-  return Object.fromEntries(Object.entries(data).filter(([name]) => name in messages.hello.shape));
+  return Object.fromEntries(Object.entries(data).filter(([name]) => name in hello.shape));
 }
 
 /** Refuses a list of tensors that is too long, or at its first invalid entry. */

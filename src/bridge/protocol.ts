@@ -107,30 +107,32 @@ const failureCode = z.enum([
   "failed", // a kernel raised an exception
 ]);
 
-export const messages = {
-  /** rank: joins. `generation` is drawn anew at every start of a rank, so that stale messages can be recognized. */
-  hello: z.strictObject({
-    type: z.literal("hello"),
-    version: z.int(), // the newest that the rank speaks
-    run: text,
-    mixture: text,
-    rank: count,
-    world: size.max(LIMITS.world),
-    components: count, // K; 0: whatever the plugin has
-    dim: count, // D; 0: whatever the plugin has
-    generation: text,
-    start: text, // hash of the starting rows that the rank holds; "" if it holds none
-    config: z.string(), // the settings that it asks for, as JSON; "": whatever the plugin has
-    executor: count, // version of the kernels that it can run; 0: it can run none
-    device: text, // the device of the executor: "cpu", "cuda:0 NVIDIA H100"; "" without one
-    // Since version 3:
-    oldest: z.int().optional(), // version that the rank speaks; if left out, the same as `version`
-    secret: text.optional(), // of the run; "" or left out: the run has none
-    capabilities: capabilities.optional(), // names of what the rank can do (dialect.ts)
-    tensors, // "prototypes" (K, D): starting rows, if the rank holds them
-  }),
+/** rank: joins. `generation` is drawn anew at every start of a rank, so that stale messages can be recognized. */
+export const hello = z.strictObject({
+  type: z.literal("hello"),
+  version: z.int(), // the newest that the rank speaks
+  run: text,
+  mixture: text,
+  rank: count,
+  world: size.max(LIMITS.world),
+  components: count, // K; 0: whatever the plugin has
+  dim: count, // D; 0: whatever the plugin has
+  generation: text,
+  start: text, // hash of the starting rows that the rank holds; "" if it holds none
+  config: z.string(), // the settings that it asks for, as JSON; "": whatever the plugin has
+  executor: count, // version of the kernels that it can run; 0: it can run none
+  device: text, // the device of the executor: "cpu", "cuda:0 NVIDIA H100"; "" without one
+  // Since version 3:
+  oldest: z.int().optional(), // version that the rank speaks; if left out, the same as `version`
+  secret: text.optional(), // of the run; "" or left out: the run has none
+  capabilities: capabilities.optional(), // names of what the rank can do (dialect.ts)
+  tensors, // "prototypes" (K, D): starting rows, if the rank holds them
+});
+
+export const messageSchema = z.discriminatedUnion("type", [
+  hello,
   /** plugin: the run's configuration as JSON, and the prototypes to start from. */
-  welcome: z.strictObject({
+  z.strictObject({
     type: z.literal("welcome"),
     version: z.int(), // the highest that both sides speak
     generation: text,
@@ -141,7 +143,7 @@ export const messages = {
     capabilities: capabilities.optional(), // since version 3: those of the rank's that the plugin uses
     tensors, // "prototypes" (K, D), if the plugin holds them; the run's
   }),
-  reject: z.strictObject({
+  z.strictObject({
     type: z.literal("reject"),
     code: rejectCode,
     message: z.string(),
@@ -151,7 +153,7 @@ export const messages = {
    * rank: the teacher's rows of this step, or the number of rows that stay on its device; neither if it needs only
    * the clock (joint arms).
    */
-  embeddings: z.strictObject({
+  z.strictObject({
     type: z.literal("embeddings"),
     generation: text,
     step: count,
@@ -161,7 +163,7 @@ export const messages = {
     tensors, // "h" (N, D) float32, float16 or bfloat16; "metrics" (M,) float32, of the run before
   }),
   /** plugin: the answer to a step. A repeated request gets the same bytes. */
-  targets: z.strictObject({
+  z.strictObject({
     type: z.literal("targets"),
     generation: text,
     step: count,
@@ -172,21 +174,21 @@ export const messages = {
     // sparse "targets.offsets" (N + 1,) int32, "targets.columns" (nnz,) int32, "targets.values" (nnz,); the run's
   }),
   /** plugin: execute this run now, during a step or between steps. */
-  execute: z.strictObject({
+  z.strictObject({
     type: z.literal("execute"),
     generation: text,
     run: runInfo,
     tensors, // the run's
   }),
   /** rank: the values that a run read. Not sent if it read none. */
-  values: z.strictObject({
+  z.strictObject({
     type: z.literal("values"),
     generation: text,
     seq: size,
     tensors, // "0", "1", ... in the order of the run's `reads`
   }),
   /** rank: a run failed and changed nothing. */
-  failed: z.strictObject({
+  z.strictObject({
     type: z.literal("failed"),
     generation: text,
     seq: size,
@@ -196,7 +198,7 @@ export const messages = {
     tensors,
   }),
   /** plugin: this batch was refused and changed nothing. */
-  error: z.strictObject({
+  z.strictObject({
     type: z.literal("error"),
     generation: text,
     step: count,
@@ -206,23 +208,23 @@ export const messages = {
     tensors,
   }),
   /** rank: asks for the mixture's whole state (no tensors); plugin: sends it. */
-  state: z.strictObject({
+  z.strictObject({
     type: z.literal("state"),
     generation: text,
     step: count,
     tensors,
   }),
   /** rank: asks to continue from this state; the plugin answers with welcome or reject. */
-  load: z.strictObject({
+  z.strictObject({
     type: z.literal("load"),
     generation: text,
     step: count,
     tensors,
   }),
-  ping: z.strictObject({ type: z.literal("ping"), generation: text, tensors }),
-  pong: z.strictObject({ type: z.literal("pong"), generation: text, tensors }),
+  z.strictObject({ type: z.literal("ping"), generation: text, tensors }),
+  z.strictObject({ type: z.literal("pong"), generation: text, tensors }),
   /** rank: the result of a command. */
-  result: z.strictObject({
+  z.strictObject({
     type: z.literal("result"),
     generation: text,
     command: commandName,
@@ -232,30 +234,12 @@ export const messages = {
     tensors,
   }),
   /** either: leaves. An empty `reason` is a regular end. */
-  bye: z.strictObject({
+  z.strictObject({
     type: z.literal("bye"),
     generation: text,
     reason: z.string(),
     tensors,
   }),
-} as const;
-
-export const messageSchema = z.discriminatedUnion("type", [
-  messages.hello,
-  messages.welcome,
-  messages.reject,
-  messages.embeddings,
-  messages.targets,
-  messages.execute,
-  messages.values,
-  messages.failed,
-  messages.error,
-  messages.state,
-  messages.load,
-  messages.ping,
-  messages.pong,
-  messages.result,
-  messages.bye,
 ]);
 
 export type Header = z.infer<typeof messageSchema>;

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { METHOD_NAMES } from "./method.ts";
 
 /**
  * The configuration of a run: every key with its default, allowed values and meaning. The JSON schema
@@ -248,7 +249,7 @@ export const config = z.strictObject({
     .default("float32")
     .describe("of the encoder; the mixture is float32"),
   method: z
-    .enum(["dino", "ibot", "carp", "swav", "msn", "pmsn"])
+    .enum(METHOD_NAMES)
     .default("dino")
     .describe("how the loss is made from views, prototypes and targets (docs/methods.md)"),
   prototypes: z.enum(["decoupled", "joint", "frozen"]).default("decoupled").describe("the arm"),

@@ -1,4 +1,4 @@
-import { carpBlock } from "../config/methods.ts";
+import { METHODS } from "../config/method.ts";
 import type { Config } from "../config/schema.ts";
 import { percent } from "../report/format.ts";
 import type { MetricsLine } from "./metrics-log.ts";
@@ -72,21 +72,9 @@ export function settingOf(config: Config): Setting {
 
 function chanceOf({ method, plugin: { components } }: Config): Setting["chance"] {
   const k = Math.log(components);
-  switch (method) {
-    case "ibot":
-      // The views' cross-entropy, and that of the patches of the half of them that is masked.
-      return { loss: 1.5 * k, text: `1.5 ln K = ${(1.5 * k).toFixed(2)} (K = ${components})` };
-    case "carp": {
-      // Within blocks of 512 prototypes, or of an eighth of them where that is less.
-      const block = carpBlock(components);
-      return {
-        loss: Math.log(block),
-        text: `ln ${block} = ${Math.log(block).toFixed(2)}, its blocks being of ${block}`,
-      };
-    }
-    default:
-      return { loss: k, text: `ln K = ${k.toFixed(2)} (K = ${components})` };
-  }
+  return (
+    METHODS[method].chance?.(components) ?? { loss: k, text: `ln K = ${k.toFixed(2)} (K = ${components})` }
+  );
 }
 
 /** Reads the lines of one training, in order; what is found, the gravest first. */

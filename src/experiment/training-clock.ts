@@ -1,4 +1,4 @@
-import { carpBlock } from "../config/methods.ts";
+import { METHODS } from "../config/method.ts";
 import type { Config } from "../config/schema.ts";
 import { targetTemperature } from "../plugins/targets.ts";
 import { type Clock, type OwnSchedules, parseSchedule } from "../schedules/schedule.ts";
@@ -6,7 +6,7 @@ import { type Clock, type OwnSchedules, parseSchedule } from "../schedules/sched
 /** A joint arm's prototypes stay at their start for so many steps, as DINO freezes its last layer in the first epoch. */
 const JOINT_FROZEN_STEPS = 30;
 
-/** What the clock tells a rank at every step; the rank decides nothing of it by itself. */
+/** What the clock tells a rank at every step, and what the method adds; the rank decides nothing of it by itself. */
 export interface TrainingScalars extends Record<string, number> {
   /** Rate of AdamW: linear warm-up, then a cosine to 0. */
   lr: number;
@@ -17,8 +17,6 @@ export interface TrainingScalars extends Record<string, number> {
   studentTemperature: number;
   /** 1 while a joint arm's prototypes are held fixed, else 0. */
   freezePrototypes: number;
-  /** Prototypes in each block of CARP's partition; 0 for the other methods. */
-  block: number;
 }
 
 /** The schedules of a run as one function of the clock. */
@@ -30,7 +28,7 @@ export function trainingScalars(config: Config, schedules?: OwnSchedules): (cloc
   const momentum = parseSchedule({ cosine: { from: train.momentum, to: 1 } });
   const weightDecay = parseSchedule(train.weightDecay, schedules);
   const teacherTemperature = targetTemperature(targets, schedules);
-  const block = method === "carp" ? carpBlock(plugin.components) : 0;
+  const own = METHODS[method].scalars?.(plugin.components);
   return (clock) => ({
     lr: lr(clock),
     weightDecay: weightDecay(clock),
@@ -38,6 +36,6 @@ export function trainingScalars(config: Config, schedules?: OwnSchedules): (cloc
     teacherTemperature: teacherTemperature(clock),
     studentTemperature: train.studentTemperature,
     freezePrototypes: clock.step < JOINT_FROZEN_STEPS ? 1 : 0,
-    block,
+    ...own,
   });
 }

@@ -77,7 +77,7 @@ describe("the configuration of a method", () => {
     ];
     for (const [components, expected] of sizes)
       assert.equal(size({ method: "carp", plugin: { components } }), expected, `${components}`);
-    assert.equal(size({ method: "dino" }), 0);
+    assert.equal(size({ method: "dino" }), undefined, "another method has none");
   });
 
   const wrong: [object, RegExp][] = [

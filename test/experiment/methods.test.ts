@@ -4,17 +4,16 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { configYaml } from "../../src/config/load.ts";
+import { METHOD_NAMES } from "../../src/config/method.ts";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { mixhead, tiny } from "../cli/command.ts";
 
 const vit = { encoder: { name: "vit-tiny-32" } };
 const koleo = { train: { koleo: 0.1 } };
 
-const methods = ["dino", "ibot", "carp", "swav", "msn", "pmsn"];
-
 /** Every method in every arm; the joint ones with KoLeo. */
 const arms: Record<string, object> = Object.fromEntries(
-  methods.flatMap((method) =>
+  METHOD_NAMES.flatMap((method) =>
     ["joint", "decoupled", "frozen"].map((prototypes) => [
       `${method}-${prototypes}`,
       { method, prototypes, ...(method === "ibot" && vit), ...(prototypes === "joint" && koleo) },
@@ -66,7 +65,7 @@ describe("methods", function () {
         join(folder, "runs", "methods", arm, "checkpoints", `step-000000${step}`, "mixture.safetensors"),
       );
     const start = await prototypes("dino-frozen", 4);
-    for (const method of methods) {
+    for (const method of METHOD_NAMES) {
       for (const step of [4, 8])
         assert.ok(start.equals(await prototypes(`${method}-frozen`, step)), `${method}: frozen, but moved`);
       const [early, late] = [

@@ -114,7 +114,6 @@ class Assignment:
 _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "precision": ("float32", "bfloat16", "float16"),
-    "method": ("dino", "ibot", "carp", "swav", "msn", "pmsn"),
     "prototypes": ("decoupled", "joint", "frozen"),
     "head.norm": ("batch", "none"),
     "targets.balance": ("sinkhorn", "center", "none"),

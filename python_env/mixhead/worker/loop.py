@@ -23,7 +23,7 @@ from mixhead.worker.errors import BadInput, WorkerError, WriteFailed
 from mixhead.worker.feed import Feed
 from mixhead.worker.frozen import Frozen, freeze
 from mixhead.worker.measure import measure
-from mixhead.worker.methods import ibot
+from mixhead.worker.methods import method_of
 from mixhead.worker.network import Network, PatchNetwork
 from mixhead.worker.probe import probe
 from mixhead.worker.randomness import generator
@@ -52,6 +52,7 @@ def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, 
     try:
         assignment = parse_assignment(welcome.config)
         config = assignment.config
+        method_of(config)
         check_world(config, ranks)
         if choose_device(config.device).type != device.type:
             raise WorkerError(
@@ -135,9 +136,11 @@ def draw_views(
 
 def draw_mask(config: Config, network: Network, step: int) -> Tensor | None:
     """Which patches of all ranks' global views the student does not see; None where the method hides none."""
-    if not isinstance(network, PatchNetwork):
+    draw = method_of(config).mask
+    if draw is None:
         return None
-    return ibot.draw_mask(config, network.grid(config.views.global_size), step)
+    assert isinstance(network, PatchNetwork)
+    return draw(config, network.grid(config.views.global_size), step)
 
 
 def brought(state: State, order: Order, h: Tensor) -> tuple[Tensor | None, int]:

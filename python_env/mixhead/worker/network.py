@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mixhead.heads import JointHead, ProjectionHead
 from mixhead.worker.config import Config
 from mixhead.worker.encoders import build_encoder, check_sizes
+from mixhead.worker.methods import method_of
 from mixhead.worker.patches import patch_grid, tokens, with_patches
 from mixhead.worker.randomness import seed_of
 
@@ -91,6 +92,6 @@ def build_network(config: Config) -> Network:
             projection = ProjectionHead(features, head.hidden, head.dim, head.norm)
     sizes = {config.views.global_size} | ({config.views.local_size} if config.views.local else set())
     check_sizes(encoder, sizes)
-    if config.method == "ibot":
-        return PatchNetwork(with_patches(encoder, config.encoder.name), projection, features)
+    if method_of(config).mask is not None:
+        return PatchNetwork(with_patches(encoder, config), projection, features)
     return Network(encoder, projection, features)

@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
 
 if TYPE_CHECKING:
     from timm.models.vision_transformer import VisionTransformer
 
 
-def with_patches(encoder: nn.Module, name: str) -> VisionTransformer:
+def with_patches(encoder: nn.Module, config: Config) -> VisionTransformer:
     """The encoder. Raises WorkerError where it is not of timm's VisionTransformer."""
     from timm.models.vision_transformer import VisionTransformer
 
     if not isinstance(encoder, VisionTransformer):
         raise WorkerError(
-            f"method ibot hides patches, so encoder.name must be a vision transformer such as vit-tiny-32; "
-            f"{name} is not one"
+            f"method {config.method} hides patches, so encoder.name must be a vision transformer such as "
+            f"vit-tiny-32; {config.encoder.name} is not one"
         )
     return encoder
 

@@ -21,7 +21,7 @@ from mixhead.mirror import Mirror
 from mixhead.norms import across_ranks
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
-from mixhead.worker.methods import LOSSES, Batch
+from mixhead.worker.methods import Batch, method_of
 from mixhead.worker.network import Network, PatchNetwork, build_network
 from mixhead.worker.online import OnlineProbe
 from mixhead.worker.ranks import ALONE, Ranks
@@ -187,10 +187,10 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         balanced=lambda logits: _balanced(state, logits, answer),
         temperature=_value(clock, "studentTemperature"),
         teacher_temperature=_value(clock, "teacherTemperature"),
-        block=int(clock.get("block", 0)),
+        clock=clock,
         mask=mask,
     )
-    loss = LOSSES[state.config.method](batch)
+    loss = method_of(state.config).loss(batch)
     state.measured = {"loss": state.ranks.mean(loss.detach())}
     if state.config.train.koleo > 0 and state.mirror is None:
         koleo = koleo_loss(batch.prototypes)

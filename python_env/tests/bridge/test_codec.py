@@ -35,9 +35,11 @@ def test_golden_message_is_read_and_written_again_to_the_same_bytes(path: Path) 
     assert [bytes(frame) for frame in encode(header, tensors)] == golden(path)
 
 
-@pytest.mark.parametrize("paths", [GOLDEN, GOLDEN_BEFORE], ids=["this version", "version 2"])
-def test_golden_messages_cover_every_type(paths: list[Path]) -> None:
-    assert {decode(golden(path))[0]["type"] for path in paths} == set(FIELDS)
+@pytest.mark.parametrize(
+    ("paths", "added_since"), [(GOLDEN, set()), (GOLDEN_BEFORE, set())], ids=["this version", "version 2"]
+)
+def test_golden_messages_cover_every_type(paths: list[Path], added_since: set[str]) -> None:
+    assert {decode(golden(path))[0]["type"] for path in paths} == set(FIELDS) - added_since
 
 
 def test_golden_values_are_what_was_meant() -> None:

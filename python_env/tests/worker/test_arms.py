@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mixhead.worker import methods
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.feed import fetch
 from mixhead.worker.loop import draw_mask, draw_views
@@ -14,7 +15,7 @@ from mixhead.worker.step import State, finish, student_rows, teacher_rows
 from tests.worker.runs import Reply, clock, config, reply
 from tests.worker.test_step import PROTOTYPES, assert_same, begin, weights
 
-METHODS = ["dino", "ibot", "carp", "swav", "msn", "pmsn"]
+METHODS = list(methods.METHODS)
 ARMS = ["joint", "decoupled", "frozen"]
 
 

@@ -29,7 +29,6 @@ def test_a_welcome_becomes_values_that_cannot_change():
         ({"head": {"norm": "layer"}}, r"head\.norm must be one of \(batch, none\), not 'layer'"),
         ({"views": {"globalScale": [1]}}, r"views\.globalScale must be a list of 2"),
         ({"views": {"global": 1, "local": 0}}, "at least two"),
-        ({"method": "dyno"}, r"method must be one of \(dino, ibot, carp, swav, msn, pmsn\)"),
         ({"encoder": "conv-small"}, "encoder must be an object"),
     ],
 )

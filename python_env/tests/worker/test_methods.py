@@ -25,7 +25,7 @@ from mixhead.worker import checkpoint
 from mixhead.worker.encoders import build_encoder
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.loop import draw_mask
-from mixhead.worker.methods import LOSSES, Batch
+from mixhead.worker.methods import METHODS, Batch, method_of
 from mixhead.worker.methods.ibot import draw_mask as draw_blocks
 from mixhead.worker.network import PatchNetwork, build_network
 from mixhead.worker.patches import patch_grid, tokens
@@ -63,14 +63,14 @@ def batch(
         balanced=balanced,
         temperature=0.1,
         teacher_temperature={"swav": 0.05, "msn": 0.025, "pmsn": 0.025}.get(method, 0.1),
-        block=COMPONENTS // 8,
+        clock={"block": COMPONENTS // 8},
         mask=mask,
     )
 
 
 def assert_equal(b: Batch, expected: Tensor) -> None:
     """The loss, and what it says to the student's rows and to the prototypes."""
-    loss = LOSSES[b.config.method](b)
+    loss = method_of(b.config).loss(b)
     torch.testing.assert_close(loss, expected.squeeze(), rtol=1e-5, atol=1e-5)
     leaves = (b.z, b.prototypes)
     for ours, theirs in zip(
@@ -120,7 +120,7 @@ def test_carp_parts_the_prototypes_anew_every_step_and_alike_for_a_seed():
 
 def test_carps_fixed_blocks_are_those_of_every_step():
     b = batch("carp", carp={"partition": "fixed"})
-    partition = fixed_partition(COMPONENTS, b.block)
+    partition = fixed_partition(COMPONENTS, COMPONENTS // 8)
     assert partition.tolist()[:2] == [[0, 1, 2], [3, 4, 5]]
     for step in (5, 6):
         expected = carp_loss(b.z @ b.prototypes.T, b.targets(), 3, partition, 0.1)
@@ -140,10 +140,10 @@ def test_carps_targets_can_be_balanced_in_each_block_by_itself():
 @pytest.mark.parametrize("block", [0, 1, 5])
 @pytest.mark.parametrize("partition", ["step", "fixed"])
 def test_carp_says_which_prototypes_it_cannot_part(block: int, partition: str):
-    b = dataclasses.replace(batch("carp", carp={"partition": partition}), block=block)
+    b = dataclasses.replace(batch("carp", carp={"partition": partition}), clock={"block": block})
     sentence = f"method carp: {COMPONENTS} prototypes cannot be divided into blocks of {block}"
     with pytest.raises(WorkerError, match=sentence):
-        LOSSES["carp"](b)
+        METHODS["carp"].loss(b)
 
 
 def test_ibot_is_lightlys_dino_and_patch_loss():

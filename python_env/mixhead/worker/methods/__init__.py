@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from torch import Tensor
-
+from mixhead.worker.config import Config
+from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods import carp, dino, ibot, msn, swav
 from mixhead.worker.methods.batch import Batch
+from mixhead.worker.methods.method import Method
 
-#: What a method's loss is: a scalar, from all that one step compares.
-LOSSES: dict[str, Callable[[Batch], Tensor]] = {
-    "dino": dino.loss,
-    "ibot": ibot.loss,
-    "carp": carp.loss,
-    "swav": swav.loss,
-    "msn": msn.loss,
-    "pmsn": msn.prior_loss,
+METHODS = {
+    "dino": Method(dino.loss),
+    "ibot": Method(ibot.loss, mask=ibot.draw_mask),
+    "carp": Method(carp.loss),
+    "swav": Method(swav.loss),
+    "msn": Method(msn.loss),
+    "pmsn": Method(msn.prior_loss),
 }
 
-__all__ = ["LOSSES", "Batch"]
+
+def method_of(config: Config) -> Method:
+    """The method that a configuration names. Raises WorkerError where there is none of that name."""
+    if config.method not in METHODS:
+        allowed = ", ".join(METHODS)
+        raise WorkerError(f"configuration: method must be one of ({allowed}), not {config.method!r}")
+    return METHODS[config.method]
+
+
+__all__ = ["METHODS", "Batch", "Method", "method_of"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -33,7 +33,7 @@ class Batch:
     balanced: Callable[[Tensor], Tensor]
     temperature: float  # the student's
     teacher_temperature: float
-    block: int = 0  # prototypes in each of CARP's blocks; 0 for the other methods
+    clock: Mapping[str, float]  # the answer's scalars; a method's own are among them, such as CARP's block
     mask: Tensor | None = None
 
     @property

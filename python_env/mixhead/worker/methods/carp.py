@@ -19,11 +19,11 @@ def loss(batch: Batch) -> Tensor:
 
 def _partition(batch: Batch) -> Tensor:
     """Indices (P, S) of P blocks of S prototypes."""
-    components = len(batch.prototypes)
+    components, block = len(batch.prototypes), int(batch.clock.get("block", 0))
     try:
         if batch.config.carp.partition == "fixed":
-            return fixed_partition(components, batch.block)
+            return fixed_partition(components, block)
         random = generator(batch.config.seed, "partition", batch.step)
-        return random_partition(components, batch.block, random)
+        return random_partition(components, block, random)
     except ValueError as error:
         raise WorkerError(f"method carp: {error}") from error
