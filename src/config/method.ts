@@ -1,3 +1,5 @@
+import { keysOf } from "../files/keys.ts";
+
 /** The settings that a method looks at. */
 interface Settings {
   carp: { partition: string; balance: string };
@@ -73,13 +75,7 @@ const TABLE = {
 
 export type MethodName = keyof typeof TABLE;
 export const METHODS: Readonly<Record<MethodName, Method>> = TABLE;
-export const METHOD_NAMES: readonly MethodName[] = namesOf(TABLE);
-
-function namesOf<T extends object>(record: T): Extract<keyof T, string>[] {
-  const names: Extract<keyof T, string>[] = [];
-  for (const name in record) names.push(name);
-  return names;
-}
+export const METHOD_NAMES: readonly MethodName[] = keysOf(TABLE);
 
 /** Prototypes in each of CARP's blocks: 512 as in the paper, or K / 8 if that is less. */
 function carpBlock(components: number): number {

@@ -1,4 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
+import { keysOf } from "../../files/keys.ts";
 
 /**
  * The tensors of the mixture's components, or of some of them: a row each. R is the number of rows, Q the number of
@@ -40,21 +41,15 @@ export type Components = { [name in Exclude<Name, Optional>]: tf.Tensor2D } & {
 /** Components with the tensor that `tensor` gives for each name. @throws TypeError if one is missing that all have */
 export function componentsOf(tensor: (name: Name) => tf.Tensor2D | undefined): Components {
   const made: Partial<Record<Name, tf.Tensor2D | undefined>> = {};
-  for (const name of namesOf(TENSORS)) made[name] = tensor(name);
+  for (const name of keysOf(TENSORS)) made[name] = tensor(name);
   assertWhole(made);
   return made;
 }
 
 function assertWhole(made: Partial<Record<Name, tf.Tensor2D | undefined>>): asserts made is Components {
-  for (const name of namesOf(TENSORS))
+  for (const name of keysOf(TENSORS))
     if (made[name] === undefined && !("optional" in TENSORS[name]))
       throw new TypeError(`the components have no ${name}`);
-}
-
-function namesOf<T extends object>(record: T): (keyof T)[] {
-  const names: (keyof T)[] = [];
-  for (const name in record) names.push(name);
-  return names;
 }
 
 /** The age of a component that has not won a row yet. */
