@@ -78,6 +78,12 @@ class Mixture:
         return self._connection
 
     @property
+    def _idle(self) -> bool:
+        """Whether the connection has got no rows, and none are there to be sent."""
+        unsent = self._phase in (Phase.COLLECTING, Phase.LED)
+        return unsent and not self._rows and self._next == self._started
+
+    @property
     def _in_use(self) -> Mirror:
         """The prototypes in use, after `_attach`, `load` or `start`."""
         assert self._mirror is not None
@@ -216,7 +222,7 @@ class Mixture:
             rows.register_hook(self._is_trained)
 
     def _is_trained(self, gradient: Tensor) -> None:
-        if not self._rows and self._next == self._started and self._phase in (Phase.COLLECTING, Phase.LED):
+        if self._idle:
             self._told.no_teacher()
 
     @undisturbed
@@ -331,9 +337,8 @@ class Mixture:
     def _has_moved(self, device: torch.device) -> bool:
         """Whether the heads have moved to another device before their first step. The device of the rows
         decides where a mixture is computed, so it has to attach again."""
-        idle = self._next == self._started and not self._rows and self._phase in (Phase.COLLECTING, Phase.LED)
         moved = device.type != self._attached.device.type
-        return idle and moved and self._settings.placement != "host"
+        return self._idle and moved and self._settings.placement != "host"
 
     def _go_on(self) -> None:
         welcome = self._attached.take_welcome()

@@ -6,8 +6,9 @@ import hmac
 import os
 import secrets
 import tempfile
-import warnings
 from pathlib import Path
+
+from mixhead.warn import warn
 
 
 def secret_of(run: str) -> str:
@@ -26,10 +27,9 @@ def secret_of(run: str) -> str:
     try:
         key = key or _account_key()
     except OSError as error:
-        warnings.warn(
+        warn(
             f'run "{run}" has no secret: on a server without keys, whoever knows its name can go on with it. '
-            f"The key of this account can neither be read nor made ({error}); set MIXHEAD_SECRET",
-            stacklevel=2,
+            f"The key of this account can neither be read nor made ({error}); set MIXHEAD_SECRET"
         )
         return ""
     return hmac.digest(key, run.encode(), "sha256").hex()
