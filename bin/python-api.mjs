@@ -2,13 +2,14 @@
 import { execFileSync } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import "../register.mjs";
 import { root } from "./packages.mjs";
 
+const { pythonPath } = await import("../src/files/python.ts");
 const pages = join(root, "build", "site-pages", "python"); // typedoc.json names it too
-const python = process.env.MIXHEAD_PYTHON || join(root, "python_env", ".venv", "bin", "python");
 
 rmSync(pages, { recursive: true, force: true });
 mkdirSync(pages, { recursive: true });
-execFileSync(python, [join(root, "bin", "python-api.py"), pages], {
+execFileSync(pythonPath(), [join(root, "bin", "python-api.py"), pages], {
   stdio: ["ignore", "inherit", "inherit"],
 });
