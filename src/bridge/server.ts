@@ -53,6 +53,8 @@ const PROBES = [5, 50, 500];
 const MOST_SERIES = 8;
 /** Milliseconds between two checks whether all received messages are read. */
 const UNREAD_MS = 5;
+/** The minimum number of such checks: a send can fail a few milliseconds before the peer's last message, its goodbye, can be read. */
+const FEWEST_LOOKS = 4;
 /** The maximum number of such checks, since other peers may go on sending. */
 const MOST_LOOKS = 200;
 /** Messages that are read in a row before other work runs, so that a flood does not block it. */
@@ -350,7 +352,8 @@ export class BridgeServer {
   private lose(routing: Uint8Array, error: unknown, looks = 0): void {
     const peer = this.peers.get(id(routing));
     if (!peer) return;
-    if (!this.socket.closed && this.socket.readable && looks < MOST_LOOKS) {
+    const unread = looks < FEWEST_LOOKS || (this.socket.readable && looks < MOST_LOOKS);
+    if (!this.socket.closed && unread) {
       const again = setTimeout(() => {
         this.probes.delete(again);
         this.lose(routing, error, looks + 1);

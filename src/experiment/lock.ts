@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { codeOf, fileError } from "../files/errors.ts";
@@ -41,26 +41,39 @@ async function create(path: string): Promise<boolean> {
   }
 }
 
-/** Removes the lock of a process that has ended. A lock that a live process has made meanwhile is put back. */
+/**
+ * Removes the lock at `path` if its process has ended. The lock may change hands between the look at it and its removal.
+ * So a process first takes a second lock, on the removal of this dead process's lock: nobody else removes it then.
+ */
 async function removeDead(path: string): Promise<void> {
-  const aside = `${path}.${process.pid}`;
+  const dead = await read(path);
+  if (dead === "" || holderOf(dead) !== undefined) return;
+  const removal = `${path}.after-${dead.replace(" ", "-")}`;
+  if (!(await create(removal))) return removeDead(removal);
   try {
-    await rename(path, aside);
-    if (holderOf(await readFile(aside, "utf8")) !== undefined) await link(aside, path);
-  } catch (error) {
-    if (!["ENOENT", "EEXIST"].includes(codeOf(error) ?? "")) throw error;
+    if ((await read(path)) === dead) await rm(path, { force: true });
   } finally {
-    await rm(aside, { force: true });
+    await rm(removal, { force: true });
   }
 }
 
 /** @throws UserError if a process that is alive trains at the run */
 export async function checkFree(folder: string): Promise<void> {
-  const pid = holderOf(await readFile(join(folder, FILE), "utf8").catch(() => ""));
+  const pid = holderOf(await read(join(folder, FILE)).catch(() => ""));
   if (pid === undefined) return;
   throw new UserError(
     `${folder} is being trained by process ${pid}; wait for it, or end it: it stops at a checkpoint`,
   );
+}
+
+/** What a lock says; nothing if there is none. */
+async function read(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return "";
+    throw error;
+  }
 }
 
 /** The process that a lock names, if it is alive. */

@@ -39,6 +39,7 @@ export class MixtureRoom implements Room {
   private spare: Spare;
   private latest: Record<string, number> = {};
   private held = false;
+  private over = false;
   private underWay: Promise<unknown> = Promise.resolve();
 
   private constructor(
@@ -87,6 +88,11 @@ export class MixtureRoom implements Room {
 
   get steps(): number {
     return this.taken;
+  }
+
+  /** True once its last rank has said goodbye: nobody will go on with it. */
+  get ended(): boolean {
+    return this.over;
   }
 
   /** The scalars of the last answer, for the status line. */
@@ -201,7 +207,10 @@ export class MixtureRoom implements Room {
 
   left(rank: number): void {
     this.ranks.delete(rank);
-    if (this.ranks.size === 0) this.host.ended(false);
+    if (this.ranks.size > 0) return;
+    this.over = true;
+    this.edge.device?.lost(`${this.title}: its last rank has left`);
+    this.host.ended(false);
   }
 
   dispose(): void {

@@ -79,7 +79,9 @@ export class MixtureServer {
     await Promise.all(this.mixtures.map((room) => room.idle()));
     const lost: string[] = [];
     const keeping = this.mixtures.map((room) =>
-      this.keep(room).catch((error) => lost.push(`${room.title} was not saved: ${sentence(error)}`)),
+      this.keep(room).catch((error) => {
+        if (!room.ended) lost.push(`${room.title} was not saved: ${sentence(error)}`);
+      }),
     );
     await Promise.all(keeping); // before the goodbye: mixtures on a rank's device end with the rank
     await this.bridge.close("the server was stopped");

@@ -126,6 +126,16 @@ describe("a server of mixtures on the ranks' devices", function () {
     await start();
   });
 
+  it("saves nothing for a rank that says goodbye as it stops: nobody goes on with that mixture", async () => {
+    await joined("over");
+    await rank.take(0, rows(0));
+    const stopping = server.stop();
+    await rank.leave();
+    await stopping;
+    assert.match(said.at(-1) ?? "", /run "over" has ended after 1 steps/);
+    await start();
+  });
+
   it("forgets a mixture whose last rank is lost, and the run begins anew", async () => {
     await joined("lost");
     await rank.take(0, rows(0));
