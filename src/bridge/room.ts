@@ -112,6 +112,12 @@ interface Commanding {
   result(result: RankResult): void | Promise<void>;
 }
 
+/** Has ranks that do nothing but train, so that one that sends nothing for long hangs. */
+interface Watching {
+  /** A rank hangs in a step or a command; `lost` is called next. */
+  late(rank: number, why: string): void;
+}
+
 /** Has a state that ranks save with their own checkpoints. */
 interface Saving {
   /** The whole state. */
@@ -150,6 +156,7 @@ interface Executing {
 export interface Room
   extends Partial<Stepping>,
     Partial<Commanding>,
+    Partial<Watching>,
     Partial<Saving>,
     Partial<Loading>,
     Partial<Executing> {

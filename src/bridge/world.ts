@@ -8,13 +8,13 @@ import {
   readState,
   stateTensors,
 } from "./answers.ts";
+import { Awaited } from "./awaited.ts";
 import { encode, type Frames, type Tensors } from "./codec.ts";
 import type { Dialect } from "./dialect.ts";
 import { BatchError, RejectError } from "./errors.ts";
 import { asBatchError, blame, merge, type Part, readPart, spread } from "./gather.ts";
 import { tell } from "./hooks.ts";
 import { short } from "./limits.ts";
-import { Owed } from "./owed.ts";
 import type { ErrorCode, Header } from "./protocol.ts";
 import type { Hello, Room } from "./room.ts";
 import { type Runner, Runs } from "./runs.ts";
@@ -27,8 +27,8 @@ export interface Rank extends Runner {
   welcome?: { frames: Frames; run: number | undefined };
   /** Its last answer, for a repeated request, and the run in it. */
   answer?: { step: number; frames: Frames; run: number | undefined };
-  /** Set when it joins. A rank that owes results of commands may be silent for long. */
-  owed?: Owed;
+  /** Set when it joins. */
+  awaited?: Awaited;
 }
 
 /** Milliseconds. */
@@ -100,9 +100,11 @@ export class World {
     this.runs.catchUp(rank);
     const welcome = await this.runs.askedBy(rank, () => this.room.welcome(rank.hello));
     this.next = welcome.step;
-    rank.owed?.end();
-    rank.owed = new Owed(this.deadlines.command, () => tell(() => this.commandOverdue(rank)));
-    rank.owed.add(welcome.commands, welcome.step);
+    rank.awaited?.end();
+    const { command, step } = this.deadlines;
+    const part = this.room.late ? step : null;
+    rank.awaited = new Awaited({ command, part }, (why) => tell(() => this.late(rank, why)));
+    rank.awaited.expect(welcome.commands, welcome.step);
     if (welcome.run) this.runs.send(welcome.run, rank);
     const run = welcome.run && this.runs.as(rank, welcome.run);
     rank.welcome = { frames: encodeWelcome(rank.generation, welcome, run, rank.dialect), run: run?.seq };
@@ -116,13 +118,14 @@ export class World {
     if (rank.answer?.step === step) rank.send(rank.answer.frames);
     else if (this.broken !== undefined) this.fail(rank, "peer", this.broken);
     else if (step !== this.next) this.fail(rank, "order", `step ${step} came, step ${this.next} is next`);
-    else if (rank.owed?.next !== undefined)
-      this.fail(rank, "order", `step ${step} came, ${rank.owed.next} is next`);
+    else if (rank.awaited?.owed !== undefined)
+      this.fail(rank, "order", `step ${step} came, ${rank.awaited.owed} is next`);
     else if (!this.parts.has(rank.hello.rank)) this.add(rank, header, read); // else its answer will come
   }
 
   private add(rank: Rank, header: Of<"embeddings">, read: () => Tensors): void {
     delete rank.welcome; // it may be large, and is not needed any more
+    rank.awaited?.part();
     try {
       this.parts.set(rank.hello.rank, readPart(header, read(), this.room.dim));
     } catch (error) {
@@ -159,7 +162,7 @@ export class World {
         const rank = this.ranks.get(number);
         if (!rank) continue;
         const run = answer.run && this.runs.as(rank, answer.run);
-        rank.owed?.add(answer.commands, step + 1);
+        rank.awaited?.expect(answer.commands, step + 1);
         rank.answer = {
           step,
           frames: encodeTargets(rank.generation, step, answer, tensors[i], run),
@@ -210,7 +213,7 @@ export class World {
   /** Passes the result of a command to the room. A repeated or unexpected result is dropped. */
   async result(rank: Rank, header: Of<"result">, read: () => Tensors): Promise<void> {
     const { command, step, scalars, text } = header;
-    if (rank.owed?.take(command, step, text.failed !== undefined) !== true) return;
+    if (rank.awaited?.result(command, step, text.failed !== undefined) !== true) return;
     if (this.parts.size > 0 && !this.taking) this.waitForParts(); // the command's time does not count as silence
     await this.inTurn(async () => {
       try {
@@ -239,7 +242,7 @@ export class World {
       return;
     }
     delete rank.answer;
-    rank.owed?.end();
+    rank.awaited?.end();
     this.next = step;
     this.fail(rank, "plugin", why);
   }
@@ -253,7 +256,7 @@ export class World {
   /** A rank said goodbye: the others cannot take another step. */
   leave(rank: Rank, said: string): void {
     const { rank: number } = rank.hello;
-    const owed = rank.owed?.next;
+    const owed = rank.awaited?.owed;
     const reason = said === "" && owed !== undefined ? `it did not send ${owed}` : said;
     this.remove(rank);
     if (this.ranks.size > 0) {
@@ -265,7 +268,7 @@ export class World {
 
   /** A rank was lost. The others are told at once. */
   lose(rank: Rank, why: string): void {
-    const owed = rank.owed?.next;
+    const owed = rank.awaited?.owed;
     this.remove(rank);
     this.break([rank.hello.rank], why, owed);
   }
@@ -275,7 +278,10 @@ export class World {
     clearTimeout(this.timer);
     if (!this.taking) this.parts = new Map();
     if (this.ranks.size > 0) this.broken ??= `rank ${listed(lost)}: ${why}`;
-    for (const other of this.ranks.values()) this.fail(other, "peer", this.broken ?? why);
+    for (const other of this.ranks.values()) {
+      other.awaited?.end();
+      this.fail(other, "peer", this.broken ?? why);
+    }
     for (const number of lost) tell(() => this.room.lost(number, why, owed));
   }
 
@@ -299,23 +305,23 @@ export class World {
     const everyone = Array.from({ length: this.size }, (_, number) => number);
     const missing = everyone.filter((number) => !this.parts.has(number));
     // A command has a deadline of its own, and its result restarts this timer.
-    if (missing.some((number) => this.ranks.get(number)?.owed?.next !== undefined)) return;
+    if (missing.some((number) => this.ranks.get(number)?.awaited?.owed !== undefined)) return;
     const waited = `nothing came for step ${this.next} within ${this.deadlines.step / 1000} s of the first rank's rows`;
     const absent = missing.filter((number) => !this.ranks.has(number));
     this.break(missing, absent.length > 0 ? `${waited}; rank ${listed(absent)} never joined` : waited);
   }
 
-  private commandOverdue(rank: Rank): void {
-    const owed = rank.owed?.next;
-    const seconds = this.deadlines.command / 1000;
-    const why = `${owed} did not come within ${seconds} s (bridge.commandDeadline allows for longer)`;
-    this.break([rank.hello.rank], why, owed);
+  /** A rank hangs. */
+  private late(rank: Rank, why: string): void {
+    const { rank: number } = rank.hello;
+    tell(() => this.room.late?.(number, why));
+    this.break([number], why, rank.awaited?.owed);
   }
 
   private remove(rank: Rank): void {
     if (this.ranks.get(rank.hello.rank) !== rank) return;
     this.ranks.delete(rank.hello.rank);
-    rank.owed?.end();
+    rank.awaited?.end();
     this.runs.remove(rank);
     if (this.ranks.size > 0) return;
     this.broken = undefined;
@@ -343,7 +349,7 @@ export class World {
   /** Stops all timers and forgets the parts that have arrived. */
   dispose(): void {
     clearTimeout(this.timer);
-    for (const rank of this.ranks.values()) rank.owed?.end();
+    for (const rank of this.ranks.values()) rank.awaited?.end();
     if (!this.taking) this.parts = new Map();
   }
 }

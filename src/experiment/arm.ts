@@ -17,12 +17,14 @@ import type { MetricsHook } from "./hooks.ts";
 import { WorkerLost } from "./lost.ts";
 import type { Origin } from "./manifest.ts";
 import { type MetricsLine, metricsLine } from "./metrics-log.ts";
-import { Patience } from "./patience.ts";
 import { forgetProbe, readProbe, saveProbe } from "./probe.ts";
 import { type Job, lastStep } from "./run-folder.ts";
 import type { Spans } from "./trace.ts";
 import { trainingScalars } from "./training-clock.ts";
 import { TrainingRecord } from "./training-record.ts";
+
+/** Seconds in which a worker loads torch, the data and the encoder, if its deadline is shorter. */
+const START_SECONDS = 180;
 
 /** How a training ended: at its last step, or where it was asked to stop. */
 export interface ArmOutcome {
@@ -84,7 +86,7 @@ export class Arm implements Room {
   private world = 1;
   /** What tells the ranks of this world from those of one before it. */
   private readonly meeting = randomUUID();
-  private readonly patience: Patience;
+  private hello: NodeJS.Timeout | undefined;
   /** The mixture's state for the checkpoint that the rank was told to take, where it comes from its device. */
   private saved: Promise<NamedTensors> | undefined;
   /** The record's length before an evaluation that a longer run would not have: the last, where no other was due. */
@@ -109,13 +111,14 @@ export class Arm implements Room {
     this.done = new Promise((resolve, reject) => {
       this.settle = { resolve, reject };
     });
-    this.patience = new Patience(job.config.bridge.deadline, (error) => this.fail(error));
-    this.done.catch(() => {}).finally(() => this.patience.end()); // awaited by whoever trains it
+    this.done.catch(() => {}).finally(() => clearTimeout(this.hello)); // awaited by whoever trains it
   }
 
   /** Its worker's process is there, and has to say hello. */
   launched(): void {
-    this.patience.expect("its hello");
+    const seconds = Math.max(START_SECONDS, this.job.config.bridge.deadline);
+    const why = `its hello did not come within ${seconds} s (bridge.deadline allows for longer)`;
+    this.hello = setTimeout(() => this.late(0, why), 1000 * seconds);
   }
 
   /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
@@ -156,7 +159,7 @@ export class Arm implements Room {
     }
     const commands: Command[] = this.steps === 0 ? ["evaluate"] : [];
     this.world = hello.world;
-    if (hello.rank === 0) this.patience.expect(this.part, commands);
+    clearTimeout(this.hello);
     return {
       step: this.steps,
       config: JSON.stringify({
@@ -185,7 +188,6 @@ export class Arm implements Room {
   }
 
   private async advance(batch: Batch): Promise<Answer> {
-    this.patience.came();
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
     const [measured = {}] = batch.scalars;
     // As late as can be: a step may wait for a loop of the user's, which is left meanwhile.
@@ -203,7 +205,6 @@ export class Arm implements Room {
     if (bad !== undefined) throw this.refused(bad);
     this.steps = batch.step + 1;
     await this.record.training(this.steps, measured, scalars);
-    this.patience.expect(this.part, commands);
     return {
       scalars: { ...this.scalarsAt(clock), ...own },
       commands,
@@ -245,7 +246,6 @@ export class Arm implements Room {
     try {
       if (result.text.failed !== undefined) return this.disk.workerFailed(result.text.failed);
       await this.take(result);
-      this.patience.result(this.part); // what taking it took is not the worker's silence
     } catch (error) {
       this.fail(error instanceof Error ? error : new RunError("internal", String(error)));
       throw error;
@@ -282,6 +282,10 @@ export class Arm implements Room {
     const error = this.answerer?.device?.failed(failure);
     this.fail(error ?? new RunError("worker-failed", failure.message));
     return error?.message;
+  }
+
+  late(rank: number, why: string): void {
+    this.fail(new RunError("deadline", `${this.nameOf(rank)} hangs: ${why}`));
   }
 
   lost(rank: number, why: string, owed?: string): void {

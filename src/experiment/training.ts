@@ -214,7 +214,7 @@ function launch(
 
 /** Whether ranks that were lost are started again by somebody: torchrun, so often; or whoever has started them elsewhere. */
 function mayComeAgain(error: unknown, losses: number, { listen, maxRestarts = 0 }: Surroundings): boolean {
-  const lost = error instanceof RunError && error.code === "peer-lost";
+  const lost = error instanceof RunError && ["peer-lost", "deadline"].includes(error.code);
   return lost && (listen !== undefined || losses < maxRestarts);
 }
 
