@@ -5,7 +5,7 @@ import type { MetricsHook } from "../experiment/hooks.ts";
 import { openRun, type Run, seedsFrom } from "../experiment/run-folder.ts";
 import type { Values } from "../plugins/registry.ts";
 import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
-import { carryOut } from "../terminal/carry-out.ts";
+import { runToEnd } from "../terminal/run-to-end.ts";
 import { invocation, runName } from "./invocation.ts";
 import { inTurn } from "./queue.ts";
 import { type ExperimentResult, resultOf } from "./result.ts";
@@ -121,7 +121,7 @@ async function train(arms: readonly ResolvedArm[], options: ExperimentOptions): 
   const run = await openArms(arms, options);
   const { signal, quiet, log } = options;
   const { live, jobs } = invocation();
-  return resultOf(run, await carryOut(run, { signal, quiet, live, jobs, hooks: log && [log] }));
+  return resultOf(run, await runToEnd(run, { signal, quiet, live, jobs, hooks: log && [log] }));
 }
 
 /** Checks that all functions have different names: arms with equal records would be the same arm. */

@@ -12,7 +12,7 @@ import { deviceOf } from "../mixture/open-edge.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
 import { CUSTOM, openPlugin, type PluginFactory, withOptions } from "../plugins/registry.ts";
 import type { Clock } from "../schedules/schedule.ts";
-import { carryOut } from "../terminal/carry-out.ts";
+import { runToEnd } from "../terminal/run-to-end.ts";
 import { type ExperimentOptions, openArms, resolveArm } from "./experiment.ts";
 import { invocation } from "./invocation.ts";
 import { type LoopAnswer, type PrototypeRows, type TargetRows, takeAnswer } from "./loop-answer.ts";
@@ -186,7 +186,7 @@ export class Session {
 
   private train(leave: AbortSignal): Promise<Summary> {
     const { signal, quiet, log } = this.options;
-    return carryOut(this.run, {
+    return runToEnd(this.run, {
       signal: signal ? AbortSignal.any([signal, leave]) : leave,
       quiet,
       live: invocation().live,

@@ -1,10 +1,10 @@
 import { encode as pack, decode as unpack } from "@msgpack/msgpack";
 import { z } from "zod";
 import { sentence } from "../errors.ts";
+import { fromBfloat16, fromFloat16 } from "../files/halves.ts";
 import { commonVersion, rangeOf, said, VERSIONS } from "./dialect.ts";
 import { hasMoreEntries } from "./entries.ts";
 import { WireError } from "./errors.ts";
-import { fromBfloat16, fromFloat16 } from "./halves.ts";
 import { LIMITS, short } from "./limits.ts";
 import { type Dtype, FRAME_BYTES, type Header, hello, messageSchema, tensorInfo } from "./protocol.ts";
 
@@ -171,15 +171,29 @@ function toTensor(dtype: Dtype, shape: number[], bytes: Uint8Array): Tensor {
     case "float32":
       return { dtype, shape, data: new Float32Array(buffer, byteOffset, length) };
     case "float16":
-      return { dtype: "float32", shape, data: fromFloat16(new Uint16Array(buffer, byteOffset, length)) };
+      return {
+        dtype: "float32",
+        shape,
+        data: widen(new Uint16Array(buffer, byteOffset, length), fromFloat16),
+      };
     case "bfloat16":
-      return { dtype: "float32", shape, data: fromBfloat16(new Uint16Array(buffer, byteOffset, length)) };
+      return {
+        dtype: "float32",
+        shape,
+        data: widen(new Uint16Array(buffer, byteOffset, length), fromBfloat16),
+      };
     case "int32":
       return { dtype, shape, data: new Int32Array(buffer, byteOffset, length) };
     case "uint8":
     case "bool":
       return { dtype, shape, data: new Uint8Array(buffer, byteOffset, length) };
   }
+}
+
+function widen(bits: Uint16Array, toFloat32: (bits: number) => number): Float32Array {
+  const values = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = toFloat32(bits[i] ?? 0);
+  return values;
 }
 
 /** The parts as one block of memory, aligned for its items; copied only if necessary. */

@@ -4,7 +4,7 @@ import { loadConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import { openRun, seedsFrom } from "../experiment/run-folder.ts";
-import { carryOut } from "../terminal/carry-out.ts";
+import { runToEnd } from "../terminal/run-to-end.ts";
 import { JOBS } from "./jobs.ts";
 import { wholeNumber } from "./whole-number.ts";
 
@@ -37,7 +37,7 @@ export function compare(program: Command): void {
       const arms = nameArms(files, configs);
       const name = options.name ?? [...arms.keys()].join("-");
       const run = await openRun(name, arms, seedsFrom(configs, options.seeds), options.force);
-      await carryOut(run, { live: options.live, jobs: options.jobs, trace: options.trace });
+      await runToEnd(run, { live: options.live, jobs: options.jobs, trace: options.trace });
     });
 }
 

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { openBackend } from "../backend/backend.ts";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
-import { type Rows, readUnitRows, rowLengths, unitRows } from "../files/rows.ts";
+import { readUnitRows, rowLengths, unitRows, type Vectors } from "../files/rows.ts";
 import { quantile } from "../metrics/quantile.ts";
 import { effectiveRank } from "../metrics/rank.ts";
 import {
@@ -50,10 +50,10 @@ export function diagnose(program: Command): void {
       `where to draw it, ${pictureForms.join(", ")} (default: FILE's name with .diagnosis.svg)`,
     )
     .option("--json", "print one JSON object and nothing else")
-    .action(carryOut);
+    .action(diagnosePrototypes);
 }
 
-async function carryOut(file: string, options: Options): Promise<void> {
+async function diagnosePrototypes(file: string, options: Options): Promise<void> {
   const plot = options.plot ?? `${basename(file, extname(file))}.diagnosis.svg`;
   const form = extname(plot).toLowerCase();
   if (!pictureForms.includes(form)) {
@@ -107,7 +107,12 @@ function nearestOf({ nearest }: Geometry): Diagnosis["nearest"] {
 }
 
 /** How many embeddings of unit length each prototype wins; the prototypes' own rows stay as they are. */
-async function winsOf(embeddings: Rows, source: string, prototypes: Rows, file: string): Promise<Int32Array> {
+async function winsOf(
+  embeddings: Vectors,
+  source: string,
+  prototypes: Vectors,
+  file: string,
+): Promise<Int32Array> {
   const unit = { ...prototypes, data: prototypes.data.slice() };
   unitRows(unit.data, unit.dim, file);
   return wins(embeddings, unit, { source });

@@ -31,10 +31,10 @@ export function evaluate(program: Command): void {
     .option("--arm <arm>", "of a run with several (default: decoupled, or the only one)")
     .option("--seed <n>", "of a run with several (default: the first)", wholeNumber(0))
     .option("--json", "print one JSON object and nothing else")
-    .action(carryOut);
+    .action(evaluateEncoder);
 }
 
-async function carryOut(of: string, overrides: string[], options: Options): Promise<void> {
+async function evaluateEncoder(of: string, overrides: string[], options: Options): Promise<void> {
   const { label, args } = of.endsWith(".npz")
     ? featuresCall(of, overrides, options)
     : await encoderCall(of, overrides, options);

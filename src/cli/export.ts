@@ -39,10 +39,10 @@ export function exportEncoder(program: Command): void {
     .option("--arm <arm>", "of a run with several (default: decoupled, or the only one)")
     .option("--seed <n>", "of a run with several (default: the first)", wholeNumber(0))
     .option("--force", "replace a file of this name")
-    .action(carryOut);
+    .action(writeEncoder);
 }
 
-async function carryOut(run: string, file: string, { force, ...choice }: Options): Promise<void> {
+async function writeEncoder(run: string, file: string, { force, ...choice }: Options): Promise<void> {
   if (!ENDINGS.includes(extname(file)))
     throw new UserError(`${file}: allowed are files named ${ENDINGS.join(", ")}`);
   if (!force && existsSync(file))

@@ -5,7 +5,7 @@ import { resolveConfig } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { RunError, UserError } from "../errors.ts";
 import { type FitMeasurement, fitPlugin } from "../experiment/fit.ts";
-import { type Rows, readUnitRows, unitRows } from "../files/rows.ts";
+import { readUnitRows, unitRows, type Vectors } from "../files/rows.ts";
 import type { PrototypePlugin } from "../plugins/plugin.ts";
 import { openPlugin } from "../plugins/registry.ts";
 import { onSignals } from "../terminal/signals.ts";
@@ -55,7 +55,7 @@ export function fit(program: Command): void {
 }
 
 /** The prototypes of --init, as rows of unit length; says which tensor of a checkpoint they are. */
-async function readStart({ init, key }: Options): Promise<Rows | undefined> {
+async function readStart({ init, key }: Options): Promise<Vectors | undefined> {
   if (init === undefined) {
     if (key !== undefined) throw new UserError("--key names a tensor in the checkpoint of --init: give both");
     return undefined;
@@ -69,7 +69,7 @@ async function readStart({ init, key }: Options): Promise<Rows | undefined> {
 /** Shows how far it is; an interruption ends it early, with what there is so far. */
 async function fitWith(
   plugin: PrototypePlugin,
-  embeddings: Rows,
+  embeddings: Vectors,
   { fit }: Config,
   out: string,
 ): Promise<void> {
@@ -100,7 +100,7 @@ async function fitWith(
 }
 
 /** K and D are the starting prototypes'; a setting or a file that says otherwise is a mistake. */
-function checkStart(start: Rows, embeddings: Rows, components: number, file = "--init"): void {
+function checkStart(start: Vectors, embeddings: Vectors, components: number, file = "--init"): void {
   if (start.dim !== embeddings.dim) {
     throw new UserError(
       `${file}: the prototypes have ${start.dim} dimensions, the embeddings ${embeddings.dim}`,

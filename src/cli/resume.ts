@@ -2,7 +2,7 @@ import type { Command } from "commander";
 import { goingOn } from "../experiment/going-on.ts";
 import { requeuedRun } from "../experiment/requeued.ts";
 import { readRun } from "../experiment/run-folder.ts";
-import { carryOut } from "../terminal/carry-out.ts";
+import { runToEnd } from "../terminal/run-to-end.ts";
 import { JOBS } from "./jobs.ts";
 import { type RanksOptions, ranksOptions, readRanks } from "./ranks.ts";
 
@@ -27,6 +27,6 @@ export function resume(program: Command): void {
       const overrides = named || first === undefined ? rest : [first, ...rest];
       const run = named ? await readRun(first) : await requeuedRun();
       const ranks = await readRanks(options);
-      await carryOut(await goingOn(run, overrides), { live, jobs, ...ranks });
+      await runToEnd(await goingOn(run, overrides), { live, jobs, ...ranks });
     });
 }

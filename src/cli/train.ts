@@ -2,7 +2,7 @@ import { basename } from "node:path";
 import type { Command } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { openRun } from "../experiment/run-folder.ts";
-import { carryOut } from "../terminal/carry-out.ts";
+import { runToEnd } from "../terminal/run-to-end.ts";
 import { type RanksOptions, ranksOptions, readRanks } from "./ranks.ts";
 
 interface Options extends RanksOptions {
@@ -27,6 +27,6 @@ export function train(program: Command): void {
       const ranks = await readRanks(options);
       const name = options.name ?? basename(file).replace(/\.ya?ml$/, "");
       const run = await openRun(name, new Map([[config.prototypes, config]]), [config.seed], options.force);
-      await carryOut(run, { live: options.live, trace: options.trace, ...ranks });
+      await runToEnd(run, { live: options.live, trace: options.trace, ...ranks });
     });
 }

@@ -202,7 +202,7 @@ export const plugin = z.strictObject({
     ),
 });
 
-export const targets = z.strictObject({
+const targets = z.strictObject({
   from: z
     .enum(["similarity", "responsibility", "plugin"])
     .default("similarity")

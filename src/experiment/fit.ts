@@ -4,7 +4,7 @@ import { setImmediate as yieldToEvents } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import type { Config } from "../config/schema.ts";
 import { fileError } from "../files/errors.ts";
-import type { Rows } from "../files/rows.ts";
+import type { Vectors } from "../files/rows.ts";
 import { writeSafetensors } from "../files/safetensors.ts";
 import { geometryInUse } from "../metrics/uniqueness.ts";
 import { usage } from "../metrics/usage.ts";
@@ -27,7 +27,7 @@ export interface FitMeasurement {
 export interface FitOptions {
   fit: Config["fit"];
   plugin: PrototypePlugin;
-  embeddings: Rows;
+  embeddings: Vectors;
   /** The folder for mixture.safetensors, state.safetensors and metrics.jsonl. */
   out: string;
   progress(step: number, steps: number): void;
@@ -86,7 +86,7 @@ export async function fitPlugin({
 /** One step; counts which prototypes are nearest to the batch's rows after it. Returns beta. */
 async function fitStep(
   plugin: PrototypePlugin,
-  batch: Rows,
+  batch: Vectors,
   clock: Clock,
   wins: Int32Array,
 ): Promise<number> {
@@ -98,7 +98,7 @@ async function fitStep(
   return scalars.beta ?? 1;
 }
 
-function batchOf({ rows, dim, data }: Rows, start: number, size: number): Rows {
+function batchOf({ rows, dim, data }: Vectors, start: number, size: number): Vectors {
   const end = Math.min(rows, start + size);
   return { rows: end - start, dim, data: data.subarray(start * dim, end * dim) };
 }

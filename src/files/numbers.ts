@@ -1,4 +1,5 @@
 import type { FileHandle } from "node:fs/promises";
+import { fromBfloat16, fromFloat16 } from "./halves.ts";
 
 /**
  * The number formats that files hold, little-endian, and how each becomes float32. Integers above
@@ -7,32 +8,14 @@ import type { FileHandle } from "node:fs/promises";
 export const formats = {
   float64: { bytes: 8, read: (view: DataView, at: number) => view.getFloat64(at, true) },
   float32: { bytes: 4, read: (view: DataView, at: number) => view.getFloat32(at, true) },
-  float16: { bytes: 2, read: (view: DataView, at: number) => fromHalf(view.getUint16(at, true)) },
-  bfloat16: { bytes: 2, read: (view: DataView, at: number) => fromBrain(view.getUint16(at, true)) },
+  float16: { bytes: 2, read: (view: DataView, at: number) => fromFloat16(view.getUint16(at, true)) },
+  bfloat16: { bytes: 2, read: (view: DataView, at: number) => fromBfloat16(view.getUint16(at, true)) },
   int64: { bytes: 8, read: (view: DataView, at: number) => Number(view.getBigInt64(at, true)) },
   int32: { bytes: 4, read: (view: DataView, at: number) => view.getInt32(at, true) },
   uint8: { bytes: 1, read: (view: DataView, at: number) => view.getUint8(at) },
 } as const;
 
 export type Format = keyof typeof formats;
-
-/** IEEE half precision: 1 sign, 5 exponent, 10 fraction bits. */
-function fromHalf(bits: number): number {
-  const sign = bits & 0x8000 ? -1 : 1;
-  const exponent = (bits >> 10) & 0x1f;
-  const fraction = bits & 0x3ff;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  if (exponent === 0x1f) return fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
-}
-
-const scratch = new DataView(new ArrayBuffer(4));
-
-/** bfloat16 is the upper half of a float32. */
-function fromBrain(bits: number): number {
-  scratch.setUint32(0, bits << 16);
-  return scratch.getFloat32(0);
-}
 
 /** A multiple of every format's size. */
 const CHUNK_BYTES = 1 << 24;

@@ -1,15 +1,15 @@
 import { UserError } from "../errors.ts";
 import { readNpy } from "./npy.ts";
 
-/** Embeddings or prototypes: N rows of D numbers, row-major. */
-export interface Rows {
+/** Embeddings or prototypes: `rows` vectors of `dim` numbers each, row-major. */
+export interface Vectors {
   rows: number;
   dim: number;
   data: Float32Array;
 }
 
 /** Reads a .npy file of N x D numbers, N and D at least 1, as rows of unit length. */
-export async function readUnitRows(path: string): Promise<Rows> {
+export async function readUnitRows(path: string): Promise<Vectors> {
   const { shape, data } = await readNpy(path);
   const [rows, dim] = shape;
   if (shape.length !== 2 || rows === undefined || dim === undefined || rows === 0 || dim === 0) {

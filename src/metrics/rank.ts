@@ -1,6 +1,6 @@
 import { setImmediate as yieldToEvents } from "node:timers/promises";
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
-import type { Rows } from "../files/rows.ts";
+import type { Vectors } from "../files/rows.ts";
 import type { MeasureOptions } from "./uniqueness.ts";
 import { dot, unitFloat64 } from "./unit.ts";
 
@@ -12,7 +12,7 @@ import { dot, unitFloat64 } from "./unit.ts";
  * float32 singular values of 0 would come out near 3e-4 of the largest, and raise the rank of a
  * collapsed layer.
  */
-export async function effectiveRank(prototypes: Rows, options: MeasureOptions = {}): Promise<number> {
+export async function effectiveRank(prototypes: Vectors, options: MeasureOptions = {}): Promise<number> {
   const unit = unitFloat64(prototypes, options.source ?? "prototypes");
   const { rows: K, dim: D } = prototypes;
   const gram = K < D ? await rowGram(unit, K, D) : await columnGram(unit, K, D);

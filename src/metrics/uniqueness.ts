@@ -1,6 +1,6 @@
 import { setImmediate as yieldToEvents } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
-import type { Rows } from "../files/rows.ts";
+import type { Vectors } from "../files/rows.ts";
 import { dot, unitFloat64 } from "./unit.ts";
 
 /** The cosine distances at which uniqueness is reported. */
@@ -49,7 +49,7 @@ const BLOCK = 1024;
  * could get wrong is computed again in float64. The event loop gets a turn after each block (~20 ms).
  * @throws UserError if a row is not finite or all zero
  */
-export async function geometry(prototypes: Rows, options: GeometryOptions = {}): Promise<Geometry> {
+export async function geometry(prototypes: Vectors, options: GeometryOptions = {}): Promise<Geometry> {
   const pairs = await walk(prototypes, null, options);
   return { unique: pairs.unique(), nearest: pairs.nearest() };
 }
@@ -61,7 +61,7 @@ export async function geometry(prototypes: Rows, options: GeometryOptions = {}):
  * @param wins K numbers, above 0 if the prototype is used
  */
 export async function geometryInUse(
-  prototypes: Rows,
+  prototypes: Vectors,
   wins: ArrayLike<number>,
   options: GeometryOptions = {},
 ): Promise<GeometryInUse> {
@@ -71,7 +71,7 @@ export async function geometryInUse(
 
 /** Uniqueness as `geometry` defines it: `{"0.025": share, ...}`. */
 export async function uniqueness(
-  prototypes: Rows,
+  prototypes: Vectors,
   epsilons: readonly number[] = EPSILONS,
   options: MeasureOptions = {},
 ): Promise<Record<string, number>> {
@@ -79,7 +79,7 @@ export async function uniqueness(
 }
 
 async function walk(
-  prototypes: Rows,
+  prototypes: Vectors,
   wins: ArrayLike<number> | null,
   { epsilons = EPSILONS, source = "prototypes", onProgress }: GeometryOptions,
 ): Promise<Pairs> {

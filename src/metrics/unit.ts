@@ -1,5 +1,5 @@
 import { UserError } from "../errors.ts";
-import type { Rows } from "../files/rows.ts";
+import type { Vectors } from "../files/rows.ts";
 
 /**
  * Normalises rows to unit length in float64, N x D, row-major, in a new array.
@@ -7,7 +7,7 @@ import type { Rows } from "../files/rows.ts";
  * @param source the name of the rows in the error message
  * @throws UserError if a row is not finite or all zero, with its index from 0
  */
-export function unitFloat64({ rows, dim, data }: Rows, source: string): Float64Array {
+export function unitFloat64({ rows, dim, data }: Vectors, source: string): Float64Array {
   const unit = new Float64Array(rows * dim);
   for (let row = 0; row < rows; row++) {
     const start = row * dim;

@@ -1,7 +1,7 @@
 import { setImmediate as yieldToEvents } from "node:timers/promises";
 import * as tf from "@tensorflow/tfjs-core";
 import { UserError } from "../errors.ts";
-import type { Rows } from "../files/rows.ts";
+import type { Vectors } from "../files/rows.ts";
 import { perplexityOf } from "./rank.ts";
 import type { MeasureOptions } from "./uniqueness.ts";
 
@@ -30,8 +30,8 @@ const BLOCK_COSINES = 1 << 22;
  * @throws UserError if D differs
  */
 export async function wins(
-  embeddings: Rows,
-  prototypes: Rows,
+  embeddings: Vectors,
+  prototypes: Vectors,
   { source = "embeddings", onProgress }: MeasureOptions = {},
 ): Promise<Int32Array> {
   const { rows: N, dim: D } = embeddings;

@@ -1,4 +1,4 @@
-import type { Rows } from "../files/rows.ts";
+import type { Vectors } from "../files/rows.ts";
 
 /** Accuracies on the groups of a long-tailed set; null if no test image is in the group. */
 export type GroupFigures = Record<"head" | "medium" | "tail", { knn: number | null; linear: number | null }>;
@@ -112,11 +112,11 @@ export interface ArmRecord {
   /** One training per seed. */
   trainings: readonly { seed: number; measurements: readonly Measurement[] }[];
   /** At the end of the first seed's training: K x D, rows of unit length. */
-  prototypes: Rows;
+  prototypes: Vectors;
   /** Length K: the number of un-augmented training images that each prototype wins. */
   wins: ArrayLike<number>;
   /** S x D: teacher embeddings of test images, rows of unit length. */
-  sample: Rows;
+  sample: Vectors;
   /** Empty if unknown. */
   classNames: readonly string[];
   /** Training images of each class; empty if unknown. */

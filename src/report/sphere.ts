@@ -1,5 +1,5 @@
 import { EigenvalueDecomposition, Matrix } from "ml-matrix";
-import type { Rows } from "../files/rows.ts";
+import type { Vectors } from "../files/rows.ts";
 import type { ArmRecord } from "./data.ts";
 import { FONT, faint, grid, ink, muted } from "./theme.ts";
 
@@ -62,7 +62,7 @@ interface Point {
 }
 
 /** The leading directions, 3 x D. Each points to the side of the embeddings' mean. */
-function leadingDirections({ rows, dim, data }: Rows): number[][] {
+function leadingDirections({ rows, dim, data }: Vectors): number[][] {
   const second = Matrix.zeros(dim, dim);
   const mean = new Float64Array(dim);
   for (let row = 0; row < rows; row++) {
@@ -83,7 +83,7 @@ function leadingDirections({ rows, dim, data }: Rows): number[][] {
 }
 
 /** Projects evenly chosen rows, at most `most`. `shown`: the mean squared length of all rows in the three directions. */
-function project({ rows, dim, data }: Rows, axes: readonly number[][], most: number) {
+function project({ rows, dim, data }: Vectors, axes: readonly number[][], most: number) {
   const every = Math.ceil(rows / most);
   const points: Point[] = [];
   let shown = 0;

@@ -20,7 +20,7 @@ interface Contents {
 }
 
 /** The interpreter of the environment in `folder`, whether it exists or not. */
-export function interpreter(folder: string): string {
+function interpreter(folder: string): string {
   return join(folder, ".venv", "bin", "python");
 }
 

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { readFailures } from "../../src/experiment/failure.ts";
 import { readMetrics } from "../../src/experiment/metrics-log.ts";
 import { readRun } from "../../src/experiment/run-folder.ts";
-import { carryOut } from "../../src/terminal/carry-out.ts";
+import { runToEnd } from "../../src/terminal/run-to-end.ts";
 import { difference } from "../plugins/support.ts";
 import { experiment, openSession, tf, tiny, UserError, Workplace } from "./support.ts";
 
@@ -42,7 +42,7 @@ describe("a loop over the steps of a session", function () {
     assert.deepEqual(children(), before, "no worker is left");
     await assert.rejects(first.result(), /go on with: run the experiment file again/);
     await assert.rejects(
-      carryOut(await readRun("loop"), quiet),
+      runToEnd(await readRun("loop"), quiet),
       /only from the experiment file .* plugin\.kind of loop is a function/,
     );
 

@@ -105,7 +105,7 @@ assert (test[:20] == images["test"]).all()
 
   it("trains as the plan says, and stops at the limit what is under way", async () => {
     const plan = (text: string) => writeFile("plan.txt", text);
-    const carryOut = () => {
+    const runToEnd = () => {
       const call = [
         "sh",
         "-c",
@@ -116,7 +116,7 @@ assert (test[:20] == images["test"]).all()
       return spawnSync(pythonPath(), args, { encoding: "utf8" });
     };
     await plan("# longest first\na 0 long=1\n\nb 1 bad=1 x=2 # why\nc 2 long=1\nd 3 long=1\n");
-    const { status, stdout } = carryOut();
+    const { status, stdout } = runToEnd();
     assert.equal(status, 1);
     assert.deepEqual(stdout.trim().split("\n"), [
       "b-s1 failed: bad=1 x=2 seed=1 --name b-s1",
@@ -126,8 +126,8 @@ assert (test[:20] == images["test"]).all()
     ]);
     assert.equal(await readFile("runs/a-s0.log", "utf8"), "long=1 seed=0 --name a-s0\n");
     await plan("a 0\nb x\n");
-    assert.match(carryOut().stderr, /^plan.txt, line 2: write NAME SEED \[KEY=VALUE \.\.\.\]$/m);
+    assert.match(runToEnd().stderr, /^plan.txt, line 2: write NAME SEED \[KEY=VALUE \.\.\.\]$/m);
     await plan("a 0\na 0 x=1\n");
-    assert.match(carryOut().stderr, /^plan.txt, line 2: a with seed 0 is there already$/m);
+    assert.match(runToEnd().stderr, /^plan.txt, line 2: a with seed 0 is there already$/m);
   });
 });

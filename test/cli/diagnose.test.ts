@@ -102,7 +102,7 @@ describe("in a folder of its own", () => {
       );
       const { stdout } = await mixhead(folder, "diagnose", "c.safetensors");
       assert.match(stdout, /^c\.safetensors: teacher\.head\.last_layer\.weight_v, 6 prototypes/);
-      assert.match(stdout, /also there: student\.head\.last_layer\.weight_v/);
+      assert.match(stdout, /also found: student\.head\.last_layer\.weight_v/);
       await assert.rejects(diagnoseHere("c.safetensors", "--key", "nothing"), {
         name: "UserError",
         message: /has no tensor of the name nothing; its 2-D tensors: .*blocks\.0\.weight \(6 x 3\)/,
@@ -137,7 +137,7 @@ describe("in a folder of its own", () => {
       assert.match(stdout, /^c\.safetensors: projector\.teacher\.4\.weight, 6 prototypes/);
       assert.match(
         stdout,
-        /\(no name tells; projector\.teacher\.4\.weight is the last layer of a projector;/,
+        /\(a guess: no name identifies the prototypes, and projector\.teacher\.4\.weight is the last layer of a projector;/,
       );
     });
 
@@ -185,7 +185,7 @@ describe("in a folder of its own", () => {
         [["text.txt"], /text\.txt is a text file, not a checkpoint$/],
         [["pointer.npy"], /pointer\.npy is a Git LFS pointer, not the file itself: run git lfs pull$/],
         [["six.npy", "--plot", "x.gif"], /x\.gif: allowed are files named \.svg, \.png, \.html$/],
-        [["six.npy", "--key", "a"], /six\.npy holds one array: --key is for checkpoints$/],
+        [["six.npy", "--key", "a"], /six\.npy holds a single array: --key applies to checkpoints only$/],
       ] as const) {
         await assert.rejects(diagnoseHere(...args), { name: "UserError", message });
       }

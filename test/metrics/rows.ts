@@ -1,4 +1,4 @@
-import type { Rows } from "../../src/files/rows.ts";
+import type { Vectors } from "../../src/files/rows.ts";
 
 /** A seeded stream of standard normal numbers (mulberry32, Box-Muller). */
 export function normals(seed: number): () => number {
@@ -13,16 +13,16 @@ export function normals(seed: number): () => number {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-export function rowsOf(vectors: readonly (readonly number[])[]): Rows {
+export function rowsOf(vectors: readonly (readonly number[])[]): Vectors {
   return { rows: vectors.length, dim: vectors[0]?.length ?? 0, data: Float32Array.from(vectors.flat()) };
 }
 
-export function vectorsOf({ rows, dim, data }: Rows): number[][] {
+export function vectorsOf({ rows, dim, data }: Vectors): number[][] {
   return Array.from({ length: rows }, (_, row) => Array.from(data.subarray(row * dim, (row + 1) * dim)));
 }
 
 /** K random directions, not of unit length, in `clusters` tight groups where it is given. */
-export function randomRows(K: number, D: number, seed: number, clusters = K, spread = 0.15): Rows {
+export function randomRows(K: number, D: number, seed: number, clusters = K, spread = 0.15): Vectors {
   const normal = normals(seed);
   const centers = Array.from({ length: clusters }, () => Array.from({ length: D }, normal));
   return rowsOf(

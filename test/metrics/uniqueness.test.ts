@@ -1,12 +1,12 @@
 import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import "@tensorflow/tfjs-backend-wasm";
-import type { Rows } from "../../src/files/rows.ts";
+import type { Vectors } from "../../src/files/rows.ts";
 import { EPSILONS, geometry, geometryInUse, uniqueness } from "../../src/metrics/uniqueness.ts";
 import { normals, randomRows, rowsOf, vectorsOf } from "./rows.ts";
 
 /** The definition, word for word, in float64. */
-function reference(prototypes: Rows, epsilons: readonly number[]) {
+function reference(prototypes: Vectors, epsilons: readonly number[]) {
   const unit = vectorsOf(prototypes).map((row) => {
     const length = Math.sqrt(row.reduce((sum, x) => sum + x * x, 0));
     return row.map((x) => x / length);
@@ -32,7 +32,7 @@ function reference(prototypes: Rows, epsilons: readonly number[]) {
   return { unique, nearest };
 }
 
-async function agrees(prototypes: Rows, epsilons = EPSILONS): Promise<Record<string, number>> {
+async function agrees(prototypes: Vectors, epsilons = EPSILONS): Promise<Record<string, number>> {
   const expected = reference(prototypes, epsilons);
   const found = await geometry(prototypes, { epsilons });
   assert.deepEqual(found.unique, expected.unique);
@@ -49,7 +49,7 @@ describe("distinct and used", () => {
   });
 
   /** By the definition: the rows that win alone, walked by the plain loop, over all K. */
-  async function agreesInUse(prototypes: Rows, wins: number[]): Promise<Record<string, number>> {
+  async function agreesInUse(prototypes: Vectors, wins: number[]): Promise<Record<string, number>> {
     const used = vectorsOf(prototypes).filter((_, k) => (wins[k] ?? 0) > 0);
     const kept = reference(rowsOf(used), EPSILONS).unique;
     const found = await geometryInUse(prototypes, wins);

@@ -1,5 +1,5 @@
 import * as tf from "@tensorflow/tfjs-core";
-import { plugin as pluginSchema, targets as targetsSchema } from "../../src/config/schema.ts";
+import { config as configSchema, plugin as pluginSchema } from "../../src/config/schema.ts";
 import { Mixture, type MixtureOptions, type MixtureParts } from "../../src/mixture/mixture.ts";
 import { onlineGmm } from "../../src/plugins/online-gmm.ts";
 import type { PluginFactory } from "../../src/plugins/registry.ts";
@@ -56,11 +56,11 @@ export const ownTargets: PluginFactory = async (given) => {
 
 export function parts(
   plugin: Settings,
-  targets: Parameters<typeof targetsSchema.parse>[0] = null,
+  targets: Parameters<typeof configSchema.shape.targets.parse>[0] = null,
 ): MixtureParts {
   return {
     plugin: pluginSchema.parse({ components: K, ...plugin }),
-    targets: targets === null ? null : targetsSchema.parse(targets),
+    targets: targets === null ? null : configSchema.shape.targets.parse(targets),
   };
 }
 

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as tf from "@tensorflow/tfjs-core";
 import { z } from "zod";
-import { targets as targetsSchema } from "../../src/config/schema.ts";
+import { config as configSchema } from "../../src/config/schema.ts";
 import { UserError } from "../../src/errors.ts";
 import type { NamedTensors } from "../../src/files/tensors.ts";
 import { Centering } from "../../src/plugins/centering.ts";
@@ -176,7 +176,7 @@ onEachBackend("targets", () => {
     ] as const) {
       it(`from ${from}, balanced by ${balance} with a memory of ${memory}, are rows that sum to 1, and leave no tensor behind`, async () => {
         const plugin = onlineGmm(options({ components: K, cutoff: 0.01 }, { dim: D }));
-        const targets = createTargets(targetsSchema.parse({ from, balance, memory }));
+        const targets = createTargets(configSchema.shape.targets.parse({ from, balance, memory }));
         const h = tf.tensor2d(clusteredRows(N, D, 1));
         const held: number[] = [];
         for (let t = 0; t < 4; t++) {
@@ -201,7 +201,7 @@ onEachBackend("targets", () => {
   it("of similarity use the prototypes as the step has left them, at the schedule's temperature", async () => {
     const plugin = onlineGmm(options({ components: K, forgetting: { retention: 0 } }, { dim: D }));
     const temperature = { linear: { from: 0.5, to: 0.1, steps: 2 } };
-    const targets = createTargets(targetsSchema.parse({ balance: "none", temperature }));
+    const targets = createTargets(configSchema.shape.targets.parse({ balance: "none", temperature }));
     const h = tf.tensor2d(clusteredRows(N, D, 1));
     const result = await plugin.step(h, at(1));
     const found = await adopted(targets, h, plugin, result, at(1));
@@ -232,7 +232,7 @@ onEachBackend("targets", () => {
   for (const [what, { config, unfit, unknown }] of Object.entries(remembering)) {
     it(`go on from a saved ${what} bit for bit, and refuse one of another width`, async () => {
       const plugin = frozen(options({ components: 5 }, { dim: D }));
-      const begin = () => createTargets(targetsSchema.parse(config));
+      const begin = () => createTargets(configSchema.shape.targets.parse(config));
       const [unbroken, first, second] = [begin(), begin(), begin()];
       const run = async (targets: typeof first, t: number) => {
         const h = tf.tensor2d(clusteredRows(N, D, t));
@@ -251,7 +251,7 @@ onEachBackend("targets", () => {
 
       const before = await second.state();
       for (const state of unfit) assert.throws(() => second.load(state), UserError);
-      assert.throws(() => createTargets(targetsSchema.parse({})).load(before), unknown);
+      assert.throws(() => createTargets(configSchema.shape.targets.parse({})).load(before), unknown);
       assert.deepEqual(await second.state(), before);
       second.load({});
       assert.deepEqual(await second.state(), {});

@@ -1,4 +1,4 @@
-import type { Rows } from "../../src/files/rows.ts";
+import type { Vectors } from "../../src/files/rows.ts";
 import type { ArmRecord, Measurement, Remark, ReportData } from "../../src/report/data.ts";
 import { normals } from "../metrics/rows.ts";
 import { inventedNearest, inventedProbe } from "./invented-probe.ts";
@@ -154,7 +154,7 @@ function add(a: readonly number[], b: readonly number[]): number[] {
   return a.map((x, d) => x + (b[d] ?? 0));
 }
 
-function rows(count: number, row: (index: number) => number[]): Rows {
+function rows(count: number, row: (index: number) => number[]): Vectors {
   const data = new Float32Array(count * D);
   for (let i = 0; i < count; i++) {
     const values = row(i);

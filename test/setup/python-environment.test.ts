@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { UserError } from "../../src/errors.ts";
 import { packageRoot } from "../../src/files/paths.ts";
 import { pythonPath } from "../../src/files/python.ts";
-import { environmentIsCurrent, interpreter, setUpPython } from "../../src/setup/python-environment.ts";
+import { environmentIsCurrent, setUpPython } from "../../src/setup/python-environment.ts";
 import { run } from "../../src/setup/shell.ts";
 import { temporaryFolder } from "./folder.ts";
 import { writeLock, writeTinyProject } from "./tiny-project.ts";
@@ -19,8 +19,9 @@ describe("the Python environment", function () {
   const folder = () => join(root.path, "env");
   const wheels = () => join(root.path, "wheels");
   const stamp = () => join(folder(), ".venv", ".mixhead-setup");
+  const interpreter = () => join(folder(), ".venv", "bin", "python");
   const thing = async () =>
-    (await run(interpreter(folder()), ["-c", "import project, thing; print(thing.version)"])).trim();
+    (await run(interpreter(), ["-c", "import project, thing; print(thing.version)"])).trim();
 
   beforeEach(async () => {
     await writeTinyProject(folder(), wheels());
@@ -47,7 +48,7 @@ describe("the Python environment", function () {
       ],
       { env: { ...process.env, NODE_OPTIONS: "" } },
     );
-    while (!existsSync(interpreter(folder())) && making.exitCode === null) await sleep(10);
+    while (!existsSync(interpreter()) && making.exitCode === null) await sleep(10);
     making.kill("SIGTERM");
     await once(making, "close");
     assert.equal(await environmentIsCurrent(folder()), false);

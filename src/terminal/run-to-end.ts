@@ -16,7 +16,7 @@ import { comparisonTable, groupsTable } from "../report/table.ts";
 import { LiveView } from "./live-view.ts";
 import { onSignals } from "./signals.ts";
 
-export interface CarryOutOptions
+export interface RunToEndOptions
   extends Pick<RunOptions, "open" | "jobs" | "ranks" | "maxRestarts" | "listen"> {
   /** Ends at a checkpoint, as the first Ctrl-C does. */
   signal?: AbortSignal | undefined;
@@ -37,7 +37,7 @@ export interface CarryOutOptions
  * @throws RunError "interrupted" after Ctrl-C or an abort, "preempted" after another signal; the first failure where
  * every training failed.
  */
-export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise<Summary> {
+export async function runToEnd(run: Run, options: RunToEndOptions = {}): Promise<Summary> {
   try {
     return await trainAndShow(run, options);
   } finally {
@@ -45,7 +45,7 @@ export async function carryOut(run: Run, options: CarryOutOptions = {}): Promise
   }
 }
 
-async function trainAndShow(run: Run, options: CarryOutOptions): Promise<Summary> {
+async function trainAndShow(run: Run, options: RunToEndOptions): Promise<Summary> {
   const { signal, quiet = false, live = false, hooks = [], open, jobs, ranks, maxRestarts, listen } = options;
   const trace = options.trace === undefined ? undefined : await Trace.begin(options.trace);
   const view = quiet ? null : new LiveView();
