@@ -1,9 +1,9 @@
 import type { Command } from "commander";
 import { UserError } from "../errors.ts";
-import { type ProbeFigures, probeFigures } from "../experiment/probe.ts";
 import { findTrained } from "../experiment/trained.ts";
 import { dataDir } from "../files/paths.ts";
 import { percent } from "../report/format.ts";
+import { type ProbeFigures, probeFigures } from "../report/probe-figures.ts";
 import { aligned } from "../report/table.ts";
 import { askPython } from "./ask-python.ts";
 import { wholeNumber } from "./whole-number.ts";

@@ -3,17 +3,13 @@ import { join } from "node:path";
 import { z } from "zod";
 import { writeAtomic } from "../files/atomic.ts";
 import { fileError } from "../files/errors.ts";
+import type { Failure } from "../report/summary.ts";
 import type { Job, Run } from "./run-folder.ts";
 
 const failureFile = z.strictObject({ error: z.string() });
 const FILE = "failure.json";
 
-/** A training that failed, and why, in one sentence. */
-export interface Failure {
-  arm: string;
-  seed: number;
-  error: string;
-}
+export type { Failure };
 
 /** Leaves in a training's folder why it failed: the summary and the pages read it there. */
 export async function noteFailure(job: Job, error: string): Promise<void> {

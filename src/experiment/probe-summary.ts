@@ -1,17 +1,6 @@
-import type { ProbeFigures } from "./probe.ts";
+import type { ProbeFigures } from "../report/probe-figures.ts";
+import type { GroupFigures, Probed } from "../report/summary.ts";
 import { mean } from "./statistics.ts";
-
-/** Shares of test images; null: none is of the group. */
-type Groups = Record<"head" | "medium" | "tail", { knn: number | null; linear: number | null }>;
-
-/** What a probe adds to the figures of a training and, as means, to those of an arm. k-NN is at k = 20. */
-export interface Probed {
-  linear: number;
-  /** Where the training set is long-tailed. */
-  groups?: Groups;
-  /** With a balanced version of it as references. */
-  balanced?: { knn: number; linear: number; groups?: Groups };
-}
 
 /** The part of evaluation.json that is summed up. */
 export function probedOf({ linear, groups, balanced }: ProbeFigures): Probed {
@@ -50,9 +39,9 @@ export function meanProbed(trainings: readonly Partial<Probed>[]): Partial<Probe
   };
 }
 
-function meanGroups(trainings: readonly (Groups | undefined)[]): Groups | null {
+function meanGroups(trainings: readonly (GroupFigures | undefined)[]): GroupFigures | null {
   if (trainings.includes(undefined)) return null;
-  const of = (group: keyof Groups) => ({
+  const of = (group: keyof GroupFigures) => ({
     knn: meanOf(trainings.map((each) => each?.[group].knn)),
     linear: meanOf(trainings.map((each) => each?.[group].linear)),
   });

@@ -8,25 +8,7 @@ import { writeAtomic } from "../files/atomic.ts";
 import { parseJson } from "../files/json.ts";
 import { readSafetensors, writeSafetensors } from "../files/safetensors.ts";
 import type { NamedTensors } from "../files/tensors.ts";
-
-const share = z.number().min(0).max(1);
-/** null: no test image is of the class or group. */
-const both = z.strictObject({ knn: share.nullable(), linear: share.nullable() });
-const figures = z.strictObject({
-  /** By k. */
-  knn: z.record(z.string(), share),
-  linear: share,
-  linearRate: z.number().positive(),
-  perClass: z.strictObject({ knn: z.array(share.nullable()), linear: z.array(share.nullable()) }),
-  groups: z.strictObject({ head: both, medium: both, tail: both }).optional(),
-});
-
-/** What `mixhead evaluate --json` prints, and what a training leaves as evaluation.json. */
-export const probeFigures = figures.extend({
-  /** The same with a balanced version of a long-tailed training set as references. */
-  balanced: figures.optional(),
-});
-export type ProbeFigures = z.infer<typeof probeFigures>;
+import { type ProbeFigures, probeFigures } from "../report/probe-figures.ts";
 
 /** What a rank finds once, at the end of its training. */
 export interface Probe {

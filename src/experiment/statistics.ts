@@ -1,4 +1,5 @@
 import { reachOf, twoSided } from "../metrics/student.ts";
+import type { PairedTest } from "../report/summary.ts";
 
 export function mean(values: readonly number[]): number {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
@@ -9,15 +10,6 @@ export function interval(values: readonly number[]): [number, number] | null {
   if (values.length < 2) return null;
   const reach = reachOf(values.length) * standardError(values);
   return [mean(values) - reach, mean(values) + reach];
-}
-
-export interface PairedTest {
-  /** Mean of the differences a - b. */
-  mean: number;
-  /** Its 95 % interval. */
-  interval: [number, number];
-  /** Two-sided p of Student's paired t-test with n - 1 degrees of freedom, that the mean is 0. */
-  p: number;
 }
 
 /**

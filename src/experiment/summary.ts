@@ -1,56 +1,17 @@
 import { join } from "node:path";
 import { UserError } from "../errors.ts";
 import { writeAtomic } from "../files/atomic.ts";
+import type { ArmSummary, Difference, Failure, Probed, Summary } from "../report/summary.ts";
 import { clockAtCheckpoint } from "./checkpoint.ts";
-import { type Failure, readFailures } from "./failure.ts";
+import { readFailures } from "./failure.ts";
 import { type EvaluationLine, evaluationsOf, readMetrics } from "./metrics-log.ts";
 import { loadFigures } from "./probe.ts";
-import { complete, meanProbed, type Probed, probedOf } from "./probe-summary.ts";
+import { complete, meanProbed, probedOf } from "./probe-summary.ts";
 import { lastStep, type Run } from "./run-folder.ts";
 import { readSessions } from "./sessions.ts";
-import { interval, mean, type PairedTest, pairedTest } from "./statistics.ts";
+import { interval, mean, pairedTest } from "./statistics.ts";
 
-/** Over seeds: means. What the probe adds is there where every seed was probed. */
-export interface ArmSummary extends Partial<Probed> {
-  knn: number;
-  unique: Record<string, number>;
-  used: number;
-  /** Where every seed was evaluated with it: runs of earlier versions were not. */
-  distinctUsed?: Record<string, number>;
-  perplexity: number;
-  steps: number;
-  seeds: number[];
-  /** 95 % intervals of the means, where there are two seeds and more. */
-  interval?: {
-    knn: [number, number];
-    linear?: [number, number];
-    distinctUsed?: Record<string, [number, number]>;
-  };
-  /** Of all its seeds together, training and evaluation. */
-  seconds: number;
-}
-
-/** How an arm differs from the first one, over the seeds that both have finished. */
-export interface Difference {
-  /** The difference is the first less the second. */
-  arms: [string, string];
-  seeds: number[];
-  knn: PairedTest;
-  /** Where all of these seeds were probed in both arms. */
-  linear?: PairedTest;
-}
-
-/** What summary.json holds. */
-export interface Summary {
-  untrained: { knn: number };
-  arms: Record<string, ArmSummary>;
-  /** Of every arm from the first one, where they have two seeds and more in common. */
-  differences?: Difference[];
-  /** The trainings that failed; the other figures are of those that did not. */
-  failures?: Failure[];
-  /** From the first step of the run to its last, without set-up. */
-  seconds: number;
-}
+export type { ArmSummary, Difference, Summary };
 
 /** What one training reached. */
 export interface TrainingFigures

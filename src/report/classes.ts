@@ -2,17 +2,18 @@ import type { TopLevelSpec } from "vega-lite";
 import { reachOf } from "../metrics/student.ts";
 import { renderChart } from "./chart.ts";
 import { type CurvePoint, drawCurves, FIGURE } from "./curves.ts";
-import type { ArmRecord, KnnAndLinear, ProbeFigures } from "./data.ts";
+import type { ArmRecord } from "./data.ts";
 import { overSeeds } from "./over-seeds.ts";
+import type { ClassifierFigures } from "./probe-figures.ts";
 import { grid, muted } from "./theme.ts";
 
 /** The classifier: k-NN or a linear probe. */
-export type By = keyof KnnAndLinear<unknown>;
+export type By = "knn" | "linear";
 /** Figures of an arm's seeds, with one kind of references. */
 export interface Probed {
   name: string;
   color: string;
-  seeds: readonly ProbeFigures[];
+  seeds: readonly ClassifierFigures[];
 }
 
 /** More classes than this are drawn as a curve over groups of classes. */

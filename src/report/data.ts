@@ -1,56 +1,15 @@
 import type { Vectors } from "../files/rows.ts";
+import type { ProbeFigures } from "./probe-figures.ts";
+import type { ArmSummary, Summary } from "./summary.ts";
 
-/** Accuracies on the groups of a long-tailed set; null if no test image is in the group. */
-export type GroupFigures = Record<"head" | "medium" | "tail", { knn: number | null; linear: number | null }>;
+/** The figures of one run, or of several. */
+export interface Figures extends Summary {
+  arms: Record<string, ArmFigures>;
+}
 
-/** The final figures of an arm, as in summary.json; means over several seeds. */
-export interface ArmFigures {
-  knn: number;
-  /** If the run was probed at its end. */
-  linear?: number;
-  /** If the training set is long-tailed. */
-  groups?: GroupFigures;
-  /** With a balanced version of a long-tailed training set as references. */
-  balanced?: { knn: number; linear: number; groups?: GroupFigures };
-  unique: Record<string, number>;
-  used: number;
-  /** If the run was evaluated with it. */
-  distinctUsed?: Record<string, number>;
-  perplexity: number;
-  steps: number;
-  seeds: readonly number[];
-  /** 95 % intervals of the means, if there are at least two seeds. */
-  interval?: {
-    knn: [number, number];
-    linear?: [number, number];
-    distinctUsed?: Record<string, [number, number]>;
-  };
-  /** Time of training and evaluation of all seeds together. */
-  seconds: number;
+export interface ArmFigures extends ArmSummary {
   /** k-NN of its own untrained encoder, if arms of several runs are compared. */
   untrained?: number;
-}
-
-/** The mean of paired differences, its 95 % interval, and the p-value of a two-sided test against 0. */
-export interface PairedDifference {
-  mean: number;
-  interval: [number, number];
-  p: number;
-}
-
-/** The figures of a run, as in summary.json. */
-export interface Figures {
-  untrained: { knn: number };
-  arms: Record<string, ArmFigures>;
-  /** Differences of each arm from the first one of its run, paired by seed. */
-  differences?: {
-    arms: [string, string];
-    seeds: number[];
-    knn: PairedDifference;
-    linear?: PairedDifference;
-  }[];
-  failures?: { arm: string; seed: number; error: string }[];
-  seconds: number;
 }
 
 /** The part of a line of metrics.jsonl that is drawn. docs/measures.md describes the measures. */
@@ -71,28 +30,6 @@ export interface Measurement {
   uniformity?: number | undefined;
   /** Measures that the plugin reports, by name. */
   scalars?: Readonly<Record<string, number>> | undefined;
-}
-
-/** Accuracies of both classifiers. */
-export interface KnnAndLinear<T> {
-  knn: T;
-  linear: T;
-}
-
-/** Accuracies with frozen features and one set of references. */
-export interface ProbeFigures {
-  /** By k. */
-  knn: Record<string, number>;
-  linear: number;
-  perClass: KnnAndLinear<(number | null)[]>;
-  /** If the training set is long-tailed; null if no test image is in the group. */
-  groups?: Record<"head" | "medium" | "tail", KnnAndLinear<number | null>> | undefined;
-}
-
-/** The output of `mixhead evaluate --json`. */
-export interface Probe extends ProbeFigures {
-  /** The same with a balanced version of a long-tailed training set as references. */
-  balanced?: ProbeFigures | undefined;
 }
 
 /** The training images nearest to some of the prototypes. */
@@ -122,7 +59,7 @@ export interface ArmRecord {
   /** Training images of each class; empty if unknown. */
   classCounts: readonly number[];
   /** One for each seed that was probed. */
-  probes: readonly Probe[];
+  probes: readonly ProbeFigures[];
   nearest?: NearestImages | undefined;
 }
 

@@ -1,5 +1,6 @@
-import type { Figures, PairedDifference } from "./data.ts";
+import type { Figures } from "./data.ts";
 import { percent } from "./format.ts";
+import type { PairedTest } from "./summary.ts";
 import { aligned } from "./table.ts";
 
 /** The text below a run's table: paired differences between arms, and failed trainings; "" if there are none. */
@@ -20,7 +21,7 @@ export function differencesAndFailures({ differences = [], failures = [] }: Figu
   return parts.filter((part) => part !== "").join("\n\n");
 }
 
-function cells(test: PairedDifference | undefined): string[] {
+function cells(test: PairedTest | undefined): string[] {
   if (test === undefined) return ["", "", ""];
   const [low, high] = test.interval;
   const p = test.p < 0.001 ? "< 0.001" : test.p.toFixed(3);

@@ -6,8 +6,9 @@ import {
   isLongTailed,
   type Probed,
 } from "./classes.ts";
-import type { ArmRecord, ProbeFigures } from "./data.ts";
+import type { ArmRecord } from "./data.ts";
 import { figure, section } from "./layout.ts";
+import type { ClassifierFigures } from "./probe-figures.ts";
 import { frozenTable, swatch } from "./summary-table.ts";
 
 const METHODS: Record<By, string> = { knn: "k-NN", linear: "Linear probe" };
@@ -19,7 +20,7 @@ export async function frozenSection(
 ): Promise<string> {
   const probed = arms.filter(({ probes }) => probes.length > 0);
   if (probed.length === 0) return "";
-  const of = (arm: ArmRecord, seeds: readonly ProbeFigures[]) => ({
+  const of = (arm: ArmRecord, seeds: readonly ClassifierFigures[]) => ({
     arm,
     name: arm.name,
     color: colors.get(arm.name) ?? "",

@@ -1,9 +1,10 @@
 import { reachOf } from "../metrics/student.ts";
 import { GROUPS } from "./classes.ts";
-import type { ArmFigures, ArmRecord, Figures, ProbeFigures } from "./data.ts";
+import type { ArmFigures, ArmRecord, Figures } from "./data.ts";
 import { differenceText, pText } from "./differences.ts";
 import { count, duration, escapeXml, percent } from "./format.ts";
 import { overSeeds } from "./over-seeds.ts";
+import type { ClassifierFigures } from "./probe-figures.ts";
 import { epsilonsOf, intervalText } from "./table.ts";
 
 /** A coloured square and the arm's name: the legend of every figure. */
@@ -62,12 +63,12 @@ export function figuresTable(figures: Figures, colors: ReadonlyMap<string, strin
 
 /** Accuracies with frozen features, at every k and by group, with both kinds of references. */
 export function frozenTable(arms: readonly ArmRecord[], colors: ReadonlyMap<string, string>): string {
-  const part = (of: (arm: ArmRecord) => readonly ProbeFigures[]): Row[] => {
+  const part = (of: (arm: ArmRecord) => readonly ClassifierFigures[]): Row[] => {
     const seeds = arms.map(of);
     const all = seeds.flat();
     if (all.length === 0) return [];
     const ks = [...new Set(all.flatMap(({ knn }) => Object.keys(knn)))];
-    const row = (label: string, value: (figures: ProbeFigures) => number | null | undefined): Row => ({
+    const row = (label: string, value: (figures: ClassifierFigures) => number | null | undefined): Row => ({
       label,
       cells: seeds.map((own, at) => {
         const curves = own.map((figures) => {

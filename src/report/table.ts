@@ -1,5 +1,6 @@
-import type { Figures, GroupFigures } from "./data.ts";
+import type { Figures } from "./data.ts";
 import { count, duration, percent } from "./format.ts";
+import type { GroupFigures } from "./summary.ts";
 
 /** The figures of a run as plain text for a terminal, with a line for each arm. */
 export function comparisonTable(figures: Figures): string {

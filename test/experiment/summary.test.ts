@@ -4,11 +4,12 @@ import { join } from "node:path";
 import { resolveConfig } from "../../src/config/load.ts";
 import { noteFailure } from "../../src/experiment/failure.ts";
 import { MetricsLog } from "../../src/experiment/metrics-log.ts";
-import { type ProbeFigures, saveProbe } from "../../src/experiment/probe.ts";
+import { saveProbe } from "../../src/experiment/probe.ts";
 import { openRun, type Run } from "../../src/experiment/run-folder.ts";
 import { interval, pairedTest } from "../../src/experiment/statistics.ts";
 import { difference, readTrainings, summarise } from "../../src/experiment/summary.ts";
 import { differencesAndFailures } from "../../src/report/differences.ts";
+import type { ProbeFigures } from "../../src/report/probe-figures.ts";
 import { Workplace } from "../api/support.ts";
 
 const KNN: Record<string, number[]> = {

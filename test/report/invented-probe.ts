@@ -1,8 +1,9 @@
-import type { NearestImages, Probe, ProbeFigures } from "../../src/report/data.ts";
+import type { NearestImages } from "../../src/report/data.ts";
+import type { ClassifierFigures, ProbeFigures } from "../../src/report/probe-figures.ts";
 
 /** What a probe of frozen features would find: accuracies that fall towards the classes with fewest images. */
-export function inventedProbe(normal: () => number, classes: number, longTailed: boolean): Probe {
-  const figures = (lift: number): ProbeFigures => {
+export function inventedProbe(normal: () => number, classes: number, longTailed: boolean): ProbeFigures {
+  const figures = (lift: number): ClassifierFigures => {
     const accuracy = (rank: number, base: number) =>
       Math.min(
         1,
@@ -25,6 +26,7 @@ export function inventedProbe(normal: () => number, classes: number, longTailed:
     return {
       knn: { "10": 0.52, "20": 0.53, "100": 0.51, "200": 0.5 },
       linear: 0.6 + 0.01 * normal(),
+      linearRate: 0.1,
       perClass: { knn, linear },
       ...(longTailed && {
         groups: { head: group(0, third), medium: group(third, 2 * third), tail: group(2 * third, classes) },
