@@ -5,21 +5,21 @@ import { RunError, UserError } from "../errors.ts";
 import { pythonEnv } from "../files/paths.ts";
 import { pythonPath } from "../files/python.ts";
 
-/** Where no terminal can be redrawn, progress is a line so often. */
+/** Without a terminal, progress is printed as a line at this interval. */
 const LINE_MS = 5000;
-/** What a line of progress starts with; other lines on standard error are mistakes. */
+/** The prefix of a progress line. Other lines on standard error report errors. */
 const PROGRESS = "... ";
 
 /**
- * Runs a module of the Python side to its end, shows its progress on standard error, and gives the JSON
- * that it printed.
+ * Runs a Python module to its end, shows its progress on standard error, and returns the JSON that it
+ * printed.
  *
- * @throws UserError with its sentence where it exits with 2; RunError where it fails otherwise.
+ * @throws UserError with its last line if it exits with 2; RunError if it fails otherwise
  */
 export async function askPython(module: string, args: readonly string[]): Promise<unknown> {
   const child = spawn(pythonPath(), ["-m", module, ...args], {
     stdio: ["ignore", "pipe", "pipe"],
-    // A module of the current folder must not stand in for one of Python's.
+    // A file in the current folder must not shadow a Python module.
     env: { ...process.env, PYTHONSAFEPATH: "1", PYTHONPATH: pythonEnv },
   });
   const progress = new ProgressLine();
@@ -39,7 +39,7 @@ export async function askPython(module: string, args: readonly string[]): Promis
   throw new RunError("worker-failed", `${module} failed: ${last || String(signal ?? status)}`);
 }
 
-/** One line on standard error that says how far it is. */
+/** Shows progress in one line on standard error. */
 class ProgressLine {
   private printed = 0;
 

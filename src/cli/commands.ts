@@ -1,16 +1,16 @@
 import type { Command } from "commander";
 
 export interface CommandEntry {
-  /** Its words, as the list of commands shows them. */
+  /** The usage line in the list of commands. */
   readonly words: string;
   readonly summary: string;
-  /** Loads the code that adds it to a program. */
+  /** Loads the function that registers it with a program. */
   readonly load: () => Promise<(program: Command) => void>;
 }
 
 /**
- * All commands. A command's code is loaded when it is called: the list needs none of it, and `doctor` nothing that
- * training loads. A test compares `words` and `summary` with what the code says.
+ * All commands. A command's code is loaded only when it is called, so that the list is fast and `doctor` works
+ * even if the code for training cannot be loaded. A test compares `words` and `summary` with each command's code.
  */
 export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map(
   Object.entries({
@@ -31,17 +31,17 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map(
     },
     resume: {
       words: "resume [options] [run] [key=value...]",
-      summary: "go on where the last checkpoint of a run is",
+      summary: "continue a run from its last checkpoint",
       load: async () => (await import("./resume.ts")).resume,
     },
     data: {
       words: "data [options] [name] [key=value...]",
-      summary: "the data sets: where they are, how to get them, images per class",
+      summary: "the data sets: their folders, how to get them, images per class",
       load: async () => (await import("./data.ts")).data,
     },
     keys: {
       words: "keys",
-      summary: "the keys of a server that other machines can reach (serve --keys FOLDER): make, list, revoke",
+      summary: "make, list and revoke keys of a server that other machines can reach (serve --keys FOLDER)",
       load: async () => (await import("./keys.ts")).keys,
     },
     serve: {
@@ -76,7 +76,7 @@ export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map(
     },
     report: {
       words: "report [options] <run...>",
-      summary: "draw the page of a run again, or one page of several side by side",
+      summary: "redraw the page of a run, or draw one page of several runs side by side",
       load: async () => (await import("./report.ts")).report,
     },
     doctor: {

@@ -22,17 +22,18 @@ export function compare(program: Command): void {
   program
     .command("compare")
     .description("arms side by side, one summary")
-    .argument("<config...>", "YAML files, an arm each; then key=value settings that hold for every arm")
+    .argument("<config...>", "YAML files, one per arm; then key=value settings for all arms")
     .option("--seeds <n>", "trainings per arm, with seed, seed + 1, ...", wholeNumber(1), 1)
     .option("--name <name>", "the run's name under runs/ (default: the arms' names)")
     .option("--force", "replace a run of this name")
-    .option("--live", "serve the live page while it goes")
+    .option("--live", "serve the live page during training")
     .option("--trace <file>", "write a Chrome trace of both sides (chrome://tracing, ui.perfetto.dev)")
     .option(...JOBS)
     .action(async (words: string[], options: Options) => {
       const files = words.filter((word) => !word.includes("="));
       const overrides = words.filter((word) => word.includes("="));
-      if (files.length < 2) throw new UserError("compare takes two configurations and more; train takes one");
+      if (files.length < 2)
+        throw new UserError("compare needs at least two configurations; use train for one");
       const configs = await Promise.all(files.map((file) => loadConfig(file, overrides)));
       const arms = nameArms(files, configs);
       const name = options.name ?? [...arms.keys()].join("-");
@@ -41,7 +42,7 @@ export function compare(program: Command): void {
     });
 }
 
-/** An arm is called by its `prototypes`, on a clash by its file. */
+/** Names each arm after its `prototypes`, or after its file if two arms would have the same name. */
 function nameArms(files: string[], configs: Config[]): Map<string, Config> {
   const kinds = configs.map((config) => config.prototypes);
   const clash = new Set(kinds).size < kinds.length;
@@ -49,7 +50,7 @@ function nameArms(files: string[], configs: Config[]): Map<string, Config> {
   configs.forEach((config, index) => {
     const file = basename(files[index] ?? "").replace(/\.ya?ml$/, "");
     const name = clash ? file : config.prototypes;
-    if (arms.has(name)) throw new UserError(`two arms are called ${name}: give the files different names`);
+    if (arms.has(name)) throw new UserError(`two arms are named ${name}: give the files different names`);
     arms.set(name, config);
   });
   return arms;

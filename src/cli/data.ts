@@ -14,11 +14,11 @@ interface Options {
   fetch?: boolean;
 }
 
-/** `mixhead data [NAME] [key=value ...]`: where the data sets are, how to get them, images per class. */
+/** `mixhead data [NAME] [key=value ...]`: the data sets, their folders, how to get them, images per class. */
 export function data(program: Command): void {
   program
     .command("data")
-    .description("the data sets: where they are, how to get them, images per class")
+    .description("the data sets: their folders, how to get them, images per class")
     .argument("[name]", "a data set; without it, all of them")
     .argument("[key=value...]", "settings of the data set, such as data.imbalance=50 or data.path=DIR")
     .option("--fetch", "fetch the data set")
@@ -41,13 +41,13 @@ export function data(program: Command): void {
 async function fetchInto(set: DataSet): Promise<void> {
   if (set.present) return;
   if (set.name !== "fashion-mnist" || set.folder === undefined)
-    throw new UserError(`${set.name} is not fetched by this command: ${set.get}`);
+    throw new UserError(`${set.name} cannot be fetched by this command: ${set.get}`);
   await fetchFashionMnist(set.folder);
 }
 
 const Counts = z.object({ name: z.string(), train: z.array(z.int()), test: z.array(z.int()) });
 
-/** Images per class, counted by the worker's own loaders. */
+/** Counts the images per class with the loaders of the worker. */
 async function count(name: string, overrides: readonly string[]): Promise<{ json: object; text: string }> {
   const prefixed = overrides.map((one) => (isDataKey(one) ? `data.${one}` : one));
   const config = resolveConfig({ data: { name } }, prefixed, `data ${name}`);
@@ -62,7 +62,7 @@ async function count(name: string, overrides: readonly string[]): Promise<{ json
   }
 }
 
-/** `imbalance=50` says what `data.imbalance=50` says. */
+/** The prefix `data.` may be omitted: `imbalance=50` means `data.imbalance=50`. */
 function isDataKey(override: string): boolean {
   return (override.split("=")[0] ?? "") in dataSchema.shape;
 }

@@ -21,7 +21,7 @@ import { EPSILON_GRID } from "../report/figures.ts";
 import { count } from "../report/format.ts";
 import { type FoundPrototypes, readPrototypes, remarks } from "./read-prototypes.ts";
 
-/** Of layers with a weight norm, the tensor of directions. */
+/** The name of the tensor of directions in a layer with weight norm. */
 const WEIGHT_NORM = /\.(weight_v|original1)(\.original)?$/;
 
 interface Options {
@@ -43,11 +43,11 @@ export function diagnose(program: Command): void {
     .option("--key <name>", "the tensor in the checkpoint (default: the last layer, found by its name)")
     .option(
       "--embeddings <file>",
-      "N x D embeddings as .npy: also tells how many prototypes are used, and distinct among these",
+      "N x D embeddings as .npy, to measure also how many prototypes are used, and distinct among these",
     )
     .option(
       "--plot <file>",
-      `where to draw it, ${pictureForms.join(", ")} (default: FILE's name with .diagnosis.svg)`,
+      `the picture to draw, ${pictureForms.join(", ")} (default: FILE's name with .diagnosis.svg)`,
     )
     .option("--json", "print one JSON object and nothing else")
     .action(diagnosePrototypes);
@@ -57,7 +57,7 @@ async function diagnosePrototypes(file: string, options: Options): Promise<void>
   const plot = options.plot ?? `${basename(file, extname(file))}.diagnosis.svg`;
   const form = extname(plot).toLowerCase();
   if (!pictureForms.includes(form)) {
-    throw new UserError(`--plot ${plot}: allowed are files named ${pictureForms.join(", ")}`);
+    throw new UserError(`--plot ${plot}: allowed file extensions: ${pictureForms.join(", ")}`);
   }
   const embeddings = options.embeddings === undefined ? undefined : await readUnitRows(options.embeddings);
   const prototypes = await readPrototypes(file, options.key);
@@ -96,7 +96,7 @@ async function diagnosePrototypes(file: string, options: Options): Promise<void>
   if (options.json !== true) process.stdout.write(`\nplot: ${plot}\n`);
 }
 
-/** At the epsilons of every report. */
+/** Keeps the epsilons that every report shows. */
 function reported(shares: Record<string, number>): Record<string, number> {
   return Object.fromEntries(EPSILONS.map((epsilon) => [epsilon, shares[epsilon] ?? Number.NaN]));
 }
@@ -106,7 +106,7 @@ function nearestOf({ nearest }: Geometry): Diagnosis["nearest"] {
   return { median: quantile(sorted, 0.5), p01: quantile(sorted, 0.01) };
 }
 
-/** How many embeddings of unit length each prototype wins; the prototypes' own rows stay as they are. */
+/** The number of embeddings that each prototype wins. Normalises a copy of the prototypes. */
 async function winsOf(
   embeddings: Vectors,
   source: string,
@@ -124,7 +124,7 @@ function headline(file: string, found: FoundPrototypes): string {
   return [what, ...remarks(found)].join("\n");
 }
 
-/** How long the rows are, where it is not 1 and means something: a weight norm keeps the length elsewhere. */
+/** The lengths of the rows, unless all are 1. Empty for weight norm, which stores the lengths in another tensor. */
 function lengthWords(file: string, { key, data, dim }: FoundPrototypes): string {
   if (key !== undefined && WEIGHT_NORM.test(key)) return "";
   const sorted = rowLengths(data, dim, file).toSorted();
@@ -133,7 +133,7 @@ function lengthWords(file: string, { key, data, dim }: FoundPrototypes): string 
   return low === high ? ` and length ${low}` : ` and length ${low} to ${high} (median ${median})`;
 }
 
-/** Shows on a terminal how far the work is, on standard error; nothing where it takes a moment. */
+/** Shows a progress bar on standard error, unless the work is short. */
 async function withProgress<T>(work: (onProgress: (done: number) => void) => Promise<T>): Promise<T> {
   const bar = new SingleBar({
     format: "comparing prototypes {bar} {percentage}%  {eta_formatted} left",

@@ -15,7 +15,7 @@ interface Options {
 }
 
 const GROUPS = ["head", "medium", "tail"] as const;
-/** More classes than these are not listed. */
+/** If there are more classes than this, they are not listed. */
 const MOST_CLASSES = 20;
 
 /** `mixhead evaluate RUN|CHECKPOINT|WEIGHTS|FEATURES.npz`: k-NN, linear, per class, head, medium and tail. */
@@ -27,9 +27,9 @@ export function evaluate(program: Command): void {
       "<of>",
       "a run, a checkpoint's folder, a state dict (.pt, .pth, .safetensors) with encoder.name=..., or an .npz with train_x, train_y, test_x, test_y",
     )
-    .argument("[key=value...]", "settings over the run's, such as data.test=1000 or device=cpu")
-    .option("--arm <arm>", "of a run with several (default: decoupled, or the only one)")
-    .option("--seed <n>", "of a run with several (default: the first)", wholeNumber(0))
+    .argument("[key=value...]", "settings that override the run's, such as data.test=1000 or device=cpu")
+    .option("--arm <arm>", "the arm, if the run has several (default: decoupled, or the only one)")
+    .option("--seed <n>", "the seed, if the run has several (default: the first)", wholeNumber(0))
     .option("--json", "print one JSON object and nothing else")
     .action(evaluateEncoder);
 }
@@ -49,7 +49,7 @@ function featuresCall(file: string, overrides: readonly string[], { arm, seed }:
     ...(seed === undefined ? [] : ["--seed"]),
   ];
   if (needless !== undefined)
-    throw new UserError(`${file} holds features, for which there is nothing to set: leave out ${needless}`);
+    throw new UserError(`${file} holds features, to which no setting applies: leave out ${needless}`);
   return { label: file, args: [file] };
 }
 
@@ -62,7 +62,7 @@ async function encoderCall(of: string, overrides: readonly string[], choice: Opt
   };
 }
 
-/** The figures for people: by k, by group, by class; those with balanced references beside the others. */
+/** The figures as text: by k, by group and by class, with columns for balanced references if there are any. */
 function tables({ balanced, ...own }: ProbeFigures): string {
   const columns = balanced === undefined ? [own] : [own, balanced];
   const row = (name: string, ...values: (number | null | undefined)[]) => [
@@ -91,7 +91,7 @@ function tables({ balanced, ...own }: ProbeFigures): string {
     aligned(whole),
     ...(own.groups === undefined ? [] : [aligned([heading, ...groups])]),
     classes.length > MOST_CLASSES
-      ? `${classes.length} classes: --json lists them`
+      ? `${classes.length} classes; --json lists them`
       : aligned([heading, ...classes]),
   ].join("\n\n");
 }

@@ -15,15 +15,15 @@ interface Options {
   force?: boolean;
 }
 
-/** What the Python side says of the file that it has written. */
+/** The answer of `mixhead.worker.export`. */
 const exported = z.strictObject({
   encoder: z.string(),
   /** Width of the features. */
   features: z.int().positive(),
   tensors: z.int().positive(),
-  /** Python that loads it without mixhead. */
+  /** Python code that loads the file without mixhead. */
   load: z.string(),
-  /** Pixels a side of the images that it was trained with. */
+  /** Pixels per side of the training images. */
   size: z.int().positive(),
   mean: z.array(z.number()).length(3),
   std: z.array(z.number()).length(3),
@@ -34,19 +34,19 @@ export function exportEncoder(program: Command): void {
   program
     .command("export")
     .description("the trained encoder as a file that timm or torchvision loads without mixhead")
-    .argument("<run>", "a run, or a checkpoint's folder")
+    .argument("<run>", "a run, or the folder of a checkpoint")
     .argument("<file>", `the file to write, ${ENDINGS.join(", ")}`)
-    .option("--arm <arm>", "of a run with several (default: decoupled, or the only one)")
-    .option("--seed <n>", "of a run with several (default: the first)", wholeNumber(0))
+    .option("--arm <arm>", "the arm, if the run has several (default: decoupled, or the only one)")
+    .option("--seed <n>", "the seed, if the run has several (default: the first)", wholeNumber(0))
     .option("--force", "replace a file of this name")
     .action(writeEncoder);
 }
 
 async function writeEncoder(run: string, file: string, { force, ...choice }: Options): Promise<void> {
   if (!ENDINGS.includes(extname(file)))
-    throw new UserError(`${file}: allowed are files named ${ENDINGS.join(", ")}`);
+    throw new UserError(`${file}: allowed file extensions: ${ENDINGS.join(", ")}`);
   if (!force && existsSync(file))
-    throw new UserError(`${file} exists: give another name, or --force to replace it`);
+    throw new UserError(`${file} exists: choose another name, or replace it with --force`);
   const { label, path, config, notes } = await findTrained(run, [], choice);
   for (const note of notes) process.stderr.write(`${note}\n`);
   const args = [path, file, "--config", JSON.stringify(config)];

@@ -11,7 +11,7 @@ import { openPlugin } from "../plugins/registry.ts";
 import { onSignals } from "../terminal/signals.ts";
 import { readPrototypes, remarks } from "./read-prototypes.ts";
 
-/** Nothing brings components into use: a file's mixture is estimated as the data has it. */
+/** Idle components do not restart: the mixture is estimated from the data alone. */
 const ESTIMATE = { use: { share: 0 } };
 
 interface Options {
@@ -25,10 +25,10 @@ export function fit(program: Command): void {
   program
     .command("fit")
     .description("the plugin alone over saved embeddings")
-    .argument("<embeddings>", "a .npy file, a row an embedding")
+    .argument("<embeddings>", "a .npy file with one embedding per row")
     .argument("[key=value...]", "settings, such as plugin.components=256 fit.epochs=3")
-    .requiredOption("--out <dir>", "the folder for the fitted mixture, its state and metrics.jsonl")
-    .option("--init <file>", "prototypes to start from: a .npy file, or a checkpoint with them in it")
+    .requiredOption("--out <dir>", "the folder for the fitted mixture and metrics.jsonl")
+    .option("--init <file>", "initial prototypes: a .npy file, or a checkpoint that contains them")
     .option("--key <name>", "the tensor in the checkpoint of --init (default: the last layer)")
     .action(async (file: string, overrides: string[], options: Options) => {
       const start = await readStart(options);
@@ -43,7 +43,7 @@ export function fit(program: Command): void {
         const plugin = await openPlugin(config.plugin, {
           dim: embeddings.dim,
           seed: config.seed,
-          // What would choose among the components reads them, and each read waits for Python.
+          // Selecting among components reads them back, and on torch every read waits for Python.
           dense: backend === "torch",
           start: start?.data,
         });
@@ -54,10 +54,11 @@ export function fit(program: Command): void {
     });
 }
 
-/** The prototypes of --init, as rows of unit length; says which tensor of a checkpoint they are. */
+/** Reads the prototypes of --init as rows of unit length. Prints the name of a checkpoint's tensor. */
 async function readStart({ init, key }: Options): Promise<Vectors | undefined> {
   if (init === undefined) {
-    if (key !== undefined) throw new UserError("--key names a tensor in the checkpoint of --init: give both");
+    if (key !== undefined)
+      throw new UserError("--key names a tensor in the checkpoint of --init, so it needs --init too");
     return undefined;
   }
   const found = await readPrototypes(init, key);
@@ -66,7 +67,7 @@ async function readStart({ init, key }: Options): Promise<Vectors | undefined> {
   return found;
 }
 
-/** Shows how far it is; an interruption ends it early, with what there is so far. */
+/** Fits with a progress bar. An interruption ends the fit early and keeps the mixture so far. */
 async function fitWith(
   plugin: PrototypePlugin,
   embeddings: Vectors,
@@ -91,7 +92,7 @@ async function fitWith(
     bar.stop();
     process.stdout.write(`${describe(last)}\n${out}/mixture.safetensors\n`);
     if (last.step < steps) {
-      throw new RunError("interrupted", `ended early; ${out} holds the mixture so far`);
+      throw new RunError("interrupted", `interrupted; ${out} holds the mixture so far`);
     }
   } finally {
     bar.stop();
@@ -99,7 +100,7 @@ async function fitWith(
   }
 }
 
-/** K and D are the starting prototypes'; a setting or a file that says otherwise is a mistake. */
+/** Checks that the initial prototypes match K and the embeddings' D. */
 function checkStart(start: Vectors, embeddings: Vectors, components: number, file = "--init"): void {
   if (start.dim !== embeddings.dim) {
     throw new UserError(

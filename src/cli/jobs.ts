@@ -1,8 +1,8 @@
 import { wholeNumber } from "./whole-number.ts";
 
-/** The option that says how many trainings go on at once. */
+/** The option for the number of trainings that run at once. */
 export const JOBS = [
   "--jobs <n>",
-  "trainings at once (default: one for each GPU, or else for each core)",
+  "trainings that run at once (default: one per GPU, or without GPUs one per core)",
   wholeNumber(1, 1024),
 ] as const;

@@ -2,25 +2,27 @@ import type { Command } from "commander";
 import { printable } from "../errors.ts";
 import { listKeys, makeKey, revokeKey } from "../serve/keys.ts";
 
-/** `mixhead keys make|list|revoke FOLDER`: who may reach a server from other machines. */
+/** `mixhead keys make|list|revoke FOLDER`: manages the clients that a server admits from other machines. */
 export function keys(program: Command): void {
   const group = program
     .command("keys")
     .description(
-      "the keys of a server that other machines can reach (serve --keys FOLDER): make, list, revoke",
+      "make, list and revoke keys of a server that other machines can reach (serve --keys FOLDER)",
     );
   group
     .command("make")
-    .description("lets somebody in: writes FOLDER/NAME.json, which is their secret, and FOLDER/server.json")
+    .description(
+      "admit a client: write its secret key to FOLDER/NAME.json, and the server's public key to FOLDER/server.json",
+    )
     .argument("<folder>")
-    .argument("[name]", "what the key is called", "client")
+    .argument("[name]", "the name of the key", "client")
     .action(async (folder: string, name: string) => {
       const file = await makeKey(folder, name);
-      process.stdout.write(`${file} is a secret: scripts find their copy of it by MIXHEAD_KEYS\n`);
+      process.stdout.write(`${file} is a secret key: set MIXHEAD_KEYS to its copy where the script runs\n`);
     });
   group
     .command("list")
-    .description("names and public keys of those who are let in")
+    .description("list the names and public keys of the admitted clients")
     .argument("<folder>")
     .option("--json", "print the list as JSON")
     .action(async (folder: string, { json }: { json?: boolean }) => {
@@ -30,13 +32,13 @@ export function keys(program: Command): void {
     });
   group
     .command("revoke")
-    .description("lets somebody in no more; a server that runs need not be restarted")
+    .description("stop admitting a client; a running server need not be restarted")
     .argument("<folder>")
     .argument("<key>", "a name, or a public key")
     .action(async (folder: string, who: string) => {
       const { name, key } = await revokeKey(folder, who);
       process.stdout.write(
-        `${name || key} opens no connection any more; one that stands goes on until it ends\n`,
+        `${name || key} is no longer admitted; connections that are open continue until they end\n`,
       );
     });
 }

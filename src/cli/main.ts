@@ -4,11 +4,11 @@ import { runProgram } from "./program.ts";
 
 type Register = (program: Command) => void;
 
-/** Runs one command line. @returns the exit status: 0 done, 1 failed, 2 bad input, 75 to be started again */
+/** Runs one command line. @returns the exit status: 0 done, 1 failed, 2 bad input, 75 to be restarted */
 export async function main(args: readonly string[]): Promise<number> {
   const [first = ""] = args;
   if (first === "--version") {
-    const { version } = await import("../files/version.ts"); // not for --help, which loads nothing
+    const { version } = await import("../files/version.ts"); // loaded here only, to keep --help fast
     process.stdout.write(`${version}\n`);
     return 0;
   }
@@ -21,7 +21,7 @@ export async function main(args: readonly string[]): Promise<number> {
   return runProgram([listInWords, ...(await Promise.all(commands))], args);
 }
 
-/** Has the list of commands show the words of those that are not loaded. */
+/** Shows the usage of commands whose code is not loaded in the list of commands. */
 function listInWords(program: Command): void {
   const help = new Help();
   program.option("--version", "print the version");

@@ -12,30 +12,30 @@ export interface RanksOptions {
   keys?: string;
 }
 
-/** The options that say which ranks train: some that torchrun starts here, or some that others start on other hosts. */
+/** Adds the options for several ranks, which torchrun starts here or others start on other hosts. */
 export function ranksOptions(command: Command): Command {
   return command
     .option(
       "--ranks <n>",
-      "train with so many processes, one a GPU, by torchrun (docs/many-gpus.md); with --listen: so many are to come",
+      "train with this many processes, one per GPU, started by torchrun (docs/many-gpus.md); with --listen: wait for this many",
       wholeNumber(1, LIMITS.world),
     )
     .option(
       "--max-restarts <n>",
-      "with --ranks: start them again so often where one is lost, from the last checkpoint",
+      "with --ranks: if one is lost, restart them from the last checkpoint, at most this many times",
       wholeNumber(0, 1000),
     )
     .option(
       "--listen <endpoint>",
-      "start no process, but wait for the ranks of other hosts: tcp://HOST:PORT, or ipc://PATH",
+      "start no process, and wait for ranks of other hosts at tcp://HOST:PORT or ipc://PATH",
     )
     .option(
       "--keys <folder>",
-      "with --listen: the keys (CURVE) for ranks of other hosts; made there at first",
+      "with --listen: the folder of CURVE keys for ranks of other hosts; created if missing",
     );
 }
 
-/** @throws UserError where they do not go together. */
+/** @throws UserError if the options contradict each other */
 export async function readRanks({
   ranks,
   maxRestarts,
@@ -43,14 +43,14 @@ export async function readRanks({
   keys,
 }: RanksOptions): Promise<Pick<RunOptions, "ranks" | "maxRestarts" | "listen">> {
   if (listen === undefined) {
-    if (keys !== undefined) throw new UserError("--keys are for ranks of other hosts: give --listen too");
+    if (keys !== undefined) throw new UserError("--keys applies to ranks of other hosts: use --listen too");
     if (maxRestarts !== undefined && ranks === undefined)
-      throw new UserError("--max-restarts is of the processes that --ranks starts: give --ranks too");
+      throw new UserError("--max-restarts applies to processes that --ranks starts: use --ranks too");
     return { ranks, maxRestarts };
   }
   if (maxRestarts !== undefined)
     throw new UserError(
-      "--max-restarts is an option of torchrun where --listen waits for its ranks: give it there",
+      "with --listen, --max-restarts is an option of the torchrun that starts the ranks: set it there",
     );
   return {
     ranks,

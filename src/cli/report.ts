@@ -15,20 +15,20 @@ interface Options {
   picture?: string;
 }
 
-/** `mixhead report RUN...`: draws one page of runs from what they left so far. */
+/** `mixhead report RUN...`: draws one page from the files of one or several runs. */
 export function report(program: Command): void {
   program
     .command("report")
-    .description("draw the page of a run again, or one page of several side by side")
+    .description("redraw the page of a run, or draw one page of several runs side by side")
     .argument("<run...>", "names under runs/")
     .option(
       "--out <file>",
-      "where the page goes (default: runs/RUN/report.html; of several: runs/report-RUN-RUN.html)",
+      "the file of the page (default: runs/RUN/report.html; for several runs: runs/report-RUN-RUN.html)",
     )
-    .option("--picture <file>", "also one picture: k-NN and distinctUsed over training (.svg, .png)")
+    .option("--picture <file>", "also draw one picture: k-NN and distinctUsed over training (.svg, .png)")
     .action(async (names: string[], { out, picture }: Options) => {
       if (picture !== undefined && !/\.(svg|png)$/.test(picture)) {
-        throw new UserError(`--picture is ${picture}; allowed: a file that ends in .svg or .png`);
+        throw new UserError(`--picture is ${picture}; allowed file extensions: .svg, .png`);
       }
       const runs = await Promise.all([...new Set(names)].map((name) => readRun(name)));
       await openBackend("auto");
@@ -44,15 +44,15 @@ export function report(program: Command): void {
     });
 }
 
-/** runs/RUN/report.html, or of several runs a page beside their folders. */
+/** runs/RUN/report.html; for several runs, a file beside their folders. */
 function placeOf(runs: readonly Run[]): string {
   const [first, second] = runs;
-  if (first === undefined) throw new UserError("report takes the name of a run");
+  if (first === undefined) throw new UserError("report needs the name of a run");
   if (second === undefined) return join(first.folder, "report.html");
   return join(dirname(first.folder), `report-${runs.map(({ name }) => name).join("-")}.html`);
 }
 
-/** What summary.json says is of a run that has ended, and of those of its trainings that have not failed. */
+/** Writes summary.json again if the run has ended and at least one of its trainings has not failed. */
 async function renewSummary(run: Run): Promise<void> {
   const sound = await readTrainings(run);
   if (sound.length > 0 && (await hasEnded(run))) await writeSummary(run, await summarise(run));

@@ -11,16 +11,13 @@ interface Options extends RanksOptions {
   jobs?: number;
 }
 
-/** `mixhead resume [RUN] [key=value ...]`: goes on where the last checkpoint is. */
+/** `mixhead resume [RUN] [key=value ...]`: continues from the last checkpoint. */
 export function resume(program: Command): void {
   ranksOptions(program.command("resume"))
-    .description("go on where the last checkpoint of a run is")
-    .argument("[run]", "a name under runs/; in a SLURM job that was requeued, the run that it began")
-    .argument(
-      "[key=value...]",
-      "where it ends: train.stop; where it is computed from here on: placement, backend, bridge.*",
-    )
-    .option("--live", "serve the live page while it goes")
+    .description("continue a run from its last checkpoint")
+    .argument("[run]", "a name under runs/ (default in a requeued SLURM job: the run that the job started)")
+    .argument("[key=value...]", "settings that may change: train.stop, placement, backend, bridge.*")
+    .option("--live", "serve the live page during training")
     .option(...JOBS)
     .action(async (first: string | undefined, rest: string[], { live, jobs, ...options }: Options) => {
       const named = first !== undefined && !first.includes("=");

@@ -19,15 +19,18 @@ export function run(program: Command): void {
     .command("run")
     .description("an experiment in TypeScript")
     .argument("<file>", "a .ts file that calls experiment, compare, sweep or openSession of mixhead")
-    .argument("[key=value...]", "settings that hold for every arm, such as train.stop=100")
-    .option("--name <name>", "the run's name under runs/ (default: the file's, or what the file says)")
+    .argument("[key=value...]", "settings for all arms, such as train.stop=100")
+    .option(
+      "--name <name>",
+      "the run's name under runs/ (default: the one that the file sets, or the file's name)",
+    )
     .option("--force", "replace runs of the same names")
-    .option("--live", "serve the live page while a run goes")
+    .option("--live", "serve the live page during training")
     .option(...JOBS)
     .action(
       async (file: string, overrides: string[], { name, force = false, live = false, jobs }: Options) => {
         setInvocation({ file, overrides, name, force, live, jobs });
-        process.setSourceMapsEnabled(true); // lines of errors are those of the file, not of its JavaScript
+        process.setSourceMapsEnabled(true); // errors then show line numbers of the TypeScript file
         const forgotten = new Promise<never>((_, reject) => process.once("unhandledRejection", reject));
         try {
           await Promise.race([importFile(file).then(allEnded), forgotten]);
@@ -38,7 +41,7 @@ export function run(program: Command): void {
     );
 }
 
-/** What a run or the file's own code failed with, apart from what loading it says. */
+/** The cause of a failed import: the error of a run, or of the file's own code with its line. */
 function reasonOf(error: unknown, file: string): unknown {
   const cause = error instanceof UserError && error.cause !== undefined ? error.cause : error;
   if (cause instanceof UserError || cause instanceof RunError) return cause;
@@ -47,7 +50,7 @@ function reasonOf(error: unknown, file: string): unknown {
   return new UserError(`${file}, line ${line}: ${sentence(cause)}`, { cause });
 }
 
-/** Where in the file an error came from, by its stack. */
+/** The line of the file in the error's stack. */
 function lineOf(error: unknown, file: string): string | undefined {
   if (!(error instanceof Error)) return undefined;
   const after = error.stack?.split(`${resolve(file)}:`)[1];

@@ -23,18 +23,18 @@ export function serve(program: Command): void {
   program
     .command("serve")
     .description("the plugin as a server for drop-in heads")
-    .argument("[config]", "a YAML file; without one, K and D come from each run's first hello")
-    .argument("[key=value...]", "settings over it, such as plugin.variance=0.05")
+    .argument("[config]", "a YAML file (default: K and D are those of each run's first hello)")
+    .argument("[key=value...]", "settings that override the file's, such as plugin.variance=0.05")
     .option("--endpoint <endpoint>", "ipc://PATH or tcp://HOST:PORT (default: a private socket)")
     .option(
       "--keys <folder>",
-      "the keys (CURVE) of a server that other machines can reach; made there at first",
+      "the folder of CURVE keys for a server that other machines can reach; created if missing",
     )
     .option(
       "--state <folder>",
-      "where mixtures are kept at the end, and taken up again (default: runs/serve-TIME)",
+      "where mixtures are saved at the end and loaded from at the start (default: runs/serve-TIME)",
     )
-    .option("--owned", "end when the process that started this one ends, and keep nothing")
+    .option("--owned", "end with the process that started this one, and save nothing")
     .option("--json", "print the endpoint as JSON")
     .action(async (file: string | undefined, overrides: string[], options: Options) => {
       const isFile = file !== undefined && !file.includes("=");
@@ -48,12 +48,12 @@ export function serve(program: Command): void {
 const STATUS_MS = 10_000;
 
 const OPEN =
-  "every user of this machine can reach this server, and fill its memory with a message that never ends: where there are others, use the default socket or --keys FOLDER";
+  "every user of this machine can connect to this server and fill its memory with an endless message. If the machine has other users, use the default socket or --keys FOLDER";
 
 /**
- * Serves until a signal; if it is owned, until its owner has ended, and no signal ends it.
+ * Serves until a signal. An owned server ignores signals and serves until its owner ends.
  *
- * @throws what the socket failed with, or code that nobody awaits, once the mixtures are kept.
+ * @throws the error of the socket, or an uncaught error, after the mixtures are saved
  */
 async function serveUntilStopped(settings: Settings, options: Options): Promise<void> {
   const { bridge, backend } = resolveConfig(settings.given, [], settings.source);
@@ -90,7 +90,7 @@ async function serveUntilStopped(settings: Settings, options: Options): Promise<
   }
 }
 
-/** The first error that nobody awaits. Not by an event: what tfjs's wasm listens with throws the error again. */
+/** Resolves to the first uncaught error. An event would not do: the listener of tfjs's wasm throws the error again. */
 function firstUncaught(): Promise<Error> {
   return new Promise((resolve) => {
     process.setUncaughtExceptionCaptureCallback((error) => {
@@ -103,11 +103,11 @@ function firstUncaught(): Promise<Error> {
 function announcement(endpoint: string, stateDir: string | undefined, json: boolean): string {
   if (json) return `${JSON.stringify({ endpoint })}\n`;
   const kept =
-    stateDir === undefined ? "" : `mixtures are kept in ${relative("", stateDir)} when it is stopped\n`;
-  return `listening on ${endpoint}\n${kept}scripts find it by MIXHEAD_ENDPOINT=${endpoint}\n`;
+    stateDir === undefined ? "" : `mixtures are saved to ${relative("", stateDir)} when the server stops\n`;
+  return `listening on ${endpoint}\n${kept}for scripts: MIXHEAD_ENDPOINT=${endpoint}\n`;
 }
 
-/** Such as 2025-01-31-235959, local time. */
+/** The local time, such as 2025-01-31-235959. */
 function timestamp(): string {
   const now = new Date(Date.now() - new Date().getTimezoneOffset() * 60_000);
   return now.toISOString().slice(0, 19).replace("T", "-").replaceAll(":", "");

@@ -17,10 +17,10 @@ export function train(program: Command): void {
   ranksOptions(program.command("train"))
     .description("one run")
     .argument("<config>", "a YAML file")
-    .argument("[key=value...]", "settings over it, such as train.lr=0.001")
+    .argument("[key=value...]", "settings that override the file's, such as train.lr=0.001")
     .option("--name <name>", "the run's name under runs/ (default: the file's name)")
     .option("--force", "replace a run of this name")
-    .option("--live", "serve the live page while it goes")
+    .option("--live", "serve the live page during training")
     .option("--trace <file>", "write a Chrome trace of both sides (chrome://tracing, ui.perfetto.dev)")
     .action(async (file: string, overrides: string[], options: Options) => {
       const config = await loadConfig(file, overrides);

@@ -18,7 +18,7 @@ export function watch(program: Command): void {
       const { folder } = await readRun(name);
       const live = await serveLive(folder, port);
       process.stdout.write(`${live.url}\n`);
-      process.stderr.write(`watching runs/${name}; Ctrl-C ends it\n`);
+      process.stderr.write(`watching runs/${name}; press Ctrl-C to stop\n`);
       await new Promise((resolve) => process.once("SIGINT", resolve).once("SIGTERM", resolve));
       await live.close();
     });

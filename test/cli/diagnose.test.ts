@@ -184,7 +184,7 @@ describe("in a folder of its own", () => {
         ],
         [["text.txt"], /text\.txt is a text file, not a checkpoint$/],
         [["pointer.npy"], /pointer\.npy is a Git LFS pointer, not the file itself: run git lfs pull$/],
-        [["six.npy", "--plot", "x.gif"], /x\.gif: allowed are files named \.svg, \.png, \.html$/],
+        [["six.npy", "--plot", "x.gif"], /x\.gif: allowed file extensions: \.svg, \.png, \.html$/],
         [["six.npy", "--key", "a"], /six\.npy holds a single array: --key applies to checkpoints only$/],
       ] as const) {
         await assert.rejects(diagnoseHere(...args), { name: "UserError", message });

@@ -73,7 +73,7 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
         assert.equal(status, 2);
         assert.equal(
           stderr,
-          `mixhead: f.npz holds features, for which there is nothing to set: leave out ${needless[0]}\n`,
+          `mixhead: f.npz holds features, to which no setting applies: leave out ${needless[0]}\n`,
         );
       });
     }
@@ -141,7 +141,10 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
       const before = await readFile("out/encoder.safetensors");
       const again = await mixhead(folder, "export", "demo", "out/encoder.safetensors");
       assert.equal(again.status, 2);
-      assert.match(again.stderr, /out\/encoder\.safetensors exists: give another name, or --force/);
+      assert.match(
+        again.stderr,
+        /out\/encoder\.safetensors exists: choose another name, or replace it with --force/,
+      );
       assert.deepEqual(await readFile("out/encoder.safetensors"), before);
     });
 
@@ -150,7 +153,7 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
       const { status, stderr } = await mixhead(folder, "export", "demo", "encoder.onnx");
       assert.deepEqual(
         [status, stderr],
-        [2, "mixhead: encoder.onnx: allowed are files named .safetensors, .pt, .pth\n"],
+        [2, "mixhead: encoder.onnx: allowed file extensions: .safetensors, .pt, .pth\n"],
       );
     });
   });

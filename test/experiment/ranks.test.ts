@@ -248,8 +248,8 @@ describe("a run of several ranks", function () {
         ["--ranks", "3"],
         /train.batch is 16, which 3 ranks cannot share evenly; allowed for --ranks: 1, 2, 4, 8, 16/,
       ],
-      [["--keys", "keys"], /--keys are for ranks of other hosts: give --listen too/],
-      [["--max-restarts", "1"], /give --ranks too/],
+      [["--keys", "keys"], /--keys applies to ranks of other hosts: use --listen too/],
+      [["--max-restarts", "1"], /use --ranks too/],
       [["--listen", "tcp://0.0.0.0:7000"], /can be reached from other machines: give keys/],
     ];
     for (const [more, sentence] of cases) {

@@ -58,7 +58,9 @@ describe("mixhead serve", () => {
 
   it("says who can reach it over TCP without keys", async () => {
     const open = start("--endpoint", "tcp://127.0.0.1:*", "backend=wasm");
-    while (!(await firstLine(open.stderr)).includes("every user of this machine can reach this server")) {}
+    while (
+      !(await firstLine(open.stderr)).includes("every user of this machine can connect to this server")
+    ) {}
     open.kill("SIGTERM");
     const guarded = start("--endpoint", "tcp://127.0.0.1:*", "--keys", "keys", "backend=wasm");
     const said = text(guarded.stderr);
@@ -86,7 +88,7 @@ describe("mixhead serve", () => {
     const said = await firstLine(second.stdout);
     assert.match(
       said,
-      /^listening on ipc:.*\nmixtures are kept in kept when it is stopped\nscripts find it by MIXHEAD_ENDPOINT=ipc:/,
+      /^listening on ipc:.*\nmixtures are saved to kept when the server stops\nfor scripts: MIXHEAD_ENDPOINT=ipc:/,
     );
     const again = new RawRank(/MIXHEAD_ENDPOINT=(\S+)/.exec(said)?.[1] ?? "", "two");
     await again.hello({ run: "r", components: 16, dim: 2 });
