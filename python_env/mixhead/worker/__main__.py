@@ -1,8 +1,8 @@
-"""``python -m mixhead.worker``: one rank of a run. A known failure is one sentence.
+"""``python -m mixhead.worker``: one rank of a run. A known failure ends with one sentence.
 
-Node starts it with ``--endpoint``, by itself or by torchrun; people start it on their hosts with
-``--connect``, by torchrun or srun. Which rank it is the launcher says in the environment, unless ``--rank``
-does.
+Node starts it with ``--endpoint``, directly or through torchrun. On other hosts a user starts it with
+``--connect``, through torchrun or srun. The launcher passes the rank in the environment, unless ``--rank``
+gives it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from mixhead.worker.loop import train
 from mixhead.worker.ranks import Ranks, is_loss_of_others, ranks_of, take_gpu
 from mixhead.worker.spans import VARIABLE, Spans, TimedExecutor
 
-_AGAIN = 0.5  # seconds
+_RETRY_SECONDS = 0.5
 
-#: What Node tells apart: bad input, and EX_IOERR of sysexits.h.
+#: Exit statuses that Node distinguishes: bad input, and EX_IOERR of sysexits.h.
 _STATUS: dict[type[Exception], int] = {BadInput: 2, WriteFailed: 74}
 
 
@@ -36,16 +36,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mixhead.worker", description="One rank of a training run.")
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--endpoint", help="where the plugin listens: ipc://PATH, tcp://HOST:PORT")
-    place.add_argument("--connect", help="the same, of a `mixhead train --listen` on another host")
+    place.add_argument("--connect", help="the endpoint of a `mixhead train --listen` on another host")
     parser.add_argument("--keys", type=Path, help="the folder of `mixhead train --keys`, or its client.json")
-    # torchrun takes --run for one of its own options.
+    # torchrun would read --run as an option of its own.
     parser.add_argument("--name", "--run", dest="run", required=True, help="name of the run")
     parser.add_argument("--mixture", default="default", help="name of the mixture")
-    parser.add_argument("--rank", type=int, help="this rank's number; by default the launcher's")
-    parser.add_argument("--world", type=int, default=1, help="number of ranks, beside --rank")
+    parser.add_argument("--rank", type=int, help="this rank's number; default: the launcher's")
+    parser.add_argument("--world", type=int, default=1, help="number of ranks, used with --rank")
     parser.add_argument("--deadline", type=float, default=60.0, help="seconds that any wait may take")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.add_argument("--memory", type=int, help="bytes that a mixture on this rank's device may take")
+    parser.add_argument("--memory", type=int, help="bytes that a mixture on this rank's device may use")
     options = parser.parse_args(arguments)
     keep_freed_memory()
     device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if not ranks.first:
-        os.environ.pop(VARIABLE, None)  # a trace has room for one rank
+        os.environ.pop(VARIABLE, None)  # a trace covers one rank
     span = Spans(device)
 
     def client() -> Client:
@@ -79,8 +79,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def work(connection: Callable[[], Client], ranks: Ranks, device: torch.device, span: Spans) -> int:
-    """Trains, and says goodbye; gives the process's status. Where another rank is to blame, that one is left
-    to be named."""
+    """Trains, says goodbye, and returns the exit status.
+
+    If another rank caused the failure, this one gives no reason, so that the other's reason is reported.
+    """
     client = connection()
     try:
         client, welcome = joined(client, connection, ranks)
@@ -98,14 +100,16 @@ def work(connection: Callable[[], Client], ranks: Ranks, device: torch.device, s
         first = (str(error) or type(error).__name__).splitlines()[0]
         return _fail(client, f"rank {ranks.rank}: another rank has ended, or cannot be reached: {first}", "")
     client.close()
-    with contextlib.suppress(RuntimeError):  # all is done, wherever the others are
+    with contextlib.suppress(RuntimeError):  # the work is done, even if the other ranks have left
         ranks.end()
     return 0
 
 
 def joined(client: Client, connection: Callable[[], Client], ranks: Ranks) -> tuple[Client, Welcome]:
-    """A client that is let in, the given one or another. One of several ranks that were started again waits
-    until those before them are known to be gone."""
+    """Connects the client, or a new one, until the plugin admits it.
+
+    Restarted ranks retry until the plugin has noticed that their predecessors are gone.
+    """
     until = time.monotonic() + client.deadline
     while True:
         try:
@@ -114,7 +118,7 @@ def joined(client: Client, connection: Callable[[], Client], ranks: Ranks) -> tu
             client.close()
             if error.code != "busy" or ranks.world == 1 or time.monotonic() > until:
                 raise
-        time.sleep(_AGAIN)
+        time.sleep(_RETRY_SECONDS)
         client = connection()
 
 

@@ -1,8 +1,7 @@
 """Multi-crop augmentation of whole batches, as tensor operations on the images' device.
 
-Geometry is one bilinear resampling per resolution. Colour is one affine map of the three channels
-per image: brightness, contrast, saturation and grey are all affine, so they are composed before they
-touch a pixel.
+Geometry is one bilinear resampling per resolution. Colour is one affine map of the three channels per image:
+brightness, contrast, saturation and grey are all affine, so they are composed before they are applied.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Crop:
-    """Views of one resolution: how many, their side in pixels, and the share of the area they show."""
+    """Views of one resolution: their number, their side in pixels, and the share of the image's area."""
 
     count: int
     size: int
@@ -39,11 +38,21 @@ def augment(
     generator: torch.Generator,
     ranks: Ranks = ALONE,
 ) -> Tensor:
-    """uint8 images (N, C, H, W) -> normalised views (count N, C, size, size), view after view.
+    """Augments a rank's images.
 
-    C is 3; ``mean`` and ``std`` (3,) are of the data set's channels in [0, 1]. The random numbers are
-    drawn on the CPU, so that all devices draw the same ones; and for the images of all ``ranks``, which have
-    N each, so that any world draws the same ones. Channels are last in memory.
+    Random numbers are drawn on the CPU and for the images of all ranks, so that they depend neither on the
+    device nor on the number of ranks.
+
+    Args:
+        images: (N, 3, H, W), uint8.
+        crop: The views to make.
+        mean: The mean of the data set's channels, (3,), in [0, 1].
+        std: Their standard deviation, (3,).
+        generator: The source of randomness, on the CPU.
+        ranks: The ranks, which have N images each.
+
+    Returns:
+        Normalised views (count N, 3, size, size), view after view, channels last in memory.
     """
     n = len(images) * ranks.world * crop.count
     u = ranks.own(torch.rand(9, n, generator=generator).T, crop.count).T.to(images.device)
@@ -55,7 +64,7 @@ def augment(
     )
     pixels = views.flatten(2)
     weight, bias = _colours(u[5:], pixels.mean(dim=2))
-    # Normalisation goes into the same map; what clamps to [0, 1] then clamps to these bounds.
+    # The same map also normalises, so the bounds 0 and 1 become these.
     black, white = (-mean / std).view(3, 1), ((1 - mean) / std).view(3, 1)
     pixels = torch.baddbmm((bias / std.view(3, 1) + black), weight / std.view(3, 1), pixels)
     pixels = torch.clamp(pixels, black, white)
@@ -63,7 +72,7 @@ def augment(
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """uint8 images (N, C, H, W) -> normalised float32, un-augmented, channels last in memory."""
+    """uint8 images (N, C, H, W) -> normalised float32 images, channels last in memory, not augmented."""
     pixels = images.contiguous(memory_format=torch.channels_last).float().div_(255)
     return pixels.sub_(mean.view(-1, 1, 1)).div_(std.view(-1, 1, 1))
 
@@ -71,8 +80,8 @@ def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def _boxes(u: Tensor, crop: Crop) -> Tensor:
     """Uniform numbers (5, n) -> sampling grids (n, size, size, 2) of random boxes, half of them flipped.
 
-    The area is uniform in ``crop.scale``, the aspect log-uniform in ASPECT; a side ends at the image's.
-    Coordinates are those of ``grid_sample``: x, y in [-1, 1] over the image.
+    The area is uniform in ``crop.scale``, the aspect ratio log-uniform in ASPECT. Sides are cut to the
+    image's. Coordinates are those of ``grid_sample``: x, y in [-1, 1] over the image.
     """
     area = crop.scale[0] + (crop.scale[1] - crop.scale[0]) * u[0]
     aspect = torch.exp(math.log(ASPECT[0]) + (math.log(ASPECT[1]) - math.log(ASPECT[0])) * u[1])
@@ -90,8 +99,8 @@ def _boxes(u: Tensor, crop: Crop) -> Tensor:
 def _colours(u: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
     """Uniform numbers (4, n) and mean colours (n, 3) -> maps x -> W x + b: W (n, 3, 3), b (n, 1, 1).
 
-    In this order: brightness b x; contrast, toward the view's mean grey; saturation, toward each
-    pixel's grey; grey with probability GREY, which is saturation 0. With L = 1 luma^T:
+    Applied in this order: brightness b x; contrast c, towards the view's mean grey; saturation s, towards
+    each pixel's grey; grey with probability GREY, which is saturation 0. With L = 1 luma^T:
 
         W = s c b I + (1 - s) c b L,    bias = (1 - c) b (luma . mean) 1
     """

@@ -1,9 +1,9 @@
-"""A rank's half of a checkpoint: files in one folder, which the plugin then takes into its own.
+"""A rank's half of a checkpoint: files in one folder, which the plugin moves into its own.
 
-encoder.safetensors   the teacher's encoder, the one that is evaluated and exported
+encoder.safetensors   the teacher's encoder, which is evaluated and exported
 head.safetensors      the teacher's head
-student.safetensors   the student, encoder and head
-training.pt           optimizer, gradient scaler, centre, balance, online probe, step: for training alone
+student.safetensors   the student: encoder and head
+training.pt           optimizer, gradient scaler, centre, balance, online probe, step: only to resume training
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def save(state: State, checkpoint_dir: str | Path) -> Path:
-    """Writes the state to ``checkpoint_dir/incoming-STEPS`` and returns this folder, once it is on disk.
+    """Writes the state to ``checkpoint_dir/incoming-STEPS``, flushes it to disk, and returns the folder.
 
-    Raises WriteFailed, and leaves nothing there.
+    Raises:
+        WriteFailed: If a file cannot be written. Then the folder is removed.
     """
     folder = Path(checkpoint_dir).resolve() / f"incoming-{state.step}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -63,13 +64,13 @@ def _save_training(state: State, path: Path) -> None:
         "online": state.online and state.online.state_dict(),
         "measured": measured(state),
     }
-    with _written(path), open(path, "wb") as file:  # of a file of its own torch says no reason
+    with _written(path), open(path, "wb") as file:  # given a path, torch would not report the reason
         torch.save(training, file)
 
 
 @contextmanager
 def _written(path: Path) -> Iterator[None]:
-    """Raises WriteFailed where the file system does not take `path`."""
+    """Raises WriteFailed if `path` cannot be written inside."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -77,7 +78,7 @@ def _written(path: Path) -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What the system says; torch and safetensors say it in the error before theirs, or within it."""
+    """The system's reason. torch and safetensors put it into the message or into the cause of their error."""
     each: BaseException | None = error
     while each is not None:
         number = _OS_ERROR.search(str(each))
@@ -90,14 +91,16 @@ def _reason(error: BaseException) -> str:
 
 
 def restore(state: State, folder: str | Path) -> None:
-    """Brings the state to where ``save`` was called; the mirror comes from the plugin.
+    """Restores what ``save`` wrote. The mirror comes from the plugin instead.
 
-    A checkpoint without an online probe, as earlier versions wrote them, lets one begin there.
-    Raises WorkerError where a file is missing, damaged or of another network.
+    If the checkpoint has no online probe, as those of earlier versions, the probe starts anew.
+
+    Raises:
+        WorkerError: If a file is missing, damaged, or belongs to another network.
     """
     folder = Path(folder)
     load_teacher(state.teacher, folder)
-    with _told(folder):
+    with _readable(folder):
         state.student.load_state_dict(load_file(folder / "student.safetensors"))
         training = torch.load(folder / "training.pt", map_location=state.device, weights_only=True)
         state.optimizer.load_state_dict(training["optimizer"])
@@ -111,21 +114,22 @@ def restore(state: State, folder: str | Path) -> None:
 
 
 def load_teacher(network: Network, folder: str | Path) -> None:
-    """A checkpoint's teacher, into an untrained network of the same configuration. Raises WorkerError."""
-    with _told(Path(folder)):
+    """Loads a checkpoint's teacher into a network of the same configuration. Raises WorkerError."""
+    with _readable(Path(folder)):
         network.encoder.load_state_dict(load_file(Path(folder) / "encoder.safetensors"))
         network.head.load_state_dict(load_file(Path(folder) / "head.safetensors"))
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
-    """Whatever is wrong with the files of a checkpoint, as one sentence."""
+def _readable(folder: Path) -> Iterator[None]:
+    """Turns any error about the files of a checkpoint into a WorkerError with one sentence."""
     try:
         yield
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, LookupError, OSError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        message = f"the checkpoint {folder} is not whole, or of another configuration: {reason}"
-        raise WorkerError(message) from error
+        raise WorkerError(
+            f"the checkpoint {folder} is incomplete, or belongs to another configuration: {reason}"
+        ) from error
 
 
 def _save_weights(module: nn.Module, path: Path) -> None:

@@ -1,7 +1,7 @@
 """The part of a run's configuration that the worker needs, parsed from the plugin's JSON.
 
-The TypeScript side documents every key and fills in the defaults (src/config/schema.ts); here only
-presence, type and the few limits that would otherwise surface as an obscure failure are checked.
+The TypeScript side documents every key and fills in the defaults (src/config/schema.ts). The worker checks
+that the keys are there, their types, and the few limits that would otherwise cause an obscure failure.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class CarpConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Immutable; the field ``global_`` stands for the key ``global``, ``global_size`` for ``globalSize``."""
+    """The configuration. The field ``global_`` is the key ``global``, ``global_size`` is ``globalSize``."""
 
     seed: int
     device: str
@@ -97,18 +97,18 @@ class Config:
     plugin: PluginConfig
     targets: TargetsConfig
     carp: CarpConfig = CarpConfig()
-    placement: str = "auto"  # in a training the plugin says which
+    placement: str = "auto"  # in a training, the plugin has replaced "auto" by its choice
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """What the plugin's welcome tells a worker to do."""
+    """The worker's task, from the plugin's welcome."""
 
     config: Config
     data_dir: str
     checkpoint_dir: str
     resume: str | None
-    meeting: str = ""  # a word that the ranks of a world have from the plugin, another one at each start
+    meeting: str = ""  # a key that all ranks of one start share; each start has another one
 
 
 _CHOICES = {
@@ -127,14 +127,14 @@ _CHOICES = {
 
 
 def parse_assignment(text: str) -> Assignment:
-    """Parses the welcome's JSON. Raises WorkerError with the key that is missing or wrong."""
+    """Parses the welcome's JSON. Raises WorkerError naming the key that is missing or wrong."""
     try:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise WorkerError(f"the plugin sent a configuration that is not JSON: {error}") from error
     assignment = parse(Assignment, raw, "")
     if assignment.config.views.global_ + assignment.config.views.local < 2:
-        raise WorkerError("views: the loss compares different views, so it needs at least two of them")
+        raise WorkerError("views: the loss compares different views, so it needs at least two")
     return assignment
 
 
@@ -142,9 +142,18 @@ T = typing.TypeVar("T", bound="DataclassInstance")
 
 
 def parse(cls: type[T], raw: object, where: str) -> T:
-    """A frozen dataclass from an object with camelCase keys; ``where`` names it in errors."""
+    """Parses an object with camelCase keys as a dataclass. Keys that the class lacks are ignored.
+
+    Args:
+        cls: The dataclass.
+        raw: The object, from JSON.
+        where: Its path in the configuration, for error messages.
+
+    Raises:
+        WorkerError: If a key is missing or has a wrong value.
+    """
     if not isinstance(raw, dict):
-        raise WorkerError(f"configuration: {where or 'the whole'} must be an object")
+        raise WorkerError(f"configuration: {where or 'all of it'} must be an object")
     hints = typing.get_type_hints(cls)
     values = {}
     for field in dataclasses.fields(cls):

@@ -1,4 +1,4 @@
-"""Encoders by name: three small ones for 32 x 32 images, and whatever timm has."""
+"""Encoders by name: three small ones for 32 x 32 images, and all of timm's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mixhead.worker.errors import WorkerError
 
 
 class ConvSmall(nn.Module):
-    """Four 3 x 3 convolutions with batch norm and ReLU, mean over space: images -> (N, 128)."""
+    """Four 3 x 3 convolutions with batch norm and ReLU, then the mean over space: images -> (N, 128)."""
 
     features = 128
 
@@ -32,7 +32,8 @@ class ConvSmall(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        # As (N, pixels, channels): with channels last in memory, nine times faster backward than dims (2, 3).
+        # With channels last in memory, the backward pass of (N, pixels, channels) is nine times as fast as
+        # that of a mean over dims (2, 3).
         maps: Tensor = self.layers(images)
         return maps.flatten(2).transpose(1, 2).mean(dim=1)
 
@@ -72,7 +73,10 @@ class TimmOptions(TypedDict, total=False):
 
 
 def timm_call(name: str) -> tuple[str, TimmOptions]:
-    """The model and options of timm.create_model, for any of timm's encoders and for vit-tiny-32."""
+    """The model and options for timm.create_model, for any of timm's encoders and for vit-tiny-32.
+
+    Raises WorkerError if timm has no such encoder.
+    """
     import timm
 
     options: TimmOptions = {"num_classes": 0}
@@ -83,7 +87,7 @@ def timm_call(name: str) -> tuple[str, TimmOptions]:
         raise WorkerError(_unknown(name, timm.list_models()))
     with torch.device("meta"):
         probe = timm.create_model(model, num_classes=0)
-    # Local crops are smaller than global ones, so position embeddings must follow the image's size.
+    # Local crops are smaller than global ones, so position embeddings must adapt to the image's size.
     if "dynamic_img_size" in inspect.signature(type(probe)).parameters:
         options["dynamic_img_size"] = True
     return model, options
@@ -97,7 +101,7 @@ _OWN: dict[str, Callable[[], tuple[nn.Module, int]]] = {
 
 
 def build_encoder(name: str) -> tuple[nn.Module, int]:
-    """The untrained encoder of this name and its width: images (N, 3, H, W) -> features (N, width).
+    """Builds an untrained encoder: images (N, 3, H, W) -> features (N, width). Returns it and its width.
 
     Its weights come from torch's global generator: seed it first. Raises WorkerError for an unknown name.
     """
@@ -105,7 +109,7 @@ def build_encoder(name: str) -> tuple[nn.Module, int]:
 
 
 def check_sizes(encoder: nn.Module, sizes: set[int]) -> None:
-    """Raises WorkerError where the encoder does not take square images of one of these sizes."""
+    """Raises WorkerError if the encoder does not accept square images of one of these sizes, in pixels."""
     training = encoder.training
     encoder.eval()
     for size in sorted(sizes):
@@ -114,7 +118,7 @@ def check_sizes(encoder: nn.Module, sizes: set[int]) -> None:
                 encoder(torch.zeros(1, 3, size, size))
         except (AssertionError, RuntimeError, ValueError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise WorkerError(f"the encoder does not take images of {size} x {size}: {reason}") from error
+            raise WorkerError(f"the encoder does not accept images of {size} x {size}: {reason}") from error
     encoder.train(training)
 
 

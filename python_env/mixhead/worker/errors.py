@@ -1,13 +1,13 @@
-"""What the worker tells a person instead of a stack trace."""
+"""Failures that the worker reports in one sentence instead of a stack trace."""
 
 
 class WorkerError(Exception):
-    """Something known that failed; its text is one sentence: what, where, and what to do."""
+    """A known failure. The message is one sentence: what failed, where, and what to do."""
 
 
 class BadInput(WorkerError):
-    """What the user can mend before a run begins: settings, data, a checkpoint."""
+    """Settings, data or a checkpoint that the user has to fix before a run can begin."""
 
 
 class WriteFailed(WorkerError):
-    """The disk is full, or cannot be written to: which file, and why."""
+    """A file that cannot be written, for example because the disk is full."""

@@ -1,6 +1,6 @@
 """``python -m mixhead.worker.evaluate FEATURES.npz --json``: k-NN, linear, per class, head/medium/tail.
 
-With ``--config`` and ``--data-dir`` the same of an encoder, in a checkpoint's folder or a file of weights.
+With ``--config`` and ``--data-dir`` it evaluates an encoder, from a checkpoint's folder or a file of weights.
 """
 
 from __future__ import annotations
@@ -23,16 +23,21 @@ from mixhead.worker.groups import groups
 from mixhead.worker.linear import linear_probe
 from mixhead.worker.step import choose_device
 
-NEIGHBOURS = 20  # of the k-NN that per-class figures and groups are given for
+NEIGHBOURS = 20  # k of the k-NN whose accuracy is given for each class and group
 
 
 def evaluate(features: Features, name: str = "", tell: Callable[[str], None] = progress) -> dict[str, object]:
-    """The object of `mixhead evaluate --json`. Shares are in [0, 1].
+    """Evaluates frozen features.
 
-    A class without test images has None per class; an empty group has None. ``name`` is the data set's,
-    which decides how iNaturalist's classes are grouped. Where there are balanced references, "balanced"
-    holds the same figures with them; the groups are those of the long-tailed training set all the same.
-    ``tell`` hears how far it is.
+    Args:
+        features: Features and labels of the training and test images.
+        name: The data set, which decides how iNaturalist's classes are grouped.
+        tell: Called with a sentence about the progress.
+
+    Returns:
+        The object of `mixhead evaluate --json`. Accuracies are in [0, 1], and None for a class or group
+        without test images. If there are balanced references, "balanced" holds the same figures with those,
+        for the groups of the long-tailed training set.
     """
     train, test = features.train, features.test
     classes = int(max(train.y.max(), test.y.max())) + 1
@@ -81,8 +86,8 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         help="a checkpoint's folder, an encoder's weights, or .npz with train_x, train_y, test_x, test_y",
     )
-    parser.add_argument("--config", help="of an encoder: a run's configuration as JSON")
-    parser.add_argument("--data-dir", default="data", help="of an encoder: where the data sets are")
+    parser.add_argument("--config", help="for an encoder: the run's configuration as JSON")
+    parser.add_argument("--data-dir", default="data", help="for an encoder: the folder of the data sets")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(arguments)
     name = ""

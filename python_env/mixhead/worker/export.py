@@ -1,7 +1,7 @@
-"""``python -m mixhead.worker.export CHECKPOINT FILE --config JSON``: a trained encoder without mixhead.
+"""``python -m mixhead.worker.export CHECKPOINT FILE --config JSON``: writes a trained encoder.
 
-The tensors have the names that timm or torchvision gives them. Standard output is one JSON object: the
-lines that load the file without mixhead, and how its images must be normalised.
+The tensors have the names that timm or torchvision gives them. Standard output is one JSON object: Python
+code that loads the file without mixhead, and the mean and standard deviation by which images are normalised.
 """
 
 from __future__ import annotations
@@ -57,9 +57,18 @@ encoder.eval()"""
 
 
 def export(checkpoint: Path, file: Path, config: Config) -> dict[str, object]:
-    """Writes the teacher's encoder of a checkpoint to ``file``, whole or not at all.
+    """Writes the teacher's encoder of a checkpoint to a file, atomically.
 
-    By the ending a .safetensors file, or a state dict that torch.load reads (.pt, .pth). Raises WorkerError.
+    Args:
+        checkpoint: A checkpoint's folder.
+        file: The file to write: .safetensors, or .pt or .pth for a state dict that torch.load reads.
+        config: The run's configuration.
+
+    Returns:
+        The object that the command prints.
+
+    Raises:
+        WorkerError: If the checkpoint cannot be read, or the file cannot be written.
     """
     name = config.encoder.name
     encoder, features = build_encoder(name)
@@ -79,7 +88,7 @@ def export(checkpoint: Path, file: Path, config: Config) -> dict[str, object]:
 
 
 def loading(name: str, file: Path) -> str:
-    """Python that loads the exported encoder of this name into ``encoder``, without mixhead."""
+    """Python code that loads the exported encoder of this name into ``encoder``, without mixhead."""
     path = str(file)
     if name not in ("conv-small", "resnet18-32"):
         model, options = timm_call(name)

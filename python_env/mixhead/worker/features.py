@@ -1,4 +1,4 @@
-"""Frozen features to evaluate: saved ones, or an encoder's on a data set."""
+"""Frozen features to evaluate: from a file, or computed by an encoder from a data set."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from mixhead.worker.weights import load_encoder
 
 @dataclass(frozen=True)
 class Features:
-    """``balanced``: references from a balanced version of a long-tailed training set, where there is one."""
+    """Features of the training and test images.
+
+    ``balanced``: those of a balanced version of a long-tailed training set; None for other sets.
+    """
 
     train: Labelled
     test: Labelled
@@ -29,12 +32,15 @@ class Features:
 
 
 def progress(text: str) -> None:
-    """A line on standard error that says how far it is; others there are mistakes."""
+    """Prints a line about the progress on standard error. The dots distinguish it from an error."""
     print(f"... {text}", file=sys.stderr, flush=True)
 
 
 def encoder_features(path: Path, config: Config, data_dir: str, device: torch.device) -> Features:
-    """Features of un-augmented images of ``config.data`` by the encoder in ``path`` (see load_encoder)."""
+    """Computes features of the images of ``config.data``, not augmented, by the encoder in ``path``.
+
+    Raises WorkerError if the encoder or the data set cannot be loaded.
+    """
     encoder, _ = build_encoder(config.encoder.name)
     load_encoder(encoder, path, config.encoder.name)
     check_sizes(encoder, {config.views.global_size})
@@ -62,22 +68,25 @@ def encoder_features(path: Path, config: Config, data_dir: str, device: torch.de
 
 
 def balanced_version(config: Config, data_dir: str) -> Dataset | None:
-    """The set that a long-tailed one was cut from, whose images are references as well; None for others."""
+    """The balanced set from which a long-tailed one was drawn, used as further references; else None."""
     if config.data.name != "cifar10-lt":
         return None
     return load(balanced_references(config.data), data_dir, config.views.global_size, config.seed)
 
 
 def read_features(path: Path) -> Features:
-    """A .npz with train_x, train_y, test_x, test_y. Raises WorkerError, with what is wrong with the file."""
+    """Reads a .npz file of train_x, train_y, test_x, test_y.
+
+    Raises WorkerError, which says what is wrong with the file.
+    """
     names = ("train_x", "train_y", "test_x", "test_y")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in names if name in file}
     except FileNotFoundError as error:
         raise WorkerError(f"{path} does not exist") from error
-    except Exception as error:  # a damaged file shows as whatever zipfile, zlib and NumPy stumble on
-        raise WorkerError(f"{path} is not an .npz file that can be read") from error
+    except Exception as error:  # zipfile, zlib and NumPy can raise anything for a damaged file
+        raise WorkerError(f"{path} cannot be read as an .npz file") from error
     missing = [name for name in names if name not in arrays]
     if missing:
         raise WorkerError(f"{path} has no {', '.join(missing)}")
@@ -86,15 +95,15 @@ def read_features(path: Path) -> Features:
     )
     if train.x.shape[1] != test.x.shape[1]:
         raise WorkerError(
-            f"{path}: train_x and test_x do not have the same number of features, "
-            f"{train.x.shape[1]} and {test.x.shape[1]}"
+            f"{path}: train_x has {train.x.shape[1]} features and test_x has {test.x.shape[1]}; they must be "
+            f"the same"
         )
     largest, rows = int(max(train.y.max(), test.y.max())), len(train.y) + len(test.y)
     if largest >= rows:
-        raise WorkerError(f"{path}: a label is {largest}, but labels count the classes from 0")
+        raise WorkerError(f"{path}: a label is {largest}; labels number the classes from 0")
     unknown = np.setdiff1d(test.y.numpy(), train.y.numpy())
     if len(unknown):
-        raise WorkerError(f"{path}: class {unknown[0]} is in test_y, but no row of train_y is of it")
+        raise WorkerError(f"{path}: class {unknown[0]} is in test_y, but not in train_y")
     return Features(train, test)
 
 
@@ -108,7 +117,7 @@ def _labelled(path: Path, part: str, x: np.ndarray, y: np.ndarray) -> Labelled:
         raise WorkerError(
             f"{path}: row {wrong[0]} of {part}_y is {y[wrong[0]]}; labels are whole numbers from 0"
         )
-    with np.errstate(over="ignore"):  # becomes infinite, which is said below
+    with np.errstate(over="ignore"):  # an overflow becomes infinite, and is reported below
         features = x.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1) | ~features.any(axis=1))
     if len(bad):

@@ -1,4 +1,4 @@
-"""The images of each step: copied where they are in memory, else decoded ahead by processes of their own."""
+"""The images of each step: copied if they are in memory, otherwise decoded ahead by data loader processes."""
 
 from __future__ import annotations
 
@@ -25,9 +25,17 @@ Drawn = tuple[Tensor, Tensor]
 
 
 def fetch(dataset: Dataset, batch: int, seed: int, step: int, ranks: Ranks = ALONE) -> Drawn:
-    """A rank's part of a step's batch, drawn with replacement: images (b, 3, H, W) uint8, labels (b,) int64.
+    """Draws a step's batch with replacement, and returns a rank's part of it.
 
-    ``batch`` images are drawn for all ranks, which are b each.
+    Args:
+        dataset: The data set.
+        batch: The number B of images that are drawn for all ranks together.
+        seed: The run's seed.
+        step: The step, from 0.
+        ranks: The ranks, which share the batch equally.
+
+    Returns:
+        Images (B / world, 3, H, W), uint8, and labels (B / world,), int64.
     """
     n = len(dataset.train_images)
     drawn = torch.randint(n, (batch,), generator=generator(seed, "batch", step)).numpy()
@@ -37,7 +45,7 @@ def fetch(dataset: Dataset, batch: int, seed: int, step: int, ranks: Ranks = ALO
 
 
 class Batches(TorchDataset[Drawn | str]):
-    """The batches of a rank, by step; in place of one that cannot be had the sentence that says why."""
+    """The batches of a rank, by step. If images cannot be read, the item is the error's sentence instead."""
 
     def __init__(self, dataset: Dataset, batch: int, seed: int, ranks: Ranks) -> None:
         self.dataset, self.batch, self.seed, self.ranks = dataset, batch, seed, ranks
@@ -50,10 +58,10 @@ class Batches(TorchDataset[Drawn | str]):
 
 
 class Feed:
-    """The batches of a rank's steps, asked for one after the other.
+    """The batches of consecutive steps of a rank.
 
-    What is decoded is so by processes, two steps each ahead: threads would take turns with the one that
-    keeps the GPU busy. A context manager: at its end the processes are over.
+    Images are decoded in processes, each up to two steps ahead, because threads would compete with the thread
+    that keeps the GPU busy. As a context manager, it ends these processes on exit.
     """
 
     def __init__(self, dataset: Dataset, batch: int, seed: int, ranks: Ranks = ALONE) -> None:
@@ -69,7 +77,7 @@ class Feed:
         self._ahead = None
 
     def of(self, step: int) -> Drawn:
-        """The batch of a step; waits for it. Raises WorkerError where an image cannot be read."""
+        """Waits for the batch of a step. Raises WorkerError if an image cannot be read."""
         drawn = self._batches[step] if in_memory(self._batches.dataset.train_images) else self._next(step)
         if isinstance(drawn, str):
             raise WorkerError(drawn)
@@ -79,14 +87,14 @@ class Feed:
         if self._ahead is None:
             steps = itertools.count(step)
             loader = DataLoader(
-                self._batches, None, sampler=steps, num_workers=cores(), worker_init_fn=_heed_the_rank_alone
+                self._batches, None, sampler=steps, num_workers=cores(), worker_init_fn=_obey_only_the_rank
             )
             self._ahead = iter(loader)
         return next(self._ahead)
 
 
-def _heed_the_rank_alone(_: int) -> None:
-    """A scheduler's SIGTERM, which the rank ignores (see launch.py), ends no loader; the rank's own does."""
+def _obey_only_the_rank(_: int) -> None:
+    """Makes a loader end on a SIGTERM from its rank, but not on a scheduler's, which the rank ignores too."""
     if not hasattr(signal, "sigwaitinfo"):  # macOS
         return
 

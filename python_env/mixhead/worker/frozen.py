@@ -1,4 +1,4 @@
-"""What a frozen network makes of a data set: features and embeddings of its un-augmented images."""
+"""Features and embeddings of a data set's images, not augmented, from a frozen network."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BLOCK = 512
 
 @dataclass(frozen=True)
 class Labelled:
-    """Features (N, F), float32, and their classes (N,), int64 from 0."""
+    """Features (N, F), float32, and their labels (N,), int64 from 0."""
 
     x: Tensor
     y: Tensor
@@ -33,7 +33,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class Frozen:
-    """Of all training and test images: features with their classes, and unit rows ``h`` (N, D)."""
+    """Features with labels, and embeddings ``h`` (N, D) of unit length, of all training and test images."""
 
     train: Labelled
     train_h: Tensor
@@ -44,9 +44,19 @@ class Frozen:
 def freeze(
     network: Network, dataset: Dataset, size: int, device: torch.device, ranks: Ranks = ALONE
 ) -> Frozen | None:
-    """Both halves of a data set, at ``size`` pixels. One pass: every measure of a step can share it.
+    """Embeds a data set's training and test images in one pass, whose result all measurements share.
 
-    Each of the ranks, which call it together, embeds its part, by rank 0's network. None but in rank 0.
+    All ranks call this together. Each embeds a part of the images with rank 0's network.
+
+    Args:
+        network: The network, whose mode is restored.
+        dataset: The data set.
+        size: The side of the images in pixels.
+        device: The network's device.
+        ranks: The ranks.
+
+    Returns:
+        Features and embeddings in rank 0; None in the others.
     """
     ranks.as_first([*network.buffers()])
     halves = (
@@ -67,7 +77,7 @@ def _embed_together(
     device: torch.device,
     ranks: Ranks,
 ) -> tuple[Labelled, Tensor] | None:
-    """As ``embed``, each rank whole blocks of the images; None but in rank 0."""
+    """As ``embed``, where each rank embeds whole blocks of the images. None in all ranks but rank 0."""
     parts = [ranks.part_of(rank, len(images), BLOCK) for rank in range(ranks.world)]
     positions = np.arange(len(images))[parts[ranks.rank]]
     own, own_h = embed(network, Selected(images, positions), labels[positions], dataset, size, device)
@@ -80,7 +90,7 @@ def _embed_together(
 
 @contextmanager
 def evaluating(network: Network) -> Iterator[None]:
-    """The network in evaluation mode, for as long as it lasts."""
+    """Puts the network in evaluation mode, and in training mode afterwards."""
     network.eval()
     try:
         yield
@@ -97,7 +107,7 @@ def embed(
     size: int,
     device: torch.device,
 ) -> tuple[Labelled, Tensor]:
-    """Features and unit rows (N, D) of un-augmented images, by a network in evaluation mode."""
+    """Features with labels, and unit rows (N, D), of images, from a network in evaluation mode."""
     features = [torch.empty(0, network.width, device=device)]
     rows = [torch.empty(0, network.head.dim, device=device)]
     for pixels in unaugmented(images, dataset, size, device):
@@ -108,7 +118,7 @@ def embed(
 
 
 def unaugmented(images: Images, dataset: Dataset, size: int, device: torch.device) -> Iterator[Tensor]:
-    """The images in their order, as normalised blocks (n, 3, size, size)."""
+    """Yields the images in order, as normalised blocks (n, 3, size, size)."""
     mean, std = torch.tensor(dataset.mean, device=device), torch.tensor(dataset.std, device=device)
     for start in range(0, len(images), BLOCK):
         positions = np.arange(start, min(start + BLOCK, len(images)))

@@ -1,4 +1,4 @@
-"""How embeddings lie on the sphere: alignment and uniformity (Wang and Isola 2020, with alpha = t = 2)."""
+"""Alignment and uniformity of embeddings on the sphere (Wang and Isola 2020, with alpha = t = 2)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ BLOCK = 256
 def geometry(
     network: Network, images: Images, crop: Crop, mean: Tensor, std: Tensor, seed: int
 ) -> dict[str, float]:
-    """``alignment`` and ``uniformity`` of a network in evaluation mode over two views of each image.
+    """``alignment`` and ``uniformity`` of a network in evaluation mode, over two views of each image.
 
-    ``crop`` asks for two. They are the same at every call: a curve over training shows the network alone.
+    ``crop`` has a count of 2. The views are the same at every call, so that changes show the network alone.
     """
     halves = []
     for start in range(0, len(images), BLOCK):
@@ -36,14 +36,14 @@ def geometry(
 
 
 def alignment(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared distance of unit rows (N, D) to the other views' rows, in [0, 4]: 0 where they agree."""
+    """Mean squared distance of unit rows (N, D) to those of the other views, in [0, 4]; 0 if they agree."""
     return (a - b).square().sum(dim=1).mean()
 
 
 def uniformity(rows: Tensor) -> Tensor:
-    """log of the mean of exp(-2 d^2) over the pairs of unit rows (N, D), d their distance.
+    """log of the mean of exp(-2 d^2) over all pairs of unit rows (N, D) at distance d.
 
-    0 where all are one point; near -4 where many are spread evenly over many dimensions. NaN for fewer
-    than two rows.
+    0 if all rows are equal; near -4 if many rows are spread evenly over many dimensions. NaN for fewer than
+    two rows.
     """
     return torch.pdist(rows).square().mul(-2).exp().mean().log()

@@ -1,18 +1,25 @@
-"""Head, medium and tail: the classes of a long-tailed training set by how many images they have."""
+"""Head, medium and tail: groups of the classes of a long-tailed training set by their number of images."""
 
 from __future__ import annotations
 
 import numpy as np
 
-LONG_TAILED = 2  # the largest class has at least so many times the images of the smallest that has any
+LONG_TAILED = 2  # least ratio of the largest class to the smallest one that has images
 
 
 def groups(counts: list[int], name: str = "") -> dict[str, list[int]] | None:
-    """The classes of each group, from the training images per class; None where the set is balanced.
+    """Groups the classes by their number of training images.
 
-    Classes sorted by count are split 3 / 4 / 3 where there are ten, in thirds otherwise; iNaturalist's at
-    more than 100, 20 to 100 and fewer than 20 images. A group may be empty. A class without images is in
-    none.
+    Ten classes, sorted by count, are split into 3, 4 and 3; any other number into thirds. iNaturalist's
+    groups have more than 100, 20 to 100, and fewer than 20 images. A group may be empty. A class without
+    images is in no group.
+
+    Args:
+        counts: The number of training images of each class.
+        name: The data set.
+
+    Returns:
+        The classes of "head", "medium" and "tail"; None if the set is balanced.
     """
     present = np.flatnonzero(counts)
     if not len(present) or max(counts) < LONG_TAILED * min(counts[c] for c in present):

@@ -1,14 +1,18 @@
-"""Starts workers for the TypeScript side and watches over them.
+"""Starts workers for the TypeScript side and supervises them.
 
-Three lives of one file. In the control process, which Node starts through pythonia, `answer` is the one
-function that is called: JSON in, JSON out, never an exception and never a NaN. As a program,
-`python -m mixhead.worker.launch work MODULE ...` is a worker itself (a trainer, or an executor), tied to the
-life of the control process by its standard input: whatever ends Node ends the control process, and that ends
-the workers. `... launch ranks N RESTARTS MODULE ...` is a worker that is torchrun, and its N ranks are
-workers, tied to its life as well. All of them ignore the signals that a scheduler sends to every process of a
-job: Node decides what they mean.
+This file runs in three processes:
 
-Only the standard library is imported here, so that the control process stays small.
+- The control process, which Node starts through pythonia. Node calls only `answer`: JSON in, JSON out, never
+  an
+  exception and never a NaN.
+- A worker (a trainer or an executor): `python -m mixhead.worker.launch work MODULE ...`. It ends when its
+  standard input closes, which happens when the control process ends. The control process ends with Node.
+- torchrun: `python -m mixhead.worker.launch ranks N RESTARTS MODULE ...`. Its N ranks are workers, and end
+  with
+  it.
+
+All of them ignore the signals that a scheduler sends to every process of a job, because Node decides how to
+react. Only the standard library is imported, so that the control process stays small.
 """
 
 import contextlib
@@ -39,7 +43,7 @@ PACKAGES = (
     "msgpack",
 )
 MODULE = "mixhead.worker.launch"
-#: What may run as a worker: packages, whose `__main__` has a `main`.
+#: The packages that may run as a worker. Each has a `main` in its `__main__`.
 WORKERS = ("mixhead.worker", "mixhead.executor")
 TAIL_BYTES = 8192
 _SOURCE = Path(__file__).resolve().parents[2]
@@ -56,21 +60,21 @@ _workers: dict[int, _Worker] = {}
 
 
 def answer(text: str) -> str:
-    """Carries out one request, `{"do": ACTION, ...}`; gives `{"ok": ...}` or `{"error": sentence}`."""
+    """Carries out one request, `{"do": ACTION, ...}`. Returns `{"ok": ...}` or `{"error": sentence}`."""
     try:
         request = json.loads(text)
         action = _ACTIONS[request.pop("do")]
         return json.dumps({"ok": action(**request)}, allow_nan=False)
-    except Exception as error:  # nothing may cross to JavaScript as an exception
+    except Exception as error:  # pythonia would turn an exception into one of JavaScript's
         return json.dumps({"error": f"{type(error).__name__}: {error}"})
 
 
 def _begin() -> int:
-    """Makes this process independent of terminal and scheduler, and dependent on its parent."""
+    """Ignores the terminal's and the scheduler's signals, and ends this process when its parent ends."""
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(name, signal.SIG_IGN)  # workers inherit it
+        signal.signal(name, signal.SIG_IGN)  # workers inherit this
     os.setsid()
-    os.dup2(2, 1)  # standard output is Node's, for results
+    os.dup2(2, 1)  # standard output is reserved for Node's results
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     return os.getpid()
 
@@ -84,7 +88,7 @@ def _end_with_parent(parent: int) -> None:
 
 
 def _preflight() -> dict[str, Any]:
-    """What this Python has, asked of a process of its own: torch and CUDA would stay loaded here."""
+    """Describes this Python, from another process: here, torch and CUDA would stay loaded."""
     command = [sys.executable, "-m", MODULE, "describe"]
     done = subprocess.run(
         command, env=_environment({}), stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -104,9 +108,9 @@ def _launch(
     ranks: int | None = None,
     restarts: int = 0,
 ) -> int:
-    """Starts a worker, or torchrun with so many ``ranks`` of it, in a session of its own. Gives its pid."""
+    """Starts a worker, or torchrun with ``ranks`` of them, in a session of its own. Returns its pid."""
     if module not in WORKERS:
-        raise ValueError(f"{module} is no worker; {' and '.join(WORKERS)} are")
+        raise ValueError(f"{module} is not a worker; allowed: {', '.join(WORKERS)}")
     life = ["work"] if ranks is None else ["ranks", str(ranks), str(restarts)]
     with open(log, "ab") as file:
         start = file.seek(0, os.SEEK_END)
@@ -123,13 +127,13 @@ def _launch(
 
 
 def _environment(extra: dict[str, str]) -> dict[str, str]:
-    """The environment of a child: this package first, so that both sides are of one version."""
+    """The environment of a child. It finds this package first, so that both run the same version."""
     paths = [str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1", **extra}
 
 
 def _reap() -> list[dict[str, Any]]:
-    """The workers that have ended since the last call, with the end of what they wrote."""
+    """The workers that have ended since the last call, each with the end of its output."""
     ended = {id: worker for id, worker in _workers.items() if _has_ended(worker.process.pid)}
     return [{"id": id, **_bury(_workers.pop(id))} for id in ended]
 
@@ -140,12 +144,12 @@ def _has_ended(pid: int) -> bool:
 
 def _bury(worker: _Worker) -> dict[str, Any]:
     pid = worker.process.pid
-    _kill_group(pid)  # what the worker itself had started; the pid stays taken until the wait below
+    _kill_group(pid)  # the worker's own children; nobody else can get this pid before the wait below
     status = worker.process.wait()
     if worker.process.stdin:
         worker.process.stdin.close()
     tail = ""
-    # Whatever has become of its log: that it has ended has to be told.
+    # The worker's end must be reported even if its log cannot be read.
     with contextlib.suppress(OSError), open(worker.log, "rb") as file:
         file.seek(max(worker.log_start, os.path.getsize(worker.log) - TAIL_BYTES))
         tail = file.read().decode(errors="replace")
@@ -154,9 +158,9 @@ def _bury(worker: _Worker) -> dict[str, Any]:
 
 
 def _stop(id: int) -> None:
-    """Kills a worker, and what it has started."""
+    """Kills a worker and its children."""
     if id in _workers:
-        # Not Popen.kill: of a worker that has just ended it would take the status that `_reap` waits for.
+        # Not Popen.kill: it would collect the status of a worker that has just ended, which `_reap` needs.
         _kill_group(_workers[id].process.pid)
 
 
@@ -175,7 +179,7 @@ _ACTIONS: dict[str, Callable[..., Any]] = {
 
 
 def describe() -> dict[str, Any]:
-    """Versions and devices of this Python."""
+    """The versions and devices of this Python."""
     import torch
 
     versions = {"python": platform.python_version()}
@@ -192,14 +196,14 @@ def describe() -> dict[str, Any]:
 
 
 def work(module: str, arguments: list[str]) -> int:
-    """The worker, until it is done, or the control process or torchrun is gone."""
+    """Runs a worker until it is done, or until the control process or torchrun ends."""
     _end_with_starters()
     status: int = importlib.import_module(f"{module}.__main__").main(arguments)
     return status
 
 
 def run_ranks(ranks: str, restarts: str, module: str, arguments: list[str]) -> int:
-    """torchrun, until its ranks are done or the control process is gone. Gives the status of the rank that
+    """Runs torchrun until its ranks are done or the control process ends. Returns the status of the rank that
     failed first."""
     _end_with_starters()
     from torch.distributed import run
@@ -210,12 +214,12 @@ def run_ranks(ranks: str, restarts: str, module: str, arguments: list[str]) -> i
         "--local-addr=127.0.0.1",
         f"--nproc-per-node={ranks}",
         f"--max-restarts={restarts}",
-        "--signals-to-handle=SIGQUIT",  # those of a scheduler are Node's business
+        "--signals-to-handle=SIGQUIT",  # Node handles those of a scheduler
         "--shutdown-timeout=5",
         "--module",
     ]
     torchrun = run.parse_args([*options, MODULE])
-    torchrun.training_script_args = ["work", module, *arguments]  # it would take --run for one of its own
+    torchrun.training_script_args = ["work", module, *arguments]  # torchrun would read --run as its own
     try:
         run.run(torchrun)
     except ChildFailedError as error:
@@ -228,7 +232,7 @@ def run_ranks(ranks: str, restarts: str, module: str, arguments: list[str]) -> i
 
 
 def _end_with_starters() -> None:
-    """Ends this process with the control process, whose end closes standard input, and with its parent."""
+    """Ends this process when standard input closes, as the control process ends, or when its parent ends."""
     threading.Thread(target=_end_with_control, daemon=True).start()
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
 
@@ -236,7 +240,7 @@ def _end_with_starters() -> None:
 def _end_with_control() -> None:
     while os.read(0, 1):
         pass
-    _kill_group(os.getpid())  # this process leads its group, which has its data loaders too
+    _kill_group(os.getpid())  # this process leads a group that includes its data loaders
 
 
 if __name__ == "__main__":

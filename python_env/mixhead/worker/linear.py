@@ -13,12 +13,12 @@ SWEEP_STEPS = 100
 MOST_STEPS = 5000
 TOLERANCE = 1e-4  # largest entry of the gradient, relative to that at the start
 HELD_OUT = 0.1
-BLOCK = 1 << 21  # logits at once: what a cache holds
+BLOCK = 1 << 21  # logits at a time, so that they fit into a cache
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A trained classifier: predictions (N,) of the test features, and the learning rate that was chosen."""
+    """A trained classifier's predictions (N,) for the test features, and its learning rate."""
 
     predictions: Tensor
     rate: float
@@ -29,8 +29,14 @@ def linear_probe(train_x: Tensor, train_y: Tensor, test_x: Tensor, classes: int)
     """Logistic regression on features (M, F) standardised by the training set, labels (M,) in [0, classes).
 
     The loss is the mean cross-entropy + |W|^2 / (2 M), which has one optimum (scikit-learn's at C = 1).
-    All RATES are trained side by side on nine tenths of the training set; the one that classifies the
-    held-out tenth best is trained again on all of it, until the gradient vanishes.
+    All RATES are first tried side by side on nine tenths of the training set. The one that classifies the
+    other tenth best is then used on the whole set until the gradient vanishes.
+
+    Args:
+        train_x: Training features (M, F).
+        train_y: Their labels (M,), int64.
+        test_x: Test features (N, F).
+        classes: The number of classes.
     """
     scale = _scale(train_x.float())
     train_x, test_x = train_x.float() / scale, test_x.float() / scale
@@ -49,9 +55,10 @@ def linear_probe(train_x: Tensor, train_y: Tensor, test_x: Tensor, classes: int)
 
 
 def _scale(x: Tensor) -> Tensor:
-    """What to divide each column by before it is standardised: 1, so that usual ones keep their bits.
+    """The divisor of each column (F,) before it is standardised.
 
-    Its largest entry where float32 might not hold the squares, or the least deviation might be too coarse.
+    It is 1 for usual columns, which keep their bits. It is the largest entry if squares might overflow or
+    underflow float32, or if the smallest allowed deviation would be too coarse.
     """
     largest = torch.linalg.vector_norm(x, torch.inf, dim=0)
     usual = (largest == 0) | ((largest >= 1e-3) & (largest <= 1e12))
@@ -59,10 +66,10 @@ def _scale(x: Tensor) -> Tensor:
 
 
 def _descend(x: Tensor, y: Tensor, classes: int, rates: Tensor, steps: int) -> tuple[Tensor, Tensor]:
-    """Nesterov's accelerated descent, one run per rate side by side: weights (R, C, F + 1), rates (R,).
+    """Nesterov's accelerated descent, for all rates side by side: weights (R, C, F + 1), rates (R,).
 
-    Where the momentum points uphill it starts again from rest (O'Donoghue and Candes 2015), so no
-    strong-convexity constant is needed. A run that diverges starts again at half its rate.
+    If the momentum points uphill, it is reset (O'Donoghue and Candes 2015), so no strong-convexity constant
+    is needed. A run that diverges starts over at half its rate.
     """
     targets = F.one_hot(y, classes).float().T.contiguous()
     rate = rates.view(-1, 1, 1)
@@ -86,12 +93,12 @@ def _descend(x: Tensor, y: Tensor, classes: int, rates: Tensor, steps: int) -> t
 
 
 def _gradient(x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Of the loss, for each of the weights (R, C, F + 1), in blocks of rows; the bias is not decayed.
+    """The gradient of the loss at weights (R, C, F + 1), in blocks of rows. The bias is not decayed.
 
-    Rows of x are columns here: a softmax over the few classes is then fast on a CPU.
+    Rows of x become columns, because a softmax over few classes is then fast on a CPU.
     """
     runs, classes, width = weights.shape
-    flat = weights.view(-1, width)  # all runs in one product
+    flat = weights.view(-1, width)
     total = torch.zeros_like(flat)
     rows = max(1, BLOCK // len(flat))
     for block, target in zip(x.split(rows), targets.split(rows, dim=1), strict=True):

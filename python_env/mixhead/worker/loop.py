@@ -1,4 +1,4 @@
-"""The training loop of one rank: augment, embed, ask the plugin, learn; and do what the plugin commands."""
+"""The training loop of one rank: augment, embed, ask the plugin, learn, carry out the plugin's commands."""
 
 from __future__ import annotations
 
@@ -40,14 +40,24 @@ from mixhead.worker.step import (
     teacher_pass,
 )
 
-#: Between two tries to write a checkpoint.
+#: Seconds between two attempts to write a checkpoint.
 _RETRY_SECONDS = 5
 
 
 def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, span: Spans) -> None:
-    """Trains on ``device`` until the plugin says stop; ``span`` times the parts of each step.
+    """Trains until the plugin commands to stop.
 
-    Raises WorkerError or one of the bridge's errors.
+    Args:
+        client: The connection to the plugin.
+        welcome: The plugin's answer when this rank joined.
+        ranks: The ranks of the run.
+        device: The device to train on.
+        span: Times the parts of each step.
+
+    Raises:
+        BadInput: If the configuration, the data set or a checkpoint cannot be used.
+        WorkerError: If the training fails.
+        BridgeError: If the connection to the plugin fails.
     """
     try:
         assignment = parse_assignment(welcome.config)
@@ -83,8 +93,8 @@ def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, 
                 with span("teacher"):
                     features, h = teacher_pass(state, views[:1], mask)
                 with span("announce"):
-                    rows, stays = brought(state, order, h)
-                    client.send_embeddings(t, epoch, rows, {**measured(state), **timing}, stays)
+                    rows, announced = contribution(state, order, h)
+                    client.send_embeddings(t, epoch, rows, {**measured(state), **timing}, announced)
                 with span("student"):
                     z = student_rows(state, views, mask)
                     learn_online(state, features, labels.to(device))
@@ -97,7 +107,7 @@ def train(client: Client, welcome: Welcome, ranks: Ranks, device: torch.device, 
 
 
 def check_world(config: Config, ranks: Ranks) -> None:
-    """Raises WorkerError where so many ranks cannot share a batch."""
+    """Raises WorkerError if the ranks cannot share a batch evenly."""
     batch, world = config.train.batch, ranks.world
     if batch % world:
         shared = ", ".join(str(n) for n in range(1, batch + 1) if batch % n == 0)
@@ -114,7 +124,10 @@ def prepare(
     device: torch.device,
     ranks: Ranks = ALONE,
 ) -> State:
-    """The state at the step that the plugin expects next: the start, or where the checkpoint was written."""
+    """Prepares the state for the step that the plugin expects next, from a checkpoint if there is one.
+
+    Raises WorkerError if the checkpoint cannot be used, or is from another step.
+    """
     state = start(assignment.config, device, classes, ranks)
     if assignment.resume is not None:
         checkpoint.restore(state, assignment.resume)
@@ -128,14 +141,14 @@ def prepare(
 def draw_views(
     config: Config, dataset: Dataset, images: Tensor, step: int, ranks: Ranks = ALONE
 ) -> list[Tensor]:
-    """The views of a rank's images (b, 3, H, W), on their device: a tensor a resolution, global first."""
+    """The views of a rank's images (b, 3, H, W), on their device: one tensor per resolution, global first."""
     mean, std = (torch.tensor(of, device=images.device) for of in (dataset.mean, dataset.std))
     random = generator(config.seed, "augment", step)
     return [augment(images, crop, mean, std, random, ranks) for crop in crops(config)]
 
 
 def draw_mask(config: Config, network: Network, step: int) -> Tensor | None:
-    """Which patches of all ranks' global views the student does not see; None where the method hides none."""
+    """Which patches of all ranks' global views are hidden from the student; None if the method hides none."""
     draw = method_of(config).mask
     if draw is None:
         return None
@@ -143,11 +156,15 @@ def draw_mask(config: Config, network: Network, step: int) -> Tensor | None:
     return draw(config, network.grid(config.views.global_size), step)
 
 
-def brought(state: State, order: Order, h: Tensor) -> tuple[Tensor | None, int]:
-    """What a rank brings of its teacher's rows h: rows to send, or to keep, and how many it announces.
+def contribution(state: State, order: Order, h: Tensor) -> tuple[Tensor | None, int]:
+    """This rank's contribution to the mixture's step, from its teacher's rows h (n, D).
 
-    The mixture sees the rows of all ranks in the order that they have in one that is alone. So each sends a
-    piece of these, whoever they are of; or, where the mixture is on its device, keeps them all.
+    The mixture receives the rows of all ranks in the order that they would have in a single rank. So each
+    rank sends a slice of this order, which may include rows of other ranks. If the mixture is computed on the
+    ranks' devices, each rank keeps all rows and announces their number.
+
+    Returns:
+        The rows to send or to keep, None in the joint arm; and the number of rows to announce.
     """
     if state.mirror is None:
         return None, 0
@@ -158,7 +175,7 @@ def brought(state: State, order: Order, h: Tensor) -> tuple[Tensor | None, int]:
 
 
 def own_targets(state: State, order: Order, answer: Targets) -> Targets:
-    """The answer with the targets of this rank's own rows, in place of those of the rows it has brought."""
+    """Replaces the targets of the rows that this rank sent by those of its own teacher's rows."""
     if answer.targets is None or state.ranks.world == 1:
         return answer
     made = torch.as_tensor(answer.targets).to(state.device)
@@ -178,9 +195,9 @@ def crops(config: Config) -> Iterator[Crop]:
 
 
 def obey(commands: list[str], client: Client, state: State, dataset: Dataset, assignment: Assignment) -> bool:
-    """Carries out the commands in order, each answered by a result. True where the run ends with them.
+    """Carries out the commands in order and sends a result for each. Returns whether the run ends with them.
 
-    All ranks embed what is evaluated; the rest is rank 0's, and the others wait until it is done.
+    All ranks embed the images to evaluate. Rank 0 does the rest while the others wait.
     """
     ranks = state.ranks
     frozen: Frozen | None = None
@@ -213,8 +230,10 @@ def obey(commands: list[str], client: Client, state: State, dataset: Dataset, as
 
 
 def save(client: Client, state: State, assignment: Assignment) -> Path:
-    """A checkpoint's folder. The plugin hears of a disk that does not take it; the worker tries again, or
-    raises WriteFailed where it is not to wait."""
+    """Writes a checkpoint and returns its folder.
+
+    Reports a failure to the plugin. Then tries again with `train.diskFull` "wait", else raises WriteFailed.
+    """
     while True:
         try:
             return checkpoint.save(state, assignment.checkpoint_dir)

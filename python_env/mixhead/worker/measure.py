@@ -1,4 +1,4 @@
-"""What `evaluate` measures of a network during a run: the teacher, frozen, on un-augmented images."""
+"""The measurements of the command "evaluate": the frozen teacher on images that are not augmented."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from mixhead.worker.step import State, prototypes, spread
 
 BLOCK = 512
 SAMPLE = 512
-NAMED = 20  # classes; where there are more, nobody reads their names
+NAMED = 20  # largest number of classes whose names are sent
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """``scalars``: knn (k = 20), knn.10 ... knn.200, spread, alignment, uniformity. ``tensors``: wins (K,)
-    int32, sample (n, D), labels (n,) int32, classCounts (C,) int32, and prototypes (K, D) where Node does
-    not hold them. ``text``: classNames, a JSON array, where the classes are few."""
+    """The result of an evaluation.
+
+    ``scalars``: knn (k = 20), knn.10 ... knn.200, spread, alignment, uniformity.
+    ``tensors``: wins (K,) int32, sample (n, D), labels (n,) int32, classCounts (C,) int32, and prototypes
+    (K, D) if Node does not have them.
+    ``text``: classNames, a JSON array, if there are at most NAMED classes.
+    """
 
     scalars: dict[str, float]
     tensors: dict[str, np.ndarray]
@@ -35,12 +39,12 @@ class Measurement:
 
 @torch.no_grad()
 def measure(state: State, dataset: Dataset, frozen: Frozen) -> Measurement:
-    """k-NN of the encoder's features; use of the prototypes; a sample of the test set's embeddings.
+    """Measures the k-NN accuracy of the encoder's features and the use of the prototypes.
 
-    ``wins`` counts, for each prototype, the training images whose embedding has its largest cosine there.
+    ``wins`` counts, for each prototype, the training images whose embedding is closest to it by cosine.
     """
     with evaluating(state.teacher):
-        lie = _lie(state, dataset)
+        of_views = _geometry(state, dataset)
     train, test = frozen.train, frozen.test
     predictions = knn_predictions(train.x, train.y, test.x, len(dataset.class_names))
     accuracy = {k: (predicted == test.y).double().mean().item() for k, predicted in predictions.items()}
@@ -59,15 +63,15 @@ def measure(state: State, dataset: Dataset, frozen: Frozen) -> Measurement:
             "knn": accuracy[20],
             **{f"knn.{k}": v for k, v in accuracy.items()},
             "spread": spread(frozen.test_h).item(),
-            **lie,
+            **of_views,
         },
         {name: tensor.cpu().numpy() for name, tensor in tensors.items()},
         {"classNames": json.dumps(dataset.class_names)} if len(dataset.class_names) <= NAMED else {},
     )
 
 
-def _lie(state: State, dataset: Dataset) -> dict[str, float]:
-    """Alignment and uniformity of the sample, over views as the run's global ones."""
+def _geometry(state: State, dataset: Dataset) -> dict[str, float]:
+    """Alignment and uniformity of the sample, over views like the run's global ones."""
     views = state.config.views
     sample = Selected(dataset.test_images, np.arange(min(SAMPLE, len(dataset.test_images))))
     mean, std = (torch.tensor(of, device=state.device) for of in (dataset.mean, dataset.std))
@@ -76,6 +80,6 @@ def _lie(state: State, dataset: Dataset) -> dict[str, float]:
 
 
 def wins(rows: Tensor, c: Tensor) -> Tensor:
-    """How many of the unit rows (N, D) have their largest cosine with each of the prototypes (K, D): (K,)."""
+    """Counts the unit rows (N, D) that are closest to each of the unit prototypes (K, D) by cosine: (K,)."""
     nearest = torch.cat([(block @ c.T).argmax(dim=1) for block in rows.split(BLOCK)])
     return torch.bincount(nearest, minlength=len(c))

@@ -1,4 +1,4 @@
-"""An encoder with its projection head: what exists twice, as student and as teacher."""
+"""An encoder with its projection head, as used for both student and teacher."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Network(nn.Module):
-    """``encoder`` images -> features (n, ``width``); ``head`` -> unit rows (and cosines, where joint)."""
+    """An encoder, images -> features (n, ``width``), and a head, features -> unit rows (n, D)."""
 
     def __init__(self, encoder: nn.Module, head: ProjectionHead, width: int) -> None:
         super().__init__()
@@ -29,23 +29,20 @@ class Network(nn.Module):
         self.width = width
 
     def features(self, views: Sequence[Tensor]) -> Tensor:
-        """Views, one tensor (n, 3, S, S) per resolution, -> features (sum of n, width), in their order.
-
-        One pass of the encoder per resolution; ``head.embed`` then takes everything at once.
-        """
+        """Views, one tensor (n, 3, S, S) per resolution, -> features (sum of n, width), in the same order."""
         return torch.cat([self.encoder(view) for view in views])
 
     def forward(self, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-        """The student's unit rows of all views (sum of n, D); see ``student_rows`` in step.py."""
+        """The unit rows of all views, (sum of n, D). With a mask, the rows of masked patches follow."""
         return self.head.embed(self.features(views))
 
     def averaged(self) -> list[Tensor]:
-        """The parameters that a teacher averages, always in the same order."""
+        """The parameters of which the teacher keeps a moving average, always in the same order."""
         return [*self.encoder.parameters(), *self.head.parameters()]
 
 
 class PatchNetwork(Network):
-    """A network whose encoder is a vision transformer, for methods that hide patches from the student."""
+    """A network whose encoder is a vision transformer, for methods that mask patches for the student."""
 
     encoder: VisionTransformer
 
@@ -54,10 +51,12 @@ class PatchNetwork(Network):
         self.mask_token = nn.Parameter(torch.zeros(width))
 
     def masked_features(self, views: Sequence[Tensor], mask: Tensor, hide: bool) -> Tensor:
-        """As ``features``, and those of the masked patches after them: (sum of n + M, width).
+        """As ``features``, followed by the features of the M masked patches: (sum of n + M, width).
 
-        ``mask`` (n, rows, columns) is of the views of the first resolution, the patches image by image.
-        ``hide``: the encoder sees the mask token in their place.
+        Args:
+            views: The views, one tensor per resolution.
+            mask: The masked patches of the first resolution, (n, rows, columns) bool.
+            hide: Whether the encoder sees the mask token in their place.
         """
         first, patches = tokens(self.encoder, views[0], mask, self.mask_token if hide else None)
         others = [self.encoder(view) for view in views[1:]]
@@ -69,14 +68,14 @@ class PatchNetwork(Network):
         return self.head.embed(self.masked_features(views, mask, hide=True), int(mask.sum()))
 
     def grid(self, size: int) -> tuple[int, int]:
-        """Patches in a column and in a row of an image of this size."""
+        """The number of rows and columns of patches in a square image of this side, in pixels."""
         return patch_grid(self.encoder, size)
 
 
 def build_network(config: Config) -> Network:
-    """The untrained network of a configuration: all arms start from the same encoder and projection.
+    """Builds an untrained network. All arms of an experiment start from the same encoder and projection.
 
-    Raises WorkerError where the encoder is unknown or does not take the views' sizes.
+    Raises WorkerError if the encoder is unknown or does not accept the views' sizes.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_of(config.seed, "encoder"))
@@ -84,7 +83,7 @@ def build_network(config: Config) -> Network:
         torch.manual_seed(seed_of(config.seed, "head"))
         head = config.head
         if config.prototypes == "joint":
-            # The projection is drawn before the last layer, so it is the other arms' too.
+            # The projection is initialised before the last layer, so it is the same as in the other arms.
             projection: ProjectionHead = JointHead(
                 features, head.hidden, head.dim, config.plugin.components, head.norm
             )

@@ -1,4 +1,4 @@
-"""The online probe: a linear classifier that learns while the encoder does, and shows how far it is."""
+"""The online probe: a linear classifier that is trained along with the encoder, to show its progress."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.optim.optimizer import StateDict
 
-RATE = 0.003  # of Adam; it has to follow an encoder that moves
-MEMORY = 50  # batches that the running accuracy looks back on
+RATE = 0.003  # Adam's learning rate, high enough to follow a changing encoder
+MEMORY = 50  # batches in the running mean of the accuracy
 
 
 class Learned(TypedDict):
@@ -24,11 +24,10 @@ class Learned(TypedDict):
 
 
 class OnlineProbe:
-    """Logistic regression on features (B, F) of the batches, standardised by each batch itself.
+    """Logistic regression on features (B, F), standardised within each batch.
 
-    ``accuracy`` is a running mean over the last batches, each classified before it is learned from: it is
-    one of augmented training images that the classifier has rarely seen. It starts from zeros and draws no
-    random number, so nothing else notices whether it is there.
+    ``accuracy`` is a running mean over the last batches. Each batch is classified before the probe learns
+    from it. The weights start at zero, so the probe draws no random numbers and does not affect the training.
     """
 
     def __init__(self, features: int, classes: int, device: torch.device) -> None:
@@ -39,7 +38,7 @@ class OnlineProbe:
         self.batches = 0
 
     def learn(self, features: Tensor, labels: Tensor) -> None:
-        """One step on a batch: features (B, F), from which no gradient goes back; labels (B,), int64."""
+        """Takes a step on a batch: features (B, F), which get no gradient, and labels (B,), int64."""
         x = F.batch_norm(features.detach().float(), None, None, training=True)
         logits = F.linear(x, self.weight, self.bias)
         right = (logits.argmax(dim=1) == labels).float().mean()
@@ -59,7 +58,7 @@ class OnlineProbe:
         }
 
     def load_state_dict(self, state: Learned) -> None:
-        """Raises RuntimeError or LookupError where the state is of other features or classes."""
+        """Loads a state. Raises RuntimeError or LookupError if it has other features or classes."""
         with torch.no_grad():
             self.weight.copy_(state["weight"])
             self.bias.copy_(state["bias"])

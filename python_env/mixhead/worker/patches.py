@@ -1,4 +1,4 @@
-"""The patches of a vision transformer of timm's: hidden before its blocks, and read after them."""
+"""Masks the patches of timm's vision transformers, and reads their features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def with_patches(encoder: nn.Module, config: Config) -> VisionTransformer:
-    """The encoder. Raises WorkerError where it is not of timm's VisionTransformer."""
+    """Returns the encoder. Raises WorkerError if it is not a VisionTransformer of timm."""
     from timm.models.vision_transformer import VisionTransformer
 
     if not isinstance(encoder, VisionTransformer):
@@ -27,7 +27,7 @@ def with_patches(encoder: nn.Module, config: Config) -> VisionTransformer:
 
 
 def patch_grid(encoder: VisionTransformer, size: int) -> tuple[int, int]:
-    """Patches in a column and in a row of a square image of this size."""
+    """The number of rows and columns of patches in a square image of this side, in pixels."""
     rows, columns = encoder.patch_embed.patch_size
     return size // rows, size // columns
 
@@ -35,9 +35,16 @@ def patch_grid(encoder: VisionTransformer, size: int) -> tuple[int, int]:
 def tokens(
     encoder: VisionTransformer, images: Tensor, mask: Tensor, token: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Features (n, F) of the images, and those of their M masked patches (M, F), image by image.
+    """Computes the features of images and of their masked patches.
 
-    ``mask`` (n, rows, columns) bool; where there is a ``token`` (F,), the blocks see it in these places.
+    Args:
+        encoder: The vision transformer.
+        images: (n, 3, S, S).
+        mask: The masked patches, (n, rows, columns) bool.
+        token: Replaces the embeddings of masked patches, (F,). None: the encoder sees the patches.
+
+    Returns:
+        Features (n, F) of the images, and features (M, F) of the M masked patches, image by image.
     """
 
     def hide(_: nn.Module, __: tuple[Tensor, ...], embedded: Tensor) -> Tensor:

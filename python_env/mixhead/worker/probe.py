@@ -1,4 +1,4 @@
-"""What `probe` finds at the end of a training: all that `mixhead evaluate` says, and pictures."""
+"""The command "probe" at the end of a training: the figures of `mixhead evaluate`, and example images."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from mixhead.worker.frozen import Frozen, embed, evaluating
 from mixhead.worker.measure import wins
 from mixhead.worker.step import State, prototypes
 
-SAMPLED = 12  # prototypes whose images are shown
-NEAREST = 8  # images of each
-SIDE = 32  # pixels of an image that is shown
+SAMPLED = 12  # prototypes for which images are shown
+NEAREST = 8  # images for each of them
+SIDE = 32  # largest side of a shown image, in pixels
 
 
 def probe(
     state: State, dataset: Dataset, frozen: Frozen, data_dir: str
 ) -> tuple[dict[str, object], dict[str, np.ndarray]]:
-    """The object of `mixhead evaluate --json`, and the tensors of ``nearest_images``."""
+    """Returns the object of `mixhead evaluate --json`, and the tensors of ``nearest_images``."""
     config = state.config
     size = config.views.global_size
     references, balanced = balanced_version(config, data_dir), None
@@ -37,11 +37,14 @@ def probe(
 
 
 def nearest_images(c: Tensor, frozen: Frozen, images: Images) -> dict[str, np.ndarray]:
-    """The training images that lie closest to sample prototypes of ``c`` (K, D), by cosine.
+    """Finds the training images that are closest to a sample of the prototypes ``c`` (K, D), by cosine.
 
-    ``nearestPrototypes`` (P,) int32: P = 12 of the used prototypes (all of fewer), evenly over their
-    order from most to least wins. ``nearestImages`` (P, 8, S, S, 3) uint8, the closest first, S = 32 or
-    less; ``nearestLabels`` (P, 8) int32. A training set of fewer than 8 images has all of them there.
+    Returns:
+        ``nearestPrototypes``: indices of P = 12 used prototypes, (P,) int32, evenly spaced in the order from
+        most to fewest wins; all of them if there are fewer.
+        ``nearestImages``: their 8 closest images, the closest first, (P, 8, S, S, 3) uint8 with S <= 32; all
+        images if there are fewer.
+        ``nearestLabels``: the labels of these images, (P, 8) int32.
     """
     won = wins(frozen.train_h, c)
     used = int((won > 0).sum())

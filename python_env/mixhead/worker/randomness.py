@@ -1,4 +1,4 @@
-"""Random numbers as a function of their purpose: no generator has a state worth saving."""
+"""Random numbers as a function of seed, purpose and step, so that no generator's state has to be saved."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 
 
 def seed_of(seed: int, purpose: str, step: int = 0) -> int:
-    """A 63-bit seed that (seed, purpose, step) alone decides: each rank draws for all, and takes its part."""
+    """A 63-bit seed that depends on (seed, purpose, step) alone, so that it is the same in all ranks."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{step}/0".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def generator(seed: int, purpose: str, step: int = 0) -> torch.Generator:
-    """A CPU generator seeded anew; the same arguments draw the same numbers on every device."""
+    """A new CPU generator. The same arguments give the same numbers, on every device."""
     return torch.Generator().manual_seed(seed_of(seed, purpose, step))

@@ -1,4 +1,4 @@
-"""The ranks of a world: which one this process is, its part of a batch, and what all of them do together."""
+"""The ranks of a training: this process's rank, its part of a batch, and collective operations."""
 
 from __future__ import annotations
 
@@ -13,31 +13,36 @@ from torch import Tensor
 from mixhead.across_ranks import mean_over_ranks
 from mixhead.worker.errors import BadInput
 
-#: How launchers number processes: rank, world, rank on its host. torchrun, then srun.
+#: The variables in which torchrun and srun pass the rank, the number of ranks, and the rank on its host.
 _LAUNCHERS = (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"))
-#: Seconds that a collective waits for other ranks: Node notices sooner that a step does not come.
+#: Seconds that a collective operation waits for other ranks. Node notices a missing step much sooner.
 _PATIENCE = 1800.0
-#: Rank 0 may evaluate for so long while the others wait: it takes what it takes, and Node watches it.
+#: How long the others wait while rank 0 evaluates. In effect there is no limit; Node supervises rank 0.
 _EVALUATION = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """One process among ``world``. In a world of one nothing is exchanged and every part is the whole."""
+    """This process as one of ``world`` ranks. A single rank exchanges nothing, and its part is the whole."""
 
     rank: int = 0
     world: int = 1
-    local: int = 0  # among those of this host
+    local: int = 0  # the rank among those of this host
 
     @property
     def first(self) -> bool:
         return self.rank == 0
 
     def begin(self, device: torch.device, meeting: str = "") -> None:
-        """Meets the others, who all come with the same ``meeting``: torchrun keeps the store of a world that
-        it starts again, with what the one before has left there.
+        """Joins the process group.
 
-        Raises BadInput where the environment does not say where they meet.
+        Args:
+            device: The device to train on, which decides the backend.
+            meeting: A key that all ranks of this start share. After a restart, torchrun's store still holds
+                entries of the previous start, which have another key.
+
+        Raises:
+            BadInput: If the environment does not say where the ranks meet.
         """
         if self.world == 1:
             return
@@ -59,30 +64,30 @@ class Ranks:
             ) from error
 
     def end(self) -> None:
-        """Parts from the others, once all have come: rank 0 may hold what they meet at."""
+        """Leaves the process group once all ranks are done, because rank 0 may host its store."""
         if self.world > 1:
             dist.barrier()
             dist.destroy_process_group()
 
     def part(self, count: int) -> slice:
-        """Which of ``count`` things in a row are this rank's."""
+        """This rank's slice of ``count`` items."""
         return self.part_of(self.rank, count)
 
     def part_of(self, rank: int, count: int, block: int = 1) -> slice:
-        """Which are a rank's, where no block of so many is parted."""
+        """A rank's slice of ``count`` items. Blocks of ``block`` items are not divided."""
         blocks = -(-count // block)
         start, stop = (min(count, block * (blocks * each // self.world)) for each in (rank, rank + 1))
         return slice(start, stop)
 
     def own(self, views: Tensor, count: int) -> Tensor:
-        """This rank's part of the views of a batch, view after view: (V B, ...), of ``count`` views."""
+        """This rank's part of a batch with ``count`` = V views of B images, (V B, ...), view after view."""
         if self.world == 1:
             return views
         by_view: Tensor = views.unflatten(0, (count, -1))
         return by_view[:, self.part(by_view.shape[1])].flatten(0, 1)
 
     def gather(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        """The rows of all ranks in rank order; ``counts``: how many each has."""
+        """Gathers the rows of all ranks, in rank order. ``counts``: the number of rows of each rank."""
         if self.world == 1:
             return rows
         padded = self._padded(rows, counts)
@@ -91,7 +96,7 @@ class Ranks:
         return _joined(parts, counts)
 
     def gather_at_first(self, rows: Tensor, counts: Sequence[int]) -> Tensor | None:
-        """The same in rank 0 alone."""
+        """As ``gather``, but only rank 0 gets the rows; the others get None."""
         if self.world == 1:
             return rows
         padded = self._padded(rows, counts)
@@ -100,25 +105,26 @@ class Ranks:
         return None if parts is None else _joined(parts, counts)
 
     def _padded(self, rows: Tensor, counts: Sequence[int]) -> Tensor:
-        """Collectives take equal shapes."""
+        """The rows, padded to the largest count: collective operations need equal shapes."""
         most = max(counts)
         return torch.cat([rows, rows.new_zeros(most - len(rows), *rows.shape[1:])]).contiguous()
 
     @torch.no_grad()
     def mean(self, tensor: Tensor) -> Tensor:
-        """The mean over the ranks of what each has."""
+        """The mean of the ranks' tensors."""
         return mean_over_ranks(tensor)
 
     @torch.no_grad()
     def as_first(self, tensors: Sequence[Tensor]) -> None:
-        """Gives these tensors the values that they have in rank 0."""
+        """Overwrites these tensors with those of rank 0."""
         for tensor in tensors if self.world > 1 else ():
             dist.broadcast(tensor, 0)
 
     def after_first(self, key: str) -> None:
-        """Returns once rank 0 has come by with this key, which is used once; rank 0 goes on at once.
+        """Waits until rank 0 has called this with the same key. Rank 0 itself does not wait.
 
-        No collective: those have a deadline, and rank 0 may evaluate for longer.
+        Each key may be used once. This is not a collective operation, because those have a deadline, and rank
+        0 may evaluate for longer.
         """
         if self.world == 1:
             return
@@ -139,7 +145,10 @@ ALONE = Ranks()
 
 
 def ranks_of(environment: Mapping[str, str]) -> Ranks:
-    """The rank that a launcher has started this process as; without one it is alone. Raises BadInput."""
+    """Reads this process's rank from the launcher's variables. Without a launcher it is the only rank.
+
+    Raises BadInput if the variables are incomplete or contradict each other.
+    """
     for names in _LAUNCHERS:
         if names[0] not in environment:
             continue
@@ -148,40 +157,40 @@ def ranks_of(environment: Mapping[str, str]) -> Ranks:
             told = ", ".join(f"{name}={text}" for name, text in zip(names, said, strict=True))
             raise BadInput(f"the environment does not say which rank this is: {told}")
         rank, world, local = map(int, said)
-        # srun may show each task its own GPU alone.
+        # srun can hide the other GPUs from each task.
         own = names[0] == "SLURM_PROCID" and torch.cuda.device_count() == 1
         return Ranks(rank, world, 0 if own else local)
     return ALONE
 
 
 def is_loss_of_others(error: RuntimeError) -> bool:
-    """Whether a collective, or a wait for another rank, has failed with this."""
+    """Whether the error means that another rank is lost."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def take_gpu(local: int) -> None:
-    """Makes a host's GPU number ``local`` this process's. Raises BadInput where there are fewer."""
+    """Makes the host's GPU number ``local`` the current device. Raises BadInput if there are too few GPUs."""
     count = torch.cuda.device_count()
     if local >= count:
         raise BadInput(
-            f"rank {local} of this host has no GPU of its own: there are {count}, so start at most {count} "
-            "ranks here, or train with device=cpu"
+            f"rank {local} on this host has no GPU of its own: the host has {count}, so start at most "
+            f"{count} ranks here, or train with device=cpu"
         )
     torch.cuda.set_device(local)
 
 
 @dataclass(frozen=True)
 class Order:
-    """Brings the rows of all ranks into the order that they have in a rank that is alone.
+    """The order of all ranks' rows, which is the order that they would have in a single rank.
 
-    ``owners`` (N,) says there of each row which rank has it.
+    ``owners``: the rank that has each row, (N,).
     """
 
     ranks: Ranks
     owners: Tensor
 
     def whole(self, own: Tensor) -> Tensor:
-        """This rank's rows -> those of all ranks (N, ...)."""
+        """This rank's rows -> the rows of all ranks, (N, ...)."""
         if self.ranks.world == 1:
             return own
         gathered = self.ranks.gather(own, self.owners.bincount(minlength=self.ranks.world).tolist())
@@ -189,16 +198,20 @@ class Order:
         return torch.empty_like(gathered).index_copy_(0, places, gathered)
 
     def own(self, whole: Tensor) -> Tensor:
-        """Rows of all ranks (N, ...) -> this rank's."""
+        """The rows of all ranks, (N, ...) -> this rank's rows."""
         if self.ranks.world == 1:
             return whole
         return whole[(self.owners == self.ranks.rank).to(whole.device)]
 
 
 def order_of(ranks: Ranks, batch: int, views: int, mask: Tensor | None) -> Order:
-    """Of a step's teacher rows: ``views`` of each of ``batch`` images, and the masked patches after them.
+    """The order of a step's teacher rows: those of all views, then those of masked patches.
 
-    ``mask`` (views batch, rows, columns) is that of all ranks.
+    Args:
+        ranks: The ranks.
+        batch: The number of images of all ranks.
+        views: The number of global views of each image.
+        mask: The masked patches of all ranks, (views batch, rows, columns) bool; None if there are none.
     """
     images = torch.arange(batch).repeat(views)
     if mask is not None:

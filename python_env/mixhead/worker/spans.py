@@ -1,4 +1,4 @@
-"""The parts of a step: always timed, and written down where a trace is asked for."""
+"""Times the parts of a step, and writes a trace if one is requested."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ import torch
 
 from mixhead.executor import Executor, Outcome, Run
 
-#: The file that `mixhead train --trace` has each worker write, for Node to merge.
+#: The variable with the name of the trace file. `mixhead train --trace` sets it, and merges the files.
 VARIABLE = "MIXHEAD_TRACE"
-_HOST = 1  # the host's lane; viewers keep 0 for themselves
+_HOST = 1  # the host's lane; viewers use 0 themselves
 
 
 class Spans:
-    """Times named parts of a step: ``with span("teacher"): ...``; spans nest.
+    """Times named parts of a step: ``with span("teacher"): ...``. Spans may be nested.
 
-    A context manager itself: at its end the trace is whole. ``seconds`` holds how long the last span of
-    each name took on the host. The trace has a lane for the host and, on CUDA, one for each stream that
-    spans were opened on: from when the device came to a span's first operation until it had done its last.
+    ``seconds`` holds the duration of the last span of each name on the host. The trace has a lane for the
+    host and, on CUDA, a lane for each stream, where a span lasts from the device's first operation to its
+    last. As a context manager, it completes the trace on exit.
     """
 
     def __init__(self, device: torch.device, path: str | None = None) -> None:
@@ -37,8 +37,10 @@ class Spans:
 
     @contextmanager
     def __call__(self, name: str, step: int | None = None) -> Iterator[None]:
-        """Times what is done within, which stays on the stream that is current at its start. ``step``: the
-        number of the step that this span and those after it are of."""
+        """Times a block, which must stay on the current stream.
+
+        ``step``: the number of the step that begins with this span.
+        """
         trace = self._trace
         if trace is not None and step is not None:
             trace.step = step
@@ -63,7 +65,7 @@ class Spans:
 
 
 class TimedExecutor(Executor):
-    """An executor whose runs are spans, "program", on the stream that they have for themselves."""
+    """An executor that times its runs as spans named "program", on the stream of the runs."""
 
     def __init__(self, span: Spans, device: torch.device, memory: int | None = None) -> None:
         super().__init__(device, memory)
@@ -76,7 +78,7 @@ class TimedExecutor(Executor):
 
 @dataclass
 class _Pending:
-    """A span that the device may still be at work on."""
+    """A span that the device may not have finished yet."""
 
     event: dict[str, Any]
     first: torch.cuda.Event
@@ -84,10 +86,10 @@ class _Pending:
 
 
 class _Trace:
-    """Writes Chrome trace events, each as a line of JSON.
+    """Writes Chrome trace events, one line of JSON each.
 
-    Times are microseconds of the monotonic clock, which all processes of a machine share: Node's
-    `process.hrtime` reads the same one.
+    Times are microseconds of the monotonic clock, which all processes of a machine share, including Node's
+    `process.hrtime`.
     """
 
     def __init__(self, path: Path, device: torch.device) -> None:
@@ -105,7 +107,7 @@ class _Trace:
             self._zero_ns = time.monotonic_ns()
 
     def mark(self) -> torch.cuda.Event | None:
-        """The present end of the current stream; None on the CPU, whose work is done when a call returns."""
+        """Marks the end of the current stream's work so far; None on the CPU, where calls are synchronous."""
         if not self._cuda:
             return None
         event = torch.cuda.Event(enable_timing=True)
@@ -139,7 +141,7 @@ class _Trace:
         self._write({**span.event, "ts": self._zero_ns / 1e3 + began, "dur": ended - began})
 
     def _lane(self) -> int:
-        """That of the current stream."""
+        """The lane of the current stream, which is named at its first use."""
         key = torch.cuda.current_stream().cuda_stream
         if key not in self._lanes:
             self._lanes[key] = _HOST + 1 + len(self._lanes)

@@ -30,7 +30,7 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 
 
 class Answer(PrototypeAnswer, Protocol):
-    """What the plugin says to a step: the clock's values; prototypes and targets where the arm has them."""
+    """The plugin's answer to a step: the clock's values, and prototypes and targets if the arm has them."""
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -38,12 +38,12 @@ class Answer(PrototypeAnswer, Protocol):
 
     @property
     def targets(self) -> np.ndarray | Tensor | None:
-        """(N, K)."""
+        """Target probabilities (N, K), if the plugin makes them."""
 
 
 @dataclass
 class State:
-    """Everything that a step changes. ``measured`` is what the last step found, for the plugin to log."""
+    """Everything that a step changes. ``measured``: the last step's measurements, for the plugin to log."""
 
     config: Config
     device: torch.device
@@ -54,32 +54,42 @@ class State:
     sinkhorn: Sinkhorn
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    replica: nn.Module  # the student, or what has its gradient be the mean over the ranks
+    replica: nn.Module  # the student, or its wrapper that averages gradients over the ranks
     ranks: Ranks = ALONE
     online: OnlineProbe | None = None
     step: int = 0
     measured: dict[str, Tensor | float] = field(default_factory=dict)
-    copied: torch.cuda.Event | None = None  # when what was measured on a GPU has reached this process
+    copied: torch.cuda.Event | None = None  # after which `measured` has been copied from the GPU
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is cuda where there is one. On the CPU every operation is made deterministic."""
+    """Chooses the device: "cpu", "cuda", or "auto", which is CUDA if available.
+
+    On the CPU, makes every operation deterministic. Raises WorkerError if "cuda" is not available.
+    """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise WorkerError("device: there is no CUDA device here; use device=cpu or device=auto")
+        raise WorkerError("device: this machine has no CUDA device; use device=cpu or device=auto")
     device = torch.device("cuda" if available and name != "cpu" else "cpu")
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True)
-        # On by default with the above, this would write NaN into every new tensor: a third of a step.
+        # This also fills every new tensor with NaN by default, which took a third of a step.
         deterministic = torch.utils.deterministic
         deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of a module
     return device
 
 
 def start(config: Config, device: torch.device, classes: int = 0, ranks: Ranks = ALONE) -> State:
-    """The state before the first step; ``classes`` of the data set, 0: nobody knows their labels.
+    """The state before the first step. All ranks have to call this together.
 
-    All ranks of a world call it together. Raises WorkerError.
+    Args:
+        config: The run's configuration.
+        device: The device to train on.
+        classes: The number of classes of the data set. 0: there are no labels, so there is no online probe.
+        ranks: The ranks of the run.
+
+    Raises:
+        WorkerError: If the network cannot be built.
     """
     student = build_network(config)
     if ranks.world > 1 and config.train.sync_norms:
@@ -89,7 +99,7 @@ def start(config: Config, device: torch.device, classes: int = 0, ranks: Ranks =
     components, dim = config.plugin.components, config.head.dim
     joint = config.prototypes == "joint"
     trained = [parameter for parameter in student.parameters() if parameter.requires_grad]
-    # As DINO does: biases and the affine parameters of norms are not decayed.
+    # As in DINO, biases and the affine parameters of norms are not decayed.
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "decays": True},
         {"params": [p for p in trained if p.ndim <= 1], "decays": False},
@@ -115,13 +125,13 @@ def _take_norms_across_ranks(network: Network, device: torch.device) -> None:
         network.encoder = across_ranks(network.encoder, on_gpu=device.type == "cuda")
     except ValueError as error:
         raise WorkerError(f"the encoder's {error}: set train.syncNorms=false") from error
-    across_ranks(network.head, on_gpu=False)  # in place, as the head is no norm itself
+    across_ranks(network.head, on_gpu=False)  # changes it in place, because the head is not a norm itself
 
 
 def _replica(student: Network, device: torch.device, ranks: Ranks) -> nn.Module:
     if ranks.world == 1:
         return student
-    # Buffers are those of norms: across ranks they are alike, else each rank has its own.
+    # The only buffers are those of norms: either equal in all ranks, or each rank's own on purpose.
     gpu = [torch.cuda.current_device()] if device.type == "cuda" else None
     return DistributedDataParallel(student, device_ids=gpu, forward_sync_buffers=False)
 
@@ -129,13 +139,13 @@ def _replica(student: Network, device: torch.device, ranks: Ranks) -> nn.Module:
 def teacher_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
     """The teacher's embeddings of the global views, float32 unit rows (N, D), without gradient.
 
-    With a mask (see ``Batch``) those of the masked patches follow, which the teacher does see.
+    With a mask (see ``Batch``), the rows of masked patches follow. The teacher sees these patches.
     """
     return teacher_pass(state, views, mask)[1]
 
 
 def teacher_pass(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The encoder's features (N, F) under ``teacher_rows``, and the rows themselves."""
+    """The teacher's features (N, F), and its embeddings as in ``teacher_rows``."""
     with torch.no_grad(), _autocast(state):
         if mask is None:
             features, patches = state.teacher.features(views), 0
@@ -148,7 +158,7 @@ def teacher_pass(state: State, views: Sequence[Tensor], mask: Tensor | None = No
 def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
     """The student's embeddings of all views, global ones first, float32 unit rows (V B, D).
 
-    With a mask those of the masked patches follow, which the student does not see.
+    With a mask, the rows of masked patches follow. The student does not see these patches.
     """
     with _autocast(state):
         rows: Tensor = state.replica(views, mask)
@@ -156,9 +166,12 @@ def student_rows(state: State, views: Sequence[Tensor], mask: Tensor | None = No
 
 
 def learn_online(state: State, features: Tensor, labels: Tensor) -> None:
-    """The online probe's step on the first view of each image: teacher's features (N, F), labels (B,).
+    """Trains the online probe on the first view of each image, in every rank on the images of all ranks.
 
-    In every rank it learns from the images of all of them.
+    Args:
+        state: The state.
+        features: The teacher's features, (N, F), of which the first B are those of the first view.
+        labels: The labels of the B images, int64.
     """
     if state.online is not None:
         counts = [len(labels)] * state.ranks.world
@@ -167,9 +180,17 @@ def learn_online(state: State, features: Tensor, labels: Tensor) -> None:
 
 
 def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | None = None) -> None:
-    """Loss of the student's rows z against the teacher's h, optimizer, EMA; counts the step.
+    """Finishes a step: computes the loss, updates the student, averages the teacher, counts the step.
 
-    Raises WorkerError where the answer does not fit the step.
+    Args:
+        state: The state.
+        h: The teacher's unit rows, (N, D).
+        z: The student's unit rows.
+        answer: The plugin's answer to this step.
+        mask: The masked patches of this rank's global views, (G B, rows, columns) bool.
+
+    Raises:
+        WorkerError: If the answer lacks a value or targets.
     """
     clock = answer.scalars
     if state.mirror is not None:
@@ -225,8 +246,8 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
 
 
 def _copy_measured(state: State) -> None:
-    """Starts one copy of all that a step measured. Whoever reads it later waits for that step, and not for
-    what the GPU was given since."""
+    """Starts one copy of all measurements of a step. Reading them waits for this step, but not for later work
+    of the GPU."""
     values = torch.stack(
         [torch.as_tensor(value, device=state.device).float() for value in state.measured.values()]
     )
@@ -237,7 +258,10 @@ def _copy_measured(state: State) -> None:
 
 
 def measured(state: State) -> dict[str, float]:
-    """What the last step found, as numbers; empty before the first. Raises WorkerError for a loss of NaN."""
+    """The last step's measurements as numbers; empty before the first step.
+
+    Raises WorkerError if the loss is not finite.
+    """
     if state.copied is not None:
         state.copied.synchronize()
     values = {name: float(value) for name, value in state.measured.items()}
@@ -248,8 +272,7 @@ def measured(state: State) -> dict[str, float]:
 
 
 def spread(rows: Tensor, ranks: Ranks = ALONE) -> Tensor:
-    """1 - |mean| of all ranks' unit rows (N, D): 0 where all are one point, near 1 where they fill the
-    sphere."""
+    """1 - |mean| of all ranks' unit rows (N, D): 0 if all rows are equal, near 1 if they fill the sphere."""
     if ranks.world == 1:
         length: Tensor = rows.mean(dim=0).norm()
         return 1 - length
@@ -259,28 +282,25 @@ def spread(rows: Tensor, ranks: Ranks = ALONE) -> Tensor:
 
 
 def prototypes(state: State) -> Tensor:
-    """The unit prototypes (K, D) that the teacher's embeddings are compared with now."""
+    """The unit prototypes (K, D) with which the teacher's embeddings are compared."""
     if state.mirror is not None:
         return state.mirror.rows
     return _joint(state.teacher).last_layer.weight.detach()
 
 
 def _joint(network: Network) -> JointHead:
-    """The head with its prototypes, which the joint arm has."""
+    """The joint arm's head, which includes the prototypes."""
     assert isinstance(network.head, JointHead)
     return network.head
 
 
 def _students_prototypes(state: State) -> Tensor:
-    """The unit prototypes (K, D) of the student's logits; in the joint arm with their gradient."""
+    """The unit prototypes (K, D) of the student's logits, with a gradient in the joint arm."""
     return _joint(state.student).last_layer.weight if state.mirror is None else state.mirror.rows
 
 
 def _targets(state: State, h: Tensor, answer: Answer) -> Tensor:
-    """Target probabilities (N, K) of the teacher's rows.
-
-    Those of similarities are made here, by one function for all arms; others come from the plugin.
-    """
+    """Target probabilities (N, K) of the teacher's rows, computed from similarities or sent by the plugin."""
     config = state.config.targets
     if state.mirror is None or (config.from_, config.by) == ("similarity", "rank"):
         return _balanced(state, _teacher_logits(state, h), answer)
@@ -297,7 +317,7 @@ def _teacher_logits(state: State, h: Tensor) -> Tensor:
 
 
 def _balanced(state: State, logits: Tensor, answer: Answer) -> Tensor:
-    """Target probabilities (N, K) of logits (N, K), balanced as the configuration says."""
+    """Target probabilities (N, K) from logits (N, K), balanced according to `targets.balance`."""
     balances: dict[str, Callable[[Tensor, float], Tensor]] = {
         "sinkhorn": state.sinkhorn,
         "center": state.center.targets,

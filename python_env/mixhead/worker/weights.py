@@ -1,4 +1,4 @@
-"""The weights of an encoder, out of a checkpoint of this project's or any other file that holds them."""
+"""Loads the weights of an encoder from one of mixhead's checkpoints or from another project's file."""
 
 from __future__ import annotations
 
@@ -13,16 +13,23 @@ from mixhead.checkpoint.files import read_entries
 from mixhead.checkpoint.names import owner, plain_name
 from mixhead.worker.errors import WorkerError
 
-ENCODER = "encoder.safetensors"  # of a checkpoint's folder: the teacher's
-COUNTER = "num_batches_tracked"  # of a batch norm: older files lack it, and nothing here reads it
+ENCODER = "encoder.safetensors"  # the teacher's encoder in a checkpoint's folder
+COUNTER = "num_batches_tracked"  # of batch norms; older files lack it, and evaluation does not need it
 
 
 def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
-    """Fills the encoder of this name from a checkpoint's folder, or from a .pt, .pth or .safetensors file.
+    """Loads an encoder's weights.
 
-    In a file its tensors may lie under any prefix (``teacher.backbone.``, ``module.``): one with all of
-    them is looked for, a teacher's first. What else is there, such as heads, is passed over.
-    Raises WorkerError where the file cannot be read or is of another encoder.
+    In a file, their names may have any prefix (``teacher.backbone.``, ``module.``). The prefix with most of
+    the encoder's tensors is used, a teacher's first. Other tensors, such as those of heads, are ignored.
+
+    Args:
+        encoder: The encoder to fill.
+        path: A checkpoint's folder, or a .pt, .pth or .safetensors file.
+        name: The encoder's name, for error messages.
+
+    Raises:
+        WorkerError: If the file cannot be read, or holds another encoder.
     """
     file = path / ENCODER if path.is_dir() else path
     if not file.is_file():
@@ -46,7 +53,7 @@ def load_encoder(encoder: nn.Module, path: Path, name: str) -> None:
 
 
 def _prefix(entries: Mapping[str, Entry], wanted: Mapping[str, tuple[int, ...]]) -> str:
-    """What stands before the encoder's names: what stands before most of them, a teacher's first."""
+    """The prefix that occurs before most of the encoder's names, a teacher's first."""
     ends = [f".{key}" for key in wanted]
     found = {name[: len(name) - len(end) + 1] for end in ends for name in entries if name.endswith(end)}
 
@@ -64,7 +71,7 @@ def _problem(entries: Mapping[str, Entry], wanted: Mapping[str, tuple[int, ...]]
     for key, shape in wanted.items():
         there = entries[prefix + key].shape
         if there != shape:
-            return f"{prefix + key} is {_text(there)} there, {_text(shape)} in it"
+            return f"{prefix + key} is {_text(there)} in the file, and {_text(shape)} in the encoder"
     return None
 
 

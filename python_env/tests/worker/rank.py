@@ -17,7 +17,7 @@ from mixhead.mirror import Mirror
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.feed import fetch
 from mixhead.worker.frozen import freeze
-from mixhead.worker.loop import brought, draw_mask, draw_views, own_targets
+from mixhead.worker.loop import contribution, draw_mask, draw_views, own_targets
 from mixhead.worker.measure import measure
 from mixhead.worker.ranks import ALONE, Ranks, order_of, ranks_of
 from mixhead.worker.step import (
@@ -76,7 +76,7 @@ def train(ranks: Ranks, data: Path, changes: dict[str, Any]) -> tuple[State, Dat
         features, h = teacher_pass(state, views[:1], mask)
         values = {**clock(step), "lr": 3e-4}
         answer = Reply(values)
-        rows, _ = brought(state, order, h)
+        rows, _ = contribution(state, order, h)
         if rows is not None:
             whole = order.whole(h)
             answer = replace(reply(step, whole, prototypes), scalars=values)

@@ -35,5 +35,5 @@ def test_an_unknown_encoder_is_answered_with_the_nearest_names():
 
 def test_an_encoder_of_one_size_only_is_found_out_before_training():
     encoder, _ = build_encoder("mixer_s32_224")
-    with pytest.raises(WorkerError, match="does not take images of 32 x 32"):
+    with pytest.raises(WorkerError, match="does not accept images of 32 x 32"):
         check_sizes(encoder, {32})

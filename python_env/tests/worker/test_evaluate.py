@@ -168,9 +168,9 @@ def test_evaluate_finds_no_tail_in_a_hole_in_the_labels(features, capsys: pytest
         ({"train_y": np.full(900, 0.5)}, "row 0 of train_y is 0.5; labels are whole numbers"),
         ({"train_y": np.full(900, -1)}, "row 0 of train_y is -1"),
         ({"train_y": np.array(["cat"] * 900)}, "train_y must be 900 labels"),
-        ({"test_y": np.full(897, 11)}, "class 11 is in test_y, but no row of train_y is of it"),
+        ({"test_y": np.full(897, 11)}, "class 11 is in test_y, but not in train_y"),
         ({"test_y": np.full(897, 10**9)}, "a label is 1000000000"),
-        ({"test_x": np.ones((897, 3))}, "same number of features"),
+        ({"test_x": np.ones((897, 3))}, "must be the same"),
         ({"train_x": np.ones((900, 64), int)}, "train_x must be floats"),
         ({"test_x": np.where(np.arange(897)[:, None] == 5, np.nan, 1.0) * np.ones(64)}, "row 5 of test_x"),
         ({"test_x": np.where(np.arange(897)[:, None] == 6, 0.0, 1.0) * np.ones(64)}, "row 6 of test_x"),
@@ -212,7 +212,7 @@ def test_a_damaged_file_is_one_sentence(features, damage, capsys: pytest.Capture
     np.savez_compressed(path, **arrays)
     path.write_bytes(damage(path.read_bytes()))
     assert main([str(path)]) == 2
-    assert capsys.readouterr().err == f"{path} is not an .npz file that can be read\n"
+    assert capsys.readouterr().err == f"{path} cannot be read as an .npz file\n"
 
 
 def test_members_that_are_no_arrays_are_one_sentence(features, capsys):

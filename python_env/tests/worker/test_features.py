@@ -76,7 +76,7 @@ def test_another_encoders_weights_are_one_sentence(tmp_path: Path):
     from torchvision.models import resnet18
 
     torch.save(resnet18().state_dict(), tmp_path / "imagenet.pth")
-    with pytest.raises(WorkerError, match=r"conv1.weight is 64 x 3 x 7 x 7 there, 64 x 3 x 3 x 3 in it"):
+    with pytest.raises(WorkerError, match=r"conv1.weight is 64 x 3 x 7 x 7 in the file, and 64 x 3 x 3 x 3"):
         load_encoder(resnet, tmp_path / "imagenet.pth", "resnet18-32")
 
 

@@ -110,4 +110,4 @@ def test_an_image_that_cannot_be_read_is_one_sentence(photographs: Path, large: 
         file.write_bytes(b"no")
     with Feed(dataset(photographs), 4, 0) as feed, pytest.raises(WorkerError) as raised:
         feed.of(0)
-    assert "is not an image that can be read" in str(raised.value) and "\n" not in str(raised.value)
+    assert "cannot be read as an image" in str(raised.value) and "\n" not in str(raised.value)

@@ -88,7 +88,7 @@ def test_a_checkpoint_without_a_probe_lets_one_begin_there(tmp_path: Path):
 def test_a_checkpoint_of_other_classes_is_one_sentence(tmp_path: Path):
     state = begin()
     take_step(state)
-    with pytest.raises(WorkerError, match="not whole, or of another configuration"):
+    with pytest.raises(WorkerError, match="incomplete, or belongs to another configuration"):
         checkpoint.restore(begin(classes=7), checkpoint.save(state, tmp_path))
 
 

@@ -215,10 +215,10 @@ def test_a_checkpoint_that_is_not_whole_is_one_sentence(tmp_path: Path):
     state = begin()
     folder = checkpoint.save(state, tmp_path)
     (folder / "student.safetensors").write_bytes(b"x" * 20)
-    with pytest.raises(WorkerError, match="not whole, or of another configuration"):
+    with pytest.raises(WorkerError, match="incomplete, or belongs to another configuration"):
         checkpoint.restore(begin(), folder)
     (folder / "student.safetensors").unlink()
     with pytest.raises(WorkerError, match=r"student\.safetensors"):
         checkpoint.restore(begin(), folder)
-    with pytest.raises(WorkerError, match="not whole, or of another configuration"):
+    with pytest.raises(WorkerError, match="incomplete, or belongs to another configuration"):
         checkpoint.restore(begin(encoder={"name": "resnet18-32"}), checkpoint.save(state, tmp_path))

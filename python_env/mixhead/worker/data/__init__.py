@@ -26,15 +26,20 @@ _LOADERS: dict[str, Loader] = {
 
 
 def load(config: DataConfig, data_dir: str | Path, size: int = 32, seed: int = 0) -> Dataset:
-    """The data set of this configuration, cut to its first ``train`` and ``test`` images.
+    """Loads a data set, cut to its first ``train`` and ``test`` images.
 
-    With ``held_out`` its test images are so many training images that it does not train on.
+    With ``held_out``, the test images are that many training images, which are not trained on.
 
-    ``size`` is the side in pixels to which photographs are resized once (CIFAR-10 and Fashion-MNIST are
-    32 x 32 as they are); ``seed`` chooses the images of cifar10-lt. Raises WorkerError, with what to do,
-    where the files are missing or damaged.
+    Args:
+        config: The ``data`` section of the configuration.
+        data_dir: The folder of the downloaded data sets.
+        size: The side in pixels to which photographs are resized. CIFAR-10 and Fashion-MNIST stay 32 x 32.
+        seed: Chooses the images of cifar10-lt.
+
+    Raises:
+        WorkerError: If files are missing or damaged; the sentence says how to fix it.
     """
     if config.name not in _LOADERS:
-        raise WorkerError(f"data.name: there is no data set {config.name!r}; there are {', '.join(_LOADERS)}")
+        raise WorkerError(f"data.name: there is no data set {config.name!r}; allowed: {', '.join(_LOADERS)}")
     dataset = _LOADERS[config.name](config, Path(data_dir), size, seed)
     return first(dataset, config.train, config.test)

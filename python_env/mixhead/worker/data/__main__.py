@@ -1,6 +1,6 @@
-"""``python -m mixhead.worker.data '{"name": "cifar10"}' --data-dir DIR --json``: images per class.
+"""``python -m mixhead.worker.data '{"name": "cifar10"}' --data-dir DIR --json``: counts images per class.
 
-The configuration is the run's ``data`` section as JSON, or a bare name of a data set.
+The argument is the run's ``data`` section as JSON, or just the name of a data set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mixhead.worker.errors import WorkerError
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="mixhead.worker.data", description="Images per class.")
     parser.add_argument("data", help="a name, or the configuration's data section as JSON")
-    parser.add_argument("--data-dir", default="data", help="where the data sets are")
+    parser.add_argument("--data-dir", default="data", help="the folder of the data sets")
     parser.add_argument("--seed", type=int, default=0, help="chooses the images of cifar10-lt")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     options = parser.parse_args(arguments)

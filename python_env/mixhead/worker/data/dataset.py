@@ -1,4 +1,4 @@
-"""What every data set is to the worker, and the two helpers that all of them share."""
+"""The common form of all data sets, and helpers to cut, split and cache them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mixhead.worker.errors import WorkerError
 
 
 class Images(Protocol):
-    """uint8 images (N, 3, H, W) that are indexed by an array of positions: in memory, mapped or decoded."""
+    """uint8 images (N, 3, H, W), indexed by an array of positions. May be decoded on demand."""
 
     def __len__(self) -> int: ...
 
@@ -24,7 +24,10 @@ class Images(Protocol):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labels are int64 in [0, classes); ``mean`` and ``std`` are of the channels in [0, 1]."""
+    """Training and test images with labels, int64 in [0, classes).
+
+    ``mean`` and ``std`` are those of the channels, with pixels in [0, 1].
+    """
 
     name: str
     train_images: Images
@@ -36,7 +39,7 @@ class Dataset:
     std: tuple[float, float, float]
 
     def counts(self) -> tuple[list[int], list[int]]:
-        """Images per class of the training set and of the test set."""
+        """The number of images of each class in the training set and in the test set."""
         classes = len(self.class_names)
         train, test = (np.bincount(y, minlength=classes) for y in (self.train_labels, self.test_labels))
         return train.tolist(), test.tolist()
@@ -44,7 +47,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Selected:
-    """Some of the images of another set, without a copy of them."""
+    """A selection of another set's images, without copying them."""
 
     images: Images
     positions: np.ndarray
@@ -57,19 +60,19 @@ class Selected:
 
 
 def in_memory(images: Images) -> bool:
-    """Whether indexing them is a copy, not a decoding of files."""
+    """Whether indexing the images copies them, instead of decoding files."""
     if isinstance(images, Selected):
         return in_memory(images.images)
     return isinstance(images, np.ndarray) or getattr(images, "small", False)
 
 
 def cores() -> int:
-    """How many this worker may use: OMP_NUM_THREADS, which the launcher sets, or all."""
+    """The number of cores that this worker may use: OMP_NUM_THREADS, which the launcher sets, or all."""
     return int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 
 def first(dataset: Dataset, train: int | str, test: int | str) -> Dataset:
-    """The first ``train`` and ``test`` images of a set; "all" leaves them as they are."""
+    """Cuts a set to its first ``train`` and ``test`` images; "all" keeps all of them."""
 
     def cut(images: Images, labels: np.ndarray, n: int | str) -> tuple[Images, np.ndarray]:
         if isinstance(n, str) or n >= len(labels):
@@ -88,16 +91,16 @@ def first(dataset: Dataset, train: int | str, test: int | str) -> Dataset:
 
 
 def hold_out(dataset: Dataset, train: int | str, count: int) -> Dataset:
-    """The same with the ``count`` training images after the first ``train`` in place of the test images.
+    """Replaces the test images by the ``count`` training images that follow the first ``train``.
 
-    Raises WorkerError where there are not so many; after "all" there is none.
+    Raises WorkerError if there are fewer; after "all" there are none.
     """
     size = len(dataset.train_labels)
     start = size if isinstance(train, str) else train
     if not 0 <= start <= size - count:
         raise WorkerError(
-            f"data.heldOut is {count} and data.train {train}, but {dataset.name} has {size} training images; "
-            f"allowed: as many as that together"
+            f"data.heldOut is {count} and data.train is {train}, but {dataset.name} has {size} training "
+            f"images; allowed: at most {size} together"
         )
     positions = np.arange(start, start + count)
     return dataclasses.replace(
@@ -108,7 +111,7 @@ def hold_out(dataset: Dataset, train: int | str, count: int) -> Dataset:
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Writes a .npy whole or not at all: workers that start at once may all write it."""
+    """Writes a .npy file atomically: several workers may write it at the same time."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

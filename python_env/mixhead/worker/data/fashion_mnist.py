@@ -1,4 +1,4 @@
-"""Fashion-MNIST from its IDX files, as Debian's package dataset-fashion-mnist ships them."""
+"""Fashion-MNIST from its IDX files, as in Debian's package dataset-fashion-mnist."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def _images(path: Path) -> np.ndarray:
 
 
 def _idx(path: Path, dimensions: int) -> np.ndarray:
-    """An IDX file of bytes, plain or as .gz: magic 0 0 8 ndim, then sizes as big-endian int32, then data."""
+    """Reads an IDX file of bytes, plain or .gz: magic 0 0 8 ndim, sizes as big-endian int32, then data."""
     packed = path.with_name(path.name + ".gz")
     if not path.exists() and not packed.exists():
         raise WorkerError(
             f"Fashion-MNIST is not here: {path} is missing; Debian's package dataset-fashion-mnist has it "
-            f"in /usr/share/datasets/fashion-mnist, to be copied or linked there"
+            f"in /usr/share/datasets/fashion-mnist: copy or link it there"
         )
     try:
         raw = path.read_bytes() if path.exists() else gzip.decompress(packed.read_bytes())

@@ -1,4 +1,4 @@
-"""Photographs in folders: any set laid out as ImageNet is, and iNaturalist 2018."""
+"""Photographs in folders: any set in the layout of ImageNet, and iNaturalist 2018."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from mixhead.worker.errors import WorkerError
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's
 STD = (0.229, 0.224, 0.225)
-IN_MEMORY = 2 << 30  # bytes of decoded images that are kept rather than decoded again each time
+IN_MEMORY = 2 << 30  # largest set that is kept decoded, in bytes
 
 
 class Photographs:
-    """Files as images: the shorter side resized to ``size``, the middle cut out.
+    """Image files, with the shorter side resized to ``size`` and cropped to the middle.
 
-    A small set is decoded whole when it is first indexed, a large one image by image each time.
+    A small set is decoded once, when it is first indexed. A large one is decoded image by image each time.
     """
 
     def __init__(self, paths: list[str], size: int) -> None:
@@ -42,7 +42,7 @@ class Photographs:
         return self._decode(range(len(self.paths)))
 
     def _decode(self, positions: Iterable[int]) -> np.ndarray:
-        # A process that loads beside the training is one of several, and has no threads of its own.
+        # A data loader's process is one of several, so it decodes without threads.
         run = map if get_worker_info() is not None else _threads().map
         return np.stack(list(run(lambda i: _photograph(self.paths[i], self.size), positions)))
 
@@ -67,7 +67,7 @@ def load_folder(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dat
 
 
 def load_inat2018(config: DataConfig, data_dir: Path, size: int, seed: int) -> Dataset:
-    """iNaturalist 2018: train2018.json and val2018.json beside the pictures that they name."""
+    """iNaturalist 2018: train2018.json and val2018.json next to the images that they list."""
     root = _root(config, "with train2018.json, val2018.json and train_val2018/ in it")
     train, test = (_inat_split(root, f"{split}2018.json") for split in ("train", "val"))
     classes = 1 + max(label for _, label in [*train, *test])
@@ -80,7 +80,9 @@ def _inat_split(root: Path, name: str) -> list[tuple[str, int]]:
         category = {item["image_id"]: item["category_id"] for item in raw["annotations"]}
         listed = [(str(root / item["file_name"]), category[item["id"]]) for item in raw["images"]]
     except FileNotFoundError as error:
-        raise WorkerError(f"data.path: {root / name} is missing; iNaturalist's site has it") from error
+        raise WorkerError(
+            f"data.path: {root / name} is missing; download it from iNaturalist's site"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorkerError(f"data.path: {root / name} is not a list of iNaturalist's images") from error
     if not listed:
@@ -109,7 +111,7 @@ def _dataset(
 
 
 def _split(samples: list[tuple[str, int]], size: int) -> tuple[Photographs, np.ndarray]:
-    # By a fixed shuffle, so that the first n are of all classes.
+    # Shuffled, always in the same way, so that the first n cover all classes.
     shuffled = [samples[i] for i in np.random.default_rng(0).permutation(len(samples))]
     labels = np.array([label for _, label in shuffled], dtype=np.int64)
     return Photographs([path for path, _ in shuffled], size), labels
@@ -121,7 +123,7 @@ def _photograph(path: str, size: int) -> np.ndarray:
 
     try:
         image = default_loader(path)
-    except Exception as error:  # Pillow's decoders raise whatever they stumble on
-        raise WorkerError(f"{path} is not an image that can be read: {error}") from error
+    except Exception as error:  # Pillow's decoders can raise anything for a damaged file
+        raise WorkerError(f"{path} cannot be read as an image: {error}") from error
     pixels: np.ndarray = pil_to_tensor(center_crop(resize(image, size, antialias=True), size)).numpy()
     return pixels

@@ -1,4 +1,4 @@
-"""The methods: how views, prototypes and targets make a loss. One small file each, chosen by ``method``."""
+"""The methods of training, one file each. The setting ``method`` chooses one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METHODS = {
 
 
 def method_of(config: Config) -> Method:
-    """The method that a configuration names. Raises WorkerError where there is none of that name."""
+    """The method that a configuration names. Raises WorkerError if there is no such method."""
     if config.method not in METHODS:
         allowed = ", ".join(METHODS)
         raise WorkerError(f"configuration: method must be one of ({allowed}), not {config.method!r}")

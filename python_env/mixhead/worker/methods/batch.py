@@ -1,4 +1,4 @@
-"""What a method's loss is made of."""
+"""The inputs of a method's loss."""
 
 from __future__ import annotations
 
@@ -13,14 +13,23 @@ from mixhead.worker.config import Config
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's rows and prototypes; B images, G global views, V views in all, global ones first.
+    """The rows and prototypes of a step with B images, G global views and V views in all, global ones first.
 
-    ``h`` (G B, D) are the teacher's unit rows and ``z`` (V B, D) the student's; with a ``mask``
-    (G B, rows, columns) of M hidden patches, M rows of these patches follow in each. ``prototypes``
-    (K, D) carry a gradient in the joint arm alone. ``targets`` makes the probabilities (len(h), K) of the
-    teacher's rows, or hands over the plugin's: at most one call a step, since a centre moves with it.
-    ``targets_in`` makes them here, balanced in each block of a partition (P, S) by itself. ``balanced`` makes
-    them of logits (N, K) that the method has chosen itself.
+    Attributes:
+        config: The run's configuration.
+        step: The step, from 0.
+        h: The teacher's unit rows, (G B, D). If M patches are masked, their M rows follow.
+        z: The student's unit rows, (V B, D). If M patches are masked, their M rows follow.
+        prototypes: Unit rows (K, D), with a gradient only in the joint arm.
+        targets: Returns the teacher's probabilities, (len(h), K), computed here or by the plugin. To be
+        called
+            at most once a step, because each call moves a centre.
+        targets_in: Returns them for a partition (P, S), computed here and balanced within each block.
+        balanced: Returns balanced probabilities for logits (N, K) of the method's choice.
+        temperature: The student's temperature.
+        teacher_temperature: The teacher's temperature.
+        clock: The scalars of the plugin's answer, including a method's own, such as CARP's block.
+        mask: The masked patches, (G B, rows, columns) bool; None if the method masks none.
     """
 
     config: Config
@@ -31,9 +40,9 @@ class Batch:
     targets: Callable[[], Tensor]
     targets_in: Callable[[Tensor], Tensor]
     balanced: Callable[[Tensor], Tensor]
-    temperature: float  # the student's
+    temperature: float
     teacher_temperature: float
-    clock: Mapping[str, float]  # the answer's scalars; a method's own are among them, such as CARP's block
+    clock: Mapping[str, float]
     mask: Tensor | None = None
 
     @property
@@ -45,5 +54,5 @@ class Batch:
         return self.config.views.global_ + self.config.views.local
 
     def logits(self) -> Tensor:
-        """The student's cosines with the prototypes, (len(z), K)."""
+        """The cosines of the student's rows with the prototypes, (len(z), K)."""
         return cosine_logits(self.z, self.prototypes)

@@ -1,4 +1,4 @@
-"""CARP: the views agree within the blocks of a partition of the prototypes."""
+"""CARP: views agree within the blocks of a partition of the prototypes."""
 
 from __future__ import annotations
 

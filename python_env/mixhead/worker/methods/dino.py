@@ -1,4 +1,4 @@
-"""DINO: every view of the student predicts the teacher's targets of the other views."""
+"""DINO: each view of the student predicts the teacher's targets for the other views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""iBOT: DINO between the views, and within a global view the student predicts its hidden patches."""
+"""iBOT: DINO between views; and within a global view, the student predicts the targets of masked patches."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods.batch import Batch
 from mixhead.worker.randomness import seed_of
 
-MASKED_VIEWS = 0.5  # share of the global views that are masked at all
-MASKED_PATCHES = (0.1, 0.5)  # share of the patches of such a view
-BLOCK = 4  # patches that a block has at least
+MASKED_VIEWS = 0.5  # share of the global views that have masked patches
+MASKED_PATCHES = (0.1, 0.5)  # range of the share of masked patches in such a view
+BLOCK = 4  # least number of patches in a block
 
 
 def loss(batch: Batch) -> Tensor:
-    """The sum of both losses, on one head and one set of prototypes, as iBOT shares them.
+    """The sum of both losses. They share the head and the prototypes, as iBOT does by default.
 
-    The targets of views and of patches are balanced together.
+    The targets of views and patches are balanced together.
     """
     assert batch.mask is not None
     hidden = int(batch.mask.sum())
@@ -32,8 +32,19 @@ def loss(batch: Batch) -> Tensor:
 
 
 def draw_mask(config: Config, grid: tuple[int, int], step: int) -> Tensor:
-    """Which patches of a step's global views, of all ranks, the student does not see, in blocks:
-    (G B, rows, columns) bool."""
+    """Draws the patches to mask in a step's global views of all ranks, in blocks.
+
+    Args:
+        config: The run's configuration.
+        grid: The patches of a view, as (rows, columns).
+        step: The step, from 0.
+
+    Returns:
+        Whether each patch is masked, (G B, rows, columns) bool.
+
+    Raises:
+        WorkerError: If the grid is smaller than 4 x 4.
+    """
     from lightly.models.utils import random_block_mask
 
     count = config.train.batch * config.views.global_
@@ -41,7 +52,8 @@ def draw_mask(config: Config, grid: tuple[int, int], step: int) -> Tensor:
     if min(grid) < 4:
         raise WorkerError(
             f"method ibot masks blocks of patches, but a view of {config.views.global_size} x "
-            f"{config.views.global_size} has only {grid[0]} x {grid[1]} of them; at least 4 x 4 are needed"
+            f"{config.views.global_size} pixels has only {grid[0]} x {grid[1]} patches; "
+            "allowed: at least 4 x 4"
         )
     before = random.getstate()
     random.seed(seed_of(config.seed, "mask", step))  # lightly draws from the global generator

@@ -1,4 +1,4 @@
-"""What a method of training is."""
+"""The interface of a method of training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from mixhead.worker.methods.batch import Batch
 
 @dataclass(frozen=True)
 class Method:
-    """A method of training: what distinguishes it from the others in a worker.
+    """A method of training.
 
-    ``loss`` makes a scalar from all that one step compares. A method with a ``mask`` hides patches from the
-    student: (configuration, (rows, columns) of patches, step) -> which, (G B, rows, columns) bool, for the
-    global views of all ranks.
+    Attributes:
+        loss: Computes the loss of a step, a scalar.
+        mask: Draws the patches that are masked for the student: (configuration, (rows, columns) of a view's
+            patches, step) -> (G B, rows, columns) bool, for the global views of all ranks. None: no patches
+            are masked.
     """
 
     loss: Callable[[Batch], Tensor]

@@ -12,7 +12,7 @@ SINKHORN_ITERATIONS = 3
 
 
 def loss(batch: Batch) -> Tensor:
-    """MSN's: the student's mean assignment is drawn to the uniform distribution."""
+    """MSN's loss, which draws the student's mean assignment to the uniform distribution."""
     from lightly.loss import MSNLoss
 
     class AcrossRanks(MSNLoss):  # type: ignore[misc]  # lightly has no types
@@ -24,7 +24,7 @@ def loss(batch: Batch) -> Tensor:
 
 
 def prior_loss(batch: Batch) -> Tensor:
-    """PMSN's: it is drawn to a power law instead, of exponent .25."""
+    """PMSN's loss, which draws the mean assignment to a power law of exponent .25 instead."""
     from lightly.loss import PMSNLoss
 
     class AcrossRanks(PMSNLoss):  # type: ignore[misc]  # lightly has no types
@@ -36,14 +36,14 @@ def prior_loss(batch: Batch) -> Tensor:
 
 
 def _mean_over_targets(batch: Batch, kind: type[torch.nn.Module]) -> Tensor:
-    """Each of the teacher's views in turn is the target, and all other views of the student its anchors."""
+    """The mean loss over the teacher's views as targets. All other views of the student are the anchors."""
     balanced = batch.config.targets.balance == "sinkhorn"
     criterion = kind(
         temperature=batch.temperature,
         sinkhorn_iterations=SINKHORN_ITERATIONS if balanced else 0,
         gather_distributed=True,
     )
-    # lightly sharpens softmax(cosine / T) by the exponent 1 / s, which is a softmax at T s.
+    # lightly raises softmax(cosine / T) to the power 1 / s, which gives a softmax at temperature T s.
     sharpening = batch.teacher_temperature / batch.temperature
     anchors = batch.z.chunk(batch.views)
     losses = [

@@ -1,4 +1,4 @@
-"""SwAV: swapped prediction of codes that Sinkhorn-Knopp balances."""
+"""SwAV: views predict each other's codes, which Sinkhorn-Knopp balances."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from mixhead.worker.methods.batch import Batch
 
 
 def loss(batch: Batch) -> Tensor:
-    """Jointly as in the original: the codes are the student's own, of each global view by itself.
+    """SwAV's loss, with codes that depend on the arm.
 
-    Otherwise the codes are the plugin's, of all that the teacher saw together.
+    In the joint arm they are the student's, balanced for each global view separately, as in the original. In
+    the other arms they are the teacher's targets, balanced for all global views together.
     """
     logits = batch.logits()
     if batch.config.prototypes != "joint":
