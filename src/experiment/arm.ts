@@ -26,51 +26,51 @@ import { TrainingRecord } from "./training-record.ts";
 /** Seconds in which a worker loads torch, the data and the encoder, if its deadline is shorter. */
 const START_SECONDS = 180;
 
-/** How a training ended: at its last step, or where it was asked to stop. */
+/** How a training ended: at its last step, or after it was asked to stop. */
 export interface ArmOutcome {
   steps: number;
   complete: boolean;
 }
 
-/** What happens while an arm trains, for whoever watches. */
+/** The events of a training. */
 interface ArmEvents {
-  /** Its worker is there: training and evaluation begin. */
+  /** Its worker has joined: training and evaluation begin. */
   began(): void;
-  /** A sentence that one should know. */
+  /** A note for the user. */
   note(text: string): void;
   progress(steps: number, line: MetricsLine): void;
 }
 
 export interface ArmOptions {
   job: Job;
-  /** Null in a joint arm, whose rank makes its targets itself. */
+  /** Null in a joint arm, whose ranks make their targets themselves. */
   answerer: Answerer | null;
   dataDir: string;
   resumed: Checkpoint | null;
-  /** How much of its metrics.jsonl stays. */
+  /** The length in bytes to which its metrics.jsonl is cut. */
   metricsBytes: number;
-  /** What its checkpoints say of whose they are. */
+  /** Identifies the training in its checkpoints. */
   origin: Origin;
   events: ArmEvents;
-  /** Hear of every line that is written to metrics.jsonl. */
+  /** Called for every line that is written to metrics.jsonl. */
   hooks: readonly MetricsHook[];
-  /** Times what Node does in a step. */
+  /** Times Node's share of a step. */
   spans: Spans;
-  /** How many ranks it is to have; as many as come, where it is left out. */
+  /** The number of ranks; undefined: as many as join. */
   ranks?: number | undefined;
-  /** Settles when all that its ranks have sent so far was taken. */
+  /** Settles when all messages of its ranks so far are processed. */
   idle: () => Promise<void>;
 }
 
 /**
- * One training as the bridge sees it: answers every step of its ranks with targets and the clock,
- * says when to evaluate, to checkpoint and to stop, and writes down what comes back from rank 0. A world that is
- * lost ends it; one that comes again finds another Arm, which goes on from the last checkpoint.
+ * One training as the bridge sees it. It answers every step of its ranks with targets and the clock, gives the
+ * commands to evaluate, checkpoint and stop, and records rank 0's results. It ends with its world; a world that is
+ * restarted joins another Arm, which continues from the last checkpoint.
  */
 export class Arm implements Room {
   readonly components: number;
   readonly dim: number;
-  /** Settled when the training has ended; rejected where it failed. */
+  /** Settles when the training has ended; rejects if it failed. */
   readonly done: Promise<ArmOutcome>;
   private settle!: { resolve(outcome: ArmOutcome): void; reject(error: Error): void };
   private readonly record: TrainingRecord;
@@ -79,17 +79,17 @@ export class Arm implements Room {
   private readonly scalarsAt: (clock: Clock) => Record<string, number>;
   private steps: number;
   private stopping = false;
-  /** Whether the worker was told that the step under way is its last. */
+  /** Whether the ranks were told that the current step is their last. */
   private dismissed = false;
   private resumedSeconds: number;
   private started = 0;
   private world = 1;
-  /** What tells the ranks of this world from those of one before it. */
+  /** Tells the ranks of this world from those of an earlier one. */
   private readonly meeting = randomUUID();
   private hello: NodeJS.Timeout | undefined;
-  /** The mixture's state for the checkpoint that the rank was told to take, where it comes from its device. */
+  /** The mixture's state for the checkpoint under way, if it is read from the ranks' device. */
   private saved: Promise<NamedTensors> | undefined;
-  /** The record's length before an evaluation that a longer run would not have: the last, where no other was due. */
+  /** The record's length before the last evaluation, if a longer run would not have made it. */
   private beforeEnd: number | undefined;
   private readonly job: Job;
   private readonly answerer: Answerer | null;
@@ -114,14 +114,14 @@ export class Arm implements Room {
     this.done.catch(() => {}).finally(() => clearTimeout(this.hello)); // awaited by whoever trains it
   }
 
-  /** Its worker's process is there, and has to say hello. */
+  /** Its worker's process has started and is to say hello. */
   launched(): void {
     const seconds = Math.max(START_SECONDS, this.job.config.bridge.deadline);
     const why = `its hello did not come within ${seconds} s (bridge.deadline allows for longer)`;
     this.hello = setTimeout(() => this.late(0, why), 1000 * seconds);
   }
 
-  /** Goes back to where the checkpoint was taken. Call it before the worker starts. */
+  /** Restores the checkpoint. Call it before the worker starts. */
   async prepare(): Promise<void> {
     await sweepCheckpoints(this.checkpoints, this.steps, this.job.config.train.keepCheckpoints);
     await this.record.cutTo(this.options.metricsBytes);
@@ -129,7 +129,7 @@ export class Arm implements Room {
     if (this.resumed !== null) this.answerer?.load(this.resumed.mixture);
   }
 
-  /** Asks for a checkpoint and an end after the step that is under way; at once, where `nobody` is to come. */
+  /** Asks for a checkpoint and an end after the current step. `nobody`: no worker was started, so it may end at once. */
   stop(nobody = false): void {
     this.stopping = true;
     this.disk.giveUp();
@@ -137,15 +137,15 @@ export class Arm implements Room {
   }
 
   /**
-   * Its worker's process has ended, with what went wrong or "". One that was told to stop has sent all its
-   * results before, which may still be waiting here for their turn.
+   * Its worker's process has ended, with an error or "". If it was told to stop, it has sent all its results, which may
+   * still wait for their turn here.
    */
   exited(error: string): void {
     if (error === "" && this.dismissed) return;
     this.fail(new RunError("worker-failed", error || "its worker ended before its last step"));
   }
 
-  /** Ends the training as failed, where it has not ended yet. */
+  /** Fails the training, unless it has ended. */
   fail(error: Error): void {
     this.settle.reject(error);
   }
@@ -190,7 +190,7 @@ export class Arm implements Room {
   private async advance(batch: Batch): Promise<Answer> {
     const clock: Clock = { step: batch.step, steps: this.job.config.train.steps, epoch: batch.epoch };
     const [measured = {}] = batch.scalars;
-    // As late as can be: a step may wait for a loop of the user's, which is left meanwhile.
+    // Decide late: a step may wait for the user's loop, which may be left meanwhile.
     let decided: Command[] | undefined;
     const decide = () => {
       decided ??= this.commandsAfter(batch.step + 1);
@@ -199,7 +199,7 @@ export class Arm implements Room {
     const save = () => decide().includes("checkpoint");
     const { rows, targets, run, scalars, bad, saved, clock: own } = await this.answer(batch, clock, { save });
     const commands = decide();
-    // A rank that is told to stop answers nothing more.
+    // A rank that is told to stop answers no further run.
     this.saved = saved ?? (this.answerer?.device && save() ? Promise.resolve(await this.state()) : undefined);
     this.saved?.catch(() => {}); // awaited when the rank has its half of the checkpoint
     if (bad !== undefined) throw this.refused(bad);
@@ -214,14 +214,14 @@ export class Arm implements Room {
     };
   }
 
-  /** A batch that a device has refused is heard of one step late, when the training cannot go back. */
+  /** A batch that a device refused is reported one step late, when the training cannot go back. */
   private refused({ step, row }: { step: number; row: number }): BatchError {
     const why = `row ${row} of the embeddings of step ${step} is not finite or all zero; that step has not changed the mixture`;
     this.fail(new RunError("bad-batch", why));
     return new BatchError("row", why, row);
   }
 
-  /** Where the plugin fails, this training fails with its sentence, not with what the rank makes of it. */
+  /** If the plugin fails, the training fails with the plugin's own error, not with the rank's. */
   private async answer(batch: Batch, clock: Clock, options: EdgeStepOptions): Promise<StepAnswer> {
     const { answerer } = this;
     if (answerer === null) return { scalars: {} };
@@ -240,9 +240,9 @@ export class Arm implements Room {
     }
   }
 
-  /** What cannot be taken ends the training: nobody reads what a rank is told after its last step. */
+  /** A result that cannot be processed ends the training: after its last step, nobody reads a rank's error. */
   async result(result: RankResult): Promise<void> {
-    if (result.rank !== 0) return; // the others have waited for rank 0's
+    if (result.rank !== 0) return; // the other ranks only waited for rank 0
     try {
       if (result.text.failed !== undefined) return this.disk.workerFailed(result.text.failed);
       await this.take(result);
@@ -277,7 +277,7 @@ export class Arm implements Room {
     this.answerer?.device?.values(seq, tensors);
   }
 
-  /** What an operation of the mixture's fails with on the device is what the training fails with. */
+  /** The training fails with the error of the mixture's operation. */
   failed(_rank: number, failure: RunFailure): string | undefined {
     const error = this.answerer?.device?.failed(failure);
     this.fail(error ?? new RunError("worker-failed", failure.message));
@@ -294,7 +294,7 @@ export class Arm implements Room {
       this.answerer?.device?.lost(`${who} was lost: ${why}`);
       this.fail(new WorkerLost(who, owed ?? this.part, why));
     };
-    // One that was told to stop may have sent all that it had to: if it has, the training has ended well.
+    // A worker that was told to stop may have sent all its results; then the training has ended well.
     if (this.dismissed && owed === undefined) void this.options.idle().then(fail);
     else fail();
   }
@@ -310,7 +310,7 @@ export class Arm implements Room {
     return this.world > 1 ? `rank ${rank}` : "the worker";
   }
 
-  /** What the worker sends next, commands apart. */
+  /** The next message of the worker, apart from results. */
   private get part(): string {
     return `its part of step ${this.steps}`;
   }

@@ -8,11 +8,11 @@ interface Expected {
   never(error: Error): void;
 }
 
-/** The trainings that ranks may join, by the name that they say: one that is not ready yet is waited for. */
+/** The trainings that ranks may join, by name. A rank waits for one that is not ready yet. */
 export class Arms {
   private readonly expected = new Map<string, Expected>();
 
-  /** From now on a rank that names it waits for an arm that is to come; those that wait already go on waiting. */
+  /** From now on ranks with this name wait for an arm; ranks that wait already keep waiting. */
   expect(name: string): void {
     if (this.expected.get(name)?.isReady === false) return;
     let settle: Pick<Expected, "ready" | "never"> | undefined;
@@ -36,7 +36,7 @@ export class Arms {
     this.expected.delete(name);
   }
 
-  /** @throws RejectError where there is none. */
+  /** @throws RejectError if there is none. */
   async of(name: string): Promise<Arm> {
     const expected = this.expected.get(name);
     if (expected === undefined) {

@@ -20,7 +20,7 @@ const clockFile = z.strictObject({
   step: z.int().nonnegative(),
   /** Seconds of training and evaluation so far. */
   seconds: z.number().nonnegative(),
-  /** Length of metrics.jsonl as far as a run that goes on from here keeps it. */
+  /** The length of metrics.jsonl that a run resumed from here keeps. */
   metricsBytes: z.int().nonnegative(),
 });
 export type CheckpointClock = z.infer<typeof clockFile>;
@@ -29,16 +29,16 @@ export interface Checkpoint {
   /** The folder, with the rank's files in it: encoder, teacher, optimizer, centre. */
   path: string;
   clock: CheckpointClock;
-  /** The plugin's and the targets' state; empty where the arm has none. */
+  /** The state of plugin and targets; empty in a joint arm. */
   mixture: NamedTensors;
-  /** The settings that it was trained with; undefined in checkpoints of earlier versions, as are `metrics`. */
+  /** The settings of the training. Undefined in checkpoints of earlier versions, as is `metrics`. */
   config: unknown;
   /** The file metrics.jsonl as it was. */
   metrics: Buffer | undefined;
 }
 
 /**
- * The folder in `folder` that a worker says it has filled. Of its path only the name counts.
+ * The folder in `folder` that a worker has filled. Only the name of its path is used.
  *
  * @throws RunError "protocol" if that is not the name of such a folder.
  */
@@ -58,7 +58,7 @@ export interface CheckpointParts {
   origin: Origin;
 }
 
-/** The newest checkpoint that is whole, or null, and a sentence for each thing about it that one should know. */
+/** The newest intact checkpoint or null, with notes for the user. */
 export interface Found<T> {
   checkpoint: T | null;
   notes: string[];
@@ -66,9 +66,9 @@ export interface Found<T> {
 
 /**
  * Completes the folder `incoming` that a rank has filled and moves it into place in one rename: a
- * checkpoint is whole or it is not there. The newest `keep` are kept. May be called again where it threw.
+ * checkpoint is whole or absent. The newest `keep` are kept. May be called again after an error.
  *
- * @throws RunError "disk", UserError where something cannot be written.
+ * @throws RunError "disk" or UserError if a write fails.
  */
 export async function commitCheckpoint(
   folder: string,
@@ -100,9 +100,9 @@ async function prune(folder: string, keep: number): Promise<void> {
 }
 
 /**
- * Removes what an interrupted checkpoint has left, and puts aside, as `aside-NAME`, checkpoints after `step`, at
- * which the training resumes. The newest `keep` of the others stay: a kill may have come before the oldest was removed.
- * Only for the process that trains there.
+ * Removes the remains of an interrupted checkpoint, and renames checkpoints after `step`, at which the training resumes,
+ * to `aside-NAME`. Keeps the newest `keep` of the others, since a kill may have come before the oldest was removed.
+ * Call it only in the process that holds the run's lock.
  */
 export async function sweepCheckpoints(folder: string, step: number, keep: number): Promise<void> {
   await mkdir(folder, { recursive: true });
@@ -118,9 +118,9 @@ export async function sweepCheckpoints(folder: string, step: number, keep: numbe
 }
 
 /**
- * The newest checkpoint of a training that is as it was written. Those after it are named with what is wrong.
+ * The newest intact checkpoint of a training. `notes` say what is wrong with later ones.
  *
- * @throws UserError where there are some, and none is.
+ * @throws UserError if there are checkpoints and none is intact.
  */
 export async function latestCheckpoint(folder: string, origin: Origin): Promise<Found<Checkpoint>> {
   return newestOf(folder, origin, async (path) => {
@@ -133,7 +133,7 @@ export async function latestCheckpoint(folder: string, origin: Origin): Promise<
   });
 }
 
-/** The same for somebody who only reads the rank's files: the folder. */
+/** The folder of the newest intact checkpoint, for readers of the rank's files. */
 export async function latestFolder(folder: string, origin: Origin): Promise<Found<string>> {
   return newestOf(folder, origin, async (path) => path);
 }
@@ -165,7 +165,7 @@ async function newestOf<T>(
   );
 }
 
-/** The clock of the newest checkpoint; undefined where there is none. */
+/** The clock of the newest checkpoint; undefined if there is none. */
 export async function clockAtCheckpoint(folder: string): Promise<CheckpointClock | undefined> {
   const newest = existsSync(folder) ? (await checkpointNames(folder)).at(-1) : undefined;
   if (newest === undefined) return undefined;
@@ -180,7 +180,7 @@ function stepOf(name: string): number {
   return Number(name.slice("step-".length));
 }
 
-/** The names of a training's checkpoints, oldest first: by number, since from step 10,000,000 on names are longer and as text come before shorter ones. */
+/** The names of a training's checkpoints, oldest first. Sorted as numbers: from step 10,000,000 on names have more digits. */
 async function checkpointNames(folder: string): Promise<string[]> {
   const names = (await readdir(folder)).filter((name) => /^step-\d+$/.test(name));
   return names.sort((a, b) => stepOf(a) - stepOf(b));

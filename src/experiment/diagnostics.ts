@@ -4,31 +4,31 @@ import { percent } from "../report/format.ts";
 import type { MetricsLine } from "./metrics-log.ts";
 import type { Job } from "./run-folder.ts";
 
-/** What a run's measurements say that a person should know. */
+/** A remark on a run's measurements. */
 export interface Warning {
   kind: "not-finite" | "chance" | "cone" | "one-prototype" | "dead" | "copies" | "idle";
-  /** warning: something goes wrong. note: nothing does, but a figure is easily misread. */
+  /** warning: the training goes wrong. note: a figure is easily misread. */
   level: "warning" | "note";
   /** Steps taken when it was measured. */
   step: number;
-  /** One or two sentences in plain words, with the figures. */
+  /** One or two sentences with the figures. */
   text: string;
 }
 
-/** What the measurements are held against. */
+/** The settings that the measurements are judged by. */
 export interface Setting {
   /** K. */
   components: number;
   /** Steps of warm-up of the learning rate. */
   warmup: number;
-  /** The loss of a student that tells no prototype from another, and how it is said; null where it is not known. */
+  /** The loss of a student that cannot tell prototypes apart, and its formula in words; null if unknown. */
   chance: { loss: number; text: string } | null;
 }
 
 /**
- * Steps at the start in which nothing is judged but numbers that are not finite. A healthy run starts
+ * Steps at the start in which only numbers that are not finite count. A healthy run starts
  * with a loss at ln K, embeddings in a cone and few components in use; measured on CIFAR-10 with
- * conv-small, it has left the first two behind after 30 to 60 steps.
+ * conv-small, the first two have passed after 30 to 60 steps.
  */
 const START = 100;
 
@@ -52,8 +52,8 @@ const LEAST_SPREAD = 0.05;
 const LEAST_PERPLEXITY = 2;
 
 /**
- * Usage so low that has not grown over so many steps means dead components. A decoupled run's comes little by
- * little: on CIFAR-10 it was seen to rest at .07 from step 100 to 500 and to be at .16 at 1,000, .72 at 5,000.
+ * A usage below this that does not grow over so many steps means dead components. In a decoupled run it grows
+ * slowly: on CIFAR-10 it was seen to rest at .07 from step 100 to 500 and to be at .16 at 1,000, .72 at 5,000.
  */
 const LOW_USE = 0.1;
 const GROWTH = 1.1;
@@ -65,7 +65,7 @@ const HIGH_UNIQUE = 0.5;
 /** Usage below which a high uniqueness is easily misread. */
 const IDLE_USE = 0.25;
 
-/** What a run's measurements are held against. */
+/** The criteria of a training. */
 export function settingOf(config: Config): Setting {
   return { components: config.plugin.components, warmup: config.train.warmup, chance: chanceOf(config) };
 }
@@ -77,7 +77,7 @@ function chanceOf({ method, plugin: { components } }: Config): Setting["chance"]
   );
 }
 
-/** Reads the lines of one training, in order; what is found, the gravest first. */
+/** Diagnoses one training from its lines, in order. Returns findings, the gravest first. */
 export function diagnose(lines: readonly MetricsLine[], setting: Setting): Warning[] {
   const last = lines.at(-1)?.step ?? 0;
   const evaluated = lines.filter(({ step, used }) => step >= START && used !== undefined);
@@ -92,8 +92,8 @@ export function diagnose(lines: readonly MetricsLine[], setting: Setting): Warni
 }
 
 /**
- * What the trainings of one arm show, each kind once: of the first seed that has it, which is named where
- * there are several, with the others beside it.
+ * The findings of one arm, each kind once: that of the first seed with it. If there are several seeds, those affected are
+ * named.
  */
 export function diagnoseArm(
   trainings: readonly { job: Pick<Job, "seed" | "config">; lines: readonly MetricsLine[] }[],
@@ -204,7 +204,7 @@ function copies(evaluated: readonly MetricsLine[]): Warning | null {
   };
 }
 
-/** Uniqueness counts dead components too, so it misleads where few are used. */
+/** Uniqueness counts dead components too, so it misleads if few are used. */
 function reminder(line: MetricsLine): string {
   const unique = uniqueAt(line, "0.5");
   if (unique === undefined || unique < HIGH_UNIQUE) return "";
@@ -217,7 +217,7 @@ function uniqueAt(line: MetricsLine, epsilon: string): number | undefined {
   return line.unique?.[epsilon];
 }
 
-/** The finite ones: what is not finite has a warning of its own. */
+/** The finite values; others have their own warning. */
 function values(
   lines: readonly MetricsLine[],
   of: (line: MetricsLine) => number | null | undefined,

@@ -4,26 +4,26 @@ import { RunError, sentence } from "../errors.ts";
 /** Between two tries. */
 const RETRY_MS = 5000;
 
-/** What a training does where the disk is full or read-only: `train.diskFull`. */
+/** Handles a full or read-only disk as `train.diskFull` says. */
 export class Disk {
   private readonly over = new AbortController();
 
-  /** `note` hears that a write waits, and that it was made. */
+  /** `note` is called when a write waits, and when it has succeeded. */
   constructor(
     private readonly whereFull: "end" | "wait",
     private readonly note: (text: string) => void,
   ) {}
 
   /**
-   * Makes a write that may be made again where it failed.
+   * Makes a write that can be repeated after a failure.
    *
-   * @throws what it fails with, at once or after `giveUp` where that is RunError "disk" and it is to wait.
+   * @throws the write's error: at once, or after `giveUp` if it is RunError "disk" and `train.diskFull` is wait.
    */
   async write<T>(write: () => Promise<T>): Promise<T> {
     for (let tries = 0; ; tries++) {
       try {
         const made = await write();
-        if (tries > 0) this.note("the disk can be written to again: the run goes on");
+        if (tries > 0) this.note("the disk can be written to again: the run continues");
         return made;
       } catch (error) {
         if (!this.waitsFor(error)) throw error;
@@ -33,7 +33,7 @@ export class Disk {
     }
   }
 
-  /** A write of the worker's has failed, which it makes again where it is to wait. @throws RunError where it is not. */
+  /** A write of the worker failed. It tries again if `train.diskFull` is wait. @throws RunError otherwise */
   workerFailed(why: string): void {
     const error = new RunError("disk", why);
     if (!this.waitsFor(error)) throw error;

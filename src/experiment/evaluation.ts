@@ -18,7 +18,7 @@ export interface Evaluation {
    * images; classCounts (C): training images of each class.
    */
   tensors: NamedTensors;
-  /** Empty where they are many or not known. */
+  /** Empty if there are many or they are unknown. */
   classNames: string[];
 }
 

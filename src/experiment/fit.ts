@@ -37,8 +37,8 @@ export interface FitOptions {
 /**
  * The plugin alone over saved embeddings: `epochs` passes in file order, in batches of `batch`, the
  * last one partial. Measures every `measureEvery` steps and at the end. When `signal` aborts it
- * ends after the step under way, with what it has. Writes what was estimated, for others to read, and
- * the plugin's whole state, for a head to go on from.
+ * ends after the current step. Writes the estimates, for other programs, and the plugin's whole state, from which a head
+ * can continue.
  */
 export async function fitPlugin({
   fit,

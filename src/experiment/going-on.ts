@@ -5,14 +5,14 @@ import { type Run, withConfigs, writeRecord } from "./run-folder.ts";
 import { checkpointOf, WHERE } from "./same-run.ts";
 import { checkValues } from "./values.ts";
 
-/** Where it ends: schedules have the length of train.steps, so that it is the same run up to there. */
+/** The last step. Schedules have the length of train.steps, so it is the same run up to there. */
 const STOP = "train.stop";
 
 /**
- * A run as it goes on: elsewhere than it was configured for, by overrides such as "placement=host", or to another end, by
- * "train.stop=3000", which its record then says.
+ * A run as it resumes: at another place, by overrides such as "placement=host", or to another last step, by
+ * "train.stop=3000", which its record then has.
  *
- * @throws UserError, and changes nothing, where an override would change what is trained, or the end is behind.
+ * @throws UserError, and changes nothing, if an override would change the training, or if a training has passed the last step.
  */
 export async function goingOn(run: Run, overrides: readonly string[]): Promise<Run> {
   applyOverrides({}, overrides);
@@ -40,7 +40,7 @@ export async function goingOn(run: Run, overrides: readonly string[]): Promise<R
   return next;
 }
 
-/** @throws UserError where a training is past the end that it is given. */
+/** @throws UserError if a training has passed its new last step. */
 async function checkStop(run: Run): Promise<void> {
   for (const job of run.jobs) {
     const taken = (await checkpointOf(run, job)).checkpoint?.clock.step ?? 0;

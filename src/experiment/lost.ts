@@ -2,12 +2,12 @@ import type { Worker, WorkerExit } from "../bridge/launch.ts";
 import { SILENCE_SECONDS } from "../bridge/server.ts";
 import { RunError } from "../errors.ts";
 
-/** A worker whose connection is gone. How its process ended, if it did, says more. */
+/** A worker has lost its connection. The end of its process explains more, see `explained`. */
 export class WorkerLost extends RunError {
   constructor(
     /** "the worker", or which rank of several. */
     readonly who: string,
-    /** What it had still to send, in words. */
+    /** The message that is missing, in words. */
     readonly awaited: string,
     why: string,
   ) {
@@ -15,7 +15,7 @@ export class WorkerLost extends RunError {
   }
 }
 
-/** The better sentence for a lost worker: how it ended by itself; or, where it did not and had to be ended, that it was silent. */
+/** A better error for a lost worker: how its process exited, or that it was silent and had to be stopped. */
 export function explained(
   lost: WorkerLost,
   { pid }: Pick<Worker, "pid">,

@@ -9,7 +9,7 @@ import { parseJson } from "../files/json.ts";
 import { version } from "../files/version.ts";
 
 const FILE = "manifest.json";
-/** Of what a checkpoint's folder holds. */
+/** Lists the files of a checkpoint. */
 const FORMAT = 1;
 
 /** Which training a checkpoint is of. */
@@ -47,7 +47,7 @@ export async function writeManifest(folder: string, { run, arm, seed }: Origin):
  * Compares every file of a checkpoint with its manifest. False: it has none, as those of earlier versions, and
  * nothing is compared.
  *
- * @throws UserError where it is not as it was written, or of another version; of another training than `origin`.
+ * @throws UserError if it is damaged, of another version, or of another training than `origin`.
  */
 export async function checkManifest(folder: string, origin?: Origin): Promise<boolean> {
   const text = await readFile(join(folder, FILE), "utf8").catch(() => null);

@@ -57,13 +57,13 @@ export function pluginScalars(line: MetricsLine): Record<string, number> {
 export class MetricsLog {
   private last: Promise<void> = Promise.resolve();
 
-  /** `persist` makes a write, or makes it again where it failed. */
+  /** `persist` makes a write, and repeats it after a failure. */
   constructor(
     readonly path: string,
     private readonly persist: (write: () => Promise<void>) => Promise<void> = (write) => write(),
   ) {}
 
-  /** @throws RunError "disk" where the line cannot be written; then no part of it is there. */
+  /** @throws RunError "disk" if the line cannot be written; no part of it is left then. */
   append(line: MetricsLine): Promise<void> {
     this.last = this.last.then(() => this.persist(() => this.write(`${JSON.stringify(line)}\n`)));
     return this.last;
@@ -86,7 +86,7 @@ export class MetricsLog {
     }
   }
 
-  /** The length in bytes, when all that was appended is written: what `cutTo` goes back to. */
+  /** The length in bytes when all appended lines are written, for `cutTo`. */
   async size(): Promise<number> {
     await this.last;
     return stat(this.path).then(
@@ -104,7 +104,7 @@ export class MetricsLog {
 /**
  * A last line whose end is not written yet is left out: the run may be under way.
  *
- * @throws UserError with file and line where a line is not a measurement.
+ * @throws UserError with file and line if a line is not a measurement.
  */
 export async function readMetrics(path: string): Promise<MetricsLine[]> {
   let text: string;

@@ -17,7 +17,7 @@ export function probedOf({ linear, groups, balanced }: ProbeFigures): Probed {
   };
 }
 
-/** Means over trainings; what one of them lacks is left out, since it would be a mean over other seeds. */
+/** Means over trainings. A figure that one of them lacks is left out, since its mean would be over other seeds. */
 export function meanProbed(trainings: readonly Partial<Probed>[]): Partial<Probed> {
   const balanced = trainings.map((each) => each.balanced);
   const linear = meanOf(trainings.map((each) => each.linear));
@@ -48,13 +48,13 @@ function meanGroups(trainings: readonly (GroupFigures | undefined)[]): GroupFigu
   return { head: of("head"), medium: of("medium"), tail: of("tail") };
 }
 
-/** null where a value is not there. */
+/** null if a value is missing. */
 function meanOf(values: readonly (number | null | undefined)[]): number | null {
   const there = complete(values);
   return there && mean(there);
 }
 
-/** The values, where every one is there. */
+/** The values if none is missing. */
 export function complete(values: readonly (number | null | undefined)[]): number[] | null {
   const there = values.flatMap((value) => value ?? []);
   return there.length === values.length ? there : null;

@@ -23,7 +23,7 @@ export interface Probe {
 const FIGURES = "evaluation.json";
 const NEAREST = "nearest.safetensors";
 
-/** @throws RunError where the rank's answer is not one to `probe`. */
+/** @throws RunError if the result is not one of `probe`. */
 export function readProbe({ text, tensors }: RankResult): Probe {
   const parsed = probeFigures.safeParse(parseJson(text.evaluation ?? ""));
   if (!parsed.success)
@@ -43,12 +43,12 @@ export async function saveProbe(folder: string, { figures, nearest }: Probe): Pr
   await writeAtomic(join(folder, FIGURES), [`${JSON.stringify(figures)}\n`]);
 }
 
-/** Before a training goes on: what it left at its end is no longer its end. */
+/** Removes the probe of a training that resumes: it is no longer at its end. */
 export async function forgetProbe(folder: string): Promise<void> {
   for (const file of [FIGURES, NEAREST]) await rm(join(folder, file), { force: true });
 }
 
-/** A training's evaluation.json; null where it was not probed. @throws UserError where it is damaged. */
+/** A training's evaluation.json; null if it was not probed. @throws UserError if it is damaged. */
 export async function loadFigures(folder: string): Promise<ProbeFigures | null> {
   const path = join(folder, FIGURES);
   const text = await readFile(path, "utf8").catch(() => null);
@@ -58,7 +58,7 @@ export async function loadFigures(folder: string): Promise<ProbeFigures | null> 
   return parsed.data;
 }
 
-/** A training's nearest.safetensors, as in `Probe`; null where it was not probed. @throws UserError where it is damaged. */
+/** A training's nearest.safetensors, as in `Probe`; null if it was not probed. @throws UserError if it is damaged. */
 export async function loadNearest(folder: string): Promise<NamedTensors | null> {
   const path = join(folder, NEAREST);
   return existsSync(path) ? (await readSafetensors(path)).tensors : null;

@@ -8,7 +8,7 @@ import { evaluationsOf, type MetricsLine, readMetrics } from "./metrics-log.ts";
 import { type Job, lastStep, type Run } from "./run-folder.ts";
 import { missingValues } from "./values.ts";
 
-/** What to know before one reads the figures of a run, the gravest first; `called` names its arms. */
+/** Remarks to read before the figures of a run, the gravest first; `called` names its arms. */
 export async function remarksOf(run: Run, called: (arm: string) => string): Promise<Remark[]> {
   const failures = await readFailures(run);
   const underWay = await checkFree(run.folder).then(
@@ -41,13 +41,13 @@ export async function remarksOf(run: Run, called: (arm: string) => string): Prom
   return remarks.sort((a, b) => levels.indexOf(a.level) - levels.indexOf(b.level));
 }
 
-/** How a run goes on: functions are in no record, so only the file that holds them can give them again. */
+/** The command that resumes a run. Functions are not recorded, so their experiment file must provide them again. */
 export function wayOn({ name, jobs }: Run): string {
   const needsFile = jobs.some(({ config }) => missingValues(config, undefined).length > 0);
   return needsFile ? "run the experiment file again" : `npx mixhead resume ${name}`;
 }
 
-/** What keeps runs from being compared: settings of the data in which they differ. */
+/** Settings of the data that differ between runs, which cannot be compared then. */
 export function remarksAcross(runs: readonly Run[]): Remark[] {
   const all = runs.flatMap(({ arms }) => [...arms.values()].map(({ data }) => new Map(Object.entries(data))));
   const names = [...new Set(all.flatMap((data) => [...data.keys()]))];
@@ -63,7 +63,7 @@ export function remarksAcross(runs: readonly Run[]): Remark[] {
   ];
 }
 
-/** That accuracies are not of the test set, where some run holds training images out. */
+/** The remark that accuracies are not those of the test set, if a run holds training images out. */
 export function remarksOnHeldOut(runs: readonly Run[]): Remark[] {
   const all = runs.flatMap(({ arms }) => [...arms.values()]);
   const counts = new Set(all.flatMap(({ data }) => data.heldOut ?? []));
@@ -90,7 +90,7 @@ interface Progress {
   furthest: number;
 }
 
-/** How far a training is that has not reached its last step; null where it has. */
+/** The progress of an unfinished training; null if it is complete. */
 function progress({ run, job, lines, underWay, furthest }: Progress): string | null {
   const evaluated = evaluationsOf(lines).at(-1)?.step;
   const last = lastStep(job);

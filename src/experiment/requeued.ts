@@ -8,10 +8,10 @@ import { clockAtCheckpoint } from "./checkpoint.ts";
 import { lastStep, type Run, readRun } from "./run-folder.ts";
 
 /**
- * The run under runs/ that this SLURM job began before it was requeued: the one that is not at its end, or else the only
+ * The run under runs/ that this SLURM job began before it was requeued: the one that is not complete, or else the only
  * one.
  *
- * @throws UserError where this is no requeued job, it began no run, or it is not clear which is meant.
+ * @throws UserError if this is no requeued job, if it began no run, or if the choice is ambiguous.
  */
 export async function requeuedRun(): Promise<Run> {
   const job = requeuedJob();
@@ -32,7 +32,7 @@ export async function requeuedRun(): Promise<Run> {
   if (run === undefined) throw new UserError(`no run under runs/ was begun by SLURM job ${job}: name one`);
   if (others.length > 0) {
     const names = candidates.map(({ name }) => name).join(", ");
-    throw new UserError(`SLURM job ${job} began several runs, ${names}: name the one that is to go on`);
+    throw new UserError(`SLURM job ${job} began several runs, ${names}: name the one to resume`);
   }
   return run;
 }

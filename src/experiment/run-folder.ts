@@ -23,12 +23,12 @@ import { missingValues } from "./values.ts";
 export interface Job {
   arm: string;
   seed: number;
-  /** What people call it: the arm, with the seed where there are several. */
+  /** Its name in messages: the arm, with the seed if there are several. */
   label: string;
   config: Config;
-  /** The functions that the configuration only names. */
+  /** The functions that the configuration refers to by name. */
   values?: Values;
-  /** Where its metrics and checkpoints are. */
+  /** Holds its metrics and checkpoints. */
   folder: string;
 }
 
@@ -56,11 +56,11 @@ const nameRule = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 const armRule = /^[A-Za-z0-9][A-Za-z0-9._=+, -]*$/;
 
 /**
- * Opens `runs/NAME` for these arms: a new folder, or the one that is there where it has the same
- * configuration. Where nothing has been measured in it yet, another configuration replaces it.
- * `asked`: the configurations by arm; `values`: the functions that they only name.
+ * Opens `runs/NAME` for these arms: a new folder, or the present one if it has the same configuration. A folder in
+ * which nothing has been measured yet is replaced. `asked`: the configurations by arm; `values`: the functions that
+ * they refer to by name.
  *
- * @throws UserError where an arm cannot be trained, or the folder belongs to another configuration and `force` is not given.
+ * @throws UserError if an arm cannot be trained, or if the folder has another configuration and `force` is not given.
  */
 export async function openRun(
   name: string,
@@ -98,10 +98,10 @@ export async function writeRecord({ folder, seeds, arms }: Run): Promise<void> {
   await writeAtomic(join(folder, "config.yaml"), [configYaml(settings)]);
 }
 
-/** What a record that does not say it was made with: nothing brought components into use before `plugin.use` did. */
+/** The default of a record without `plugin.use`: earlier versions did not bring components into use. */
 const BEFORE = { plugin: { use: { share: 0 } } };
 
-/** Reads `runs/NAME` back; `parent` is where runs/ is. @throws UserError where it is no run. */
+/** Reads `runs/NAME` back; `parent` is where runs/ is. @throws UserError if it is not a run. */
 export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   checkName(name);
   const folder = join(parent, name);
@@ -116,12 +116,12 @@ export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   return describeRun(name, folder, new Map(arms), parsed.data.seeds);
 }
 
-/** A configuration as a record of any version has it; `source` names it. @throws UserError where it is none. */
+/** Parses a configuration recorded by any version; `source` names it. @throws UserError if it is invalid. */
 export function recorded(settings: unknown, source: string): Config {
   return resolveConfig(overlay(BEFORE, settings), [], source);
 }
 
-/** The seeds of a run: the one that all arms have, and the following. @throws UserError where they differ. */
+/** The seeds of a run: that of all arms, and the following ones. @throws UserError if the arms' seeds differ. */
 export function seedsFrom(configs: readonly Config[], count: number): number[] {
   const [first, ...others] = configs.map((config) => config.seed);
   if (first === undefined || others.some((seed) => seed !== first)) {
@@ -169,7 +169,7 @@ function checkName(name: string): void {
   }
 }
 
-/** @throws UserError where it could be anything but a folder in the run's. */
+/** @throws UserError if the name could lead out of the run's folder. */
 function checkArmName(arm: string, source = ""): void {
   if (armRule.test(arm) && arm.length <= 100) return;
   throw new UserError(
@@ -177,7 +177,7 @@ function checkArmName(arm: string, source = ""): void {
   );
 }
 
-/** The configuration with the plugin's own options in full. @throws UserError where it cannot be trained. */
+/** The configuration with all of the plugin's own options. @throws UserError if it cannot be trained. */
 async function checkArm(arm: string, config: Config, values: Values | undefined): Promise<Config> {
   checkArmName(arm);
   const problem = methodProblem(config);
@@ -206,8 +206,8 @@ async function hasMeasurements({ jobs }: Run): Promise<boolean> {
 }
 
 /**
- * Puts a run aside, as runs/.replaced/NAME, until the next one of its name is: what replaces it may fail. Only
- * a folder that is a run, and none that is being trained.
+ * Moves a run aside to runs/.replaced/NAME, since its replacement may fail. Refuses a folder that is no run, and one that
+ * is being trained.
  */
 async function replaceRun(folder: string): Promise<void> {
   if (!existsSync(folder)) return;
@@ -221,7 +221,7 @@ async function replaceRun(folder: string): Promise<void> {
   await rename(folder, aside);
 }
 
-/** Whether this is a SLURM job that was requeued, and began the run: --force of its script has had its effect. */
+/** Whether this SLURM job was requeued after it began the run: its script's --force has already had its effect. */
 async function isThisJobs(folder: string): Promise<boolean> {
   const job = requeuedJob();
   return job !== undefined && (await readBegun(folder))?.slurmJob === job;

@@ -21,7 +21,7 @@ import type { Job, Run } from "./run-folder.ts";
 import { readSessions } from "./sessions.ts";
 import { summarise } from "./summary.ts";
 
-/** Draws runs/NAME/report.html from what the run has left on disk so far; returns its path. Errors as `reportData`. */
+/** Draws runs/NAME/report.html from the run's files so far; returns its path. Errors as `reportData`. */
 export async function writeReport(run: Run): Promise<string> {
   const path = join(run.folder, "report.html");
   await writeAtomic(path, [await reportHtml(await reportData([run]))]);
@@ -32,7 +32,7 @@ export async function writeReport(run: Run): Promise<string> {
  * All that the page of a run shows, or of several side by side, whose arms are then called RUN/ARM. A run
  * that is under way or failed is shown as far as it came.
  *
- * @throws UserError where a run has no evaluation yet.
+ * @throws UserError if a run has no evaluation yet.
  */
 export async function reportData(runs: readonly Run[]): Promise<ReportData> {
   const several = runs.length > 1;

@@ -18,20 +18,19 @@ import { type Pending, placementIn, type RunOptions, type Surroundings, trainOne
 import { checkValues } from "./values.ts";
 
 /**
- * Trains what is still to be trained of a run: each job's worker in Python, its mixture here, side by
- * side where there are cores or GPUs. One that fails leaves its sentence in its folder and does not
- * stop the others.
+ * Finishes a run's trainings: each has its worker in Python and its mixture here. They run side by side if there are
+ * enough cores or GPUs. One that fails writes its error to its folder and does not stop the others.
  *
- * @throws RunError "interrupted" where `signal` aborted; the first failure where every training failed.
+ * @throws RunError "interrupted" if `signal` aborted; the first failure if every training failed.
  */
-export async function carryOutRun(run: Run, options: RunOptions): Promise<void> {
+export async function trainRun(run: Run, options: RunOptions): Promise<void> {
   checkRanks(run, options);
   const said: string[] = [];
   await openBackend(
     agreed(run, "backend", (config) => config.backend),
     (line) => said.push(line),
   );
-  const { pending, mendings, notes } = await whatIsLeft(run);
+  const { pending, mendings, notes } = await planOf(run);
   for (const line of notes) options.events.note(line);
   if (pending.length === 0 && mendings.length === 0) {
     options.events.note(`runs/${run.name} is complete with this configuration: nothing is trained again`);
@@ -77,10 +76,10 @@ export async function carryOutRun(run: Run, options: RunOptions): Promise<void> 
   }
 }
 
-/** What this process's Python has: asking it takes as long as loading torch. */
+/** The versions and devices of this process's Python. Cached, since asking takes as long as loading torch. */
 let found: Preflight | undefined;
 
-/** `said`: of the backend that computes here. */
+/** `said`: the backend's lines. */
 async function trainAll(
   run: Run,
   pending: Pending[],
@@ -95,7 +94,7 @@ async function trainAll(
   const gpus = cuda && run.jobs.some(({ config }) => config.device !== "cpu") ? devices.length - 1 : 0;
   const alone = python !== null && ranks === undefined;
   if (python !== null && ranks !== undefined) checkGpus(ranks, gpus);
-  // Several ranks have all the GPUs, and all the cores: one training at a time.
+  // Several ranks use all GPUs and all cores: one training at a time.
   const places = (alone ? placesFor(run, gpus, jobs) : [{}]).slice(0, pending.length);
   const [earlier] = await readSessions(run.folder);
   const threads = earlier?.threads ?? threadsFor(places.length * (ranks ?? 1));
@@ -107,19 +106,19 @@ async function trainAll(
   const failures = outcomes.filter((outcome) => outcome instanceof Error);
   const stopped = outcomes.some((outcome) => !(outcome instanceof Error) && !outcome.complete);
   if (stopped || outcomes.length < pending.length) {
-    throw new RunError("interrupted", `stopped at a checkpoint; go on with: ${wayOn(run)}`);
+    throw new RunError("interrupted", `stopped at a checkpoint; continue with: ${wayOn(run)}`);
   }
   if (failures[0] !== undefined && failures.length === run.jobs.length) throw failures[0];
 }
 
-/** What is known of ranks that others start. */
+/** The preflight of ranks that others start: unknown. */
 const ELSEWHERE: Pick<Preflight, "cuda" | "devices" | "versions"> = {
   cuda: false,
   devices: [],
   versions: {},
 };
 
-/** @throws UserError where ranks would have to share a GPU. */
+/** @throws UserError if ranks would have to share a GPU. */
 function checkGpus(ranks: number, gpus: number): void {
   if (gpus === 0 || ranks <= gpus) return;
   throw new UserError(
@@ -127,7 +126,7 @@ function checkGpus(ranks: number, gpus: number): void {
   );
 }
 
-/** @throws UserError where the ranks cannot share the batches of a training, or one world would have several trainings. */
+/** @throws UserError if the ranks cannot share a training's batches evenly, or if one world would have several trainings. */
 function checkRanks({ name, jobs }: Run, { ranks, listen }: RunOptions): void {
   if (listen !== undefined && jobs.length > 1) {
     throw new UserError(
@@ -144,7 +143,7 @@ function checkRanks({ name, jobs }: Run, { ranks, listen }: RunOptions): void {
   }
 }
 
-/** One line for each placement that there is, and the backend's where it has something to compute; joint arms have no mixture. */
+/** One line for each placement in use, and the backend's lines if it computes anything. Joint arms have no mixture. */
 function sayPlacements(pending: Pending[], around: Surroundings, said: readonly string[]): void {
   const mixtures = pending.filter(({ job }) => job.config.prototypes !== "joint");
   const chosen = mixtures.map(({ job }) => placementIn(job, around));
@@ -152,20 +151,20 @@ function sayPlacements(pending: Pending[], around: Surroundings, said: readonly 
   for (const line of new Set([...(here ? said : []), ...chosen.map(placementLine)])) around.events.note(line);
 }
 
-/** Threads of each worker: what OMP_NUM_THREADS says, or its share of the cores. */
+/** Threads of each worker: OMP_NUM_THREADS, or its share of the cores. */
 function threadsFor(workers: number): number {
   return askedThreads() ?? Math.max(1, Math.floor(allowedCores() / workers));
 }
 
-/** Waiting threads sleep: where another program wants the cores, spinning ones made a run 2 to 3 times as long. */
+/** Waiting threads sleep. Spinning ones made a run 2 to 3 times as long when another program used the cores. */
 function openMp(threads: number): Record<string, string> {
   const policy = process.env.OMP_WAIT_POLICY ?? "PASSIVE";
   return { OMP_NUM_THREADS: String(threads), OMP_WAIT_POLICY: policy };
 }
 
 /**
- * Where trainings can go on at once: what each adds to its worker's environment. A GPU each, or else a
- * core; `jobs` of them where that is said, which share the GPUs in turn.
+ * The places at which trainings run at once, as additions to a worker's environment: one for each GPU, or else for each
+ * core. `jobs` sets their number; they then share the GPUs in turn.
  */
 function placesFor(run: Run, gpus: number, jobs?: number): Record<string, string>[] {
   if (gpus === 0 || run.jobs.every(({ config }) => config.device === "cpu")) {
@@ -178,17 +177,17 @@ function placesFor(run: Run, gpus: number, jobs?: number): Record<string, string
   });
 }
 
-/** The trainings that have not reached their end, what of a run's files has to be mended, and what one should know. */
-interface WhatIsLeft {
+/** The unfinished trainings, the files to mend before they resume, and notes for the user. */
+interface Plan {
   pending: Pending[];
   mendings: Mending[];
   notes: string[];
 }
 
-/** Reads what there is, and changes nothing. @throws UserError where a training cannot go on from it. */
-async function whatIsLeft(run: Run): Promise<WhatIsLeft> {
-  await checkFree(run.folder); // what is being written is not whole
-  const left: WhatIsLeft = { pending: [], mendings: [], notes: [] };
+/** Reads the run's files and changes nothing. @throws UserError if a training cannot resume from them. */
+async function planOf(run: Run): Promise<Plan> {
+  await checkFree(run.folder); // files that are being written are not whole
+  const left: Plan = { pending: [], mendings: [], notes: [] };
   for (const job of run.jobs) {
     const { checkpoint, notes } = await checkpointOf(run, job);
     left.notes.push(...notes);
@@ -204,7 +203,7 @@ async function whatIsLeft(run: Run): Promise<WhatIsLeft> {
   return left;
 }
 
-/** A setting that one process can have only once. */
+/** A setting that all trainings of one process share. */
 function agreed<T>(run: Run, name: string, of: (config: Config) => T): T {
   const [first, ...others] = run.jobs.map((job) => of(job.config));
   if (first === undefined) throw new RunError("internal", "a run without trainings");
@@ -216,7 +215,7 @@ function agreed<T>(run: Run, name: string, of: (config: Config) => T): T {
   return first;
 }
 
-/** Works on `items` in order, one at each place at a time; what was not begun when `signal` aborts is left. */
+/** Works on `items` in order, one at each place at a time. Items that have not begun when `signal` aborts are skipped. */
 async function inTurns<T, P, R>(
   items: readonly T[],
   places: readonly P[],

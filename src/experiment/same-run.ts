@@ -7,12 +7,12 @@ import { type Checkpoint, type Found, latestCheckpoint } from "./checkpoint.ts";
 import type { Origin } from "./manifest.ts";
 import { type Job, type Run, recorded } from "./run-folder.ts";
 
-/** Settings that say where a run is computed, and not what: its record stays as it is. */
+/** Settings of where a run is computed. They do not change its record. */
 export const WHERE: readonly string[] = ["placement", "backend", "bridge"];
-/** Settings of `train` that say where it ends and what is kept of it: the steps up to there are the same. */
+/** Settings of `train` that do not change the steps: where it ends, and what is kept. */
 const KEPT: readonly string[] = ["stop", "keepCheckpoints", "diskFull"];
 
-/** Where a training goes on. @throws UserError where it cannot, or its settings are no longer those that it was trained with. */
+/** The checkpoint that a training resumes from. @throws UserError if there is no intact one, or if its settings differ. */
 export async function checkpointOf(run: Run, job: Job): Promise<Found<Checkpoint>> {
   const found = await latestCheckpoint(join(job.folder, "checkpoints"), await originOf(run, job));
   if (found.checkpoint !== null) checkSameRun(run, job, found.checkpoint);
@@ -24,7 +24,7 @@ export async function originOf(run: Run, { arm, seed }: Job): Promise<Origin> {
 }
 
 function checkSameRun(run: Run, job: Job, { path, config }: Checkpoint): void {
-  if (config === undefined) return; // an earlier version's, which did not note them
+  if (config === undefined) return; // earlier versions did not record them
   const then = recorded(config, `${path}/config.json`);
   const difference = firstDifference("", whatIsTrained(then), whatIsTrained(job.config));
   if (difference === null) return;

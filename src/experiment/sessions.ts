@@ -8,19 +8,18 @@ import { parseJson } from "../files/json.ts";
 import { packageRoot } from "../files/paths.ts";
 
 /**
- * sessions.jsonl of a run: a line for each time that somebody began to train at it, with what
- * repeating it needs beside the configuration, and lines with the seconds that it has taken so far.
- * It is only appended to, so that a process that is killed loses nothing of it.
+ * sessions.jsonl of a run has a line for each start or resume, with what a repetition needs beside the
+ * configuration, and lines with the seconds so far. It is only appended to, so that a killed process loses nothing.
  */
 const beginning = z.strictObject({
   started: z.string(),
-  /** Threads of each worker: the order of sums, and with it the last bits, depends on them. */
+  /** Threads of each worker. The order of sums, and so the last bits, depends on them. */
   threads: z.int().positive(),
   versions: z.record(z.string(), z.string()),
 });
 const soFar = z.strictObject({ started: z.string(), seconds: z.number().nonnegative() });
 
-export type Session = z.infer<typeof beginning> & {
+export type TrainingSession = z.infer<typeof beginning> & {
   /** Of training and evaluation, without set-up. */
   seconds: number;
 };
@@ -58,7 +57,7 @@ export class SessionLog {
     return new SessionLog(path, started);
   }
 
-  /** Notes how long the session has lasted; on a full disk not: the next note holds this one's seconds too. */
+  /** Records the session's seconds so far. A failed write is ignored: the next one includes its seconds. */
   tick(): void {
     this.from ??= performance.now();
     const seconds = (performance.now() - this.from) / 1000;
@@ -71,10 +70,10 @@ export class SessionLog {
   }
 }
 
-/** The sessions so far; a line that was cut off by a crash is passed over. */
-export async function readSessions(folder: string): Promise<Session[]> {
+/** The sessions so far. A line that a crash has cut off is skipped. */
+export async function readSessions(folder: string): Promise<TrainingSession[]> {
   const text = await readFile(join(folder, FILE), "utf8").catch(() => "");
-  const sessions = new Map<string, Session>();
+  const sessions = new Map<string, TrainingSession>();
   for (const line of text.split("\n")) {
     const value = parseJson(line);
     const begun = beginning.safeParse(value).data;
@@ -87,7 +86,7 @@ export async function readSessions(folder: string): Promise<Session[]> {
 }
 
 function gitRevision(): string {
-  // Installed in a project of somebody's, it would be that project's.
+  // If mixhead is installed as a dependency, git would find the user's own repository.
   if (!existsSync(join(packageRoot, ".git"))) return "unknown";
   try {
     const git = (...args: string[]) =>

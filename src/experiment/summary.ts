@@ -33,7 +33,7 @@ interface Measured extends TrainingFigures {
  * and have not failed, of each arm those that have come furthest, since a mean over different steps says nothing;
  * with `failedToo` also, of an arm of which every one failed, how far those came.
  *
- * @throws UserError where there are none.
+ * @throws UserError if there are none.
  */
 export async function summarise(run: Run, { failedToo = false } = {}): Promise<Summary> {
   const failures = await readFailures(run);

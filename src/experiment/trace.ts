@@ -38,7 +38,7 @@ export class Trace {
     this.events.push(processName(process.pid, "Node"));
   }
 
-  /** @throws UserError where the file cannot be written. */
+  /** @throws UserError if the file cannot be written. */
   static async begin(file: string): Promise<Trace> {
     await writeAtomic(file, ["[]\n"]);
     return new Trace(file);
@@ -93,7 +93,7 @@ function workerFile(job: Job): string {
   return join(job.folder, "trace.jsonl");
 }
 
-/** What a worker has written; the last line of one that was killed may be cut off. */
+/** A worker's events. The last line of a killed worker may be cut off. */
 async function readWorkerFile(job: Job): Promise<TraceEvent[]> {
   const text = await readFile(workerFile(job), "utf8").catch(() => "");
   const lines = text.split("\n").slice(0, -1);

@@ -9,7 +9,7 @@ import { checkManifest } from "./manifest.ts";
 import { type Job, type Run, readRun } from "./run-folder.ts";
 import { originOf } from "./same-run.ts";
 
-/** A trained encoder, and what it was trained with. */
+/** A trained encoder and its configuration. */
 export interface Trained {
   /** What people call it: "demo, decoupled, step 500", or the file's name. */
   label: string;
@@ -20,7 +20,7 @@ export interface Trained {
   notes: string[];
 }
 
-/** Which of a run's trainings is meant, where there are several. */
+/** Selects one of several trainings of a run. */
 export interface Choice {
   arm?: string | undefined;
   seed?: number | undefined;
@@ -33,7 +33,7 @@ export interface Choice {
  * Of a run with several arms it is `choice.arm`, or the decoupled one; of several seeds the first.
  * Unlike a resume it only reads, so the run may be under way.
  *
- * @throws UserError where there is no such thing, or the choice is not clear.
+ * @throws UserError if there is none, or if the choice is ambiguous.
  */
 export async function findTrained(
   of: string,
@@ -63,7 +63,7 @@ export async function findTrained(
   return { label: basename(of), path: of, config: resolveConfig({}, overrides), notes: [] };
 }
 
-/** The run that is named, as NAME or as a path to it; null where it is something else. */
+/** The run with this name or path; null if it is something else. */
 function runName(of: string): string | null {
   const byPath = resolve(of);
   const folder = dirname(byPath) === runsDir() ? byPath : join(runsDir(), of);

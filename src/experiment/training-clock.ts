@@ -6,7 +6,7 @@ import { type Clock, type OwnSchedules, parseSchedule } from "../schedules/sched
 /** A joint arm's prototypes stay at their start for so many steps, as DINO freezes its last layer in the first epoch. */
 const JOINT_FROZEN_STEPS = 30;
 
-/** What the clock tells a rank at every step, and what the method adds; the rank decides nothing of it by itself. */
+/** The clock's values for every step, with those of the method. A rank computes none of them itself. */
 export interface TrainingScalars extends Record<string, number> {
   /** Rate of AdamW: linear warm-up, then a cosine to 0. */
   lr: number;

@@ -50,7 +50,7 @@ export class TrainingRecord {
     this.progress(steps, line);
   }
 
-  /** `prototypes`: where the rank has sent none. `seconds`: of training so far, asked for when all is measured. */
+  /** `prototypes`: used if the rank sent none. `seconds`: returns those of training so far; called after the measurements. */
   async evaluation(result: RankResult, prototypes: Rows | undefined, seconds: () => number): Promise<void> {
     const evaluation = readEvaluation(result, prototypes);
     const line = { ...(await measure(evaluation)), seconds: seconds() };

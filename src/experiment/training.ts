@@ -22,14 +22,14 @@ import { type Job, lastStep } from "./run-folder.ts";
 import type { SessionLog } from "./sessions.ts";
 import { type Trace, untraced } from "./trace.ts";
 
-/** The worker's status where its settings, its data or its checkpoint are wrong. */
+/** The worker's exit status for wrong settings, data or checkpoint. */
 const BAD_INPUT = 2;
-/** The same where the disk does not take its checkpoint. */
+/** The same if it cannot write its checkpoint. */
 const DISK = 74;
-/** For the end of a process that has nothing left to do, and for one that has done all and tidies up. */
+/** Milliseconds for a worker to exit: after its connection has ended, and after a complete training. */
 const [PARTING_MS, LEAVING_MS] = [10_000, 30_000];
 
-/** What happens during a run, for whoever watches. */
+/** The events of a run. */
 export interface RunEvents {
   note(text: string): void;
   started(job: Job, steps: number, total: number): void;
@@ -39,21 +39,21 @@ export interface RunEvents {
 
 export interface RunOptions {
   events: RunEvents;
-  /** When it aborts, every training takes a checkpoint after the step under way and ends. */
+  /** When it aborts, every training finishes its step, takes a checkpoint and ends. */
   signal: AbortSignal;
-  /** Hear of every line that is written to a training's metrics.jsonl. */
+  /** Called for every line that is written to a training's metrics.jsonl. */
   hooks?: readonly MetricsHook[];
-  /** Trainings at once; one for each GPU, or else for each core, where it is left out. */
+  /** Trainings at once; by default one for each GPU, or else for each core. */
   jobs?: number | undefined;
-  /** Makes what answers a training's steps; the mixture of its configuration, where it is left out. */
+  /** Opens the answerer of a training's steps; by default the mixture of its configuration. */
   open?: (job: Job) => Promise<Answerer | null>;
-  /** Notes what both sides of every training do, and when. */
+  /** Records what both sides of every training do, and when. */
   trace?: Trace | undefined;
-  /** Ranks of each training, started by torchrun; with `listen` how many have to come. One alone, where it is left out. */
+  /** Ranks of each training, started by torchrun; with `listen`, the number to wait for. Default: one, without torchrun. */
   ranks?: number | undefined;
-  /** How often torchrun starts the ranks of a training again where one is lost. */
+  /** How often torchrun restarts the ranks of a training after a loss. */
   maxRestarts?: number | undefined;
-  /** Where ranks are waited for that others start, on hosts of theirs; none is started here. */
+  /** Where to wait for ranks that others start on other hosts; none is started here. */
   listen?: Listen | undefined;
 }
 
@@ -62,30 +62,30 @@ interface Listen {
   security?: Security | undefined;
 }
 
-/** A training that has not reached its last step, and where it goes on. */
+/** An unfinished training and the checkpoint that it resumes from. */
 export interface Pending {
   job: Job;
   checkpoint: Checkpoint | null;
-  /** How much of its metrics.jsonl stays. */
+  /** The length in bytes to which its metrics.jsonl is cut. */
   metricsBytes: number;
   origin: Origin;
 }
 
-/** What the trainings of a run share. */
+/** Shared by the trainings of a run. */
 export interface Surroundings extends RunOptions {
   arms: Arms;
   server: BridgeServer;
-  /** Null where no worker is started here. */
+  /** Null if no worker is started here. */
   python: PythonControl | null;
-  /** What the ranks of a training say that it is called. */
+  /** The name by which ranks join a training. */
   nameOf: (job: Job) => string;
-  /** Whether the workers have a GPU, unless they are told to do without. */
+  /** Whether the workers' Python has a GPU. */
   cuda: boolean;
 }
 
 /**
- * One training from its checkpoint to its end; the outcome is an Error where it failed. Where its ranks are lost
- * and may come again, it goes on from the last checkpoint with those that come.
+ * Trains from the checkpoint to the end. Returns an Error if the training failed. If its ranks are lost and may be
+ * restarted, it continues from the last checkpoint when they join.
  */
 export async function trainOne(
   pending: Pending,
@@ -136,7 +136,7 @@ export async function trainOne(
     return outcome;
   } catch (error) {
     const failure = await withLastCheckpoint(job, await reasonOf(error, worker));
-    await noteFailure(job, sentence(failure)).catch(() => {}); // a full disk: the failure itself is what to tell
+    await noteFailure(job, sentence(failure)).catch(() => {}); // a full disk: report the failure itself
     events.ended(job, failure);
     return labelled(job.label, failure);
   } finally {
@@ -146,7 +146,7 @@ export async function trainOne(
   }
 }
 
-/** Where a training whose ranks were lost goes on. */
+/** The same training from its last checkpoint. */
 async function lastOf(pending: Pending, events: RunEvents): Promise<Pending> {
   const { job, origin } = pending;
   const { checkpoint, notes } = await latestCheckpoint(join(job.folder, "checkpoints"), origin);
@@ -159,7 +159,7 @@ function openAnswerer(job: Job, around: Surroundings): Promise<Answerer | null> 
   return open(job, placementIn(job, around).placement);
 }
 
-/** A training as its ranks see it, where its checkpoint was taken. */
+/** Opens the room of a training, restored from its checkpoint. */
 async function openArm(
   { job, checkpoint, metricsBytes, origin }: Pending,
   answerer: Answerer | null,
@@ -212,13 +212,13 @@ function launch(
   });
 }
 
-/** Whether ranks that were lost are started again by somebody: torchrun, so often; or whoever has started them elsewhere. */
+/** Whether lost ranks may be restarted: by torchrun, as often as it was told, or by whoever started them elsewhere. */
 function mayComeAgain(error: unknown, losses: number, { listen, maxRestarts = 0 }: Surroundings): boolean {
   const lost = error instanceof RunError && ["peer-lost", "deadline"].includes(error.code);
   return lost && (listen !== undefined || losses < maxRestarts);
 }
 
-/** Where the mixture of a training is computed. What the caller answers with wants the embeddings here, unless it says. */
+/** Where the mixture of a training is computed. A caller's own loop needs the embeddings in Node, unless configured. */
 export function placementIn(
   { config }: Job,
   { cuda, open, listen }: Pick<Surroundings, "cuda" | "open" | "listen">,
@@ -230,7 +230,7 @@ export function placementIn(
   return choosePlacement(config, cuda && config.device !== "cpu");
 }
 
-/** How a worker that has said goodbye, or has no connection any more, ends by itself in a moment; undefined where it was ended. */
+/** Waits for a worker without a connection to exit; stops it after `ms`, and then returns undefined. */
 async function endOf(worker: Worker, ms = PARTING_MS): Promise<WorkerExit | undefined> {
   const exit = await Promise.race([worker.exited, sleep(ms, undefined, { ref: false })]);
   if (exit === undefined) await worker.stop();
@@ -245,7 +245,7 @@ async function reasonOf(error: unknown, worker: Worker | null): Promise<Error> {
   return worker && failure instanceof WorkerLost ? explained(failure, worker, exit) : failure;
 }
 
-/** What a full disk has left to go on from. */
+/** Adds the last checkpoint to the error of a full disk. */
 async function withLastCheckpoint({ folder }: Job, failure: Error): Promise<Error> {
   if (!(failure instanceof RunError) || failure.code !== "disk") return failure;
   const step = (await clockAtCheckpoint(join(folder, "checkpoints")).catch(() => undefined))?.step;

@@ -4,14 +4,14 @@ import { CUSTOM, type Values } from "../plugins/registry.ts";
 
 /** The settings that name a function which `values` does not have, such as "plugin.annealing". */
 export function missingValues(config: Config, values: Values | undefined): string[] {
-  // A plugin's own options may say what they like.
+  // A plugin's own options are not checked here.
   const ours = { ...config, plugin: { ...config.plugin, options: undefined } };
   const missing = named(ours).flatMap(([path, text]) => (values?.schedules.has(text) ? [] : [path]));
   if (config.plugin.kind.startsWith(CUSTOM) && values?.factory === undefined) missing.push("plugin.kind");
   return missing;
 }
 
-/** @throws UserError where trainings of a run cannot go on without its experiment file. */
+/** @throws UserError if trainings cannot resume without the run's experiment file. */
 export function checkValues(
   run: string,
   jobs: readonly { arm: string; config: Config; values?: Values }[],

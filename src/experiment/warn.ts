@@ -4,8 +4,8 @@ import type { MetricsLine } from "./metrics-log.ts";
 import type { Job } from "./run-folder.ts";
 
 /**
- * Says what goes wrong in a training as soon as its measurements show it, each kind of warning once.
- * Notes are left to the pages: a terminal is for what a person may want to stop a run for.
+ * Warns of a training that goes wrong as soon as its measurements show it, each kind once.
+ * Notes appear in the report only: the terminal shows what may be a reason to stop the run.
  */
 export function warnings(say: (text: string) => void): MetricsHook {
   const trainings = new Map<Job, { lines: MetricsLine[]; said: Set<Warning["kind"]> }>();

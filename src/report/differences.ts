@@ -1,5 +1,4 @@
 import type { Figures } from "./data.ts";
-import { percent } from "./format.ts";
 import type { PairedTest } from "./summary.ts";
 import { aligned } from "./table.ts";
 
@@ -12,7 +11,7 @@ export function differencesAndFailures({ differences = [], failures = [] }: Figu
     ...(probed ? cells(linear) : []),
     String(seeds.length),
   ]);
-  const under = (measure: string) => [measure, "95 % interval", "p"];
+  const under = (measure: string) => [`${measure}, points`, "95 % interval", "p"];
   const headings = ["paired by seed", ...under("k-NN"), ...(probed ? under("linear") : []), "seeds"];
   const parts = [
     rows.length > 0 ? aligned([headings, ...rows]) : "",
@@ -28,9 +27,9 @@ function cells(test: PairedTest | undefined): string[] {
   return [differenceText(test.mean), `${differenceText(low)} to ${differenceText(high)}`, p];
 }
 
-/** A difference of shares in points: "+3.1 %". */
+/** A difference of two shares in percentage points: "+3.1", "-0.4". */
 export function differenceText(difference: number): string {
-  return `${difference > 0 ? "+" : ""}${percent(difference, 1)}`;
+  return `${difference > 0 ? "+" : ""}${(100 * difference).toFixed(1)}`;
 }
 
 /** "= 0.031", "< 0.001". */

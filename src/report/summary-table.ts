@@ -120,7 +120,7 @@ function differenceRows({ arms, differences = [] }: Figures, by: "knn" | "linear
     const [low, high] = test.interval;
     return `${differenceText(test.mean)} <small>${differenceText(low)} to ${differenceText(high)}</small> <small>p ${pText(test.p)}</small>`;
   });
-  return [{ label: `${said} less ${baseline}`, cells }];
+  return [{ label: `${said} less ${baseline}, points`, cells }];
 }
 
 /** HTML: a measure and what each arm has of it, or a heading over the measures that follow. */

@@ -2,7 +2,7 @@ import { relative } from "node:path";
 import { closeBackend } from "../backend/backend.ts";
 import { RunError, sentence } from "../errors.ts";
 import type { MetricsHook } from "../experiment/hooks.ts";
-import { carryOutRun } from "../experiment/run.ts";
+import { trainRun } from "../experiment/run.ts";
 import type { Run } from "../experiment/run-folder.ts";
 import { writeReport } from "../experiment/run-report.ts";
 import { type Summary, summarise, writeSummary } from "../experiment/summary.ts";
@@ -66,7 +66,7 @@ async function trainAndShow(run: Run, options: RunToEndOptions): Promise<Summary
   try {
     page = live ? await serveLive(run.folder) : null;
     if (page !== null) process.stderr.write(`the live page: ${page.url}\n`);
-    await carryOutRun(run, {
+    await trainRun(run, {
       events: view ?? silent,
       signal: abort.signal,
       hooks: [tensorboard(), ...(view === null ? [] : [warnings((text) => view.note(text))]), ...hooks],

@@ -40,7 +40,7 @@ describe("a loop over the steps of a session", function () {
       if (step.clock.step === 3) break;
     }
     assert.deepEqual(children(), before, "no worker is left");
-    await assert.rejects(first.result(), /go on with: run the experiment file again/);
+    await assert.rejects(first.result(), /continue with: run the experiment file again/);
     await assert.rejects(
       runToEnd(await readRun("loop"), quiet),
       /only from the experiment file .* plugin\.kind of loop is a function/,

@@ -122,7 +122,7 @@ describe("runs on the ranks' devices", () => {
     return [zero, one];
   }
 
-  it("tells the room what a rank can run, and where; the room decides whether it is let in", async () => {
+  it("tells the room what a rank can run, and where; the room decides whether to admit it", async () => {
     const hellos: Hello[] = [];
     room.onWelcome = (hello) => hellos.push(hello);
     const one = await said("one", { executor: 7, device: "cuda:0 A" });

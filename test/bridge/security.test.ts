@@ -49,7 +49,7 @@ describe("a server with keys", () => {
     }
   }
 
-  it("lets in a client on its list, and nobody without keys, with others, or with a wrong idea of the server's", async () => {
+  it("admits a client on its list, and refuses one with no keys, with other keys, or with a wrong key of the server", async () => {
     const refused = async (options: object) => {
       const began = performance.now();
       assert.equal(await join(options), "Rejected");

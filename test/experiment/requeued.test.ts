@@ -63,7 +63,7 @@ describe("a SLURM job that was requeued", () => {
       new UserError("no run under runs/ was begun by SLURM job 7: name one"),
     );
     for (const name of ["one", "two"]) await begin(name, 8);
-    const said = "SLURM job 7 began several runs, one, two: name the one that is to go on";
+    const said = "SLURM job 7 began several runs, one, two: name the one to resume";
     await assert.rejects(requeuedRun(), new UserError(said));
   });
 

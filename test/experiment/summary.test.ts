@@ -93,7 +93,7 @@ describe("the summary of a run", () => {
     assert.equal(trainings[0]?.linear, 0.5);
     assert.match(
       differencesAndFailures(await summarise(run)),
-      /p +linear +95 % interval +p +seeds\n.*\+6\.0 %/,
+      /p +linear, points +95 % interval +p +seeds\n.*\+6\.0 /,
     );
   });
 
@@ -144,7 +144,7 @@ describe("the summary of a run", () => {
     assert.deepEqual(summary.differences?.[0]?.seeds, [5, 7]);
     assert.equal(summary.failures?.length, 4);
     const text = differencesAndFailures(summary);
-    assert.match(text, /decoupled less joint +\+3\.5 % +-\S+ % to \+\S+ % +0\.\d{3} +2/);
+    assert.match(text, /decoupled less joint +\+3\.5 +-\S+ to \+\S+ +0\.\d{3} +2/);
     assert.match(text, /failed: joint, seed 6: the worker was killed/);
   });
 

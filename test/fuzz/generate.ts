@@ -26,7 +26,7 @@ export class Generator extends Mutator {
     return this.oneWrong(this.of(this.templates));
   }
 
-  /** What is not a mistake, from somebody who was let in: embeddings, requests, pings. */
+  /** Valid messages of an admitted rank: embeddings, requests, pings. */
   private valid(generation: string): Frames {
     const step = this.below(3);
     const n = 1 + this.below(4);

@@ -162,7 +162,7 @@ describe("the live page", () => {
   it("says that a run was stopped and how to go on, and why an arm failed", async () => {
     await open(390);
     await invented.train(0, 0, 500);
-    await shows("stopped · go on with: npx mixhead resume demo");
+    await shows("stopped · continue with: npx mixhead resume demo");
     const [job] = invented.run.jobs;
     if (job !== undefined) await noteFailure(job, "the GPU's memory is full");
     await shows("Failed: the GPU's memory is full");

@@ -285,7 +285,7 @@ describe("a mixture on a rank's device", function () {
 
   it("ends in the executor's sentence where that is allowed less", async () => {
     const { room, server } = await opened(parts({ components: 1000 }));
-    await assert.rejects(rank.join(server.endpoint, { memory: 50_000 }), /does not let it in/);
+    await assert.rejects(rank.join(server.endpoint, { memory: 50_000 }), /does not admit it/);
     assert.match(room.failures[0] ?? "", /the tensors on cpu would take .* MB; 0\.0 MB are allowed/);
   });
 });

@@ -33,7 +33,7 @@ class Rank(Peer):
     """`traffic`: type and bytes of each message, pings apart."""
 
     def open(self, memory=None, version=None, **options):
-        self.close()  # one that was not let in
+        self.close()  # one that was not admitted
         executor = Executor("cpu", memory)
         if version is not None:
             executor.version = version

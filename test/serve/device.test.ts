@@ -149,7 +149,7 @@ describe("a server of mixtures on the ranks' devices", function () {
   it("rejects a rank whose mixture is too large for what it may take there, or that cannot compute it", async () => {
     await server.stop();
     await start({ ...settings, bridge: { deviceMemory: 1e-7 } });
-    await assert.rejects(joined("large"), /does not let it in: .* would take .* of the device's memory/);
+    await assert.rejects(joined("large"), /does not admit it: .* would take .* of the device's memory/);
     const host = new RawRank(server.endpoint, "host");
     await host.hello({ run: "none", components: K, dim: D, config: asked });
     const { header } = await host.receive();

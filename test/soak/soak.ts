@@ -1,5 +1,5 @@
 import { resolveConfig } from "../../src/config/load.ts";
-import { carryOutRun } from "../../src/experiment/run.ts";
+import { trainRun } from "../../src/experiment/run.ts";
 import { openRun } from "../../src/experiment/run-folder.ts";
 import type { Placement } from "../../src/mixture/placement.ts";
 import { findWorker, type Sample, sample } from "./samples.ts";
@@ -30,7 +30,7 @@ export async function soak(placement: Placement, steps: number, seed: number): P
   const every = Math.max(1, Math.floor(steps / SAMPLES));
   const taken: Promise<Sample>[] = [];
   let worker: Promise<number> | undefined;
-  await carryOutRun(run, {
+  await trainRun(run, {
     signal: new AbortController().signal,
     events: { note: () => {}, started: () => {}, progress: () => {}, ended: () => {} },
     hooks: [

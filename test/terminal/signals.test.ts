@@ -41,7 +41,7 @@ describe("a training that a scheduler ends", function () {
     const { status, stderr } = await command.finished;
     assert.equal(status, 75, "EX_TEMPFAIL: start it again");
     assert.match(stderr, /^ends after a checkpoint/m);
-    assert.match(stderr, /stopped at a checkpoint; go on with: npx mixhead resume mine\n$/);
+    assert.match(stderr, /stopped at a checkpoint; continue with: npx mixhead resume mine\n$/);
     await assertCheckpoint();
   });
 

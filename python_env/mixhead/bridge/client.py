@@ -115,7 +115,7 @@ class Client(Conversation):
             if not self._link.up:
                 self._link.wait_until_up(min(left, _LOOK_AGAIN))
                 if self._link.refused:
-                    says = self._says(f"does not let it in: {self._link.refused}", None)
+                    says = self._says(f"does not admit it: {self._link.refused}", None)
                     raise Rejected("keys", says)
                 continue
             if self._link.drops != drops:  # another plugin, perhaps, whose runs begin with nothing

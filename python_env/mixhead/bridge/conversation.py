@@ -129,7 +129,7 @@ class Conversation:
         """Whether this is what was waited for. What ends the wait is raised; what is stale is dropped."""
         header, got = message.header, message.header["type"]
         if got == "reject":
-            raise Rejected(header["code"], self._says(f"does not let it in: {header['message']}", step))
+            raise Rejected(header["code"], self._says(f"does not admit it: {header['message']}", step))
         if not self._is_own(header):
             return False
         if got == "ping":

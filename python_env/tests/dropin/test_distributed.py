@@ -305,7 +305,7 @@ def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monke
     for keys in ("", str(tmp_path / "stranger.json")):
         monkeypatch.setenv("MIXHEAD_KEYS", keys)
         mixhead.attach(plugin.endpoint, config, "other")
-        with pytest.raises(Rejected, match="does not let it in"):
+        with pytest.raises(Rejected, match="does not admit it"):
             lightly_head(name="other")(torch.randn(2, IN))
     plugin.stop()
 

@@ -7,7 +7,7 @@ export function showRun(run: RunState): void {
   const parts = [
     run.state === "waiting" ? "waiting for the first measurement" : run.state,
     run.secondsLeft === null ? null : `about ${duration(run.secondsLeft)} left`,
-    ["stopped", "failed"].includes(run.state) ? `go on with: ${run.wayOn}` : null,
+    ["stopped", "failed"].includes(run.state) ? `continue with: ${run.wayOn}` : null,
   ];
   byId("state").replaceChildren(
     element("i", { class: `light ${run.state}` }),
