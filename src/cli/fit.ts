@@ -75,7 +75,7 @@ async function fitWith(
   out: string,
 ): Promise<void> {
   const abort = new AbortController();
-  const hearNothing = onSignals({ stop: () => abort.abort(), quit: () => process.exit(1) });
+  const unsubscribe = onSignals({ stop: () => abort.abort(), quit: () => process.exit(1) });
   const bar = new SingleBar(
     {
       stream: process.stderr,
@@ -96,7 +96,7 @@ async function fitWith(
     }
   } finally {
     bar.stop();
-    hearNothing();
+    unsubscribe();
   }
 }
 

@@ -307,11 +307,11 @@ export const config = z.strictObject({
       checkpointEvery: steps.default(250).describe("steps between two checkpoints; there is one at the end"),
       keepCheckpoints: steps
         .default(2)
-        .describe("how many checkpoints are kept, the newest; where one is damaged the one before is used"),
+        .describe("how many of the newest checkpoints are kept; if one is damaged, the one before it is used"),
       diskFull: z
         .enum(["end", "wait"])
         .default("end")
-        .describe("where the disk is full or read-only: the run ends, or waits until it can be written to"),
+        .describe("if the disk is full or read-only, the run ends, or waits until it can be written to"),
     })
     .prefault({}),
   views: z

@@ -5,8 +5,8 @@ import { fileError } from "./errors.ts";
 
 /**
  * Writes a file whole or not at all: into a temporary file beside it, flushed to the disk, then
- * renamed. Missing folders are made. `mode`: who may read it, from its first moment on. UserError where the place
- * cannot be written, RunError where the disk fails.
+ * renamed. Missing folders are made. `mode`: its permissions, from the moment it exists. UserError if the place
+ * cannot be written, RunError if the disk fails.
  */
 export async function writeAtomic(
   path: string,

@@ -9,7 +9,7 @@ const reasons: Record<string, string> = {
   EPERM: "permission denied",
 };
 
-/** What is wrong with the disk, not with the place that somebody chose: it may pass. */
+/** Errors of the disk rather than of the chosen path. They may be temporary. */
 const ofTheDisk: Record<string, string> = {
   ENOSPC: "no space is left on the device",
   EDQUOT: "the quota is used up",
@@ -19,7 +19,7 @@ const ofTheDisk: Record<string, string> = {
 };
 
 /**
- * An error of the file system as a sentence that names the file: RunError "disk" where a write fails for what the disk
+ * An error of the file system as a sentence that names the file: RunError "disk" if a write fails because of the disk
  * is, else UserError. Other errors as they are.
  */
 export function fileError(action: "read" | "write", path: string, error: unknown): unknown {

@@ -11,9 +11,9 @@ let registered = false;
 
 /**
  * Imports a module of the user's, TypeScript or JavaScript, from any folder; in it, "mixhead",
- * "@tensorflow/tfjs-core" and "zod" mean what they mean here.
+ * "@tensorflow/tfjs-core" and "zod" resolve to this package's own.
  *
- * @throws UserError, one sentence, where the file is missing, cannot be parsed, or throws as it loads.
+ * @throws UserError, one sentence, if the file is missing, cannot be parsed, or throws while it loads.
  */
 export async function importFile(path: string): Promise<Record<string, unknown>> {
   const file = resolve(path);

@@ -3,7 +3,7 @@ import { UserError } from "../errors.ts";
 import { fileError } from "./errors.ts";
 import { type Format, formats, readExactly, readNumbers, sizeOf } from "./numbers.ts";
 
-/** An array as a file holds it, row-major, in float32; `format` is what the numbers were in the file. */
+/** An array of a file, row-major, converted to float32. `format`: the file's own number format. */
 export interface FileArray {
   shape: number[];
   data: Float32Array<ArrayBuffer>;
@@ -23,7 +23,7 @@ const magic = Buffer.from("\x93NUMPY", "latin1");
 
 /**
  * Reads a .npy file (versions 1 to 3) of little-endian float16, float32, float64, uint8, int32 or
- * int64 in C order, converted to float32; rows of a matrix, as `readNumbers` tells. Anything else is a
+ * int64 in C order, converted to float32; rows of a matrix are scaled as `readNumbers` documents. Anything else is a
  * UserError that names the file.
  */
 export async function readNpy(path: string): Promise<FileArray> {

@@ -24,8 +24,8 @@ const CHUNK_BYTES = 1 << 24;
  * Reads `count` numbers from a position of an open file into float32, a chunk at a time, so that
  * files above Node's 2 GiB limit of one read work. The caller has checked that the file is long enough.
  *
- * Of rows only the direction counts: where they are `width` numbers each, one of float64 that float32
- * cannot hold comes divided by its largest entry. A row that is not finite or all zero stays so.
+ * `width`: the numbers are rows of this length, of which only the direction matters. A float64 row that float32 cannot
+ * hold is divided by its largest entry. A row that is not finite or all zero stays so.
  */
 export async function readNumbers(
   file: FileHandle,

@@ -37,8 +37,8 @@ const headerSchema = z
 type Entry = z.infer<typeof entry>;
 
 /**
- * Reads the tensors of a .safetensors file that `wanted` takes (all of them where it is left out),
- * converted to float32. UserError where the file is damaged or a wanted tensor is of a type that cannot be read
+ * Reads the tensors of a .safetensors file that `wanted` selects (default: all),
+ * converted to float32. UserError if the file is damaged or if a wanted tensor has a type that cannot be read
  * (F64, F32, F16, BF16, I64, I32, U8 can).
  */
 export async function readSafetensors(

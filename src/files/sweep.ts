@@ -32,7 +32,7 @@ async function sweep(folder: string, socket: string): Promise<void> {
   }
 }
 
-/** Whether somebody listens on a socket file. */
+/** Whether a process listens on a socket file. */
 export function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = createConnection(path);

@@ -7,12 +7,12 @@ import { sentence, UserError } from "../errors.ts";
 const RANDOM_BYTES = 6;
 
 /**
- * Makes a folder that only this user can enter, where temporary files are kept: in TMPDIR or, as Python's
+ * Makes a folder for temporary files that only this user can enter: in TMPDIR or, as Python's
  * `tempfile` does, in the first of /tmp, /var/tmp, /usr/tmp and the current folder that can be written to.
  *
  * `longest`: bytes that its path may have.
  *
- * @throws UserError where none can be made.
+ * @throws UserError if none can be made.
  */
 export async function makeTemporaryFolder(
   prefix: string,

@@ -9,7 +9,7 @@ import type { Points, RunState } from "./messages.ts";
 import { pointOf, runState } from "./state.ts";
 import { Tail } from "./tail.ts";
 
-/** Looks at the files are at least so far apart, and at most so far where nothing tells of a change. */
+/** Milliseconds between two looks at the files: at least, and at most if no change is reported. */
 const LEAST_MS = 200;
 const POLL_MS = 1000;
 
@@ -30,7 +30,7 @@ interface Followed {
   restarted: boolean;
 }
 
-/** Follows the files of a run, whether or not somebody trains it now, and tells what changes. */
+/** Follows the files of a run, whether or not it is being trained, and reports changes. */
 export class RunFollower {
   private readonly abort = new AbortController();
   private run: Run;
@@ -50,7 +50,7 @@ export class RunFollower {
 
   /**
    * @param folder runs/NAME
-   * @throws UserError where it is no run
+   * @throws UserError if it is not a run
    */
   static async open(folder: string, onChange: (change: Change) => void): Promise<RunFollower> {
     const follower = new RunFollower(await readRun(basename(folder), dirname(folder)), onChange);
@@ -130,7 +130,7 @@ export class RunFollower {
     );
   }
 
-  /** Only makes looks come sooner: where watching fails, polling goes on. */
+  /** Watching only makes looks come sooner. If it fails, polling continues. */
   private watchFolder(folder: string): FSWatcher[] {
     try {
       return [watch(folder, () => this.wake()).on("error", () => {})];
@@ -147,7 +147,7 @@ export class RunFollower {
   }
 }
 
-/** Takes in what is new of a training; the index of its first new line. */
+/** Reads the new lines of a training. Returns the index of the first. */
 async function readOn(followed: Followed): Promise<number> {
   const { restarted, lines } = await followed.tail.look();
   if (restarted) {
@@ -173,7 +173,7 @@ function parseLine(text: string): MetricsLine | null {
   }
 }
 
-/** When the session under way took the run, in ms since 1970; null where nobody trains it. */
+/** The start of the current session, in ms since 1970; null if nobody trains the run. */
 async function sessionBegan(folder: string): Promise<number | null> {
   const free = await checkFree(folder).then(
     () => true,

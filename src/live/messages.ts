@@ -1,14 +1,14 @@
 import type { Warning } from "../experiment/diagnostics.ts";
 
 /**
- * What the server tells the page, as two kinds of server-sent events: `run`, the small facts, whole
- * whenever one changes; and `points`, what the curves are drawn from. Every connection starts with all.
+ * The server-sent events of the live page: `run` has all small facts and is sent whenever one changes; `points` has new
+ * points of the curves. Every connection starts with both in full.
  */
 
 /** waiting: nothing was measured yet. stopped: nobody trains it, and it is not complete. */
 export type State = "waiting" | "running" | "stopped" | "failed" | "complete";
 
-/** The newest of each; over several seeds, means. null where nothing was measured yet. */
+/** The newest of each; means over several seeds. null if not measured yet. */
 export interface Figures {
   loss: number | null;
   knn: number | null;
@@ -24,7 +24,7 @@ export interface ArmState {
   seeds: number;
   step: number;
   steps: number;
-  /** null where it is not under way, or too young to tell. */
+  /** null if it is not running, or if it is too early to estimate. */
   secondsLeft: number | null;
   figures: Figures;
   warnings: Warning[];
@@ -36,14 +36,14 @@ export interface RunState {
   name: string;
   state: State;
   secondsLeft: number | null;
-  /** How it goes on where it stopped: a command, or what to do. */
+  /** How to resume a stopped run: a command, or a sentence. */
   wayOn: string;
   /** k-NN accuracy of the untrained encoder. */
   untrained: number | null;
   arms: ArmState[];
   /** The trainings that `Points.training` counts: their arm. */
   trainings: string[];
-  /** At n: how many standard errors the 95 % interval of a mean of n seeds reaches; null where there is none. */
+  /** At n: how many standard errors the 95 % interval of a mean of n seeds reaches; null if there is none. */
   reach: (number | null)[];
   /** Lines of metrics files that were passed over. */
   unreadable: number;
@@ -61,11 +61,11 @@ export interface Point {
   unique25?: number | undefined;
   unique5?: number | undefined;
   used?: number | undefined;
-  /** What the plugin tells of itself, by name. */
+  /** The plugin's own scalars, by name. */
   scalars?: Readonly<Record<string, number>> | undefined;
 }
 
-/** The points of a training from the index `from` on are these: what it had there is no more. */
+/** Replaces the points of a training from the index `from` on. */
 export interface Points {
   training: number;
   from: number;

@@ -38,7 +38,7 @@ export interface Live {
  *
  * @param runFolder runs/NAME
  * @param port the port to take; without it, the first free one from 6160
- * @throws UserError where the folder is no run, or the port is taken
+ * @throws UserError if the folder is not a run, or if the port is taken
  */
 export async function serveLive(runFolder: string, port?: number): Promise<Live> {
   const pages = new Set<ServerResponse>();
@@ -46,19 +46,19 @@ export async function serveLive(runFolder: string, port?: number): Promise<Live>
     for (const page of pages) send(page, change);
   });
   const app = fastify({ forceCloseConnections: true });
-  // Only pages of this machine: another site's name that leads here is turned away, and so is what another page asks for.
+  // Only this machine's own page: requests with another host name or from another page's origin are refused.
   app.addHook("onRequest", async (request, reply) => {
     const { origin } = request.headers;
     const ours = [`http://${request.host}`, undefined].includes(origin);
     if (!ours || !["127.0.0.1", "localhost"].includes(request.hostname)) await reply.code(403).send();
   });
-  const give = (path: string, type: string, content: () => Promise<string>) =>
+  const serve = (path: string, type: string, content: () => Promise<string>) =>
     app.get(path, async (_, reply) => reply.type(`${type}; charset=utf-8`).send(await content()));
 
-  give("/", "text/html", async () => pageHtml(follower.everything().run.name));
-  for (const path of MODULES) give(`/${path}`, "text/javascript", () => moduleSource(path));
-  give("/uplot.js", "text/javascript", () => readFile(join(uplot, "uPlot.esm.js"), "utf8"));
-  give("/uplot.css", "text/css", () => readFile(join(uplot, "uPlot.min.css"), "utf8"));
+  serve("/", "text/html", async () => pageHtml(follower.everything().run.name));
+  for (const path of MODULES) serve(`/${path}`, "text/javascript", () => moduleSource(path));
+  serve("/uplot.js", "text/javascript", () => readFile(join(uplot, "uPlot.esm.js"), "utf8"));
+  serve("/uplot.css", "text/css", () => readFile(join(uplot, "uPlot.min.css"), "utf8"));
   app.get("/events", (request, reply) => {
     reply.hijack();
     const page = reply.raw;

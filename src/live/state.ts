@@ -10,9 +10,9 @@ import type { ArmState, Figures, Point, RunState, State } from "./messages.ts";
 export interface Training {
   job: Job;
   lines: readonly MetricsLine[];
-  /** When its metrics last changed, in ms since 1970; null where there are none. */
+  /** When its metrics last changed, in ms since 1970; null if there are none. */
   changed: number | null;
-  /** Why it failed when it was last tried; null where it did not. */
+  /** Why the last attempt failed; null if it did not. */
   failure: string | null;
 }
 
@@ -21,7 +21,7 @@ const PACE_LINES = 20;
 
 /**
  * What the page says of a run.
- * @param began when the session under way began, in ms since 1970; null where nobody trains the run
+ * @param began the start of the current session, in ms since 1970; null if nobody trains the run
  */
 export function runState(
   run: Run,
@@ -54,7 +54,7 @@ export function pointOf(line: MetricsLine): Point {
   const evaluation = line.knn !== undefined;
   return {
     step: line.step,
-    // An evaluation repeats what the step before it measured, and its spread is of other images.
+    // An evaluation repeats the measurements of the step before it, and its spread is that of other images.
     ...(evaluation
       ? {}
       : {
@@ -77,11 +77,11 @@ function stateOf({ job, lines, changed, failure }: Training, began: number | nul
   if (failure !== null) return "failed";
   if (changed === null || lines.length === 0) return "waiting";
   if (began === null) return "stopped";
-  // A session that goes on with a run may not have come to this training yet.
+  // A session that resumes a run may not have reached this training yet.
   return changed >= began ? "running" : "waiting";
 }
 
-/** Of several trainings: what most deserves to be said. */
+/** Of several trainings' states, the most important. */
 function together(states: readonly State[], underWay: boolean): State {
   const every = (...of: State[]) => states.every((state) => of.includes(state));
   if (every("complete")) return "complete";

@@ -13,7 +13,7 @@ export interface Found {
 
 /**
  * Follows a text file that grows. A line counts once its end is written. A file that was cut, as a
- * resumed run cuts its metrics, or replaced is read again from its start; one that is not there has no lines.
+ * resumed run cuts its metrics, or replaced is read again from its start. A missing file has no lines.
  */
 export class Tail {
   /** Bytes of whole lines that were read. */
@@ -22,7 +22,7 @@ export class Tail {
 
   constructor(readonly path: string) {}
 
-  /** Reads what is new. Not to be called again before it has settled. */
+  /** Reads new lines. Do not call it again before it has settled. */
   async look(): Promise<Found> {
     let file: FileHandle;
     try {

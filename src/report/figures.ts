@@ -161,7 +161,7 @@ export const FURTHER: readonly Measure[] = [
 ];
 
 /** The measures that plugins report, by name. */
-export function toldBy(arms: readonly ArmRecord[]): Measure[] {
+export function pluginMeasures(arms: readonly ArmRecord[]): Measure[] {
   const names = arms.flatMap(({ trainings }) =>
     trainings.flatMap(({ measurements }) => measurements.flatMap(({ scalars = {} }) => Object.keys(scalars))),
   );

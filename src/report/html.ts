@@ -41,7 +41,7 @@ export async function reportHtml(data: ReportData): Promise<string> {
   }
   const further = await measured(arms, figures.FURTHER, ofArms);
   const work = await figures.distinctUsedOverTraining(arms, "0.5");
-  const told = await measured(arms, figures.toldBy(arms), ofArms);
+  const reported = await measured(arms, figures.pluginMeasures(arms), ofArms);
   const body = [
     `<header><p class="kind">mixhead ${data.kind}</p><h1>${escapeXml(data.title)}</h1><p class="finding">${unbroken(escapeXml(finding(data.figures)))}</p></header>`,
     unbroken(remarksList(data.remarks, colors)),
@@ -104,7 +104,7 @@ export async function reportHtml(data: ReportData): Promise<string> {
     ]),
     unbroken(await frozenSection(arms, colors)),
     further.length === 0 ? "" : section("How do embeddings and prototypes spread?", further),
-    told.length === 0 ? "" : section("What does the plugin report?", told),
+    reported.length === 0 ? "" : section("What does the plugin report?", reported),
     sheetSection(arms, colors),
     section(
       "Where do they lie?",

@@ -23,7 +23,7 @@ const python = (...args: string[]) => [pythonPath(), "-m", ...args];
 /** Files of tests run side by side. More than four at a time meet deadlines that were meant for one. */
 const JOBS = String(Math.min(4, Math.max(2, availableParallelism())));
 
-/** What tells in seconds whether the wire, the mathematics and the settings still hold; it starts no training. */
+/** The quick tests: wire, mathematics and settings, within seconds and without training. */
 const QUICK_MOCHA = [
   "test/{config,files,metrics,schedules,terminal}/**/*.test.ts",
   "test/bridge/{codec,device,generated,limits,server}*.test.ts",

@@ -10,7 +10,7 @@ import { setUpAddon } from "./tfjs-addon.ts";
 export interface SetUpOptions {
   /** When set-up began, in milliseconds since the epoch. */
   start: number;
-  /** Tries again to install what an earlier set-up had to skip. */
+  /** Retries what an earlier set-up had to skip. */
   retry: boolean;
   /** Whether stage one has installed the npm packages. */
   installed: boolean;

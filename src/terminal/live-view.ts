@@ -15,7 +15,7 @@ interface Shown {
   total: number;
   started: number;
   printed: number;
-  /** The newest loss, and what the last evaluation measured at which step, as text. */
+  /** The newest loss, and the last evaluation with its step, as text. */
   loss: string;
   measured: string;
 }

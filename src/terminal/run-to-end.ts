@@ -30,7 +30,7 @@ export interface RunToEndOptions
 }
 
 /**
- * Trains what is left of a run while it shows it, then writes summary.json and report.html and
+ * Trains the rest of a run and shows its progress, then writes summary.json and report.html and
  * prints the table. The first Ctrl-C, or any other signal that says that the end is near, ends at a
  * checkpoint, a Ctrl-C after it at once. Where some trainings failed the process's exit status is 1.
  *
@@ -52,7 +52,7 @@ async function trainAndShow(run: Run, options: RunToEndOptions): Promise<Summary
   const abort = new AbortController();
   const stop = () => abort.abort();
   let preempted = false;
-  const hearNothing = onSignals({
+  const unsubscribe = onSignals({
     stop(signal) {
       view?.note("ends after a checkpoint; Ctrl-C again ends at once");
       preempted = signal !== "SIGINT";
@@ -78,9 +78,9 @@ async function trainAndShow(run: Run, options: RunToEndOptions): Promise<Summary
       ...(open && { open }),
     });
   } catch (error) {
-    // What there is to see of trainings that failed; where nothing was evaluated, the sentence is all.
+    // Failed trainings have a report of what was evaluated; without an evaluation there is only the error.
     if (!abort.signal.aborted) await writeReport(run).catch(() => {});
-    // Whatever else has failed by then: the run goes on from its last checkpoint.
+    // The run can resume from its last checkpoint, even if something else has failed meanwhile.
     if (preempted && error instanceof RunError)
       throw new RunError("preempted", sentence(error), { cause: error });
     throw error;
@@ -88,7 +88,7 @@ async function trainAndShow(run: Run, options: RunToEndOptions): Promise<Summary
     view?.close();
     await page?.close();
     await trace?.end();
-    hearNothing();
+    unsubscribe();
     signal?.removeEventListener("abort", stop);
   }
   const summary = await summarise(run);

@@ -4,10 +4,10 @@ const ENDING = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 const WARNING = ["SIGUSR1", "SIGUSR2"] as const;
 const ALL = [...ENDING, ...WARNING] as const;
 
-/** One Ctrl-C may arrive twice, from the terminal and from npx: what comes so soon is no second one. */
+/** Milliseconds. One Ctrl-C may arrive twice, from the terminal and from npx: a repetition within this time does not count. */
 const TWICE_MS = 500;
 
-/** Has this process ignore what would end it or open its debugger: it ends with its owner. */
+/** Makes this process ignore the signals that would end it or open its debugger. It ends with its owner. */
 export function ignoreSignals(): void {
   for (const signal of ALL) process.on(signal, ignore);
 }
@@ -20,9 +20,9 @@ export function askedToEnd(): Promise<void> {
 
 /**
  * Calls `stop` once, at the first signal that says that the end is near, and `quit` at a Ctrl-C after it. Other
- * signals may follow one another, as a scheduler's do, and take nothing away from what `stop` began.
+ * signals may follow one another, as a scheduler's do; they do not interrupt what `stop` began.
  *
- * Gives what undoes it.
+ * Returns a function that restores the former handlers.
  */
 export function onSignals(
   { stop, quit }: { stop(signal: NodeJS.Signals): void; quit(): void },
@@ -42,7 +42,7 @@ export function onSignals(
   };
 }
 
-/** The terminal, or a `tee`, may have ended by the same signal: what is said then goes nowhere. */
+/** The terminal, or a `tee`, may have ended by the same signal; output is lost then. */
 function outliveTerminal(): void {
   for (const stream of [process.stdout, process.stderr]) stream.on("error", ignore);
 }

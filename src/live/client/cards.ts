@@ -17,7 +17,7 @@ export function showRun(run: RunState): void {
   document.title = `${run.state} · ${run.name} · mixhead`;
 }
 
-/** What failed, what goes wrong and what is easily misread, the gravest first. */
+/** Failures, warnings and notes, the gravest first. */
 export function showWarnings(run: RunState, colors: ReadonlyMap<string, string>): void {
   const found = run.arms.flatMap(({ name, warnings }) => warnings.map((warning) => ({ name, ...warning })));
   const failed = run.arms.flatMap(({ name, failures }) =>
@@ -43,7 +43,7 @@ export function showWarnings(run: RunState, colors: ReadonlyMap<string, string>)
   byId("warnings").replaceChildren(...failed, ...items);
 }
 
-/** A card for each arm: where it is, and its newest figures. */
+/** A card for each arm: its progress and newest figures. */
 export function showArms(run: RunState, colors: ReadonlyMap<string, string>): void {
   byId("arms").replaceChildren(
     ...run.arms.map((arm) => card(arm, run.untrained, colors.get(arm.name) ?? "")),

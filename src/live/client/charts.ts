@@ -4,7 +4,7 @@ import { type MeanPoint, overSeeds } from "../../report/over-seeds.ts";
 import { FONT, faint, grid, ink, muted, paper } from "../../report/theme.ts";
 import type { Point, RunState } from "../messages.ts";
 import { byId, element, swatch } from "./dom.ts";
-import { type Spec, specs, toldIn } from "./specs.ts";
+import { pluginSpecsOf, type Spec, specs } from "./specs.ts";
 
 /** More points than this a curve are averaged in bins. */
 const MOST_POINTS = 240;
@@ -28,7 +28,7 @@ export class Charts {
 
   show(run: RunState, points: readonly (readonly Point[])[]): void {
     const arms = [...new Set(this.trainings)];
-    const all = [...specs, ...toldIn(points)];
+    const all = [...specs, ...pluginSpecsOf(points)];
     for (const spec of new Set([...all, ...this.charts.keys()])) {
       const curves = arms.map((arm) => {
         const own = points.filter((_, training) => this.trainings[training] === arm);
@@ -85,7 +85,7 @@ class Chart {
     this.resized.observe(holder);
   }
 
-  /** @param level what the dashed line across is at; null: there is none */
+  /** @param level the height of the dashed line; null: none */
   show(curves: readonly (readonly MeanPoint[])[], level: number | null): void {
     const [x = [], ...ys] = uPlot.join(
       curves.map((curve) => [

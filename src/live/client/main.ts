@@ -19,7 +19,7 @@ function connect(): void {
     byId("lost").removeAttribute("hidden");
     if (events.readyState === EventSource.CLOSED) setTimeout(connect, RETRY_MS);
   });
-  // The server is this page's own, and src/live/messages.ts is what both are written against.
+  // The page and its server share src/live/messages.ts, so messages are not checked.
   events.addEventListener("run", ({ data }) => takeRun(JSON.parse(data)));
   events.addEventListener("points", ({ data }) => takePoints(JSON.parse(data)));
 }

@@ -7,7 +7,7 @@ export interface Spec {
   caption: string;
   value(point: Point): number | undefined;
   text(value: number): string;
-  /** At the axis; as `text` where it is left out. */
+  /** At the axis; default: `text`. */
   tick?(value: number): string;
   /** A share, drawn from 0 to 1. */
   whole?: boolean;
@@ -19,7 +19,7 @@ export interface Spec {
 export const specs: readonly Spec[] = [
   {
     title: "k-NN accuracy",
-    caption: "Of a vote of the 20 nearest training images, on the frozen teacher's features.",
+    caption: "A vote of the 20 nearest training images, on the frozen teacher's features.",
     value: ({ knn }) => knn,
     text: (value) => percent(value, 1),
     tick: (value) => percent(value, 0),
@@ -28,7 +28,7 @@ export const specs: readonly Spec[] = [
   {
     title: "Distinct and used at 0.5",
     caption:
-      "Share of prototypes that win a training image and are left when those within a cosine distance of 0.5 count once.",
+      "Share of prototypes that win at least one training image; those within a cosine distance of 0.5 of each other count once.",
     value: ({ distinctUsed5 }) => distinctUsed5,
     text: (value) => percent(value),
     tick: (value) => percent(value, 0),
@@ -36,14 +36,14 @@ export const specs: readonly Spec[] = [
   },
   {
     title: "Loss",
-    caption: "Arms have targets of their own, so compare the shapes of their losses, not the heights.",
+    caption: "Each arm has its own targets, so compare the shapes of the curves, not their heights.",
     value: ({ loss }) => loss,
     text: (value) => value.toFixed(2),
   },
   {
     title: "Online probe",
     caption:
-      "Running accuracy of a linear classifier that learns beside the encoder: it lags, and it sees crops.",
+      "Running accuracy of a linear classifier trained beside the encoder. It lags behind, and it sees crops.",
     value: ({ online }) => online,
     text: (value) => percent(value, 1),
     tick: (value) => percent(value, 0),
@@ -51,7 +51,7 @@ export const specs: readonly Spec[] = [
   {
     title: "Unique at 0.25",
     caption:
-      "Share of prototypes, used or not, that are left when those within a cosine distance of 0.25 count once.",
+      "Share of prototypes, used or not; those within a cosine distance of 0.25 of each other count once.",
     value: ({ unique25 }) => unique25,
     text: (value) => percent(value),
     tick: (value) => percent(value, 0),
@@ -59,7 +59,7 @@ export const specs: readonly Spec[] = [
   },
   {
     title: "Unique at 0.5",
-    caption: "The same at 0.5, where only prototypes that point to clearly different places count as two.",
+    caption: "The same at 0.5: only prototypes in clearly different directions count as two.",
     value: ({ unique5 }) => unique5,
     text: (value) => percent(value),
     tick: (value) => percent(value, 0),
@@ -68,7 +68,7 @@ export const specs: readonly Spec[] = [
   {
     title: "Used prototypes",
     caption:
-      "Share of prototypes that win at least one training image: an unused one is distinct, and useless.",
+      "Share of prototypes that win at least one training image. An unused prototype may be distinct, but is useless.",
     value: ({ used }) => used,
     text: (value) => percent(value),
     tick: (value) => percent(value, 0),
@@ -76,33 +76,32 @@ export const specs: readonly Spec[] = [
   },
   {
     title: "Spread of the embeddings",
-    caption:
-      "1 minus the length of their mean: 0 where all lie at one point, near 1 where they fill the sphere.",
+    caption: "1 minus the length of their mean: 0 if all are at one point, near 1 if they fill the sphere.",
     value: ({ spread }) => spread,
     text: (value) => value.toFixed(2),
     whole: true,
   },
   {
     title: "Entropy of the responsibilities",
-    caption: "In nats, of the mixture's arms: 0 where each embedding belongs to one component.",
+    caption: "In nats, for arms with a mixture: 0 if each embedding belongs to a single component.",
     value: ({ entropy }) => entropy,
     text: (value) => value.toFixed(2),
   },
 ];
 
-const told = new Map<string, Spec>();
+const pluginSpecs = new Map<string, Spec>();
 
-/** The charts of what plugins tell of themselves, by name; one and the same chart whenever it is asked for. */
-export function toldIn(points: readonly (readonly Point[])[]): Spec[] {
+/** The charts of plugins' own scalars, by name. Each name always has the same chart. */
+export function pluginSpecsOf(points: readonly (readonly Point[])[]): Spec[] {
   const names = points.flatMap((own) => own.flatMap(({ scalars = {} }) => Object.keys(scalars)));
   return [...new Set(names)].sort().map((name) => {
-    const spec = told.get(name) ?? {
+    const spec = pluginSpecs.get(name) ?? {
       title: name,
       caption: "As the plugin tells it of its steps.",
       value: ({ scalars = {} }: Point) => scalars[name],
       text: (value: number) => String(Number(value.toPrecision(4))),
     };
-    told.set(name, spec);
+    pluginSpecs.set(name, spec);
     return spec;
   });
 }
