@@ -84,7 +84,7 @@ def test_without_a_memory_it_is_sinkhorn_over_the_batch_and_has_no_state():
         Sinkhorn(K, memory=-1)
 
 
-def test_it_goes_on_from_its_state_bit_for_bit():
+def test_it_continues_from_its_state_bit_for_bit():
     unbroken, resumed = Sinkhorn(K, memory=64), Sinkhorn(K, memory=64)
     for seed in range(5):
         unbroken(logits(N, seed), TEMPERATURE)

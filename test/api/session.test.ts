@@ -29,7 +29,7 @@ describe("a loop over the steps of a session", function () {
   beforeEach(() => place.enter());
   afterEach(() => place.leave());
 
-  it("that does the standard thing is the decoupled arm bit for bit, even when it was left and goes on", async () => {
+  it("with the standard answers equals the decoupled arm bit for bit, also after an interruption", async () => {
     const settings = { ...tiny, train: { ...tiny.train, evaluateEvery: 3 } };
     await experiment(settings, { name: "arm", ...quiet });
 
@@ -60,7 +60,7 @@ describe("a loop over the steps of a session", function () {
     for await (const step of third.steps()) assert.fail(`step ${step.clock.step} of a complete run`);
   });
 
-  it("computes the standard thing on the rank's device to rounding, bit for bit again when it was left and goes on", async () => {
+  it("computes the same on the rank's device to rounding, and bit for bit after an interruption", async () => {
     const train = { ...tiny.train, evaluateEvery: 6 };
     const plugin = { components: 32, cutoff: 0.01 };
     const targets = { balance: "center" } as const;
@@ -109,7 +109,7 @@ describe("a loop over the steps of a session", function () {
     assert.ok(knn !== undefined && later !== undefined);
   });
 
-  it("ends its worker where the body throws, and where a step is not answered", async () => {
+  it("ends its worker if the body throws, and if a step is not answered", async () => {
     const throwing = await openSession(tiny, { name: "throws", ...quiet });
     await assert.rejects(async () => {
       for await (const step of throwing.steps()) {
@@ -140,7 +140,7 @@ describe("a loop over the steps of a session", function () {
     ["goes on", false],
     ["is left", true],
   ] as const) {
-    it(`writes down of a wrong answer what is wrong with it, where the loop ${what}`, async () => {
+    it(`writes down of a wrong answer what is wrong with it, if the loop ${what}`, async () => {
       const session = await openSession(tiny, { name: "wrong", ...quiet });
       const reason = "step 1: targets: row 0 is not finite";
       const loop = async () => {

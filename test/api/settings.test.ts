@@ -43,7 +43,7 @@ describe("settings with functions in them", () => {
     }
   });
 
-  it("are refused where a function cannot stand, or two have one name", () => {
+  it("are refused if a function cannot stand, or two have one name", () => {
     const annealing: unknown = () => 1;
     assert.throws(() => describeSettings({ plugin: { annealing } }), /plugin\.annealing is a function/);
     const [a, b] = [schedule(() => 1, "mine"), schedule(() => 0.5, "mine")];

@@ -28,7 +28,7 @@ describe("openBackend", function () {
     });
   }
 
-  it("falls back to wasm where tfjs-node is not installed, and says so in one sentence", () => {
+  it("falls back to wasm if tfjs-node is not installed, and says so in one sentence", () => {
     assert.deepEqual(open("auto", ...withoutTfjsNode).lines, [
       "The mixture runs on tfjs wasm, since tensorflow does not load: tfjs-node is not installed.",
       "wasm",
@@ -36,7 +36,7 @@ describe("openBackend", function () {
     ]);
   });
 
-  it("says what to do where tensorflow is asked for by name and does not load", () => {
+  it("says what to do if tensorflow is asked for by name and does not load", () => {
     assert.deepEqual(open("tensorflow", ...withoutTfjsNode).lines, [
       "UserError backend tensorflow does not load: tfjs-node is not installed; run npm start, which sets it up, or choose backend=wasm",
     ]);

@@ -29,7 +29,7 @@ describe("the tables of figures", () => {
     ]);
   });
 
-  it("say why an arm has nothing, once, and have no column where it never has", () => {
+  it("say once why an arm has no figures, and have no column without figures", () => {
     const broken = { missing: "there is no such placement" };
     const row: Row = {
       setting: { K: 1 },

@@ -37,13 +37,13 @@ describe("arms that are measured in turns", () => {
     assert.deepEqual(allSamples(answers, "ms", "ms"), { a: samples, b: samples });
   });
 
-  it("go on without one that fails, and keep what it said last", async () => {
+  it("continue without one that fails, and keep what it said last", async () => {
     const answers = await inTurns({ a: arm(file, "a", 2), b: arm(file, "b") }, 3, quiet);
     assert.equal(await readFile(file, "utf8"), "abbb");
     assert.deepEqual(answers.get("a"), { missing: "at its end" });
   });
 
-  it("go on without one that does not start", async () => {
+  it("continue without one that does not start", async () => {
     const answers = await inTurns({ a: { command: ["/no/such/program"] }, b: arm(file, "b") }, 1, quiet);
     assert.equal(await readFile(file, "utf8"), "b");
     assert.match(JSON.stringify(answers.get("a")), /no.such.program/);

@@ -122,7 +122,7 @@ describe("the codec", () => {
     assert.match(refusal([pack({ type: "ping", tensors: [] })]).message, /generation/);
   });
 
-  it("sends targets sparse where that is smaller, and leaves out nothing but zeros", () => {
+  it("sends targets sparse if that is smaller, and leaves out nothing but zeros", () => {
     const rows = Float32Array.from([0, 0.5, 0, 0.5, 0, 0, 0, 0, 0, 0, 0, 0, -0, 0, 0, 1, 0, 0, 0, 0]);
     const sparse = targetTensors(rows, 2, 10);
     assert.deepEqual(Object.keys(sparse), ["targets.offsets", "targets.columns", "targets.values"]);

@@ -122,7 +122,7 @@ describe("runs on the ranks' devices", () => {
     return [zero, one];
   }
 
-  it("tells the room what a rank can run, and where; the room decides whether to admit it", async () => {
+  it("tells the room what a rank can run, and if; the room decides whether to admit it", async () => {
     const hellos: Hello[] = [];
     room.onWelcome = (hello) => hellos.push(hello);
     const one = await said("one", { executor: 7, device: "cuda:0 A" });
@@ -274,7 +274,7 @@ describe("runs on the ranks' devices", () => {
     assert.deepEqual((await runOf(one, "execute")).run?.reads, []);
   });
 
-  it("begins anew when a world forms: what was sent to another is nobody's", async () => {
+  it("begins anew when a world forms: runs of an earlier world have no effect", async () => {
     const one = await said("one");
     await one.receive();
     const { send } = room;

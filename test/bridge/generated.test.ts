@@ -81,7 +81,7 @@ describe("generated messages", () => {
     });
   });
 
-  it("give a message or a WireError where one field is anything", () => {
+  it("give a message or a WireError if one field is anything", () => {
     const golden = Object.values(MESSAGES).map(([header, sent]) => encode(header, sent));
     const info = fc.constantFrom("name", "dtype", "shape", "frames");
     fc.assert(
@@ -103,7 +103,7 @@ describe("generated messages", () => {
     );
   });
 
-  it("give a message or a WireError where one byte differs or the end is missing", () => {
+  it("give a message or a WireError if one byte differs or the end is missing", () => {
     const golden = Object.values(MESSAGES).map(([header, sent]) => encode(header, sent));
     fc.assert(
       fc.property(

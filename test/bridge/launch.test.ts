@@ -179,7 +179,7 @@ describe("launching Python workers", function () {
     await control.close();
   });
 
-  it("ends a control process that is stopped, and its workers with it, where it does not answer in time", async () => {
+  it("ends a control process that is stopped, and its workers with it, if it does not answer in time", async () => {
     const control = await PythonControl.start({ python: PYTHON, deadline: 20 });
     const worker = await control.launch(options);
     process.kill(control.pid ?? assert.fail(), "SIGSTOP");

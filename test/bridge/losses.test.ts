@@ -154,7 +154,7 @@ describe("a real rank and a real server, with a network between them that", func
     assert.match(lost.message, /no sign of life for 4 s/);
   });
 
-  it("is fine, but a command hangs: it has a deadline of its own", async () => {
+  it("is fine, but a command hangs: it has its own deadline", async () => {
     const hurried = await BridgeServer.start({ open: async () => room, commandDeadline: 0.5 });
     room.firstCommands = ["evaluate"];
     await peer.join(hurried.endpoint);

@@ -142,7 +142,7 @@ describe("a Python rank with an executor", function () {
     assert.equal(await served, "enough");
   });
 
-  it("says why a run failed, and is told by the plugin", async () => {
+  it("says why a run failed, and reads the plugin's answer", async () => {
     room.handle = 0; // the outputs would take the handle of the prototypes
     await assert.rejects(step(0), { kind: "BatchError", code: "plugin", message: /is a tensor 1 already/ });
     assert.deepEqual(

@@ -132,7 +132,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.deepEqual(got.rows?.shape, [2, 16]);
     });
 
-    it("asks for the clock alone, reports results, saves a state and goes on from it", async () => {
+    it("asks for the clock alone, reports results, saves a state and continues from it", async () => {
       room.commands = ["evaluate"];
       await zero().join(server.endpoint);
       assert.equal((await step(zero(), { step: 0 })).targets, null);
@@ -165,7 +165,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.equal((await step(zero(), { step: 9, rows_: [[1, 2]] })).step, 9);
     });
 
-    it("reads why a batch or a hello was refused, and goes on", async () => {
+    it("reads why a batch or a hello was refused, and continues", async () => {
       await zero().join(server.endpoint);
       const bad = await failure(zero().call("step", { step: 0, rows_: [[1, 2], [0, 0]] })); // biome-ignore format: rows
       assert.deepEqual([bad.kind, bad.code, bad.row], ["BatchError", "row", 1]);
@@ -229,7 +229,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       );
     });
 
-    it("waits past its deadline for other ranks as long as the plugin is there", async () => {
+    it("waits past its deadline for other ranks while the plugin is alive", async () => {
       await Promise.all([
         zero().join(server.endpoint, { rank: 0, world: 2, deadline: 0.5 }),
         one().join(server.endpoint, { rank: 1, world: 2 }),

@@ -61,7 +61,7 @@ describe("a server with keys", () => {
     assert.equal((await join({ keys: keys(friend) })) instanceof Object, true);
   });
 
-  it("lets a revoked key in no more, without a restart, and nobody where the list cannot be read", async () => {
+  it("refuses a revoked key without a restart, and everybody if the list cannot be read", async () => {
     const folder = await mkdtemp(joinPath(tmpdir(), "mixhead-test-"));
     const open = async (name: string) => {
       const text = await readFile(await makeKey(folder, name), "utf8");

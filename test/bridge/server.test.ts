@@ -134,7 +134,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.equal((await error(one)).code, "shape");
     });
 
-    it("lets nobody in whose rank, world, K, D or start does not fit", async () => {
+    it("refuses a rank whose number, world, K, D or start does not fit", async () => {
       const codes = async (more: Parameters<RawRank["hello"]>[0]) => {
         const one = rank(JSON.stringify(more));
         await one.hello(more);
@@ -274,7 +274,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       );
     });
 
-    it("survives a room that fails as it is told of ranks that went", async () => {
+    it("survives a room that throws when a rank has left or was lost", async () => {
       room.left = () => {
         throw new Error("unprepared");
       };
@@ -285,7 +285,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       await joined("two");
     });
 
-    it("lets a new world in when every rank of the broken one has gone", async () => {
+    it("admits a new world when every rank of the broken one has left", async () => {
       const [zero, one] = await twoRanks();
       await one.embeddings(0, [[1, 2]]);
       one.close();
@@ -314,7 +314,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.deepEqual((await one.receive()).tensors, {});
     });
 
-    it("gives the state, goes on from a loaded one, and rejects one that is not float32", async () => {
+    it("gives the state, continues from a loaded one, and rejects one that is not float32", async () => {
       const one = await joined();
       const { generation } = one;
       await one.send({ type: "state", generation, step: 0 });
@@ -383,7 +383,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
 describe("the bridge's endpoint", () => {
   const open = async () => new EchoRoom();
 
-  it("is a socket in a folder that only this user enters, gone after close", async () => {
+  it("is a socket in a folder that only this user can enter, and is removed after close", async () => {
     const server = await BridgeServer.start({ open });
     const folder = dirname(server.endpoint.replace("ipc://", ""));
     assert.equal(statSync(folder).mode & 0o777, 0o700);
@@ -392,7 +392,7 @@ describe("the bridge's endpoint", () => {
     assert.equal(existsSync(folder), false);
   });
 
-  it("sweeps the folders of servers that were killed, and none in which somebody listens or is about to", async () => {
+  it("sweeps the folders of killed servers, but none with a listening or starting server", async () => {
     const before = process.env.TMPDIR;
     const base = await mkdtemp(join(tmpdir(), "mixhead-test-"));
     process.env.TMPDIR = base;
@@ -420,7 +420,7 @@ describe("the bridge's endpoint", () => {
     }
   });
 
-  it("is refused in one sentence where it is taken, too long, open to the network, or nonsense", async () => {
+  it("is refused in one sentence if it is taken, too long, open to the network, or nonsense", async () => {
     const folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
     const endpoint = `ipc://${join(folder, "socket")}`;
     const server = await BridgeServer.start({ open, endpoint });

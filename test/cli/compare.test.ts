@@ -100,7 +100,7 @@ describe("in a folder of its own", () => {
       summary.parse(JSON.parse(await readFile(join(folder, "runs", "one", "summary.json"), "utf8")));
     });
 
-    it("ends at a checkpoint on Ctrl-C, says how to go on, and resumes to the end", async () => {
+    it("ends at a checkpoint on Ctrl-C, says how to continue, and resumes to the end", async () => {
       const long = [...tiny, "train.stop=40", "train.checkpointEvery=1000"];
       const command = new CommandLine(folder, ["compare", ...configs, ...long, "--name", "demo"]);
       await command.says(/joint +step 4.*[\s\S]*decoupled +step 4|decoupled +step 4.*[\s\S]*joint +step 4/);
@@ -137,7 +137,7 @@ describe("in a folder of its own", () => {
       assert.equal(leftRunning(), "");
     });
 
-    it("ends with what Python says where a worker fails in a way that nobody thought of", async () => {
+    it("ends with Python's message if a worker fails unexpectedly", async () => {
       const fail = `import signal
 def fail(*_): raise SyntaxError("broken PNG file")
 signal.signal(signal.SIGUSR1, fail)
@@ -170,7 +170,7 @@ signal.signal(signal.SIGUSR1, fail)
       assert.equal(leftRunning(), "");
     });
 
-    it("loses nothing to --force where what replaces a run fails at once", async () => {
+    it("loses nothing to --force if the replacing run fails at once", async () => {
       const args = ["train", configs[1] ?? "", ...tiny, "--name", "kept"];
       assert.equal((await mixhead(folder, ...args)).status, 0);
       const failed = await mixhead(folder, ...args, "encoder.name=conv-smal", "--force");

@@ -48,7 +48,7 @@ describe("in a folder of its own", () => {
       assert.deepEqual(await readdir(folder), ["six.npy"]);
     });
 
-    it("counts who wins and is distinct among the winners, where it is given embeddings", async () => {
+    it("counts prototypes that win and are distinct, if given embeddings", async () => {
       // Two embeddings at the first direction, of which the first row is one, and one at the fourth row.
       const embeddings = rowsOf([
         [1, 0, 0],
@@ -109,7 +109,7 @@ describe("in a folder of its own", () => {
       });
     });
 
-    it("says how long the rows are where that means something", async () => {
+    it("says how long the rows are if that means something", async () => {
       const lengths = async (name: string, key: string, scale: number) => {
         const data = six.data.map((value) => value * scale);
         await writeSafetensors(join(folder, name), { [key]: { shape: [six.rows, six.dim], data } });
@@ -126,7 +126,7 @@ describe("in a folder of its own", () => {
       );
     });
 
-    it("takes the last layer of a projector where no name tells, and says that it is a guess", async () => {
+    it("takes the last layer of a projector if no name identifies it, and says that this is a guess", async () => {
       const tensor = { shape: [six.rows, six.dim], data: six.data };
       const square = { shape: [3, 3], data: six.data.slice(9) };
       await writeSafetensors(join(folder, "c.safetensors"), {

@@ -38,7 +38,7 @@ describe("mixhead fit", function () {
   const fitted = (...args: string[]) =>
     mixhead(folder, "fit", "e.npy", "--out", "out", "plugin.components=8", ...args);
 
-  it("ends early where it is interrupted between two measurements, with the mixture so far", async () => {
+  it("ends early if it is interrupted between two measurements, with the mixture so far", async () => {
     await writeFile(join(folder, "early.ts"), interrupting("step"));
     const { status, stdout, stderr } = await fitted(
       "plugin.kind=./early.ts",
@@ -52,7 +52,7 @@ describe("mixhead fit", function () {
     assert.deepEqual((await readdir(join(folder, "out"))).sort(), files);
   });
 
-  it("did not end early where an interruption found no step left", async () => {
+  it("did not end early if an interruption found no step left", async () => {
     await writeFile(join(folder, "late.ts"), interrupting("parameters"));
     const { status, stdout, stderr } = await fitted("plugin.kind=./late.ts");
     assert.match(stdout, /^3 steps: distinctUsed \d.* at 0\.5; unique \d.* at 0\.5; used \d/);

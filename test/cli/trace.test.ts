@@ -68,7 +68,7 @@ describe("mixhead train --trace", function () {
     assert.ok(!existsSync(join(folder, "runs", "decoupled", "decoupled", "trace.jsonl")));
   });
 
-  it("shows the mixture's program within the rank's wait, where the rank computes it", async () => {
+  it("shows the mixture's program within the rank's wait, if the rank computes it", async () => {
     const args = ["placement=device", ...tiny, "--name", "placed", "--trace", "placed.json"];
     const done = await mixhead(folder, "train", decoupled, ...args);
     assert.equal(done.status, 0, done.stderr);

@@ -17,7 +17,7 @@ function complaint(settings: unknown, overrides: string[] = []): string {
 }
 
 describe("configuration", () => {
-  it("is complete where nothing is said, with the documented defaults", () => {
+  it("has the documented defaults", () => {
     const { method, prototypes, plugin, targets } = resolveConfig({});
     assert.equal(method, "dino");
     assert.equal(prototypes, "decoupled");

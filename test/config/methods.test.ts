@@ -7,7 +7,7 @@ const block = (targets: object) => ({ method: "carp", carp: { balance: "block" }
 const problem = (settings: object) => methodProblem(resolveConfig(settings));
 
 describe("the configuration of a method", () => {
-  it("has the method's targets, where it does not say others", () => {
+  it("has the method's targets unless it has its own", () => {
     const targets = (settings: object, ...overrides: string[]) => resolveConfig(settings, overrides).targets;
     const same = { from: "similarity", by: "rank", memory: 0 };
     assert.deepEqual(targets({ method: "swav" }), { ...same, temperature: 0.05, balance: "sinkhorn" });

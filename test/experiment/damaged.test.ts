@@ -43,7 +43,7 @@ describe("a run whose files were damaged while nobody trained at it", function (
     assert.deepEqual(await leavings(at(), ["decoupled"]), whole);
   }
 
-  it("goes on from the checkpoint before, to the same bits, where one bit of the newest was flipped", async () => {
+  it("continues from the checkpoint before, to the same bits, if one bit of the newest was flipped", async () => {
     const content = await readFile(checkpoint("training.pt"));
     content[content.length >> 1] = (content[content.length >> 1] ?? 0) ^ 1;
     await writeFile(checkpoint("training.pt"), content);
@@ -53,20 +53,20 @@ describe("a run whose files were damaged while nobody trained at it", function (
     assert.equal(status, 0, stderr);
   });
 
-  it("goes on from the checkpoint before, to the same bits, where the newest was cut short", async () => {
+  it("continues from the checkpoint before, to the same bits, if the newest was cut short", async () => {
     await truncate(checkpoint("encoder.safetensors"), 1000);
     const said = /step-0000008 is damaged: its encoder\.safetensors has 1000 bytes instead of \d+; step-0/;
     await assertWhole(await resume(), said);
   });
 
-  it("has the lines of its metrics back before it goes on", async () => {
+  it("has the lines of its metrics restored before it resumes", async () => {
     await truncate(metrics(), 100);
     await assertWhole(await resume(), /metrics\.jsonl ends within line 1: its lines .* are restored/);
     await rm(metrics());
     await assertWhole(await resume(), /metrics\.jsonl is missing: its lines .* are restored/);
   });
 
-  it("does not go on with other settings, and its record is as it was", async () => {
+  it("does not resume with other settings, and its record stays as it was", async () => {
     const record = await readFile(at("config.yaml"), "utf8");
     const changed = record.replace(/^( +)lr: .*/m, "$1lr: 0.05");
     assert.notEqual(changed, record);

@@ -103,18 +103,18 @@ describe("diagnostics", () => {
     assert.match(diagnose(stays, setting)[0]?.text ?? "", /90 % are unique at 0\.5, but .* teaches nothing/);
   });
 
-  it("say how many are both, where that was measured", () => {
+  it("say how many prototypes are both distinct and used, if measured", () => {
     const low = [100, 600].map((step) => evaluation(step, 0.05, { distinctUsed: { "0.5": 0.04 } }));
     assert.match(diagnose(low, setting)[0]?.text ?? "", /teaches nothing: distinct and used are 4\.0 %\.$/);
   });
 
-  it("remind that unique is not used, without alarm, where usage is low but grows", () => {
+  it("note, without a warning, that unique is not used while usage is low but grows", () => {
     const [found] = diagnose([evaluation(250, 0.05), evaluation(500, 0.08), evaluation(750, 0.12)], setting);
     assert.equal(found?.kind, "idle");
     assert.equal(found?.level, "note");
   });
 
-  it("name the collapse where one prototype gets nearly all images, once", () => {
+  it("name the collapse if one prototype gets nearly all images, once", () => {
     assert.deepEqual(kinds([evaluation(250, 0.015, { perplexity: 1.5 })]), ["one-prototype"]);
     assert.deepEqual(kinds([evaluation(0, 0.015, { perplexity: 1.5 })]), []);
   });

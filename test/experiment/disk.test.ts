@@ -47,7 +47,7 @@ describe("a training on a disk that is full or read-only", function () {
     assert.ok(left.includes("step-0000004"), left.join());
   });
 
-  it("waits where it is to, says for what, and goes on to its end when there is space", async () => {
+  it("waits if configured, says for what, and completes when there is space", async () => {
     const { status, stderr } = await onSmallDisk(
       `${TRAIN} train.diskFull=wait 2> ../said & pid=$!
        while kill -0 $pid && ! grep -q "the run waits" ../said; do sleep 0.1; done
@@ -62,7 +62,7 @@ describe("a training on a disk that is full or read-only", function () {
     assert.deepEqual(left.sort(), ["step-0000008", "step-0000012"]);
   });
 
-  it("that is read-only is said before anything starts, with 1", async () => {
+  it("that is read-only is reported before anything starts, with status 1", async () => {
     const { status, stderr } = await onSmallDisk(
       `mount -o remount,size=200m . && ${TRAIN} train.stop=4 2> ../first || exit 98
        mount -o remount,ro . && ${PROGRAM} resume mine train.stop=8 2> ../said`,

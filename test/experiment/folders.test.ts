@@ -50,7 +50,7 @@ describe("in a folder of its own", () => {
       );
     });
 
-    it("of a time when nothing brought components into use goes on so", async () => {
+    it("of a version without plugin.use resumes without it", async () => {
       await openRun("a", arms(), [0]);
       const record = join("runs", "a", "config.yaml");
       const written = await readFile(record, "utf8");
@@ -97,7 +97,7 @@ describe("in a folder of its own", () => {
       );
     });
 
-    it("makes way for another configuration where nothing was measured yet", async () => {
+    it("makes way for another configuration if nothing was measured yet", async () => {
       await openRun("a", arms(), [0]);
       await openRun("a", arms(), [1]);
       assert.deepEqual((await readRun("a")).seeds, [1]);
@@ -119,7 +119,7 @@ describe("in a folder of its own", () => {
       }
     });
 
-    it("has arms with names, whatever somebody has written into its record", async () => {
+    it("refuses a record whose arms' names could lead out of its folder", async () => {
       await openRun("a", arms(), [0]);
       const record = join("runs", "a", "config.yaml");
       const written = await readFile(record, "utf8");
@@ -130,7 +130,7 @@ describe("in a folder of its own", () => {
       );
     });
 
-    it("goes on with the settings that it was trained with, and names one that was changed since", async () => {
+    it("continues with the settings that it was trained with, and names one that was changed since", async () => {
       const run = await openRun("a", new Map([["joint", resolveConfig({ prototypes: "joint" })]]), [0]);
       await leaveCheckpoint(run, 8);
       const record = join("runs", "a", "config.yaml");
@@ -154,7 +154,7 @@ describe("in a folder of its own", () => {
       );
     });
 
-    it("is held by the process that trains at it, and by none that is dead", async () => {
+    it("is locked by the process that trains it, but not by a dead one", async () => {
       const { folder } = await openRun("a", arms(), [0]);
       const free = await lockRun(folder);
       await assert.rejects(lockRun(folder), new RegExp(`being trained by process ${process.pid}`));
@@ -167,7 +167,7 @@ describe("in a folder of its own", () => {
       }
     });
 
-    it("goes on to another end and elsewhere, and as nothing else, with its record as it was", async () => {
+    it("resumes to another last step or at another place, and with no other change, with its record as it was", async () => {
       const settings = { prototypes: "joint", train: { steps: 40, stop: 8 } };
       const run = await openRun("a", new Map([["joint", resolveConfig(settings)]]), [0]);
       await leaveCheckpoint(run, 8);
@@ -189,7 +189,7 @@ describe("in a folder of its own", () => {
       assert.equal(await readFile("runs/a/config.yaml", "utf8"), before.replace("stop: 8", "stop: 16"));
     });
 
-    it("is not made where a configuration names a function that is not there", async () => {
+    it("is not made if a configuration names a missing function", async () => {
       const named = new Map([["joint", resolveConfig({ plugin: { kind: "custom:mine" } })]]);
       await assert.rejects(openRun("a", named, [0]), /joint: plugin\.kind is a function, which only/);
       await assert.rejects(readRun("a"), UserError);
@@ -225,13 +225,13 @@ describe("in a folder of its own", () => {
       assert.equal((await latest()).checkpoint, null);
     });
 
-    it("is the newest from step 10,000,000 on too, where its name is longer", async () => {
+    it("is the newest from step 10,000,000 on too, if its name is longer", async () => {
       for (const step of [9_999_998, 9_999_999, 10_000_000]) await commit(step);
       assert.equal((await latest()).checkpoint?.clock.step, 10_000_000);
       assert.deepEqual((await readdir("checkpoints")).sort(), ["step-10000000", "step-9999999"]);
     });
 
-    it("is not there where its making was interrupted", async () => {
+    it("does not exist if its making was interrupted", async () => {
       await commit(5);
       await mkdir("checkpoints/incoming-10");
       await writeFile("checkpoints/incoming-10/clock.json", JSON.stringify(clock(10)));
@@ -253,7 +253,7 @@ describe("in a folder of its own", () => {
       assert.deepEqual(await readdir("checkpoints"), ["step-0000010", "step-0000015", "step-0000020"]);
     });
 
-    it("is removed as the training resumes where a kill left one more than are kept", async () => {
+    it("is removed as the training resumes if a kill left one more than are kept", async () => {
       for (const step of [5, 10, 15]) await commit(step, {}, 3);
       await sweepCheckpoints("checkpoints", 15, 2);
       assert.deepEqual(await readdir("checkpoints"), ["step-0000010", "step-0000015"]);
@@ -348,7 +348,7 @@ describe("in a folder of its own", () => {
       assert.equal(await problem(), "is damaged: its manifest.json is not a manifest");
     });
 
-    it("is the start of nothing where none is whole: that is an error", async () => {
+    it("is an error if none is intact", async () => {
       await twoCheckpoints();
       for (const step of ["05", "10"]) await writeFile(`checkpoints/step-00000${step}/clock.json`, "{");
       await assert.rejects(
@@ -357,7 +357,7 @@ describe("in a folder of its own", () => {
       );
     });
 
-    it("that is passed over is put aside where the training goes on, so that it is not the newest again", async () => {
+    it("that is skipped is renamed when the training resumes, so that it is not the newest again", async () => {
       await twoCheckpoints();
       await sweepCheckpoints("checkpoints", 5, 2);
       assert.deepEqual(await readdir("checkpoints"), ["aside-step-0000010", "step-0000005"]);
@@ -410,7 +410,7 @@ describe("in a folder of its own", () => {
       }
     });
 
-    it("has a line that marks the gap where an earlier version's checkpoint cannot restore it", async () => {
+    it("has a line that marks the gap if an earlier version's checkpoint cannot restore it", async () => {
       const old = checkpoint(undefined, written.length);
       await writeFile("metrics.jsonl", written);
       assert.equal(await metricsToMend(job, old), null);

@@ -60,7 +60,7 @@ describe("a run that is killed and started again", function () {
   });
   after(() => rm(folder, { recursive: true }));
 
-  it("leaves bit for bit what the unbroken run leaves, where Node was killed", async () => {
+  it("leaves bit for bit what the unbroken run leaves, if Node was killed", async () => {
     const broken = start("node");
     await untilMidway("node");
     const workers = broken.workers();
@@ -75,7 +75,7 @@ describe("a run that is killed and started again", function () {
     assert.equal(await differenceInTraining("node"), "");
   });
 
-  it("leaves bit for bit what the unbroken run leaves, where a worker was killed", async () => {
+  it("leaves bit for bit what the unbroken run leaves, if a worker was killed", async () => {
     const broken = start("worker");
     await untilMidway("worker");
     const [worker] = broken.workers();

@@ -21,7 +21,7 @@ await free?.();
 describe("the lock of a run", () => {
   const folder = temporaryFolder();
 
-  it("is taken by one alone of several processes that find a dead one at the same time", async () => {
+  it("has one holder if several processes find a dead process's lock at once", async () => {
     const dead = spawn("true");
     await once(dead, "close");
     await writeFile(join(folder.path, "lock"), `${dead.pid}`);

@@ -151,14 +151,14 @@ describe("trainings with the mixture on the rank's device", function () {
       assert.deepEqual(await leavings(run("twice"), both), await leavings(run("whole"), both));
     });
 
-    it("go on after an interruption bit for bit as if there had been none", async () => {
+    it("resume after an interruption bit for bit as if there had been none", async () => {
       await cut("broken");
       const { status, stderr } = await mixhead(folder, "resume", "broken");
       assert.equal(status, 0, stderr);
       assert.deepEqual(await leavings(run("broken"), both), await leavings(run("whole"), both));
     });
 
-    it("go on at the other placement to rounding, where that is said; the record stays as it is", async () => {
+    it("resume at the other placement to rounding if asked to; the record stays as it is", async () => {
       for (const placement of both) {
         const name = `to ${placement}`.replace(" ", "-");
         await cut(name);
@@ -171,7 +171,7 @@ describe("trainings with the mixture on the rank's device", function () {
       }
     });
 
-    it("do not go on as other trainings than they are", async () => {
+    it("do not resume with other settings", async () => {
       const { status, stderr } = await mixhead(folder, "resume", "whole", "train.lr=1");
       assert.equal(status, 2);
       assert.equal(
@@ -181,7 +181,7 @@ describe("trainings with the mixture on the rank's device", function () {
     });
   });
 
-  it("end with the sentence of a plugin's mistake, and the others go on", async () => {
+  it("end with the sentence of a plugin's mistake, and the others continue", async () => {
     const wrong = Object.entries(mistakes).slice(0, 3);
     const files = await Promise.all(
       wrong.map(async ([what, { source }]) => {
@@ -202,7 +202,7 @@ describe("trainings with the mixture on the rank's device", function () {
     assert.ok(existsSync(join(run("mistakes"), "good", "checkpoints", `step-000000${LAST}`)));
   });
 
-  it("end in a sentence where the device's memory is limited too far, before a worker starts", async () => {
+  it("end in a sentence if the device's memory is limited too far, before a worker starts", async () => {
     const file = await written("large", { placement: "device" });
     const args = ["train", file, ...short, "bridge.deviceMemory=0.000005", "--name", "large"];
     const { status, stderr } = await mixhead(folder, ...args);
@@ -211,7 +211,7 @@ describe("trainings with the mixture on the rank's device", function () {
     assert.ok(!(await readdir(join(run("large"), "decoupled"))).includes("worker.log"));
   });
 
-  it("end in a sentence where their worker is killed; it was told its device and what the mixture may take there", async () => {
+  it("end in a sentence if their worker is killed, which knew its device and the mixture's memory limit", async () => {
     const file = await written("killed", { placement: "device" });
     const own = ["train.stop=40", "bridge.deviceMemory=1"];
     const training = new CommandLine(folder, ["train", file, ...short, ...own, "--name", "killed"]);

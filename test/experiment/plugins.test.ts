@@ -11,7 +11,7 @@ const kinds = ["kmeans", "sinkhorn", "frozen"];
 describe("the plugins beside the mixture", function () {
   this.timeout(300_000);
 
-  it("train an encoder, and go on from a checkpoint as if nothing had happened", async () => {
+  it("train an encoder, and resume from a checkpoint bit for bit", async () => {
     const folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
     const files = await Promise.all(
       kinds.map(async (kind) => {

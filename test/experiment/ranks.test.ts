@@ -169,7 +169,7 @@ describe("a run of several ranks", function () {
     assertClose(await learned(at("device")), await learned(at("one")));
   });
 
-  it("goes on from the last checkpoint where a rank was killed and torchrun starts all of them again", async () => {
+  it("resumes from the last checkpoint if a rank was killed and torchrun restarts all of them", async () => {
     const command = start("killed", "--ranks", "2", "--max-restarts", "1");
     while (!existsSync(join(at("killed"), "decoupled", "checkpoints", "step-0000010"))) await sleep(10);
     process.kill(ranksOf(command)[1] ?? assert.fail("there are two ranks"), "SIGKILL");
@@ -180,7 +180,7 @@ describe("a run of several ranks", function () {
     assert.deepEqual(await leavings(at("killed"), ["decoupled"]), await leavings(at("two"), ["decoupled"]));
   });
 
-  it("fails in one sentence where a rank was killed and none starts it again, and resumes with as many", async () => {
+  it("fails in one sentence if a rank was killed and is not restarted, and can be resumed with as many ranks", async () => {
     const command = start("ended", "--ranks", "2");
     while (!existsSync(join(at("ended"), "decoupled", "checkpoints", "step-0000010"))) await sleep(10);
     process.kill(ranksOf(command)[0] ?? assert.fail("there are two ranks"), "SIGKILL");

@@ -38,7 +38,7 @@ describe("a SLURM job that was requeued", () => {
     return run;
   }
 
-  it("goes on with the run that it began, the one that is not at its end", async () => {
+  it("resumes the run that it began and that is not complete", async () => {
     slurm();
     await begin("by-hand", 8);
     slurm("6");
@@ -52,7 +52,7 @@ describe("a SLURM job that was requeued", () => {
     assert.equal((await requeuedRun()).name, "complete");
   });
 
-  it("says where there is none, or more than one, and what else is needed", async () => {
+  it("says if there is none or more than one, and what else is needed", async () => {
     for (const [job, restarts] of [[], ["7"], ["7", "0"]]) {
       slurm(job, restarts);
       await assert.rejects(requeuedRun(), /^UserError: resume takes a run, .* and this is none$/);

@@ -126,7 +126,7 @@ describe("the report of what runs have left", () => {
     await reportHtml(stopped);
   });
 
-  it("names the experiment file as what a run with functions goes on with, which no command has", async () => {
+  it("names the experiment file as the way to resume a run with functions", async () => {
     const run = await leaveRun("a", { arms: ["decoupled"], reached: () => 60 });
     const jobs = run.jobs.map(({ config, ...job }) => ({
       ...job,

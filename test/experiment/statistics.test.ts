@@ -30,7 +30,7 @@ describe("a paired test over seeds", () => {
     near(pairedTest(b, a)?.p, p);
   });
 
-  it("needs two pairs, and is defined where all differences are equal", () => {
+  it("needs two pairs, and is defined if all differences are equal", () => {
     assert.equal(pairedTest([1], [2]), null);
     assert.deepEqual(pairedTest([1, 2], [1, 2]), { mean: 0, interval: [0, 0], p: 1 });
     assert.deepEqual(pairedTest([2, 3], [1, 2]), { mean: 1, interval: [1, 1], p: 0 });

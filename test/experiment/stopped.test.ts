@@ -34,7 +34,7 @@ describe("a training of which a process is stopped, as by SIGSTOP", function () 
     return command;
   }
 
-  it("ends where it is the worker, and says that it did not answer and what is missing", async () => {
+  it("fails if the worker was stopped, and says that it did not answer and what is missing", async () => {
     const command = await begun();
     const [worker] = command.workers();
     process.kill(worker ?? assert.fail(), "SIGSTOP");
@@ -47,7 +47,7 @@ describe("a training of which a process is stopped, as by SIGSTOP", function () 
     assert.throws(() => process.kill(worker ?? 0, 0), { code: "ESRCH" });
   });
 
-  it("ends where it was Node, as soon as that goes on: the worker has left with its own sentence", async () => {
+  it("fails if Node was stopped, as soon as that continues: the worker has left with its own sentence", async () => {
     const command = await begun();
     const [worker] = command.workers();
     command.process.kill("SIGSTOP");

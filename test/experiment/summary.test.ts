@@ -148,7 +148,7 @@ describe("the summary of a run", () => {
     assert.match(text, /failed: joint, seed 6: the worker was killed/);
   });
 
-  it("compares any two arms, where they have two seeds in common", async () => {
+  it("compares any two arms, if they have two seeds in common", async () => {
     const trainings = await readTrainings(run);
     const of = (arm: string) => trainings.filter((training) => training.arm === arm);
     assert.ok((difference(of("broken"), of("decoupled"))?.knn.mean ?? 0) < 0);

@@ -117,7 +117,7 @@ describe("TensorBoard", () => {
     ]);
   });
 
-  it("gets a loss that is not a number, and nothing for what is none at all", async () => {
+  it("gets a loss of NaN, and skips values that are missing", async () => {
     const hook = tensorboard();
     hook(job, { step: 1, loss: Number.NaN, note: "text" });
     hook(job, { step: 2, loss: null });

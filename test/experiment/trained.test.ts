@@ -63,7 +63,7 @@ describe("in a folder of its own", () => {
       assert.equal(found.label, "a, joint (seed 4), step 250");
     });
 
-    it("takes a file of weights where the encoder is said", async () => {
+    it("accepts a file of weights if the encoder is named", async () => {
       await writeFile("weights.pth", "");
       const found = await findTrained("weights.pth", ["encoder.name=resnet18-32"]);
       assert.deepEqual([found.path, found.config.encoder.name], ["weights.pth", "resnet18-32"]);

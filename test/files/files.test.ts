@@ -132,7 +132,7 @@ describe("files", function () {
     assert.deepEqual((await readNpy(at("ours.npy"))).data, data);
   });
 
-  it("leaves the old file, and nothing beside it, where a write fails", async () => {
+  it("leaves the old file, and nothing beside it, if a write fails", async () => {
     await writeNpy(at("kept/kept.npy"), [1], new Float32Array([1]));
     const bytes = await readFile(at("kept/kept.npy"));
     await assert.rejects(writeNpy(at("kept/kept.npy"), [2], new Float32Array(1)), RangeError);

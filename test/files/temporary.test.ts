@@ -29,14 +29,14 @@ describe("a temporary folder", () => {
     assert.equal(await madeIn(own.length + "/mixhead-123456".length), own);
   });
 
-  it("is made in /tmp where TMPDIR is not there, or too long", async () => {
+  it("is made in /tmp if TMPDIR is not there, or too long", async () => {
     process.env.TMPDIR = join(own, "missing");
     assert.equal(await madeIn(), "/tmp");
     process.env.TMPDIR = own;
     assert.equal(await madeIn(own.length + "/mixhead-12345".length), "/tmp");
   });
 
-  it("is a sentence where no path is short enough", async () => {
+  it("is a sentence if no path is short enough", async () => {
     await assert.rejects(makeTemporaryFolder("mixhead-", 10), { name: "UserError", message: /set TMPDIR/ });
   });
 });

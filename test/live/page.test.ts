@@ -159,7 +159,7 @@ describe("the live page", () => {
     assert.deepEqual(complaints, []);
   });
 
-  it("says that a run was stopped and how to go on, and why an arm failed", async () => {
+  it("says that a run was stopped and how to resume, and why an arm failed", async () => {
     await open(390);
     await invented.train(0, 0, 500);
     await shows("stopped · continue with: npx mixhead resume demo");
@@ -204,7 +204,7 @@ describe("the live page", () => {
     assert.equal(await page.getByText("joint", { exact: true }).count(), 0);
   });
 
-  it("says that the connection is lost, and takes it up again where the server restarts", async () => {
+  it("says that the connection is lost, and reconnects when the server restarts", async () => {
     await open(1280);
     await invented.train(1, 0, 500);
     await shows("step 500 of 2,000");

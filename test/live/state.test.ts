@@ -47,7 +47,7 @@ const waiting = { lines: [], changed: null };
 const training = (step: number) => ({ step, loss: 6, stepSeconds: 0.5 });
 
 describe("the state of a run", () => {
-  it("is waiting, then running, then complete where the last step was evaluated", () => {
+  it("is waiting, then running, then complete if the last step was evaluated", () => {
     assert.equal(stateOf([waiting]).state, "waiting");
     assert.equal(stateOf([{ lines: [training(500)], changed: after }]).state, "running");
     const complete = { lines: [training(500), evaluation(500, 9)], changed: before };
@@ -55,7 +55,7 @@ describe("the state of a run", () => {
     assert.equal(stateOf([complete], null).state, "complete");
   });
 
-  it("is running while one arm is complete and another has not begun, or not gone on", () => {
+  it("is running while one arm is complete and another has not begun or resumed", () => {
     const complete = { lines: [evaluation(500, 9)], changed: before };
     assert.equal(stateOf([complete, waiting]).state, "running");
     const { state, arms } = stateOf([complete, { lines: [training(100)], changed: before }]);
@@ -67,13 +67,13 @@ describe("the state of a run", () => {
     assert.equal(stateOf([waiting], null).state, "waiting");
   });
 
-  it("goes on by a command, but with functions in its settings by its experiment file alone", () => {
+  it("resumes by a command, or by its experiment file if it has functions", () => {
     assert.equal(stateOf([waiting], null).wayOn, "npx mixhead resume r");
     const own = resolveConfig({ train: { weightDecay: { custom: "mine" } } });
     assert.equal(stateOf([waiting], null, own).wayOn, "run the experiment file again");
   });
 
-  it("says which arm failed and why; the others go on", () => {
+  it("says which arm failed and why; the others continue", () => {
     const failed = { lines: [training(100)], changed: after, failure: "the GPU's memory is full" };
     const running = stateOf([failed, { lines: [training(100)], changed: after }]);
     assert.deepEqual([running.state, running.arms[0]?.state], ["running", "failed"]);
@@ -111,7 +111,7 @@ describe("the state of a run", () => {
     );
   });
 
-  it("shows what a plugin tells of itself beside what has a chart of its own", () => {
+  it("shows a plugin's own scalars beside the standard charts", () => {
     const line = { ...training(10), gradNorm: 1, beta: 1, entropy: 2, moved: 3, live: 0.5, note: "a word" };
     const { entropy, scalars } = pointOf(line);
     assert.deepEqual([entropy, scalars], [2, { moved: 3, live: 0.5 }]);

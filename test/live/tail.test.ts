@@ -15,7 +15,7 @@ describe("following a file", () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it("finds nothing where there is no file yet, then what is written to it", async () => {
+  it("finds nothing if there is no file yet, then what is written to it", async () => {
     assert.deepEqual(await tail.look(), { restarted: false, lines: [] });
     await writeFile(path, "a\nb\n");
     assert.deepEqual(await tail.look(), { restarted: false, lines: ["a", "b"] });
@@ -32,21 +32,21 @@ describe("following a file", () => {
     assert.deepEqual((await tail.look()).lines, ["größe"]);
   });
 
-  it("starts again where a resumed run has cut the file", async () => {
+  it("starts again if a resumed run has cut the file", async () => {
     await writeFile(path, "a\nb\nc\n");
     await tail.look();
     await truncate(path, 2);
     assert.deepEqual(await tail.look(), { restarted: true, lines: ["a"] });
   });
 
-  it("starts again where the file was cut and has grown beyond its old length in between", async () => {
+  it("starts again if the file was cut and has grown beyond its old length in between", async () => {
     await writeFile(path, "a\nb\n");
     await tail.look();
     await writeFile(path, "a\nB\nC\nD\n");
     assert.deepEqual(await tail.look(), { restarted: true, lines: ["a", "B", "C", "D"] });
   });
 
-  it("starts again where the file was replaced, and where it is gone", async () => {
+  it("starts again if the file was replaced, and if it is missing", async () => {
     await writeFile(path, "a\n");
     await tail.look();
     await writeFile(join(folder, "new"), "x\ny\n");

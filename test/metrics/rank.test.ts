@@ -30,7 +30,7 @@ describe("effective rank", () => {
     );
   });
 
-  it("is 1 where all prototypes are one direction", async () => {
+  it("is 1 if all prototypes are one direction", async () => {
     near(await effectiveRank(rowsOf(Array(300).fill([1, 2, 3, 4, 5, 6]))), 1, 1e-5);
     near(
       await effectiveRank(

@@ -75,7 +75,7 @@ describe("distinct and used", () => {
     await agreesInUse(randomRows(2200, 4, 3), wins);
   });
 
-  it("lets nothing that is not used cover what is, nor count", async () => {
+  it("counts used prototypes only, and lets no unused one hide them", async () => {
     const rows = rowsOf([
       [1, 0],
       [1, 0.01],
@@ -85,7 +85,7 @@ describe("distinct and used", () => {
     assert.equal((await agreesInUse(rows, [0, 3, 0, 1]))["0.5"], 0.5);
   });
 
-  it("is uniqueness where all are used, and 0 where none is", async () => {
+  it("is uniqueness if all are used, and 0 if none is", async () => {
     const rows = randomRows(120, 4, 4);
     const { unique, distinctUsed } = await geometryInUse(rows, Array(120).fill(2));
     assert.deepEqual(distinctUsed, unique);

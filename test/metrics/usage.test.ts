@@ -17,7 +17,7 @@ describe("usage", () => {
     assert.ok(usage([1000, 1]).perplexity < 1.01);
   });
 
-  it("is 0 where nothing was won", () => {
+  it("is 0 if nothing was won", () => {
     assert.deepEqual(usage([0, 0]), { used: 0, perplexity: 0 });
   });
 

@@ -137,7 +137,7 @@ describe("a mixture on a rank's device", function () {
     });
   }
 
-  it("refuses such a row at once where the mixture begins at the data, and takes the step when it comes again", async () => {
+  it("refuses such a row at once if the mixture begins at the data, and takes the step when it comes again", async () => {
     const of = parts({ init: { from: "data" }, components: N + 5, variance: 0.1 });
     const { room } = await joined(of);
     await assert.rejects(rank.take(0, spoiled(0, 4, Number.NaN)), {
@@ -157,7 +157,7 @@ describe("a mixture on a rank's device", function () {
     host.dispose();
   });
 
-  it("goes on after a step that failed here, bit for bit as if nobody had asked for it", async () => {
+  it("continues after a step that failed in Node, bit for bit as if it had not been asked for", async () => {
     let broken = false;
     const schedules = ownSchedules({
       fragile: () => {
@@ -187,7 +187,7 @@ describe("a mixture on a rank's device", function () {
     assert.deepEqual(found, await whole.state());
   });
 
-  it("goes on from a saved state bit for bit, and from one of a mixture in Node to rounding", async () => {
+  it("continues from a saved state bit for bit, and from one of a mixture in Node to rounding", async () => {
     for (const [kind, settings] of Object.entries(kinds)) {
       const of = parts(settings, { by: "plugin", balance: "center" });
       const unbroken = await joined(of);
@@ -261,7 +261,7 @@ describe("a mixture on a rank's device", function () {
     }
   });
 
-  it("refuses rows that are sent, where they have to stay", async () => {
+  it("refuses rows that are sent, if they have to stay", async () => {
     const { room } = await joined(parts({}));
     await assert.rejects(
       room.step({ step: 0, epoch: 0, scalars: [], rows: { data: new Float32Array(D), n: 1, d: D } }),
@@ -269,7 +269,7 @@ describe("a mixture on a rank's device", function () {
     );
   });
 
-  it("ends in a sentence where the device's memory is too small for its start, or for a step", async () => {
+  it("ends in a sentence if the device's memory is too small for its start, or for a step", async () => {
     await assert.rejects(
       opened(parts({ components: 1000 }), { memory: 10_000 }),
       (error) =>
@@ -283,7 +283,7 @@ describe("a mixture on a rank's device", function () {
     });
   });
 
-  it("ends in the executor's sentence where that is allowed less", async () => {
+  it("ends in the executor's sentence if that is allowed less", async () => {
     const { room, server } = await opened(parts({ components: 1000 }));
     await assert.rejects(rank.join(server.endpoint, { memory: 50_000 }), /does not admit it/);
     assert.match(room.failures[0] ?? "", /the tensors on cpu would take .* MB; 0\.0 MB are allowed/);
@@ -317,7 +317,7 @@ describe("ranks whose devices have come apart", function () {
     return [one?.prototypes.data ?? new Float32Array(), other?.prototypes.data ?? new Float32Array()];
   }
 
-  it("are given what rank 0 holds, and it is said", async () => {
+  it("are given rank 0's values, and a line says so", async () => {
     await together(parts({ variance: 0.1 }), async (take, said) => {
       for (const step of [0, 1]) {
         const [one, other] = await take(step);
@@ -335,7 +335,7 @@ describe("ranks whose devices have come apart", function () {
     });
   });
 
-  it("are noticed by a sum over the prototypes, where nothing else tells", async () => {
+  it("are noticed by a sum over the prototypes, if nothing else shows", async () => {
     await together(parts({ kind: "kmeans" }), async (take, said) => {
       await take(0);
       await ranks[1].spoil(3);

@@ -77,7 +77,7 @@ onEachBackend("a step of the mixture", () => {
       ["leaves its range", /targets\.temperature is 0 .* must be above 0/],
       ["throws", /no temperature for step 3/],
     ] as const) {
-      it(`is not taken by ${kind} where the targets' temperature ${custom}`, async () => {
+      it(`is not taken by ${kind} if the targets' temperature ${custom}`, async () => {
         const plugin = kind === "own" ? { kind: "custom:own" } : (kinds[kind] ?? {});
         const of = parts(plugin, { by: "plugin", temperature: { custom } });
         const mixture = await open(of, { use: true, values: { schedules, factory: own } });
@@ -90,7 +90,7 @@ onEachBackend("a step of the mixture", () => {
     }
   }
 
-  it("is not taken where the plugin's own schedule throws", async () => {
+  it("is not taken if the plugin's own schedule throws", async () => {
     const of = parts(
       { kind: "online-gmm", annealing: { custom: "throws" } },
       { by: "plugin", balance: "center" },
@@ -123,7 +123,7 @@ onEachBackend("a step of the mixture", () => {
         mixture.dispose();
       });
 
-      it(`changes nothing where a device says that its batch is unfit: ${kind}, ${balance}`, async () => {
+      it(`changes nothing if a device says that its batch is unfit: ${kind}, ${balance}`, async () => {
         const mixture = await open(parts(settings, targets), { use: true, device: true });
         const judged = async (step: number, fit: boolean) => {
           const [h, says] = [batch(step), guard(fit)];
@@ -149,7 +149,7 @@ onEachBackend("a step of the mixture", () => {
     }
   }
 
-  it("hears of an unfit batch what a device has read of it, where its plugin needs to know at once", async () => {
+  it("reports a device's unfit batch at once if its plugin needs to know", async () => {
     for (const plugin of [{ kind: "custom:own" }, { init: { from: "data" as const } }]) {
       const mixture = await open(parts(plugin, { by: "plugin" }), {
         use: true,
@@ -190,7 +190,7 @@ onEachBackend("a step of the mixture", () => {
     }
   });
 
-  it("says who is in use where that is asked, and else does not look", async () => {
+  it("reports which components are in use only if asked", async () => {
     const [with_, without] = await Promise.all([
       open(parts({}), { use: true }),
       open(parts({}), { use: false }),
@@ -258,7 +258,7 @@ onEachBackend("targets of a plugin's own", () => {
     });
   });
 
-  it("are refused where the plugin makes none, or makes no distributions, in a sentence", async () => {
+  it("are refused if the plugin makes none, or makes no distributions, in a sentence", async () => {
     await leakingNothing(async () => {
       for (const [kind, factory] of [
         ["online-gmm", undefined],
@@ -320,7 +320,7 @@ onEachBackend("a state of the mixture", () => {
     for (const each of [mixture, other]) each.dispose();
   });
 
-  it("goes on bit for bit from where it was saved", async () => {
+  it("continues bit for bit from where it was saved", async () => {
     for (const [kind, settings] of Object.entries(kinds)) {
       const of = parts(settings, { by: "plugin", balance: "center" });
       const [unbroken, again] = await Promise.all([open(of), open(of)]);

@@ -25,7 +25,7 @@ describe("where a mixture is computed", () => {
     }
   });
 
-  it("is as configured, where it is", () => {
+  it("is the configured one, if any", () => {
     for (const onGpu of [true, false]) {
       assert.match(line({ placement: "host" }, onGpu), /in Node \(placement host: as configured\)/);
       assert.match(line({ placement: "device" }, onGpu), /\(placement device: as configured\)/);

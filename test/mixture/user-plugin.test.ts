@@ -116,7 +116,7 @@ describe("a user's plugin on a rank's device", function () {
   });
 
   for (const [what, { source, says }] of Object.entries(mistakes)) {
-    it(`that ${what} is told in one sentence, with the operation and the line`, async () => {
+    it(`that ${what} is reported in one sentence, with the operation and the line`, async () => {
       const path = await file(what.replaceAll(" ", "-"), source);
       await joined(path);
       await rank.take(0, rows(0));

@@ -65,7 +65,7 @@ onEachBackend("a batch that is judged where it is", () => {
     return found;
   };
 
-  it("has its rows divided by their length, and names no row where all are fit", async () => {
+  it("has its rows divided by their length, and names no row if all are fit", async () => {
     const rows = [
       [3, 4],
       [3e30, -4e30],

@@ -149,7 +149,7 @@ describe("a user's plugin", () => {
     }
   }
 
-  it("is named where its state or its prototypes throw outside of a step", async () => {
+  it("is named if its state or its prototypes throw outside of a step", async () => {
     const held = checked(broken({ state: lost, prototypes: lost }), "mine.ts");
     await assert.rejects(held.state(), { name: "UserError", message: "mine.ts: state: it failed: lost" });
     assert.throws(() => held.prototypes(), {
@@ -162,7 +162,7 @@ describe("a user's plugin", () => {
     ["throws", lost],
     ["rejects", async () => lost()],
   ] as const) {
-    it(`ends nothing where its dispose ${how}: a warning names it`, async () => {
+    it(`ends nothing if its dispose ${how}: a warning names it`, async () => {
       const warned = once(process, "warning");
       checked(broken({ dispose }), "mine.ts").dispose();
       assert.match(String(await warned), /mine\.ts: dispose: it failed: lost/);

@@ -48,7 +48,7 @@ describe("clustering with a loss of its own", function () {
       plugin.dispose();
     });
 
-    it("goes on from a saved state, holds its number of tensors, and is unmoved by a batch that is not finite", async () => {
+    it("continues from a saved state, holds its number of tensors, and is unmoved by a batch that is not finite", async () => {
       const before = tf.memory().numTensors;
       const [unbroken, resumed] = [0, 1].map(() => clustering({ components: K, dim: D, seed: 2 }));
       assert.ok(unbroken && resumed);

@@ -67,7 +67,7 @@ describe("examples/reseed.ts", () => {
     plugin.dispose();
   });
 
-  it("goes on from its state bit for bit", async () => {
+  it("continues from its state bit for bit", async () => {
     const [plugin, resumed] = [await open(), await open()];
     for (let step = 0; step < 5; step++) await movedIn(plugin, step);
     resumed.load(await plugin.state());

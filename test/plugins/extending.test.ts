@@ -10,7 +10,7 @@ import { directions } from "../../src/plugins/random.ts";
 import { openPlugin } from "../../src/plugins/registry.ts";
 
 describe("docs/extending.md", () => {
-  it("shows a plugin that runs as it stands, keeps its contract and goes on from its state", async () => {
+  it("shows a plugin that runs as it stands, keeps its contract and continues from its state", async () => {
     await openBackend("wasm");
     const page = await readFile(join(packageRoot, "docs/extending.md"), "utf8");
     const [, code] = /## A plugin\n.*?```ts\n(.*?)```/s.exec(page) ?? [];

@@ -23,7 +23,7 @@ onEachBackend("online-gmm's state", () => {
     }
   });
 
-  it("goes on from a saved state bit for bit, also while it waits for rows to begin at", async () => {
+  it("continues from a saved state bit for bit, also while it waits for rows to begin at", async () => {
     const falling = { linear: { from: 8, to: 0.1 } };
     for (const settings of [
       { init: { from: "data" } },
@@ -69,7 +69,7 @@ onEachBackend("online-gmm's state", () => {
     }
   });
 
-  it("changes nothing where a batch is not finite", async () => {
+  it("changes nothing if a batch is not finite", async () => {
     for (const cutoff of [0, 0.1]) {
       const plugin = make({ components: 4, weights: "estimated", cutoff });
       await take(plugin, clusteredRows(5, D, 1), at(0));

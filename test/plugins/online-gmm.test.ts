@@ -145,7 +145,7 @@ onEachBackend("online-gmm", () => {
     assert.ok(difference([...(prototypes?.data ?? [])], [...start]) < 1e-6, "prototypes");
   });
 
-  it("keeps the last direction where the rows of a component cancel out", async () => {
+  it("keeps the last direction if the rows of a component cancel out", async () => {
     const plugin = make(
       { components: 1, forgetting: { retention: 0 }, prior: { strength: 0 } },
       { start: Float32Array.from(axis(3)) },
@@ -204,7 +204,7 @@ onEachBackend("online-gmm", () => {
     }
   });
 
-  it("touches all where the prior's strength has changed", async () => {
+  it("touches all if the prior's strength has changed", async () => {
     const plugin = make({
       components: 20,
       cutoff: 0.2,

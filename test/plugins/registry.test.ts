@@ -200,7 +200,7 @@ export default (given) => ({ ...given, name: JSON.stringify(given.options), step
       );
     });
 
-    it("refuses them where nothing says what they are", async () => {
+    it("refuses them if nothing says what they are", async () => {
       await refuses(
         given("kmeans", { rate: 1 }),
         /plugin\.options are for a plugin in a file.*; kmeans has its/,

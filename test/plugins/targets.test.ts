@@ -134,7 +134,7 @@ async function rememberedTwice(logits: number[][]): Promise<number[][]> {
 }
 
 onEachBackend("targets", () => {
-  it("stay finite and balanced where logits are extreme", async () => {
+  it("stay finite and balanced if logits are extreme", async () => {
     const cases: number[][][] = [
       [[0, 0, 0]],
       [
@@ -230,7 +230,7 @@ onEachBackend("targets", () => {
     },
   };
   for (const [what, { config, unfit, unknown }] of Object.entries(remembering)) {
-    it(`go on from a saved ${what} bit for bit, and refuse one of another width`, async () => {
+    it(`continue from a saved ${what} bit for bit, and refuse one of another width`, async () => {
       const plugin = frozen(options({ components: 5 }, { dim: D }));
       const begin = () => createTargets(configSchema.shape.targets.parse(config));
       const [unbroken, first, second] = [begin(), begin(), begin()];

@@ -149,7 +149,7 @@ onEachBackend("components that come into use", () => {
     assert.notDeepEqual(begun[0], begun[1]);
   });
 
-  it("goes on bit for bit from its state", async () => {
+  it("continues bit for bit from its state", async () => {
     for (const covariance of ["shared", "diagonal"] as const) {
       const schedule = { linear: { from: 0.1, to: 1, steps: 6 } };
       const own: Settings = { ...settings, components: 9, covariance, use: { share: schedule, idle: 1 } };
@@ -163,7 +163,7 @@ onEachBackend("components that come into use", () => {
     }
   });
 
-  it("takes a state that has no ages: none is idle yet; and one that has, where none starts again", async () => {
+  it("takes a state that has no ages: none is idle yet; and one that has, if none starts again", async () => {
     const [without, within] = [
       make({ ...settings, use: { share: 0 } }, { start }),
       make(settings, { start }),
@@ -175,7 +175,7 @@ onEachBackend("components that come into use", () => {
     assert.deepEqual(bits(await without.parameters()), bits(await within.parameters()));
   });
 
-  it("goes on from a state of another prior without a jump, since its components begin where they are", async () => {
+  it("continues from a state of another prior without a jump, since its components begin where they are", async () => {
     const own: Settings = { ...settings, components: 6, prior: { strength: 10 }, use: { share: 0 } };
     const before = make(own);
     for (let t = 0; t < 6; t++) await take(before, clusteredRows(12, D, t), at(t));

@@ -58,7 +58,7 @@ describe("the words of a diagnosis", () => {
 });
 
 describe("the table of a diagnosis", () => {
-  it("has counts and shares by epsilon, and usage only where it was measured", () => {
+  it("has counts and shares by epsilon, and usage only if it was measured", () => {
     const table = diagnosisTable(collapsed);
     assert.match(
       table,
@@ -96,14 +96,14 @@ describe("the picture of a diagnosis", () => {
     assert.match(svg, /mark-line.*?d="M[^"]+L/s);
   });
 
-  it("has a dashed curve of those that are used, where that is known", async () => {
+  it("has a dashed curve of those that are used, if that is known", async () => {
     const dashed = /mark-line.*?stroke-dasharray="6,4"/s;
     assert.doesNotMatch(String(await drawDiagnosis(content, ".svg")), dashed);
     const distinctUsed = content.unique.map(([epsilon, share]) => [epsilon, share / 2] as const);
     assert.match(String(await drawDiagnosis({ ...content, distinctUsed }, ".svg")), dashed);
   });
 
-  it("is PNG or a page where that is asked for", async () => {
+  it("is PNG or a page if that is asked for", async () => {
     const png = await drawDiagnosis(content, ".png");
     assert.ok(png instanceof Uint8Array);
     assert.equal(Buffer.from(png).toString("latin1", 1, 4), "PNG");

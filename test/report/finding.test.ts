@@ -29,7 +29,7 @@ describe("the finding of a run", () => {
     );
   });
 
-  it("leads with what is used and distinct at once, where that was measured, in favour of whom it may be", () => {
+  it("leads with prototypes that are used and distinct, if measured, whichever arm is ahead", () => {
     const joint = arm(0.5, { used: 1, distinctUsed: { "0.5": 0.54 } });
     const decoupled = arm(0.54, { used: 0.25, distinctUsed: { "0.5": 0.14 } });
     assert.match(
@@ -43,7 +43,7 @@ describe("the finding of a run", () => {
     );
   });
 
-  it("says so where the decoupled arm is behind", () => {
+  it("says so if the decoupled arm is behind", () => {
     assert.match(
       finding(figures({ joint: arm(0.55), decoupled: arm(0.52) })),
       /^Decoupled reaches a k-NN accuracy of 52\.0 %, 3\.0 points below joint/,
@@ -59,7 +59,7 @@ describe("the finding of a run", () => {
     assert.doesNotMatch(text, /above joint/);
   });
 
-  it("claims no difference where the intervals of several seeds overlap, however far the means are apart", () => {
+  it("claims no difference if the intervals of several seeds overlap, however far the means are apart", () => {
     const wide = { seeds: [0, 1], interval: { knn: [0.4, 0.6] as [number, number] } };
     const other = { seeds: [0, 1], interval: { knn: [0.5, 0.62] as [number, number] } };
     assert.match(
@@ -68,7 +68,7 @@ describe("the finding of a run", () => {
     );
   });
 
-  it("goes by the paired difference where there is one: it takes out what a seed does to both arms", () => {
+  it("uses the paired difference if there is one, since it cancels the effect of a seed on both arms", () => {
     const wide = { seeds: [0, 1, 2], interval: { knn: [0.4, 0.65] as [number, number] } };
     const arms = { joint: arm(0.5, wide), decoupled: arm(0.52, wide) };
     const paired = (interval: [number, number]): Figures => ({
@@ -84,7 +84,7 @@ describe("the finding of a run", () => {
     );
   });
 
-  it("claims a small difference where the intervals of several seeds do not overlap", () => {
+  it("claims a small difference if the intervals of several seeds do not overlap", () => {
     const low = { seeds: [0, 1, 2], interval: { knn: [0.499, 0.501] as [number, number] } };
     const high = { seeds: [0, 1, 2], interval: { knn: [0.504, 0.506] as [number, number] } };
     assert.match(

@@ -18,7 +18,7 @@ describe("the hero picture", () => {
 });
 
 describe("the legend of panels beside each other", () => {
-  it("stands below the title in rows where the title's line is too short, and the panels below it", () => {
+  it("stands below the title in rows if the title's line is too short, and the panels below it", () => {
     const legendOf = (count: number) => {
       const names = Array.from({ length: count }, (_, at) => `an arm with a long name, ${at}`);
       return sideBySide(

@@ -84,7 +84,7 @@ describe("the page of a run", () => {
     }
   }
 
-  it("shades intervals where there are several seeds, and says so; with one there is nothing to shade", async () => {
+  it("shades intervals if there are several seeds, and says so; with one there is nothing to shade", async () => {
     const [one, three] = [await reportHtml(invented()), await reportHtml(invented({ seeds: 3 }))];
     assert.doesNotMatch(one, /mark-area|95&nbsp;% intervals/);
     assert.match(three, /means over seeds \(3\); shaded areas are 95&nbsp;% intervals/);
@@ -137,7 +137,7 @@ describe("the page of a run", () => {
     assert.match(html, /Linear probe: head, medium, tail, balanced references/);
   });
 
-  it("gives an arm one colour on the whole page, also where only some arms have a figure", async () => {
+  it("gives an arm one colour on the whole page, also if only some arms have a figure", async () => {
     const some = invented({ arms: ["a/joint", "b/joint"], seeds: 2, probed: true });
     const [first, second] = invented({
       arms: ["a/joint", "b/joint"],

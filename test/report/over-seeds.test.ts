@@ -13,14 +13,14 @@ describe("curves over seeds", () => {
     assert.deepEqual(second, { x: 1, y: 4, low: 4, high: 4 });
   });
 
-  it("go on with the seeds that have come so far; one alone has no interval", () => {
+  it("use the seeds so far; a single seed has no interval", () => {
     assert.deepEqual(overSeeds([curve(1, 2, 3), curve(1)], 100, reachOf).slice(1), [
       { x: 1, y: 2 },
       { x: 2, y: 3 },
     ]);
   });
 
-  it("average neighbouring steps where there are many, each seed's first, then over the seeds", () => {
+  it("average neighbouring steps if there are many, each seed's first, then over the seeds", () => {
     const seeds = [curve(0, 2, 4, 6, 8), curve(2, 4, 6, 8, 10)];
     const points = overSeeds(seeds, 3, reachOf);
     assert.deepEqual(
@@ -34,7 +34,7 @@ describe("curves over seeds", () => {
     assert.deepEqual([points[0]?.low, points[0]?.high], interval([1, 3]));
   });
 
-  it("are empty where no seed has a value", () => {
+  it("are empty if no seed has a value", () => {
     assert.deepEqual(overSeeds([[], []], 10, reachOf), []);
   });
 });

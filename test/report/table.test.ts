@@ -15,7 +15,7 @@ describe("the comparison table", () => {
     assert.equal(lines[0]?.indexOf("used"), lines[3]?.indexOf("70 %") ?? -1);
   });
 
-  it("has what is distinct and used before what is unique, a dash where an older run lacks it", () => {
+  it("has what is distinct and used before what is unique, a dash if an older run lacks it", () => {
     const { figures } = invented();
     const { joint, decoupled } = figures.arms;
     assert.ok(joint && decoupled);
@@ -27,7 +27,7 @@ describe("the comparison table", () => {
     assert.match(lines[3] ?? "", /56\.1 % +20 % +100 %/);
   });
 
-  it("shows intervals where there are several seeds", () => {
+  it("shows intervals if there are several seeds", () => {
     assert.match(comparisonTable(invented({ seeds: 3 }).figures), /52\.3 % +51\.5 to 53\.1 %/);
   });
 
@@ -49,7 +49,7 @@ describe("the comparison table", () => {
     assert.equal(lines[0]?.length, lines[1]?.length);
   });
 
-  it("has head, medium and tail in a table of their own, where the training set is long-tailed", () => {
+  it("has head, medium and tail in a table of their own, if the training set is long-tailed", () => {
     const { figures } = invented();
     assert.equal(groupsTable(figures), "");
     const { joint } = figures.arms;

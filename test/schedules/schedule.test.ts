@@ -64,7 +64,7 @@ describe("schedules", () => {
     assert.throws(() => parseSchedule(half.config), /"cosine\(half to 1\)" is a function/);
   });
 
-  it("hold still where both ends are equal, at every step", () => {
+  it("hold still if both ends are equal, at every step", () => {
     for (const make of [linear, cosine])
       for (let step = 0; step < 100; step++) assert.equal(make({ from: 0.1, to: 0.1 })(at(step)), 0.1);
   });
@@ -86,7 +86,7 @@ describe("schedules", () => {
     assert.equal(parseSchedule({ step: { from: 1, at: [3], factor: 0.1 } }).text, "step(1, times 0.1 at 3)");
   });
 
-  it("refuse values that are not allowed before the run, where they can be told", () => {
+  it("refuse values that are not allowed before the run, if they can be told", () => {
     const beta = (config: ScheduleConfig) =>
       within(parseSchedule(config), "annealing", "above 0 and at most 1", (value) => value > 0 && value <= 1);
     for (const config of [

@@ -37,7 +37,7 @@ describe("mixhead serve", () => {
     return String(chunk);
   }
 
-  it("ends with its owner alone where it is owned, whatever signals come", async () => {
+  it("ends with its owner alone if it is owned, whatever signals come", async () => {
     const owned = start("--owned", "--json", "backend=wasm");
     await firstLine(owned.stdout);
     for (const signal of ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2"] as const) owned.kill(signal);
@@ -49,7 +49,7 @@ describe("mixhead serve", () => {
     assert.doesNotMatch(said, /Debugger listening/);
   });
 
-  it("ends at once where it cannot start, though its owner is there", async () => {
+  it("ends at once if it cannot start, though its owner is alive", async () => {
     const owned = start("--owned", "--json", "backend=wasm", "--endpoint", "ipc:///proc/nobody");
     const [[status], said] = await Promise.all([once(owned, "exit"), text(owned.stderr)]);
     assert.equal(status, 2);
@@ -69,7 +69,7 @@ describe("mixhead serve", () => {
     assert.doesNotMatch(await said, /every user/);
   });
 
-  it("says where it listens, keeps its mixtures on SIGTERM, and goes on with them", async () => {
+  it("says where it listens, keeps its mixtures on SIGTERM, and continues with them", async () => {
     const first = start("--json", "--state", "kept", "backend=wasm", "plugin.components=16");
     const { endpoint } = JSON.parse(await firstLine(first.stdout));
     const rank = new RawRank(endpoint, "one");
@@ -97,7 +97,7 @@ describe("mixhead serve", () => {
     again.close();
   });
 
-  it("ends with 2 and a sentence where it cannot serve", async () => {
+  it("ends with 2 and a sentence if it cannot serve", async () => {
     const ends = async (pattern: RegExp, ...args: string[]) => {
       const child = start(...args);
       const [[status], said] = await Promise.all([once(child, "exit"), text(child.stderr)]);
@@ -144,7 +144,7 @@ describe("mixhead serve", () => {
     assert.deepEqual(await readdir(join(folder, "kept")), ["r@default.safetensors"]);
   });
 
-  it("ends with 1 and a sentence where it cannot keep a mixture", async () => {
+  it("ends with 1 and a sentence if it cannot keep a mixture", async () => {
     await writeFile(join(folder, "kept"), "no folder");
     const child = start("--json", "--state", "kept", "backend=wasm");
     const { endpoint } = JSON.parse(await firstLine(child.stdout));
@@ -163,7 +163,7 @@ describe("mixhead serve", () => {
     );
   });
 
-  it("runs its owner's plugin; ends where its owner's end of the pipe is closed, and keeps nothing", async () => {
+  it("runs its owner's plugin, ends when its owner closes the pipe, and saves nothing", async () => {
     const child = start("--owned", "--json", "backend=wasm");
     const { endpoint } = JSON.parse(await firstLine(child.stdout));
     const rank = new RawRank(endpoint, "one");

@@ -81,7 +81,7 @@ describe("a server of mixtures on the ranks' devices", function () {
     assert.ok(both > 0 && both <= used, `${both} are used and distinct, ${used} used`);
   });
 
-  it("gives the whole state to a script that saves, which goes on with it bit for bit", async () => {
+  it("gives the whole state to a script that saves, which continues with it bit for bit", async () => {
     await joined("one");
     for (const step of [0, 1, 2]) await rank.take(step, rows(step));
     const { step, state } = await rank.state();
@@ -126,7 +126,7 @@ describe("a server of mixtures on the ranks' devices", function () {
     await start();
   });
 
-  it("saves nothing for a rank that says goodbye as it stops: nobody goes on with that mixture", async () => {
+  it("saves nothing for a rank that says goodbye as the server stops", async () => {
     await joined("over");
     await rank.take(0, rows(0));
     const stopping = server.stop();

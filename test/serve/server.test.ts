@@ -112,7 +112,7 @@ describe("a server of mixtures", () => {
     assert.ok(["0.1", "0.25", "0.5"].every((epsilon) => (measured[`distinctUsed.${epsilon}`] ?? 0) > 0));
   });
 
-  it("keeps mixtures when it is stopped, and goes on with them, bit for bit", async () => {
+  it("keeps mixtures when it is stopped, and continues with them, bit for bit", async () => {
     const [unbroken] = await join_("unbroken");
     const [broken] = await join_("a/../b c");
     for (let at = 0; at < 3; at++) {
@@ -133,7 +133,7 @@ describe("a server of mixtures", () => {
     assert.deepEqual(answer.tensors.rows, expected.tensors.rows);
   });
 
-  it("says that its socket is gone, and keeps its mixtures all the same", async () => {
+  it("reports that its socket failed, and still saves its mixtures", async () => {
     const [rank] = await join_("a");
     await step(rank, 0);
     server["bridge"]["socket"].close();
@@ -154,7 +154,7 @@ describe("a server of mixtures", () => {
     while (server.mixtures.length > 0) await sleep(10);
   });
 
-  it("keeps a mixture whose name is too long for a file's, and goes on with it", async () => {
+  it("keeps a mixture whose name is too long for a file's, and continues with it", async () => {
     const name = "é".repeat(60);
     const [rank] = await join_(name, name);
     await step(rank, 0);
@@ -222,7 +222,7 @@ describe("a server of mixtures", () => {
     assert.ok(header.type === "welcome" && header.step === 1);
   });
 
-  it("lets a lost run come back with the settings it began with, and no others", async () => {
+  it("lets a lost run rejoin with its own settings only", async () => {
     const config = (variance: number) => JSON.stringify({ plugin: { variance }, train: { steps: 9 } });
     const [lost] = await join_("lost", "default", config(0.5));
     await step(lost, 0);
@@ -246,7 +246,7 @@ describe("a server of mixtures", () => {
     }
   });
 
-  it("lets only those go on with a run who have the secret that it was begun with, also when it was kept", async () => {
+  it("lets a run continue only with the secret that it began with, also from a saved state", async () => {
     const first = new RawRank(server.endpoint, `g${generations++}`);
     ranks.push(first);
     await first.hello({ run: "mine", components: K, dim: D, secret: "s" });
@@ -279,7 +279,7 @@ describe("a server of mixtures", () => {
     await strangerIsRefused(); // while it waits for its rank
   });
 
-  it("lets a client of version 2 begin a run and go on with it, and says to it what that version knows", async () => {
+  it("serves a client of version 2, in that version's words", async () => {
     const older = async (run: string) => {
       const rank = new RawRank(server.endpoint, `g${generations++}`);
       ranks.push(rank);
@@ -326,7 +326,7 @@ describe("a server of mixtures", () => {
     }
   });
 
-  it("forgets what it kept of a run that then says goodbye", async () => {
+  it("deletes the saved state of a run that then says goodbye", async () => {
     const [first] = await join_("mine");
     await step(first, 0);
     await server.stop();
@@ -361,7 +361,7 @@ describe("a server of mixtures", () => {
     assert.equal((await step(rank, 0)).header.type, "targets");
   });
 
-  it("refuses a start where the run has begun from another, and names that are too long", async () => {
+  it("refuses a start if the run has begun from another, and names that are too long", async () => {
     const [rank] = await join_("a");
     await step(rank, 0);
     rank.close();
@@ -411,7 +411,7 @@ describe("a server of mixtures", () => {
 });
 
 describe("the keys of a server", () => {
-  it("are made once, for this user's eyes, and refused where they are damaged", async () => {
+  it("are made once, readable by this user only, and refused if they are damaged", async () => {
     const folder = await mkdtemp(join(tmpdir(), "mixhead-test-"));
     const keys = await openKeys(join(folder, "keys"));
     const { serverKeys, allowedClients } = await openKeys(join(folder, "keys"));

@@ -24,7 +24,7 @@ const hello = (more: Partial<Hello> = {}): Hello => ({
 const nothing: Settings = { given: {}, source: "settings" };
 
 describe("the settings of a served mixture", () => {
-  it("takes K and D from the hello where the configuration does not say them", () => {
+  it("takes K and D from the hello if the configuration does not say them", () => {
     const { components, dim, targets, config } = settingsFor(hello(), nothing);
     assert.deepEqual({ components, dim, targets }, { components: 32, dim: 8, targets: false });
     assert.equal(config.plugin.components, 32);

@@ -63,14 +63,14 @@ describe("how many components would be enough", () => {
     );
   });
 
-  it("is not told where more than a quarter is in use", () => {
+  it("is not reported if more than a quarter is in use", () => {
     assert.deepEqual(
       told(50_000, () => 0.26),
       [],
     );
   });
 
-  it("is not told where too few rows come to say that a component is idle", () => {
+  it("is not reported if there are too few rows to call a component idle", () => {
     const inUse = 0.05 * K;
     const enough = (inUse * 100) / 500;
     assert.deepEqual(

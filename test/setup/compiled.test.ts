@@ -35,7 +35,7 @@ describe("the sources, compiled once", () => {
     }
   });
 
-  it("compiles anew where the kept file was cut short", async () => {
+  it("compiles anew if the kept file was cut short", async () => {
     await writeFile(file, `console.log("whole");\n`);
     await run();
     await writeFile(join(kept, "program.ts.mjs"), "console.log(");

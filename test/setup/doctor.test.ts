@@ -28,7 +28,7 @@ describe("mixhead doctor", () => {
       assert.ok(names.includes(name), name);
   });
 
-  it("fails where something is missing, and says what to do about each", async () => {
+  it("fails if something is missing, and says what to do about each", async () => {
     const env = { MIXHEAD_PYTHON: "/no/such/python", MIXHEAD_DATA: folder.path };
     const { status, out } = await mixhead(["doctor"], { env });
     assert.equal(status, 1);

@@ -52,7 +52,7 @@ describe("the lock of set-up", () => {
     assert.equal(existsSync(file()), false);
   });
 
-  it("goes to the next where its holder was killed", async () => {
+  it("passes to the next process if its holder was killed", async () => {
     const first = start();
     await once(first.stdout, "data");
     first.kill("SIGKILL");
@@ -77,7 +77,7 @@ describe("the lock of set-up", () => {
     await once(next.stdout, "data");
   });
 
-  it("is taken by one alone of many that find a dead one", async () => {
+  it("has one holder if many processes find a dead process's lock at once", async () => {
     const dead = spawn("true");
     await once(dead, "close");
     await writeFile(file(), `${dead.pid} `);

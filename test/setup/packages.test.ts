@@ -29,14 +29,14 @@ describe("mixhead in a clone", () => {
     await writeFile(join(clone.path, "node_modules", ".package-lock.json"), JSON.stringify({ packages }));
   };
 
-  it("says in one sentence that npm start sets up, where nothing is installed", async () => {
+  it("says in one sentence that npm start sets up, if nothing is installed", async () => {
     const { status, out, err } = await start();
     assert.equal(status, 2);
     assert.equal(out, "");
     assert.match(err, /^mixhead: .*npm start.*\n$/);
   });
 
-  it("says so where the packages are of an older lock, or were cut short", async () => {
+  it("says so if the packages are of an older lock, or were cut short", async () => {
     await install({ "node_modules/a": { version: "0.9.0" } });
     assert.equal((await start()).status, 2);
     await install({});
@@ -46,7 +46,7 @@ describe("mixhead in a clone", () => {
     assert.equal((await start()).status, 2);
   });
 
-  it("starts where the packages are those of the lock, with an optional one or without", async () => {
+  it("starts if the packages are those of the lock, with an optional one or without", async () => {
     const main = "export const main = async (args) => { console.log(args.join()); return 7; };";
     await writeFile(join(clone.path, "src", "cli", "main.mjs"), main);
     const program = join(clone.path, "bin", "mixhead.mjs");

@@ -76,7 +76,7 @@ describe("the Python environment", function () {
     assert.equal(await setUpPython(folder(), "1 KB"), false);
   });
 
-  it("follows the lock's checksums, and is not taken for whole where a package could not be had", async () => {
+  it("follows the lock's checksums, and is not taken for whole if a package could not be had", async () => {
     const lock = join(folder(), "requirements.lock");
     const good = await readFile(lock, "utf8");
     await writeFile(
@@ -105,7 +105,7 @@ describe("pythonPath", () => {
     else process.env.MIXHEAD_PYTHON = before;
   });
 
-  it("is MIXHEAD_PYTHON where that is set, and says so where it is wrong", () => {
+  it("is MIXHEAD_PYTHON if that is set, and says so if it is wrong", () => {
     process.env.MIXHEAD_PYTHON = process.execPath;
     assert.equal(pythonPath(), process.execPath);
     process.env.MIXHEAD_PYTHON = "/no/such/python";

@@ -14,7 +14,7 @@ describe("the closing line of npm test", () => {
     assert.equal(tallyText(sum([mocha, pytest])), "26 passed, 4 failed, 5 skipped");
   });
 
-  it("names skipped tests only where there are some", () => {
+  it("names skipped tests only if there are some", () => {
     assert.equal(tallyText({ passed: 3, failed: 0, skipped: 0 }), "3 passed, 0 failed");
   });
 

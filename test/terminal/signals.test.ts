@@ -31,7 +31,7 @@ describe("a training that a scheduler ends", function () {
     assert.ok(existsSync(join(checkpoints, last, "mixture.safetensors")));
   }
 
-  it("takes a checkpoint and says how to go on, though every process has the signals, and all of them", async () => {
+  it("takes a checkpoint and says how to resume, though every process receives every signal", async () => {
     const command = await begin();
     const processes = family(command.process.pid ?? assert.fail());
     assert.ok(processes.length >= 3, "Node, the Python that launches, and the worker");
@@ -45,7 +45,7 @@ describe("a training that a scheduler ends", function () {
     await assertCheckpoint();
   });
 
-  it("takes a checkpoint though its terminal has gone", async () => {
+  it("takes a checkpoint though its terminal has closed", async () => {
     const command = await begin();
     command.process.stdout?.destroy();
     command.process.stderr?.destroy();

@@ -47,7 +47,7 @@ def test_a_plugin_that_does_not_answer_a_hello_is_given_up_at_the_deadline(plugi
         client.connect()
 
 
-def test_an_endpoint_that_is_none_is_refused() -> None:
+def test_an_invalid_endpoint_is_refused() -> None:
     with (
         Client("nonsense", "run") as client,
         pytest.raises(ValueError, match='"nonsense" is not an endpoint'),
@@ -196,7 +196,7 @@ def test_a_lost_plugin_is_noticed_and_stays_lost(plugin: Plugin, client: Client)
     client.close()
 
 
-def test_a_goodbye_that_came_while_nobody_waited_is_the_reason(plugin: Plugin, client: Client) -> None:
+def test_a_goodbye_that_arrived_between_calls_is_the_reason(plugin: Plugin, client: Client) -> None:
     plugin.send({"type": "bye", "generation": client._generation, "reason": "the server was stopped"})
     plugin.socket.close(1000)
     while not client._is_lost():

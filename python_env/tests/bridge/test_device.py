@@ -172,7 +172,7 @@ def test_the_same_run_again_is_not_run_again(plugin: Plugin, client: Client) -> 
     assert client._device.executor.handles == {12}
 
 
-def test_poll_carries_out_what_is_there_and_keeps_the_rest_for_later(plugin: Plugin, client: Client) -> None:
+def test_poll_executes_waiting_runs_and_keeps_other_messages(plugin: Plugin, client: Client) -> None:
     client.poll()
     client.send_embeddings(0, 0, torch.ones(N, D), {}, announced=N)
     plugin.targets(0, step_run(2, prototypes=1, base=11))
@@ -198,9 +198,7 @@ def test_a_goodbye_that_was_polled_is_the_reason(plugin: Plugin, client: Client)
         client.request_state()
 
 
-def test_a_run_that_fails_is_told_and_the_plugin_says_what_comes_of_it(
-    plugin: Plugin, client: Client
-) -> None:
+def test_a_failed_run_is_reported_and_the_plugin_answers(plugin: Plugin, client: Client) -> None:
     client.send_embeddings(0, 0, torch.ones(N + 1, D), {}, announced=N + 1)
     plugin.targets(0, step_run(2, prototypes=1, base=11))
     plugin.send(
@@ -232,7 +230,7 @@ def test_a_run_that_fails_is_told_and_the_plugin_says_what_comes_of_it(
     assert client.receive_targets(0).step == 0
 
 
-def test_a_start_that_fails_is_told_and_the_rejection_awaited(plugin: Plugin) -> None:
+def test_a_failed_start_is_reported_and_the_rejection_awaited(plugin: Plugin) -> None:
     executor = Executor("cpu", memory=8)
     with (
         Client(plugin.endpoint, "run", deadline=10, executor=executor) as client,
@@ -309,9 +307,7 @@ def test_what_the_executor_holds_is_free_when_the_client_closes(client: Client) 
         ("more", 1),
     ],
 )
-def test_a_run_that_is_none_of_the_protocols_is_refused(
-    plugin: Plugin, client: Client, field: str, value: object
-) -> None:
+def test_an_invalid_run_is_refused(plugin: Plugin, client: Client, field: str, value: object) -> None:
     run = {**NOTHING, field: value}
     header = {"type": "execute", "generation": plugin.generation, "run": run}
     with pytest.raises(ProtocolError, match="the run of a execute message"):

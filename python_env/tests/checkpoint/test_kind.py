@@ -65,7 +65,7 @@ def refused(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 @pytest.mark.parametrize("name", ["x.pth", "x.safetensors"])
 @pytest.mark.parametrize(("content", "words"), KINDS.values(), ids=KINDS.keys())
-def test_a_file_that_is_no_checkpoint_is_told_by_its_content(
+def test_a_file_that_is_no_checkpoint_is_recognised_by_its_content(
     tmp_path: Path, name: str, content: bytes, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / name).write_bytes(content)

@@ -99,7 +99,7 @@ def sequential(owner: str, **options: object) -> dict[str, torch.Tensor]:
 BLOCKS = {f"backbone.teacher.blocks.{n}.attn.qkv.weight": torch.ones(24, 8) for n in range(24)}
 
 
-def test_the_last_layer_of_a_sequential_is_taken_and_said_to_be_a_guess(tmp_path: Path) -> None:
+def test_the_last_layer_of_a_sequential_is_taken_and_called_a_guess(tmp_path: Path) -> None:
     content = {**BLOCKS, **sequential("student"), **sequential("teacher")}
     found = read_prototypes(saved(tmp_path, {"state_dict": content}))
     assert found.guessed and found.key == "state_dict.projector.teacher.4.weight"

@@ -117,7 +117,7 @@ def test_class_and_patch_tokens_of_a_shared_ibot_head_are_one_batch(attach: Atta
     assert steps_taken() == 3
 
 
-def test_a_batch_of_nothing_but_padding_is_no_step_and_is_told(heads: Pair):
+def test_a_batch_of_nothing_but_padding_is_no_step_and_is_reported(heads: Pair):
     with pytest.warns(UserWarning, match="all rows of the teacher are zero, so they are padding"):
         step(*heads, torch.zeros(8, IN))
     assert steps_taken() == 0
@@ -165,7 +165,7 @@ def test_a_distributed_checkpoint_saves_and_resumes_the_mixture(attach: Attach, 
 
 
 @pytest.mark.parametrize("how", ["deepcopy", "averaged"])
-def test_a_teacher_that_is_never_frozen_is_told_by_its_calls(attach: Attach, how: str):
+def test_a_teacher_that_is_never_frozen_is_reported_by_its_calls(attach: Attach, how: str):
     """As in lightly-train, and in torch's AveragedModel."""
     attach()
     student = DINOHead(**SIZE)
@@ -266,7 +266,7 @@ def test_an_evaluation_between_two_steps_is_no_step(heads: Pair):
     assert rows == [32]
 
 
-def test_an_evaluation_comes_behind_the_steps_rows_where_the_student_is_called_first(
+def test_an_evaluation_follows_the_steps_rows_if_the_student_is_called_first(
     heads: Pair, monkeypatch: pytest.MonkeyPatch
 ):
     student, teacher = heads

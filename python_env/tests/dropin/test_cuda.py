@@ -95,7 +95,7 @@ def test_trains_as_on_the_cpu(attach: Attach, full_precision: None, make: Callab
 
 
 @pytest.mark.parametrize("placement", ["auto"])
-def test_auto_is_the_gpu_where_the_heads_are_there_also_where_they_got_there_late(attach: Attach):
+def test_auto_is_the_gpu_if_the_heads_are_on_it_even_if_they_moved_late(attach: Attach):
     attach()
     student, teacher = with_teacher(lightly_head())
     teacher.load_state_dict(student.state_dict())  # begins the mixture, in Node
@@ -158,7 +158,7 @@ def test_ddp_over_nccl(attach: Attach, tmp_path: Path, monkeypatch: pytest.Monke
         dist.destroy_process_group()
 
 
-def test_a_state_saved_on_the_gpu_goes_on_there(attach: Attach):
+def test_a_state_saved_on_the_gpu_continues_there(attach: Attach):
     attach()
     student, teacher = on_gpu(with_teacher(lightly_head()))
     train(student, teacher)
@@ -191,7 +191,7 @@ def test_targets_are_full_precision_whatever_the_script_allows(attach: Attach, b
     torch.testing.assert_close(made[0], made[1], rtol=1e-3, atol=1e-4)
 
 
-def test_a_bad_row_on_the_gpu_is_told_a_step_later_and_changes_nothing(attach: Attach):
+def test_a_bad_row_on_the_gpu_is_reported_a_step_later_and_changes_nothing(attach: Attach):
     attach()
     good = batches(4, DIM)
     bad = good[1].index_fill(0, torch.tensor([3]), torch.nan)

@@ -241,7 +241,9 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, str]], None
 
 
 @pytest.mark.parametrize("said", LAUNCHERS)
-def test_a_head_before_the_process_group_is_told_in_a_sentence(launched: Callable[..., None], said: dict):
+def test_a_head_before_the_process_group_is_reported_in_one_sentence(
+    launched: Callable[..., None], said: dict
+):
     launched(said)
     with pytest.raises(RuntimeError, match=r"2 processes .* call torch\.distributed\.init_process_group"):
         lightly_head()(torch.randn(2, IN))
@@ -283,7 +285,7 @@ def test_ranks_that_share_no_folder_for_sockets_are_told_what_they_need(
     assert_several_machines(start(placement, 2, "forward", rank_1=hidden, **environment))
 
 
-def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_plugin_over_tcp_admits_clients_with_its_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     plugin = PluginProcess(
         ("--endpoint", "tcp://127.0.0.1:0", "--keys", str(tmp_path / "keys"), "backend=wasm")
     )
@@ -310,7 +312,7 @@ def test_a_plugin_over_tcp_lets_in_those_who_have_its_keys(tmp_path: Path, monke
     plugin.stop()
 
 
-def test_keys_that_cannot_be_read_are_told_in_a_sentence(tmp_path: Path):
+def test_keys_that_cannot_be_read_are_reported_in_one_sentence(tmp_path: Path):
     for content in ("", "{}", '{"server": "short", "public": "short", "secret": "short"}'):
         (tmp_path / "keys.json").write_text(content)
         with pytest.raises(ValueError, match=r"the keys in .*keys.json"):

@@ -44,7 +44,7 @@ def take_a_step(student: torch.nn.Module, teacher: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("connected", [False, True])
-def test_goes_on_with_the_whole_fitted_mixture(attach: Attach, fitted: Path, connected: bool):
+def test_continues_with_the_whole_fitted_mixture(attach: Attach, fitted: Path, connected: bool):
     attach()
     student, teacher = with_teacher(lightly_head())
     if connected:
@@ -98,7 +98,7 @@ def test_refuses_a_folder_without_a_fit_and_a_mixture_without_heads(
     assert mixhead.prototypes().shape == head.last_layer.weight.shape
 
 
-def test_a_fit_with_another_prior_is_gone_on_with(attach: Attach, fitted: Path):
+def test_a_fit_with_another_prior_can_be_continued(attach: Attach, fitted: Path):
     attach(plugin={"prior": {"strength": 0}})
     student, teacher = with_teacher(lightly_head())
     mixhead.start_from(fitted)

@@ -105,7 +105,7 @@ def test_a_training_may_start_before_the_plugin_that_the_environment_names(tmp_p
     assert not plugin.running()
 
 
-def test_a_plugin_that_dies_is_told_in_a_sentence():
+def test_a_plugin_that_dies_is_reported_in_one_sentence():
     plugin = PluginProcess(("backend=wasm",))
     mixhead.attach(plugin.endpoint)
     student, teacher = with_teacher(lightly_head())

@@ -97,7 +97,7 @@ def test_the_sinkhorn_losses_are_called_as_the_originals_and_differ_in_the_targe
     torch.testing.assert_close(given, meta(student, sinkhorn_targets(teacher, 0.07).chunk(2)))
 
 
-def test_the_sinkhorn_losses_remember_rows_if_they_are_asked_to_and_go_on_from_their_state():
+def test_the_sinkhorn_losses_remember_rows_if_they_are_asked_to_and_continue_from_their_state():
     pairs = [(cosines(16, 50), cosines(40, 50)) for _ in range(4)]
     balance = Sinkhorn(50, memory=64)
     targets = [balance(teacher, 0.04) for teacher, _ in pairs]

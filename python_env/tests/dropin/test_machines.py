@@ -105,7 +105,7 @@ def test_a_home_that_is_not_there(home: str, monkeypatch: pytest.MonkeyPatch):
     assert starts()._process.returncode == 0
 
 
-def test_a_failure_at_the_start_is_told_at_once():
+def test_a_failure_at_the_start_is_reported_at_once():
     with pytest.raises(PluginMissing, match=r"^the plugin did not start: mixhead: cannot listen on ipc://"):
         starts("--endpoint", "ipc:///proc/nobody")
 
@@ -117,7 +117,7 @@ def test_a_failure_at_the_start_is_told_at_once():
         ("--frobnicate", r"--frobnicate is not allowed in NODE_OPTIONS"),
     ],
 )
-def test_node_options_that_keep_node_from_starting_are_told(
+def test_node_options_that_keep_node_from_starting_are_reported(
     options: str, told: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("NODE_OPTIONS", options)
@@ -125,7 +125,7 @@ def test_node_options_that_keep_node_from_starting_are_told(
         starts()
 
 
-def test_an_end_without_words_is_told_by_its_signal(node_on_path: Callable[[str], Path]):
+def test_an_end_without_words_is_reported_by_its_signal(node_on_path: Callable[[str], Path]):
     node_on_path('if [ "$1" = --version ]; then exec $node "$@"; fi\nkill -KILL $$')
     with pytest.raises(PluginMissing, match=r"did not start: it was ended by SIGKILL$"):
         starts()

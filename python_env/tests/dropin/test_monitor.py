@@ -171,7 +171,7 @@ class Fixed(nn.Module):
         return self.out(x)
 
 
-def test_prototypes_that_win_images_count_once_where_they_are_close_and_others_not_at_all():
+def test_close_prototypes_that_win_images_count_once_and_idle_ones_do_not_count():
     weight = torch.tensor([[1.0, 0], [1, 0.1], [0, 1], [-1, -1], [0, -1]])
     images = torch.tensor([[1.0, -0.2], [1, 0.2], [0, 1], [0.1, 1]]).reshape(4, 1, 1, 2)
     stats = watch([images], head=Fixed(weight))
@@ -179,7 +179,7 @@ def test_prototypes_that_win_images_count_once_where_they_are_close_and_others_n
     assert stats["distinct_used_by_images"] == pytest.approx(2 / 5)
 
 
-def test_a_head_whose_prototypes_cannot_be_told_is_watched_without_what_needs_them():
+def test_a_head_with_unknown_prototypes_is_monitored_without_their_measures():
     class Bare(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             return x
@@ -209,7 +209,7 @@ def test_queries_may_be_other_images_than_the_references():
     assert watch(([batch], [swapped]))["knn"] < 0.5
 
 
-def test_without_labels_of_two_classes_nothing_is_said_of_them():
+def test_labels_of_a_single_class_give_no_accuracy():
     images = Noisy().images
     for batch in (images, [images], (images, torch.zeros(120).long()), (images, -torch.ones(120).long())):
         assert watch([batch]).keys() == {"effective_rank"}
@@ -241,7 +241,7 @@ def count(source: object, limit: int) -> int:
     return sum(len(images) for images, _ in taken(source, limit))
 
 
-def test_takes_so_many_images_of_whatever_there_is():
+def test_takes_at_most_the_given_number_of_images():
     data = TensorDataset(torch.arange(100).float().unsqueeze(1), torch.arange(100))
 
     class Endless(IterableDataset[tuple[Tensor, int]]):
@@ -270,7 +270,7 @@ def test_a_loader_of_a_part_of_the_data_gives_that_part():
     assert sorted(torch.cat([labels for _, labels in taken(part, 100)]).tolist()) == list(range(40, 60))
 
 
-def test_a_loader_in_the_middle_of_an_epoch_goes_on_there():
+def test_a_loader_in_the_middle_of_an_epoch_continues_there():
     data = TensorDataset(torch.arange(12).float().unsqueeze(1))
     loader = DataLoader(data, batch_size=2, num_workers=1, persistent_workers=True)
     seen = []
@@ -303,7 +303,7 @@ def test_counts_the_steps_of_one_optimizer():
     assert len(calls) == 3  # after steps 1, 2 and 4
 
 
-def test_ends_where_its_handle_is_removed_and_a_second_one_takes_its_place():
+def test_ends_when_its_handle_is_removed_and_a_second_one_replaces_it():
     images = [torch.randn(8, 4)]
     mixhead.monitor(images, nn.Linear(3, 3))  # would be an error at a step
     handle = mixhead.monitor(images, nn.Linear(3, 3))

@@ -75,7 +75,7 @@ def train_until_lost(on_step: Callable[[int], None]) -> tuple[int, torch.Tensor]
     return the._next, the._mirror.rows.clone()
 
 
-def test_a_server_that_is_stopped_keeps_the_mixture_and_goes_on_with_it(serve: Serve, placement: str):
+def test_a_stopped_server_saves_the_mixture_and_continues_with_it(serve: Serve, placement: str):
     server = serve()
     attach(server, placement)
     steps, prototypes = train_until_lost(
@@ -124,7 +124,7 @@ def test_of_a_script_that_is_killed_node_keeps_the_mixture_and_a_device_takes_it
     assert mixture("default").save()[1].step == (3 if placement == "host" else 0)
 
 
-def test_a_script_hears_that_its_server_was_killed_and_goes_on_with_its_own_state_elsewhere(
+def test_a_script_learns_that_its_server_was_killed_and_continues_with_its_own_state_elsewhere(
     serve: Serve, placement: str
 ):
     server = serve()

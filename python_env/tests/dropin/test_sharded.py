@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("scenario", ["fsdp1", "fully_shard"])
-def test_two_sharded_ranks_train_and_one_goes_on_from_their_checkpoint(
+def test_two_sharded_ranks_train_and_one_continues_from_their_checkpoint(
     tmp_path: Path, placement: str, scenario: str
 ):
     for world in (2, 1):

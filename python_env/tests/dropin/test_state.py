@@ -67,7 +67,7 @@ def test_a_resumed_training_is_the_unbroken_one_bit_for_bit(attach: Attach, make
 
 @pytest.mark.parametrize("placement", ["host", "device"])
 @pytest.mark.parametrize("kind", ["online-gmm", "kmeans", "sinkhorn"])
-def test_a_checkpoint_of_one_placement_goes_on_under_the_other_to_rounding(
+def test_a_checkpoint_of_one_placement_continues_under_the_other_to_rounding(
     attach: Attach, placement: str, kind: str
 ):
     other = "device" if placement == "host" else "host"
@@ -274,7 +274,7 @@ def test_a_state_of_another_mixture_is_refused_with_the_plugins_sentence(attach:
         head.load_state_dict(state)
 
 
-def test_what_there_is_is_saved_where_the_plugin_is_gone():
+def test_the_last_known_state_is_saved_if_the_plugin_is_gone():
     plugin = PluginProcess(("backend=wasm",))
     mixhead.attach(plugin.endpoint)
     student, teacher = with_teacher(lightly_head())

@@ -144,7 +144,7 @@ def test_after_a_step_that_feeds_nothing_the_teacher_still_leads(heads: Pair, no
     assert steps_taken() == 3
 
 
-def test_steps_can_be_ended_by_hand_where_calls_alternate(heads: Pair):
+def test_steps_can_be_ended_by_hand_if_calls_alternate(heads: Pair):
     student, teacher = heads
     mixhead.step()
     previous = torch.empty(0, DIM)
@@ -200,7 +200,7 @@ def test_each_micro_batch_of_an_accumulation_is_a_step(heads: Pair):
     assert steps_taken() == 4
 
 
-def test_gradients_are_right_where_both_micro_batches_go_forward_before_one_backward(heads: Pair):
+def test_gradients_are_right_if_both_micro_batches_go_forward_before_one_backward(heads: Pair):
     student, teacher = heads
     crops, total, expected = views(4), 0, []
     for teacher_view, student_view in (crops[:2], crops[2:]):
@@ -301,7 +301,7 @@ def test_a_marked_head_is_the_teacher_whatever_its_parameters_require(echo: Call
     assert_seen(rows(teacher, crops[0]))
 
 
-def test_a_student_that_has_no_teacher_is_told_at_its_first_backward_pass_and_once(heads: Pair):
+def test_a_student_that_has_no_teacher_is_reported_at_its_first_backward_pass_and_once(heads: Pair):
     student, _ = heads
     with pytest.warns(UserWarning, match="no teacher head was called") as caught:
         for _ in range(3):
@@ -340,7 +340,7 @@ def test_two_mixtures_in_one_script_go_their_own_ways(echo: Callable[..., None])
     torch.testing.assert_close(mixhead.prototypes("ibot")[:6], expected)
 
 
-def test_another_modules_output_feeds_where_it_is_marked(echo: Callable[..., None]):
+def test_another_modules_output_feeds_the_mixture_if_marked(echo: Callable[..., None]):
     """As in MSN, whose loss takes the prototypes as an argument."""
     mixture("default").components = K
     echo()
@@ -389,7 +389,7 @@ def test_a_mixture_that_was_begun_before_its_heads_moved_goes_after_them_with_it
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_a_mixture_that_is_kept_in_node_does_not_care_where_its_heads_go(attach: Callable[..., None]):
+def test_a_mixture_in_node_is_unaffected_by_moving_its_heads(attach: Callable[..., None]):
     attach()
     student, teacher = pair()
     student.state_dict()

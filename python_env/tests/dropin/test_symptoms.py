@@ -63,7 +63,7 @@ def test_a_training_that_is_well_hears_nothing(attach: Attach):
     assert signs(spread(1100)) == {}
 
 
-def test_rows_that_are_all_alike_are_told(attach: Attach):
+def test_rows_that_are_all_alike_are_reported(attach: Attach):
     attach()
     told = signs(alike(260))
     assert told.keys() == {"alike"}
@@ -77,7 +77,7 @@ def test_a_norm_of_the_batch_ends_what_the_warning_of_alike_rows_is_about(attach
     assert signs(alike(260), norm="batch") == {}
 
 
-def test_responsibilities_near_ln_k_are_told(attach: Attach):
+def test_responsibilities_near_ln_k_are_reported(attach: Attach):
     attach(plugin={"variance": 100})
     told = signs(spread(260))
     assert told.keys() == {"flat"}
@@ -90,7 +90,7 @@ def test_responsibilities_that_annealing_flattens_are_meant_to_be_flat(attach: A
     assert signs(spread(260)) == {}
 
 
-def test_a_mixture_that_never_moves_is_told(attach: Attach):
+def test_a_mixture_that_never_moves_is_reported(attach: Attach):
     attach(plugin={"prior": {"strength": 1e9}})
     assert signs(spread(260)).keys() == {"still"}
 
@@ -102,7 +102,7 @@ def test_frozen_prototypes_are_not_meant_to_move(attach: Attach):
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_few_components_in_use_are_told_with_the_rows_that_came(attach: Attach):
+def test_few_components_in_use_are_reported_with_the_rows_that_came(attach: Attach):
     attach()
     told = signs(two_spots(1200))
     assert told.keys() == {"idle"}
@@ -110,13 +110,13 @@ def test_few_components_in_use_are_told_with_the_rows_that_came(attach: Attach):
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_components_are_not_called_idle_where_there_are_too_few_rows_for_them(attach: Attach):
+def test_components_are_not_called_idle_if_there_are_too_few_rows_for_them(attach: Attach):
     attach()
     assert signs(two_spots(1200), components=96) == {}
 
 
 @pytest.mark.parametrize("leads", [True, False])
-def test_how_many_components_would_be_enough_is_told_by_rank_0_as_the_plugin_finds_it(leads: bool):
+def test_rank_0_reports_how_many_components_would_be_enough(leads: bool):
     told = Told("default")
     told.sends(torch.ones(2, 4), torch.ones(65_536, 4), moves=True)
     scalars = {"used": 0.05, "enoughComponents": 8192.0}

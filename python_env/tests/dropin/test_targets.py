@@ -39,7 +39,7 @@ def made_by_plugin() -> bool:
 
 @pytest.mark.parametrize("by", ["rank", "plugin"])
 @pytest.mark.parametrize("balance", ["sinkhorn", "none", "center"])
-def test_targets_of_similarities_are_the_losses_own_whoever_makes_them(attach: Attach, balance: str, by: str):
+def test_targets_of_similarities_equal_the_losses_own_on_either_side(attach: Attach, balance: str, by: str):
     attach(targets={"balance": balance, "temperature": TEMPERATURE, "by": by})
     center = Center(K)
     functions = {"sinkhorn": sinkhorn_targets, "none": softmax_targets, "center": center.targets}

@@ -195,7 +195,7 @@ def test_dinov2s_order_in_dinos_head_is_one_sentence():
         mixhead.dino.DINOHead(32, 64, False, 3, 128, 16)
 
 
-def test_a_last_layer_of_free_length_is_a_start_and_its_length_is_told(attach: Callable[..., None]):
+def test_a_last_layer_of_free_length_is_a_start_and_its_length_is_reported(attach: Callable[..., None]):
     attach()
     joint = seeded(mixhead.dinov3.DINOHead, in_dim=IN, out_dim=K, **SIZES)
     head = mixhead.dinov3.DINOHead(IN, K, **SIZES, prototypes="online-gmm")

@@ -155,14 +155,14 @@ def test_a_plugin_file_takes_options_by_its_own_schema(mine: Mine, pair: Pair, t
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_wrong_options_of_a_plugin_file_are_told_in_a_sentence(mine: Mine, pair: Pair, tmp_path: Path):
+def test_wrong_options_of_a_plugin_file_are_reported_in_one_sentence(mine: Mine, pair: Pair, tmp_path: Path):
     mine("", plugin={"kind": str(tmp_path / "mine.ts"), "options": {"rate": 0.25}})
     with pytest.raises(BridgeError, match=r"mine\.ts takes no plugin\.options: it exports no") as caught:
         take_steps(pair)
     assert "\n" not in str(caught.value)
 
 
-def test_a_plugin_that_dies_in_the_middle_of_a_step_is_told_in_a_sentence(mine: Mine, pair: Pair):
+def test_a_plugin_that_dies_in_the_middle_of_a_step_is_reported_in_one_sentence(mine: Mine, pair: Pair):
     mine('process.kill(process.pid, "SIGKILL");')
     with pytest.raises(PeerLost, match=r"step 1 .*: its process ended or the connection broke"):
         take_steps(pair)
@@ -210,7 +210,7 @@ def test_a_signal_handler_that_saves_while_the_plugin_is_waited_for_saves_the_wh
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_a_plugin_that_is_stopped_is_told_in_a_sentence_and_its_process_goes(mine: Mine, pair: Pair):
+def test_a_stopped_plugin_is_reported_in_a_sentence_and_its_process_ends(mine: Mine, pair: Pair):
     mine('process.kill(process.pid, "SIGSTOP");', bridge={"deadline": 91})
     with pytest.raises(
         PeerLost, match=r"targets of step 1 .* process \d+ is there, but answers no heartbeat"
@@ -242,7 +242,7 @@ def test_an_operation_that_cannot_be_is_named_with_its_line(
         take_steps(pair)
 
 
-def test_a_plugin_that_reads_works_and_it_is_said_once_what_that_costs(
+def test_a_plugin_that_reads_values_works_and_its_cost_is_reported_once(
     mine: Mine, pair: Pair, placement: str
 ):
     results = []
@@ -278,7 +278,7 @@ def test_a_device_without_memory_ends_the_script_with_one_sentence(mine: Mine, p
 
 @pytest.mark.parametrize("placement", ["device"])
 @pytest.mark.parametrize("version", [0, 99])
-def test_an_executor_of_another_version_is_told_in_a_sentence(
+def test_an_executor_of_another_version_is_reported_in_one_sentence(
     attach: Attach, monkeypatch: pytest.MonkeyPatch, version: int
 ):
     attach()
@@ -291,7 +291,7 @@ def test_an_executor_of_another_version_is_told_in_a_sentence(
 
 
 @pytest.mark.parametrize("placement", ["gpu"])
-def test_a_placement_that_is_none_is_told_with_those_that_are(attach: Attach):
+def test_an_invalid_placement_is_refused_with_the_valid_ones(attach: Attach):
     attach()
     with pytest.raises(Rejected, match=r'placement is "gpu"; allowed: "?auto"?.*host.*device'):
         lightly_head()(torch.randn(2, IN))

@@ -100,7 +100,7 @@ def test_joint_prototypes_train_in_the_manner_of_other_scripts(name: str, data: 
 
 
 @pytest.mark.parametrize("name", [*NAMES, "solo_dino"])
-def test_balances_the_targets_where_it_is_asked_to(name: str, data: Path) -> None:
+def test_balances_the_targets_if_it_is_asked_to(name: str, data: Path) -> None:
     centered, balanced = (figures(run(f"{name}.py", data, "--loss", loss)) for loss in ("center", "sinkhorn"))
     assert centered[0].startswith("loss") and centered[0] != balanced[0]
 

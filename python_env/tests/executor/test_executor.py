@@ -104,7 +104,7 @@ def test_outputs_own_their_memory_so_that_freeing_what_is_large_frees_it(executo
         assert tensor.untyped_storage().nbytes() == tensor.nbytes == 256
 
 
-def test_definitions_are_forgotten_where_the_run_says_so_and_handles_are_not(executor: Executor) -> None:
+def test_definitions_are_forgotten_if_the_run_says_so_and_handles_are_not(executor: Executor) -> None:
     run = run_of(PROGRAM, literals=[2], inputs=(7,), base=10)
     executor.run(run)
     executor.run(Run(seq=2, forget=True))

@@ -93,7 +93,7 @@ def test_what_is_held_longer_for_it_takes_no_more_memory_than_the_product_did() 
     assert "AddMul" not in names(text([1, 2]))
 
 
-def test_a_lie_about_a_product_is_found_although_nobody_needs_it() -> None:
+def test_a_wrongly_declared_product_is_found_although_its_result_is_unused() -> None:
     product = ["Multiply", [1, 2], {}, [spec(R, D + 1)]]
     text = definition(
         inputs=[spec(R, D), spec(R, D), spec(R, 1)],

@@ -110,7 +110,7 @@ def test_evaluation_is_the_cpus():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("method", ["dino", "carp", "swav", "msn", "pmsn"])
-def test_a_run_evaluates_and_goes_on_from_its_checkpoint(
+def test_a_run_evaluates_and_continues_from_its_checkpoint(
     method: str, precision: str, tmp_path: Path, data_dir: Path
 ):
     options = {"device": "cuda", "precision": precision, "method": method}

@@ -186,7 +186,7 @@ def test_bad_features_are_one_sentence(features, change: dict, sentence: str, ca
     assert sentence in error and len(error.splitlines()) == 1
 
 
-def test_a_file_that_is_none_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_invalid_file_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "text.npz").write_text("no")
     (tmp_path / "empty.npz").write_bytes(b"")
     np.save(tmp_path / "array.npy", np.zeros(3))

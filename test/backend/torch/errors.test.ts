@@ -154,7 +154,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("come again, with the same sentence, where a lost result is used", async () => {
+  it("come again, with the same sentence, when a lost result is used", async () => {
     await on(async () => {
       const sum = tf.sum(tooLarge());
       const kept = tf.add(sum, 1);
@@ -168,7 +168,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("are found where a kernel declares what does not come out", async () => {
+  it("are found if a kernel declares a wrong result", async () => {
     await on(async () => {
       const { backend } = connection;
       const x = backend.operand(tf.exp(tf.zeros([3])), "Lie", undefined);
@@ -183,7 +183,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("name their own line where the same operations came from others before", async () => {
+  it("name their own line if the same operations came from others before", async () => {
     await on(async () => {
       const x = tf.ones<tf.Rank.R2>([2 ** 21, 1]);
       await tf.sum(x).data();

@@ -31,7 +31,7 @@ describe("memory of backend torch", function () {
     });
   });
 
-  it("is freed by the next run where a tensor is disposed of", () => {
+  it("is freed by the next run if a tensor is disposed of", () => {
     const device = new Recorded();
     device.on(() => {
       const x = tf.tidy(() => tf.exp(tf.zeros([100])));
