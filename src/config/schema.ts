@@ -307,7 +307,9 @@ export const config = z.strictObject({
       checkpointEvery: steps.default(250).describe("steps between two checkpoints; there is one at the end"),
       keepCheckpoints: steps
         .default(2)
-        .describe("how many of the newest checkpoints are kept; if one is damaged, the one before it is used"),
+        .describe(
+          "how many of the newest checkpoints are kept; if one is damaged, the one before it is used",
+        ),
       diskFull: z
         .enum(["end", "wait"])
         .default("end")
