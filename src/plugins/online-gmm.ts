@@ -23,15 +23,15 @@ export interface OnlineGmmOptions
     /** Of the components, from 0 to 1; auto: see `use.ts`. */
     share: Schedule | "auto";
   };
-  /** Whether every step computes all components: what would choose among them reads a tensor. */
+  /** Whether every step computes all components. Choosing some of them would read a tensor. */
   dense?: boolean | undefined;
 }
 
 /**
  * A Gaussian mixture that is estimated online: annealed E-step, forgetting by responsibility, a
- * prior on the means. docs/mixture.md says what each option does and what was decided where the sources leave it open.
+ * prior on the means. docs/mixture.md explains each option, and each choice that the sources leave open.
  *
- * @throws UserError where a schedule leaves what is allowed, the mixtures cannot be of one size, or the given start
+ * @throws UserError if a schedule leaves its allowed range, if the mixtures cannot have one size, or if the given start
  * does not fit.
  */
 export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
@@ -46,10 +46,10 @@ export function onlineGmm(options: OnlineGmmOptions): PrototypePlugin {
   });
 }
 
-/** Far above what counts as nothing to divide by. */
+/** Far above the smallest divisor of the M-step. */
 const LEAST_PRIOR = 1e-6;
 
-/** What the mixture has in common with its limit, k-means. */
+/** The options that the mixture shares with its limit, k-means. */
 export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance) {
   const problem = mixturesProblem(options);
   if (problem !== null) throw new UserError(problem);
@@ -67,7 +67,7 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     dim: options.dim,
     seed: options.seed,
     covariance,
-    // A given start that may be tilted apart counts as much as a component that starts again.
+    // A given start from which components may move apart weighs as much as a component that starts again.
     count: use && options.start ? Math.max(use.count, options.init.count) : options.init.count,
     prior: !(strength.range?.[0] === 0 && strength.range[1] === 0),
     keepsMeans: !meansFollow(options, covariance, strength.range ?? [0, 0]),
@@ -84,7 +84,7 @@ export function mixtureOptions(options: OnlineGmmOptions, covariance: Covariance
     block: options.block,
     use,
     startsAgain: use !== undefined,
-    /** Whether a batch may leave components alone. */
+    /** Whether a batch may leave components untouched. */
     narrow: use === undefined && options.forgetting.by !== "time" && options.dense !== true,
   };
 }
@@ -99,23 +99,23 @@ function useOf(options: OnlineGmmOptions) {
   return { share, count: memoryOf(options), idle: idle === "auto" ? undefined : idle, rows };
 }
 
-/** M, the samples that a component remembers; 100 where it is not responsibility that makes it forget. */
+/** M, the samples that a component remembers; 100 if it does not forget by responsibility. */
 function memoryOf({ forgetting: { by, retention } }: OnlineGmmOptions): number {
   return by === "responsibility" && retention < 1 ? 1 / (1 - retention) : 100;
 }
 
 /**
- * a where the configuration leaves it open. Of two components at the same data, n = M, the cosine is M^2 / (M^2 + a^2), give
- * or take what random directions of D dimensions have in common, some 1 / sqrt(D): with a = M (1 + 4 / sqrt(D)) they
- * are apart by .5 and more. Where components are left to come into use by themselves, a tenth of the memory.
+ * The default of a. Two components at the same data, n = M, have the cosine M^2 / (M^2 + a^2), give or take the cosine of
+ * random directions in D dimensions, about 1 / sqrt(D). With a = M (1 + 4 / sqrt(D)) they are at least .5 apart. If
+ * nothing brings components into use, a is a tenth of the memory.
  */
 function apart(memory: number, dim: number, comeIntoUse: boolean): number {
   return comeIntoUse ? memory * (1 + 4 / Math.sqrt(dim)) : memory / 10;
 }
 
 /**
- * Whether the means follow from the statistics at any time: where a prior has the same say at every step there is
- * always something to divide by, and no mean to go back to.
+ * Whether the means follow from the statistics at any time. With a prior of constant strength the divisor is never zero,
+ * so no earlier mean is needed.
  */
 function meansFollow(
   { init, start }: OnlineGmmOptions,

@@ -14,15 +14,15 @@ export function generator(seed: number, purpose: string): () => number {
 const ahead = new Map<string, Float32Array>();
 /** Fewer numbers than these are drawn at once: that takes some milliseconds. */
 const FEW = 2 ** 16;
-/** How long anything else waits meanwhile. */
+/** The longest time that other work waits meanwhile. */
 const SLICE_MS = 2;
 const ROWS_A_LOOK = 16;
 let turn: Promise<unknown> = Promise.resolve();
 
 /**
  * Draws directions in slices, one start after the other, so that large ones (2^27 numbers take a minute) do not hold
- * up a process that serves others. The next `directions` of the same arguments takes them. Gives what forgets them
- * where nobody has.
+ * up a process that serves others. The next `directions` with the same arguments takes them. Returns a function that
+ * discards them if they were not taken.
  */
 export async function drawAhead(
   rows: number,

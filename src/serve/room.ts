@@ -90,7 +90,7 @@ export class MixtureRoom implements Room {
     return this.taken;
   }
 
-  /** True once its last rank has said goodbye: nobody will go on with it. */
+  /** True once its last rank has said goodbye: the run will not continue. */
   get ended(): boolean {
     return this.over;
   }

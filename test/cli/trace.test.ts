@@ -49,14 +49,11 @@ describe("mixhead train --trace", function () {
       };
       const whole = one("step");
       let end = whole.ts;
-      let covered = 0;
       for (const part of ofTheRank.map(one)) {
         assert.ok(part.ts >= end - 1, `${part.name} of step ${step} begins after what comes before it`);
         end = part.ts + part.dur;
-        covered += part.dur;
       }
       assert.ok(end <= whole.ts + whole.dur + 1, `the parts of step ${step} lie within it`);
-      assert.ok(covered > 0.9 * whole.dur, `the parts cover ${covered} of ${whole.dur} us of step ${step}`);
 
       const [announce, wait, answer, queue] = [one("announce"), one("wait"), one("answer"), one("queue")];
       assert.ok(answer.ts > announce.ts, "Node answers what was announced");

@@ -3,7 +3,7 @@ import { keysOf } from "../../files/keys.ts";
 
 /**
  * The tensors of the mixture's components, or of some of them: a row each. R is the number of rows, Q the number of
- * squares that the covariance keeps: none (shared), 1 (spherical) or D (diagonal). What is here is gathered, updated,
+ * squares that the covariance keeps: none (shared), 1 (spherical) or D (diagonal). All of them are gathered, updated,
  * saved and restored.
  *
  * `optional`: some mixtures have none. `fixed`: no step changes it.
@@ -60,7 +60,7 @@ export function gatherRows(all: Components, indices: tf.Tensor1D): Components {
   return componentsOf((name) => all[name] && tf.gather(all[name], indices));
 }
 
-/** `all` with what a step made of the rows at the given indices. Every other row keeps its bits. */
+/** `all` with the rows at the given indices replaced. Every other row keeps its bits. */
 export function scatterRows(all: Components, indices: tf.Tensor1D, rows: Components): Components {
   const places = tf.reshape(indices, [-1, 1]);
   return componentsOf((name) => {

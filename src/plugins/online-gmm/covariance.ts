@@ -12,11 +12,11 @@ import type { Components } from "./components.ts";
 export interface Covariance {
   /** N x D embeddings -> N x W. */
   features(h: tf.Tensor2D): tf.Tensor2D;
-  /** K x W and, where they are not all alike, K. */
+  /** K x W and, unless they are all alike, K. */
   parameters(components: Components): { slopes: tf.Tensor2D; offsets: tf.Tensor1D | undefined };
   /** Whether the log densities of an embedding may lie hundreds apart, as those of narrow components do. */
   wide: boolean;
-  /** How sigma2 comes from q; undefined where it is given. */
+  /** How sigma2 follows from q; undefined if it is given. */
   estimated: EstimatedVariance | undefined;
 }
 
@@ -25,13 +25,13 @@ export interface EstimatedVariance {
   square(x: tf.Tensor2D): tf.Tensor2D;
   /** D / Q: how many dimensions a column of q covers. */
   covers: number;
-  /** Where the variances begin. */
+  /** The initial variance. */
   initial: number;
   /** Least variance. */
   floor: number;
 }
 
-/** Below this, float32 cannot tell a variance from none in rows of unit length: a floor of 0 ends here. */
+/** The least floor: in rows of unit length, float32 cannot tell a smaller variance from 0. */
 const LEAST_VARIANCE = 1e-10;
 
 /** One given variance, on the sphere: log N = h . c / variance + const. Uniform weights drop out. */

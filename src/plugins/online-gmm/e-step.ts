@@ -5,15 +5,15 @@ import type { Covariance } from "./covariance.ts";
 export type EStep = {
   /** r (N x K), rows that sum to 1 in each mixture. */
   responsibilities: tf.Tensor2D;
-  /** -sum_k r_ik log r_ik (N), in nats, the mean of the mixtures; not finite where a row is not. */
+  /** -sum_k r_ik log r_ik (N), in nats, the mean of the mixtures; not finite if a row is not. */
   entropies: tf.Tensor1D;
-  /** log sum_k exp(logit_ik) (N), the sum of the mixtures: at beta = 1 the row's log likelihood, but for a constant of the row and of the covariance. */
+  /** log sum_k exp(logit_ik) (N), the sum of the mixtures: at beta = 1 the row's log likelihood up to a constant of the row and of the covariance. */
   evidence: tf.Tensor1D;
 };
 
 /**
- * How rows are shared out among the components: of the components at beta, a function from rows (N x D)
- * to their responsibilities. What does not depend on the rows is computed once, whatever blocks they come in.
+ * Computes responsibilities: from the components at beta it makes a function of rows (N x D). Terms that do not depend on
+ * the rows are computed once for all blocks.
  */
 export type Assign = (components: Components, beta: number) => (h: tf.Tensor2D) => EStep;
 
@@ -22,8 +22,8 @@ export type Assign = (components: Components, beta: number) => (h: tf.Tensor2D) 
  *
  *     log r_ik = beta [log pi_k + log N(h_i; mu_k, sigma2_k)] - logsumexp over k.
  *
- * Responsibilities below `cutoff` are 0 and the rows are renormalised; a row's largest always stays. Of several
- * mixtures each has an E-step of its own, over its components alone.
+ * Responsibilities below `cutoff` are 0 and the rows are renormalised; a row's largest always stays. With
+ * several mixtures, each normalises over its own components.
  */
 export function soft(covariance: Covariance, cutoff: number, mixtures = 1): Assign {
   return (components, beta) => {
@@ -61,9 +61,8 @@ function together(eStep: EStep, mixtures: number): EStep {
 const NOTHING = 1e-29;
 
 /**
- * Responsibilities without those that are next to nothing, of which narrow components have many: they would be
- * numbers that a CPU handles ten times as slowly, and so would all that is computed with them. The others keep their
- * bits.
+ * Sets tiny responsibilities, of which narrow components have many, to 0: a CPU is ten times as slow with denormal
+ * numbers. The others keep their bits.
  */
 function significant(responsibilities: tf.Tensor2D): tf.Tensor2D {
   return tf.relu(tf.sub(responsibilities, NOTHING));
@@ -75,7 +74,7 @@ export function hard(covariance: Covariance, mixtures = 1): Assign {
     const logitsOf = annealedLogits(covariance, components, 1);
     return (h) => {
       const logits = apart(logitsOf(h), mixtures);
-      // As integers first: the wasm backend's oneHot writes integers, whatever type is asked of it.
+      // As integers first: the wasm backend's oneHot always writes integers.
       const winners = tf.oneHot(tf.argMax(logits, 1), logits.shape[1]);
       const responsibilities = tf.reshape<tf.Rank.R2>(tf.cast(winners, "float32"), logits.shape);
       const entropies = tf.mul<tf.Tensor1D>(tf.sum(logits, 1), 0);
@@ -124,6 +123,6 @@ function evidenceOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D): tf.Tens
 function entropiesOf(responsibilities: tf.Tensor2D, logits: tf.Tensor2D, evidence: tf.Tensor1D): tf.Tensor1D {
   const expected = tf.sum(tf.mul(responsibilities, logits), 1);
   const nats: tf.Tensor1D = tf.sub(evidence, expected);
-  // Rounding may lead just below 0; what is not a number stays so.
+  // Rounding may lead just below 0. NaN stays NaN.
   return tf.where(tf.less(nats, 0), 0, nats);
 }

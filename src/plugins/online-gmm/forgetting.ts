@@ -1,12 +1,12 @@
 import * as tf from "@tensorflow/tfjs-core";
 
 /**
- * What one step forgets and what it takes up, per component (K x 1 each), for sums x of past and batch:
+ * The update of one step, per component (K x 1 each), for sums x of past and batch:
  *
  *     x <- x - forgotten x + gain (the batch's sum),    n <- n - forgotten n + taken.
  */
 interface Update {
-  /** 1 - d. Kept instead of d, which float32 rounds away where it is close to 1. */
+  /** 1 - d. Kept instead of d, whose distance from 1 float32 would round away. */
   forgotten: tf.Tensor2D;
   /** g. */
   gain: tf.Tensor2D;
@@ -49,7 +49,7 @@ export function byNothing(): Forgetting {
   };
 }
 
-/** w, with 0 in place of what counts as 0, and 1 where it counts. */
+/** w with small values set to 0, and an indicator of the others. */
 function countable(w: tf.Tensor2D): { touched: tf.Tensor2D; mass: tf.Tensor2D } {
   const touched: tf.Tensor2D = tf.cast(tf.greaterEqual(w, LEAST_RESPONSIBILITY), "float32");
   return { touched, mass: tf.mul(w, touched) };

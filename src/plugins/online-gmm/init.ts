@@ -8,9 +8,9 @@ export interface Start extends StartOptions {
   covariance: Covariance;
   /** Pseudo-samples that each component begins with; they are forgotten like data. */
   count: number;
-  /** Whether there is a prior, which pulls the means to where they began. */
+  /** Whether there is a prior, which pulls the means toward their starts. */
   prior: boolean;
-  /** Whether the means are kept, or computed from the rest when somebody asks. */
+  /** Whether the means are kept, or computed from the statistics on request. */
   keepsMeans: boolean;
   /** Whether idle components start again, so that their ages are kept. */
   startsAgain?: boolean;
@@ -20,12 +20,12 @@ export interface Start extends StartOptions {
  * Components at random directions, mu = m, or at given means. There m is a fresh random direction,
  * since a prior on a collapsed start would keep it collapsed.
  *
- * @throws UserError where the given means do not fit.
+ * @throws UserError if the given means do not fit.
  */
 export function begin(options: Start): Components {
   const means = startRows(options);
   const fresh = () => directions(options.components, options.dim, options.seed, "directions");
-  // A component at a given prototype has the time to win a row before it is idle.
+  // A component at a given prototype gets time to win a row before it counts as idle.
   return options.start === undefined
     ? beginAt(means, means, NEVER, options)
     : beginAt(means, fresh(), 0, options);
@@ -33,7 +33,7 @@ export function begin(options: Start): Components {
 
 /**
  * The last `missing` components, or as many as the batch has rows for, begin at rows of the batch:
- * all of its rows in order, or, where there are more than are needed, some that the seed chooses.
+ * all of its rows in order, or, if there are more than needed, some chosen by the seed.
  */
 export function beginAtRows(
   old: Components,

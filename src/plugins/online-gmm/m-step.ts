@@ -5,8 +5,8 @@ import type { EstimatedVariance } from "./covariance.ts";
 import type { Forgetting } from "./forgetting.ts";
 import type { Sums } from "./statistics.ts";
 
-/** Less than this is nothing to divide by: the last mean, variance or direction stays. */
-const NOTHING = 1e-12;
+/** The smallest divisor. Below it the last mean, variance or direction stays. */
+const LEAST_DIVISOR = 1e-12;
 
 /**
  * The sufficient statistics after a batch with the sums w, s = sum_i r_i h_i and q = sum_i r_i h_i^2:
@@ -31,7 +31,7 @@ export function accumulate(old: Components, { w, s, q }: Sums, forgetting: Forge
  *
  *     mu = (s + a m) / (n + a),    sigma2 = (q + a (m^2 + v_0)) / (n + a) - mu^2,    c = mu / |mu|.
  *
- * Where n + a is nothing, the last mean and variance stay; where |mu| is, the last direction.
+ * If n + a is below 1e-12, the last mean and variance stay; if |mu| is, the last direction does.
  */
 export function estimate(
   old: Components,
@@ -47,7 +47,7 @@ export function estimate(
     ...old,
     means,
     variances: estimated && means && variancesOf(old, means, total, prior, estimated),
-    // The sums point where the means do.
+    // Sums and means have the same direction.
     prototypes: means
       ? quotientOr(means, lengths(means), old.prototypes)
       : quotientOr(sums, lengths(sums), old.prototypes),
@@ -86,8 +86,8 @@ function withPrior(x: tf.Tensor2D, prior: Prior | undefined): tf.Tensor2D {
   return prior === undefined ? x : tf.add(x, tf.mul(prior.at, prior.strength));
 }
 
-/** x / divisor (R x 1) where there is something to divide by, else `last`. */
+/** x / divisor (R x 1) in each row whose divisor is large enough, else `last`. */
 function quotientOr(x: tf.Tensor2D, divisor: tf.Tensor2D, last: tf.Tensor2D): tf.Tensor2D {
-  const usable = tf.greaterEqual(divisor, NOTHING);
-  return tf.where(usable, tf.mul(x, tf.reciprocal(tf.maximum(divisor, NOTHING))), last);
+  const usable = tf.greaterEqual(divisor, LEAST_DIVISOR);
+  return tf.where(usable, tf.mul(x, tf.reciprocal(tf.maximum(divisor, LEAST_DIVISOR))), last);
 }

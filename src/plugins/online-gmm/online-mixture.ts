@@ -32,35 +32,35 @@ export interface MixtureOptions extends Start {
   forgetting: Forgetting;
   /** a. */
   strength: Schedule;
-  /** rho; undefined where weights are uniform. */
+  /** rho; undefined if weights are uniform. */
   weightRate: number | undefined;
   /** Whether the components begin at rows of the first batches. */
   fromData: boolean;
-  /** The share of the components that are to be live, and how idle ones come to be; undefined: nothing is done about it. */
+  /** The share of the components that are to be live, and how idle ones start again; undefined: they do not. */
   use: (Use & { share: Schedule | undefined }) | undefined;
-  /** Whether a batch leaves most components alone, so that only the others are computed. This reads w at every step. */
+  /** Whether a batch leaves most components untouched, so that only the others are computed. This reads w at every step. */
   narrow: boolean;
   /** Rows that E- and M-step take at once. */
   block: number | "auto";
 }
 
-/** All that a step changes. */
+/** The state that a step changes. */
 interface State {
   components: Components;
-  /** a, as the present means were computed with; UNKNOWN where every step computes all means anew. */
+  /** The a of the present means; UNKNOWN if every step computes all means anew. */
   strength: number;
-  /** Components that still wait for a row to begin at; while there are any, nothing is estimated. */
+  /** Components that still wait for a first row. Until all have one, nothing is estimated. */
   missing: number;
 }
 
-/** In place of a prior's strength that no step asks for: whether a step was taken is the device's to know. */
+/** The strength if no step needs it: only the device knows whether a step was taken. */
 const UNKNOWN = -1;
 
 interface Change extends State {
   touched: Int32Array | "all";
 }
 
-/** A mixture that is estimated online, by an E-step and an M-step for every batch. */
+/** A mixture that is estimated online: an E-step and an M-step for every batch. */
 export class OnlineMixture extends Estimator {
   readonly name: string;
   readonly components: number;
@@ -84,7 +84,7 @@ export class OnlineMixture extends Estimator {
       throw new RangeError(`rows of ${h.shape[1]} numbers; ${this.dim} are needed`);
     const { now, options } = this;
     const beta = options.annealing(clock);
-    // Rounded as a checkpoint rounds it, so that a resumed run does not take it for a new value.
+    // Rounded to float32 as in a checkpoint, so that a resumed run sees the same value.
     const strength = Math.fround(options.strength(clock));
     const share =
       options.use && (options.use.share?.(clock) ?? shareAfter(clock.step + 1, h.shape[0], this.components));
@@ -142,10 +142,10 @@ export class OnlineMixture extends Estimator {
     }));
   }
 
-  /** What `read` reads of the means, which may have to be computed for it. */
+  /** The means for `read`, computed if they are not kept. */
   private async withMeans<T>(read: (means: tf.Tensor2D) => Promise<T>): Promise<T> {
     const { components } = this.now;
-    // They are not kept only where the strength is the same at every step.
+    // Means that are not kept have a prior of constant strength.
     const means = meansOf(components, this.options.strength.range?.[0] ?? 0);
     try {
       return await read(means);
@@ -191,7 +191,7 @@ export class OnlineMixture extends Estimator {
     return this.options.narrow ? strength : UNKNOWN;
   }
 
-  /** Idle components start again, where they are to. */
+  /** Restarts idle components, if configured. */
   private startAgain(change: Change, seen: Seen, strength: number, share: number | undefined) {
     const { use, covariance, mixtures } = this.options;
     if (use === undefined || share === undefined) return undefined;
@@ -247,7 +247,7 @@ export class OnlineMixture extends Estimator {
     return estimate(accumulate(this.now.components, sums, forgetting), strength, covariance.estimated);
   }
 
-  /** The same for the touched components alone, unless the prior's strength has changed: that moves all means. */
+  /** The same for the touched components only, unless the prior's strength has changed, which moves all means. */
   private updateSome(h: tf.Tensor2D, r: tf.Tensor2D, strength: number, touched: Int32Array): Components {
     const {
       forgetting,
@@ -264,8 +264,8 @@ export class OnlineMixture extends Estimator {
 
 /**
  * A state saved by a mixture that differs in its prior, or in whether components come into use, as the mixture of `like`
- * would have saved it. Starts and ages that it has no use for are left out. Ages that it lacks are 0, so that no component
- * is idle yet; the components then begin where they are, so that the prior pulls them nowhere else.
+ * would have saved it. Starts and ages that it does not use are left out. Missing ages are 0, so that no component is idle
+ * yet; missing starts are the present prototypes, so that the prior does not move them.
  */
 function fitting(state: NamedTensors, like: Components): NamedTensors {
   const { starts, ages, ...others } = state;

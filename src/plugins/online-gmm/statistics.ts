@@ -7,13 +7,13 @@ import type { EStep } from "./e-step.ts";
 /** A block of responsibilities has at most so many numbers (64 MiB), unless the configuration says its rows. */
 const BLOCK_NUMBERS = 2 ** 24;
 
-/** The sums over a batch that the M-step takes up, with r (N x K) and h (N x D). */
+/** The sums over a batch for the M-step, with r (N x K) and h (N x D). */
 export type Sums = {
   /** w = sum_i r_i (K x 1). */
   w: tf.Tensor2D;
   /** sum_i r_ik h_i (K x D). */
   s: tf.Tensor2D;
-  /** sum_i r_ik h_i^2 (K x Q), where variances are estimated. */
+  /** sum_i r_ik h_i^2 (K x Q), if variances are estimated. */
   q: tf.Tensor2D | undefined;
 };
 
@@ -23,11 +23,11 @@ export type BatchEStep = {
   entropy: tf.Scalar;
   /** N, see EStep. */
   evidence: tf.Tensor1D;
-  /** N x K: where the batch was one block, or where they are wanted. */
+  /** N x K, if the batch was one block or if they were asked for. */
   responsibilities: tf.Tensor2D | undefined;
-  /** K, see winnersOf; where they are wanted. */
+  /** K, see winnersOf; if they were asked for. */
   winners: tf.Tensor1D | undefined;
-  /** Where the batch was several blocks. */
+  /** If the batch was several blocks. */
   sums: Sums | undefined;
 };
 
@@ -37,8 +37,8 @@ export function blockRows(block: number | "auto", components: number): number {
 }
 
 /**
- * The E-step of the batch `h` (N x D). More than `rows` rows go in blocks of so many, which are summed up at
- * once: then N x K numbers exist as a whole only where the responsibilities are wanted.
+ * The E-step of the batch `h` (N x D). A larger batch than `rows` is computed in blocks, which are summed up one by
+ * one, so that N x K numbers exist only if the responsibilities are asked for.
  */
 export function eStepOf(
   h: tf.Tensor2D,
@@ -103,7 +103,7 @@ function added(before: Sums | undefined, { w, s, q }: Sums): Sums {
   return { w: tf.add(before.w, w), s: tf.add(before.s, s), q: before.q && q && tf.add(before.q, q) };
 }
 
-/** sum_i r_ik x_i (R x Q). What is transposed is N x Q and Q x R: r itself is the largest of all. */
+/** sum_i r_ik x_i (R x Q). Transposes N x Q and Q x R, since r itself is the largest. */
 function sumsOver(r: tf.Tensor2D, x: tf.Tensor2D): tf.Tensor2D {
   return tf.transpose(tf.matMul<tf.Tensor2D>(tf.transpose(x), r));
 }

@@ -5,7 +5,7 @@ import type { EstimatedVariance } from "./covariance.ts";
 import { statisticsAt } from "./init.ts";
 import { estimate } from "./m-step.ts";
 
-/** How components come into use: idle ones start again at rows of the batch, at a pace of their own. */
+/** How components come into use: idle ones start again at rows of the batch, as the schedule of live ones allows. */
 export interface Use {
   /** The component's steps without a row after which it is idle; undefined: see `idleAfter`. */
   idle: number | undefined;
@@ -15,7 +15,7 @@ export interface Use {
   rows: "unexplained" | "any";
 }
 
-/** What a batch of N rows says of the components and of its rows. */
+/** A batch of N rows, as its E-step left it. */
 export interface Seen {
   /** N x D. */
   h: tf.Tensor2D;
@@ -30,7 +30,7 @@ const ROWS = 25;
 /** No component is idle after fewer steps, so that few components, which win rows at every step, are left alone. */
 const LEAST = 100;
 
-/** Steps without a row after which one of K components is idle, where a batch has N rows. */
+/** Steps without a row after which one of K components is idle, with batches of N rows. */
 function idleAfter(components: number, rows: number): number {
   return Math.max(LEAST, Math.ceil((ROWS * components) / rows));
 }
@@ -38,7 +38,7 @@ function idleAfter(components: number, rows: number): number {
 /** Of all components, at most this share starts again in a step, so that a batch's rows are not all taken. */
 const MOST = 1 / 256;
 
-/** All components are to be live when so many rows have been seen for each, where no schedule says otherwise. */
+/** The default schedule has all components live when this many rows have been seen for each. */
 const PACE = 100;
 
 /** The share of K components that is to be live after so many steps of N rows: 1 after 100 K / N steps, or after 256. */
@@ -48,12 +48,12 @@ export function shareAfter(steps: number, rows: number, components: number): num
 
 /**
  * Ages, and the components after idle ones have started again. With t_k the steps since component k won a row, it is
- * live where t_k < T. While fewer than `share` K are live, the one with the largest t_k, if it is idle, starts again
+ * live if t_k < T. While fewer than `share` K are live, the one with the largest t_k, if it is idle, starts again
  * at the row i that the mixture explains worst, the least log sum_k pi_k N(h_i; mu_k, sigma2_k):
  *
  *     t_k = 0,    n_k = c,    s_k = c h_i,    q_k = c (h_i^2 + v_0),    pi_k = 1 / K.
  *
- * m_k stays: the prior pulls the component to where it began, which keeps it apart from others nearby. Of R components
+ * m_k stays: the prior pulls the component toward its start, which keeps it apart from others nearby. Of R components
  * in a step the r-th takes the worst of the rows r, r + R, r + 2 R, ... In a batch of views one after the other, with
  * a multiple of R images in each, no image gets two components.
  */
