@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mixhead.bridge import BridgeError, Client, PeerLost, Rejected, Targets, Welcome
+from mixhead.bridge import BatchError, BridgeError, Client, PeerLost, Rejected, Targets, Welcome
 from mixhead.dropin.gather import RowGather
 from mixhead.dropin.plugin_process import PluginProcess, start_plugin
 from mixhead.dropin.ranks import Ranks, ranks
@@ -81,6 +81,7 @@ class Connection:
         place = self._ranks.from_first(self._key, lambda: self._lead(state))
         self._endpoint, run, self._secret = json.loads(place)
         self._heard = False
+        self.waiting = False  # for the answer to the step that was sent
         self._ranks.tell_reach(self._key, self._endpoint)
         if self._ranks.rank > 0:
             self._join(self._endpoint, run, None)
@@ -137,10 +138,11 @@ class Connection:
         """Sends the rows (N, D) of a step, or announces them if they stay on this rank's device."""
         with self._last_words():
             self._client.send_embeddings(step, 0, batch, {}, len(batch) if self.on_device else 0)
+        self.waiting = True
 
     def poll(self) -> None:
-        """Launches work that has arrived for the GPU, without waiting."""
-        if self.on_device and self.device.type == "cuda":
+        """Launches work that has arrived for the GPU while an answer is awaited, without waiting for it."""
+        if self.waiting and self.on_device and self.device.type == "cuda":
             with self._last_words():
                 self._client.poll()
 
@@ -148,8 +150,14 @@ class Connection:
         """Waits for the answer to a step. Raises BatchError if the plugin refused the step; then nothing has
         changed."""
         self._hear()
-        with self._last_words():
-            return self._client.receive_targets(step)
+        try:
+            with self._last_words():
+                answer = self._client.receive_targets(step)
+        except BatchError:
+            self.waiting = False
+            raise
+        self.waiting = False
+        return answer
 
     def save(self) -> State:
         with self._last_words():

@@ -14,6 +14,7 @@ from mixhead.bridge import BatchError, BridgeError
 from mixhead.dropin.collected import Collected
 from mixhead.dropin.connection import Connection, State
 from mixhead.dropin.members import Member, Members, Role, in_backward
+from mixhead.dropin.missing_teacher import MissingTeacher
 from mixhead.dropin.node import PluginMissing
 from mixhead.dropin.paused import is_paused
 from mixhead.dropin.phase import Event, Phase
@@ -51,22 +52,20 @@ class Mixture:
 
     def _forget(self) -> None:
         self._told = Told(self.name)
+        self._missing_teacher = MissingTeacher(self.name, self._told)
         self._pid = 0  # the process that owns the connection
         self._connection: Connection | None = None
         self._mirror: Mirror | None = None
         self._given: State | None = None  # the state to resume from once there is a plugin
         self._shapes: dict[str, tuple[int, ...]] = {}  # of a state's tensors, as in the last state seen
-        self._by_hand = False  # whether steps end through `step`
-        self._fed_from_outside = False  # by a module that is not a mixhead head
-        self._alone_without_gradient = False  # whether the only layer was called without a gradient
+        self._phase = Phase.COLLECTING
         self._rows = Collected()  # the teacher's rows of the current step
         self._begin(0)
 
     def _begin(self, step: int) -> None:
         self._next = self._started = step  # the next step to send; the one that this connection began at
-        self._phase = Phase.COLLECTING
+        self._phase = self._phase.after(Event.NEXT)
         self._rows.clear()
-        self._waiting = False  # for the answer to the step that was sent
         self._sent: Sent | None = None  # the rows that were sent last in this step, if targets are wanted
         self._ahead: Mirror | None = None  # the prototypes after the answers of this step
         self._saved: State | None = None
@@ -79,9 +78,14 @@ class Mixture:
 
     @property
     def _idle(self) -> bool:
-        """Whether the connection has got no rows, and none are there to be sent."""
-        unsent = self._phase in (Phase.COLLECTING, Phase.LED)
-        return unsent and not self._rows and self._next == self._started
+        """Whether the connection has taken no step, and there are no rows to take one with."""
+        waiting = self._connection is not None and self._connection.waiting
+        return self._at_start and not waiting and not self._rows
+
+    @property
+    def _at_start(self) -> bool:
+        """Whether no answer has come on this connection."""
+        return self._next == self._started
 
     @property
     def _in_use(self) -> Mirror:
@@ -157,20 +161,12 @@ class Mixture:
             if self.heads.another_trains(member):
                 self._offer(Rows(rows, padding, None if role is Role.TEACHER else member), rows.device)
             elif len(self.heads) == 1 and member.training:
-                self._alone_without_gradient = True
+                self._missing_teacher.calls_alone_without_gradient()
         elif member.training:
-            self._must_not_be_its_own_teacher()
+            if self._at_start:
+                self._missing_teacher.must_not_be_the_student(len(self.heads))
             self._student_is_called(rows)
-            if self._waiting:
-                self._attached.poll()
-
-    def _must_not_be_its_own_teacher(self) -> None:
-        alone = len(self.heads) == 1 and not self._fed_from_outside
-        if alone and self._alone_without_gradient and self._next == self._started:
-            raise ValueError(
-                f'mixture "{self.name}" has one head, which is called as a student and, without a gradient, '
-                "as a teacher: a teacher is a head of its own, such as copy.deepcopy(student)"
-            )
+            self._attached.poll()
 
     @undisturbed
     def feed(self, rows: Tensor) -> None:
@@ -178,7 +174,7 @@ class Mixture:
 
         Raises ValueError if the prototypes have another dimension.
         """
-        self._fed_from_outside = True
+        self._missing_teacher.feeds_from_outside()
         self._offer(Rows(rows, None, None), rows.device)
 
     def _offer(self, rows: Rows, device: torch.device) -> None:
@@ -190,22 +186,23 @@ class Mixture:
                 f"its prototypes are of dimension {self.dim}"
             )
         self._attach(device)
-        if self._phase is Phase.OVER or (self._phase is Phase.SENT and not self._by_hand):
+        if self._phase in (Phase.SENT, Phase.OVER, Phase.ENDED):
             self._next_step()
         self._rows.add(rows)
-        if not self._by_hand:
+        if self._phase is not Phase.MANUAL:
             self._rows.limit(self._phase is Phase.LED)
 
     def _student_is_called(self, rows: Tensor) -> None:
         self._attach(rows.device)
-        if self._phase is Phase.OVER:
+        if self._phase in (Phase.OVER, Phase.ENDED):
             self._next_step()
-        if self._by_hand or self._phase is Phase.SENT:
+        if self._phase in (Phase.SENT, Phase.MANUAL):
             return
         self._rows.drop_students(self.heads)
         if not self._rows:
             self._phase = self._phase.after(Event.LEAD)
-            self._watch_for_a_teacher(rows)
+            if self._at_start:
+                self._missing_teacher.watch(rows, self._has_no_teacher)
             return
         led = self._phase is Phase.LED
         calls = self._rows.calls
@@ -216,19 +213,13 @@ class Mixture:
             self._next_step()
             self._phase = self._phase.after(Event.LEAD)
 
-    def _watch_for_a_teacher(self, rows: Tensor) -> None:
-        """Checks for teacher rows at the first backward pass, when every teacher has been called."""
-        if self._next == self._started and rows.requires_grad:
-            rows.register_hook(self._is_trained)
-
-    def _is_trained(self, gradient: Tensor) -> None:
-        if self._idle:
-            self._told.no_teacher()
+    def _has_no_teacher(self) -> bool:
+        # If the step is over, rows were sent, but they were only padding, or the plugin refused them.
+        return self._idle and self._phase is not Phase.OVER
 
     @undisturbed
     def step(self) -> None:
         """Ends the current step by hand."""
-        self._by_hand = True
         self._rows.drop_students(self.heads)
         if self._rows:
             self._send()
@@ -278,22 +269,20 @@ class Mixture:
             return  # no rank has any rows, so there is no step
         self._told.sends(batch, self._in_use.rows, moves=self._attached.moves)
         self._attached.send(self._next, batch)
-        self._waiting, self._saved = True, None
+        self._saved = None
 
     def _receive(self) -> None:
         """Waits for the answer to the step that was sent. If the plugin refuses its rows, nothing changes."""
-        if not self._waiting:
+        if not self._attached.waiting:
             return
         start, reads = time.perf_counter(), self._attached.reads
         try:
             answer = self._attached.receive(self._next)
         except BatchError as error:
-            self._waiting = False
             if error.code != "row":
                 raise
             self._told.refused(error)
         else:
-            self._waiting = False
             self._next += 1
             self._ahead = (self._ahead or self._in_use).after(answer)
             if self._sent is not None:

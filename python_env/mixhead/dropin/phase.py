@@ -2,10 +2,12 @@
 
 | phase | `LEAD` | `SEND` | `END` | `NEXT` |
 | --- | --- | --- | --- | --- |
-| `COLLECTING`: teacher rows may come | `LED` | `SENT` | | |
-| `LED`: the student was called before the teacher, whose rows may come | | `OVER` | | |
-| `SENT`: its rows were sent; the teacher's next call begins the next step | | | `OVER` | `COLLECTING` |
-| `OVER`: its rows were sent; any call begins the next step | | | | `COLLECTING` |
+| `COLLECTING`: teacher rows may come | `LED` | `SENT` | `ENDED` | |
+| `LED`: the student was called before the teacher, whose rows may come | | `OVER` | `ENDED` | `COLLECTING` |
+| `SENT`: its rows were sent; the teacher's next call begins the next step | | | `ENDED` | `COLLECTING` |
+| `OVER`: its rows were sent; any call begins the next step | | | `ENDED` | `COLLECTING` |
+| `ENDED`: the script ended it; any call begins the next step | | | | `MANUAL` |
+| `MANUAL`: teacher rows may come, and may be sent, until the script ends it | | | `ENDED` | |
 
 An event leaves the phase as it is where the table has no entry.
 """
@@ -21,7 +23,7 @@ class Event(Enum):
     LEAD = auto()  # the student is called, and the teacher has not been
     SEND = auto()  # the teacher's rows are sent
     END = auto()  # the script ends the step by `mixhead.step()`
-    NEXT = auto()  # the answers are applied
+    NEXT = auto()  # the next step begins
 
 
 class Phase(Enum):
@@ -31,6 +33,8 @@ class Phase(Enum):
     LED = auto()
     SENT = auto()
     OVER = auto()
+    ENDED = auto()
+    MANUAL = auto()
 
     def after(self, event: Event) -> Phase:
         """The phase after an event."""
@@ -41,7 +45,9 @@ _NEXT = {
     (Phase.COLLECTING, Event.LEAD): Phase.LED,
     (Phase.COLLECTING, Event.SEND): Phase.SENT,
     (Phase.LED, Event.SEND): Phase.OVER,
-    (Phase.SENT, Event.END): Phase.OVER,
+    (Phase.LED, Event.NEXT): Phase.COLLECTING,
     (Phase.SENT, Event.NEXT): Phase.COLLECTING,
     (Phase.OVER, Event.NEXT): Phase.COLLECTING,
+    (Phase.ENDED, Event.NEXT): Phase.MANUAL,
+    **{(phase, Event.END): Phase.ENDED for phase in Phase},
 }

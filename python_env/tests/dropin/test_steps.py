@@ -162,10 +162,15 @@ def test_steps_can_be_ended_by_hand_if_calls_alternate(heads: Pair):
 
 
 @pytest.mark.parametrize("early", ["targets", "state"])
-def test_what_is_sent_early_in_a_step_by_hand_reaches_the_heads_too(attach: Callable[..., None], early: str):
+@pytest.mark.parametrize("led", [False, True], ids=["by teacher", "by student"])
+def test_what_is_sent_early_in_a_step_by_hand_reaches_the_heads_too(
+    attach: Callable[..., None], early: str, led: bool
+):
     """Answers hold the rows that changed alone: none may be left out."""
     attach(plugin={"cutoff": 1e-3}, targets={"balance": "none"})
     student, teacher = pair()
+    if led:
+        student(views(1)[0])
     mixhead.step()
     for _ in range(4):
         before = None
@@ -306,6 +311,16 @@ def test_a_student_that_has_no_teacher_is_reported_at_its_first_backward_pass_an
     with pytest.warns(UserWarning, match="no teacher head was called") as caught:
         for _ in range(3):
             student(torch.randn(2, IN)).sum().backward()
+    assert len(caught) == 1
+
+
+def test_a_student_whose_teacher_has_only_padding_is_not_told_that_it_has_none(heads: Pair):
+    student, teacher = heads
+    loss = student(torch.randn(2, IN)).sum()
+    teacher(torch.zeros(2, IN))
+    with pytest.warns(UserWarning, match="so they are padding") as caught:
+        student.state_dict()
+        loss.backward()
     assert len(caught) == 1
 
 
