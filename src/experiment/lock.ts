@@ -47,8 +47,8 @@ async function create(path: string): Promise<boolean> {
  */
 async function removeDead(path: string): Promise<void> {
   const dead = await read(path);
-  if (dead === "" || holderOf(dead) !== undefined) return;
-  const removal = `${path}.after-${dead.replace(" ", "-")}`;
+  if (dead === undefined || holderOf(dead) !== undefined) return;
+  const removal = `${path}.after-${dead.replace(/\W/g, "-").slice(0, 40)}`;
   if (!(await create(removal))) return removeDead(removal);
   try {
     if ((await read(path)) === dead) await rm(path, { force: true });
@@ -59,25 +59,25 @@ async function removeDead(path: string): Promise<void> {
 
 /** @throws UserError if a process that is alive trains at the run */
 export async function checkFree(folder: string): Promise<void> {
-  const pid = holderOf(await read(join(folder, FILE)).catch(() => ""));
+  const pid = holderOf(await read(join(folder, FILE)).catch(() => undefined));
   if (pid === undefined) return;
   throw new UserError(
     `${folder} is being trained by process ${pid}; wait for it, or end it: it stops at a checkpoint`,
   );
 }
 
-/** What a lock says; nothing if there is none. */
-async function read(path: string): Promise<string> {
+/** The contents of a lock; undefined if there is none. */
+async function read(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return "";
+    if (codeOf(error) === "ENOENT") return undefined;
     throw error;
   }
 }
 
 /** The process that a lock names, if it is alive. */
-function holderOf(lock: string): number | undefined {
+function holderOf(lock = ""): number | undefined {
   const pid = Number.parseInt(lock, 10);
   return !Number.isNaN(pid) && isAlive(pid) && identity(pid) === lock ? pid : undefined;
 }
