@@ -45,7 +45,7 @@ class ProjectionHead(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def embed(self, features: Tensor, patches: int = 0) -> Tensor:
-        """Features (N, in_dim) -> unit rows (N, dim). Subclasses may go on to prototypes in `forward`.
+        """Features (N, in_dim) -> unit rows (N, dim). Subclasses may append prototypes in `forward`.
 
         Args:
             features: Rows of whole images, then rows of patches.

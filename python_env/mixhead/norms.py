@@ -55,7 +55,7 @@ def standardise(rows: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor, Tensor
 
 
 def across_ranks(module: nn.Module, on_gpu: bool) -> nn.Module:
-    """The module with all its batch norms across ranks. Raises ValueError where one is of another kind."""
+    """The module with all its batch norms across ranks. Raises ValueError if one is of another kind."""
     for part in module.modules():
         if isinstance(part, _BatchNorm) and type(part) not in _KINDS:
             raise ValueError(f"norms of kind {type(part).__name__} cannot be taken across ranks")

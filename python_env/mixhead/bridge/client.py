@@ -25,12 +25,12 @@ _LOOK_AGAIN = 0.5  # seconds until it is looked at again whether handshakes fail
 
 @dataclass(frozen=True)
 class Welcome:
-    """What the plugin says to a rank that joins."""
+    """The plugin's answer to a rank that joins."""
 
     step: int  # the next step that it expects
     config: str  # the run's configuration as JSON
     commands: list[str]  # to carry out before the first step
-    prototypes: np.ndarray | torch.Tensor | None  # (K, D) float32; a tensor where they are on the device
+    prototypes: np.ndarray | torch.Tensor | None  # (K, D) float32; a tensor if they are on the device
 
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -54,12 +54,12 @@ def _in_own_process(method: _Method) -> _Method:
 class Client(Conversation):
     """A rank's connection to the plugin. Not for two threads at once.
 
-    components, dim: K and D as the rank knows them; 0: whatever the plugin has.
+    components, dim: K and D as the rank knows them; 0: those of the plugin.
     deadline: seconds that any wait may take without a sign of life.
-    config: what this rank asks of the mixture, as JSON; "": whatever the plugin has.
-    executor: what carries out the plugin's programs, where the mixture may lie on this rank's device. It
+    config: the settings that this rank asks for, as JSON; "": those of the plugin.
+    executor: executes the plugin's programs if the mixture may lie on this rank's device. It
         begins with nothing, and is this client's alone.
-    secret: the run's; a run that is begun with one is continued only by who has it. "": none.
+    secret: the run's. A run that begins with one can be continued only with it. "": none.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class Client(Conversation):
     ) -> None:
         """Asks for a step. `rows`: (N, D), copied before this returns; None: only the clock is wanted.
 
-        announced: N where the rows stay on the executor's device, with those of all ranks among them.
+        announced: N if the rows stay on the executor's device, which holds those of all ranks.
         """
         tensors = self._device.take_metrics()
         if announced:
@@ -180,7 +180,7 @@ class Client(Conversation):
 
     @property
     def reads(self) -> int:
-        """How many runs so far had values read: each was a round trip that somebody waited for."""
+        """The number of runs so far that read values, a round trip each."""
         return self._device.reads
 
     @_in_own_process
@@ -233,7 +233,7 @@ class Client(Conversation):
 
     @_in_own_process
     def load_state(self, step: int, state: Mapping[str, np.ndarray]) -> Welcome:
-        """Lets the mixture go on from a state that was saved after `step` steps. Raises Rejected."""
+        """Has the mixture continue from a state that was saved after `step` steps. Raises Rejected."""
         self._send({"type": "load", "step": step}, dict(state), step)
         return self._welcome(self._receive("welcome", step))
 

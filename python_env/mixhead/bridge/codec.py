@@ -57,8 +57,8 @@ def _number(value: float) -> float | int:
 
 
 def decode(frames: Sequence[Any]) -> tuple[Header, Tensors]:
-    """A header and its tensors, which are new, writable arrays. Raises ProtocolError where they differ, or
-    where the frames are no message at all: nothing else, whatever the bytes are."""
+    """A header and its tensors, which are new, writable arrays. Raises ProtocolError, and nothing else, if they
+    do not fit together or if the frames are no message."""
     header = check(_unpack(frames))
     if "scalars" in header:
         header["scalars"] = {name: float(value) for name, value in header["scalars"].items()}
@@ -101,7 +101,7 @@ def _tensor(what: str, info: Header, parts: list[memoryview]) -> np.ndarray:
     try:
         array = data.view(dtype).reshape(shape)
     except ValueError as error:  # no numbers, and so many of them that there is no such array
-        raise ProtocolError(f"{what} is of a shape that cannot be: {shape}") from error
+        raise ProtocolError(f"{what} has an impossible shape: {shape}") from error
     if info["dtype"] == "bfloat16":
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array.astype(np.float32) if info["dtype"] == "float16" else array

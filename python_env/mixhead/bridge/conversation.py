@@ -1,4 +1,4 @@
-"""What a client says to the plugin and hears from it: waits, deadlines, and runs on the way."""
+"""A client's exchange with the plugin: waits, deadlines, and the runs that arrive meanwhile."""
 
 import secrets
 import time
@@ -54,7 +54,7 @@ class Conversation:
         return frames
 
     def _signal(self, kind: str) -> None:
-        """A ping or pong; where the plugin is gone, the wait that it belongs to finds out."""
+        """Sends a ping or pong. If the plugin is gone, the wait notices."""
         self._link.send(encode({"type": kind, "generation": self._generation}))
 
     def _is_lost(self) -> bool:
@@ -64,7 +64,7 @@ class Conversation:
         return self._ended or (self._welcomed and self._link.drops > self._drops)
 
     def _why_gone(self) -> str:
-        """A goodbye may have come while nobody waited for anything."""
+        """Reads a goodbye that arrived between two waits."""
         headers = [message.header for message in self._inbox]
         while not self._ended and (frames := self._link.receive(0)) is not None:
             headers.append(decode(frames)[0])
@@ -96,7 +96,7 @@ class Conversation:
                     raise PeerLost(self._waited(kind, step, "its process ended or the connection broke"))
                 continue
             opened = self._open(frames)
-            # What a run takes here is not the plugin's silence; that runs come for ever is no sign of life.
+            # The time of a run is not the plugin's silence, but an endless series of runs is no sign of life.
             took, now = time.monotonic() - now, time.monotonic()
             until += took
             if opened is None:
@@ -110,8 +110,8 @@ class Conversation:
         raise DeadlinePassed(self._waited(kind, step, f"{why} {patience:g} s"))
 
     def _open(self, frames: list[Any]) -> Message | None:
-        """A message, its run carried out. None where there is nothing else to it, or the run failed: then the
-        plugin, which has heard of that, says what comes of it."""
+        """Decodes a message and executes its run. Returns None if there was only a run, or if the run failed: the
+        plugin is told of the failure and answers it."""
         header, tensors = decode(frames)
         carries_run = header["type"] in _WITH_RUN and header["run"] is not None
         if not self._is_own(header) or not carries_run:
@@ -122,11 +122,11 @@ class Conversation:
         return Message(header, tensors, outcome)
 
     def _is_own(self, header: Header) -> bool:
-        """Whether it is meant for this client, and not for one that had its place before."""
+        """Whether it is meant for this client, not for an earlier one in its place."""
         return header.get("generation") == self._generation
 
     def _is_answer(self, message: Message, kind: str, step: int | None) -> bool:
-        """Whether this is what was waited for. What ends the wait is raised; what is stale is dropped."""
+        """Whether this is the awaited message. Raises if it ends the wait; stale messages are dropped."""
         header, got = message.header, message.header["type"]
         if got == "reject":
             raise Rejected(header["code"], self._says(f"does not admit it: {header['message']}", step))

@@ -1,4 +1,4 @@
-"""What a client does about runs: carries them out, answers, and remembers what they gave."""
+"""The runs of a client: executes them, answers, and keeps their results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Device:
 
     @property
     def described(self) -> Header:
-        """What a hello says of it."""
+        """Its fields of a hello."""
         if self.executor is None:
             return {"executor": 0, "device": ""}
         return {"executor": self.executor.version, "device": self.executor.name}
@@ -58,7 +58,7 @@ class Device:
         return tensor
 
     def announce(self, rows: np.ndarray | Tensor | None, count: int) -> None:
-        """Keeps the rows (N, D) of a step for its run. Raises ValueError where that cannot be."""
+        """Keeps the rows (N, D) of a step for its run. Raises ValueError if they do not fit."""
         if self.executor is None:
             raise ValueError("rows can only be announced by a client that has an executor")
         if rows is None or rows.ndim != 2 or len(rows) != count:
@@ -67,12 +67,12 @@ class Device:
         self.executor.announce(torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows)
 
     def take_metrics(self) -> Tensors:
-        """What travels with the next embeddings."""
+        """The metrics that travel with the next embeddings."""
         metrics, self._metrics = self._metrics, None
         return {} if metrics is None else {"metrics": metrics.wait()}
 
     def carry_out(self, header: Header, tensors: Tensors) -> Outcome | None:
-        """Carries out the run of a message, once, and answers. None where it failed."""
+        """Executes the run of a message, once, and answers. None if it failed."""
         run = read_run(header["run"], tensors)
         if run.seq <= self._seq:  # the same message again
             return self._outcome
@@ -100,7 +100,7 @@ class Device:
 
 
 def read_run(fields: Header, tensors: Tensors) -> Run:
-    """A run as it travels. Raises ProtocolError where a tensor's name is none of a run's."""
+    """A run as it travels. Raises ProtocolError if a tensor has a name that no run has."""
     uploads = {}
     for name, tensor in tensors.items():
         if not name.startswith(_UPLOAD):

@@ -1,4 +1,4 @@
-"""What goes wrong between a rank and the plugin: each sentence names the peer, the step, what was awaited."""
+"""Errors between a rank and the plugin. Each sentence names the peer, the step and what was awaited."""
 
 
 class BridgeError(RuntimeError):
@@ -41,7 +41,7 @@ _MOST = 2000
 
 
 def printable(text: str) -> str:
-    """A sentence as a terminal may show it: control characters in what others have said are escaped."""
+    """A sentence for a terminal: control characters from other processes are escaped."""
     shown = "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text[:_MOST]
     )

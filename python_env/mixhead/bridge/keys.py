@@ -10,7 +10,7 @@ from mixhead.bridge.link import Keys
 def read_keys(file: str | os.PathLike[str]) -> Keys:
     """The keys that `--keys FOLDER` of `mixhead serve` or `train` has written to FOLDER/client.json.
 
-    Raises ValueError where the file holds none.
+    Raises ValueError if the file holds none.
     """
     try:
         keys = Keys(**json.loads(Path(file).read_text()))
@@ -20,5 +20,5 @@ def read_keys(file: str | os.PathLike[str]) -> Keys:
             "give the client.json that `mixhead serve --keys FOLDER` or `mixhead train --keys FOLDER` makes"
         ) from error
     if not all(isinstance(key, str) and len(key) == 40 for key in (keys.server, keys.public, keys.secret)):
-        raise ValueError(f"the keys in {file} are none: each is 40 characters of Z85")
+        raise ValueError(f"the keys in {file} are invalid: each has 40 characters of Z85")
     return keys

@@ -22,7 +22,7 @@ class Keys:
     secret: str
 
 
-#: What a handshake that fails says of the keys; without a reason the other side broke it off.
+#: The reason of a failed handshake by its code; without a code the other side ended it.
 _NO_KEYS_THERE = {zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH}
 _FAILURES = (
     zmq.EVENT_HANDSHAKE_FAILED_AUTH
@@ -58,7 +58,7 @@ class Link:
         self._poller.register(self._monitor, zmq.POLLIN)
 
     def connect(self, endpoint: str) -> None:
-        """Begins to connect. Raises ValueError where the endpoint is none."""
+        """Begins to connect. Raises ValueError if the endpoint is invalid."""
         try:
             self._socket.connect(endpoint)
         except zmq.ZMQError as error:
@@ -92,7 +92,7 @@ class Link:
 
     @property
     def refused(self) -> str:
-        """Why the other side's handshake fails for good; "" where it does not, or nobody knows that yet."""
+        """Why handshakes with the other side keep failing; "" if they do not, or if it is not known yet."""
         if self._refused or self._failing_since is None:
             return self._refused
         if time.monotonic() - self._failing_since < _PATIENCE:
@@ -104,9 +104,9 @@ class Link:
         self._socket.send_multipart(frames)
 
     def receive(self, seconds: float) -> list[Any] | None:
-        """The next message's frames; None where the connection changed or the time passed.
+        """The next message's frames; None if the connection changed or the time passed.
 
-        What had arrived before a connection broke comes first.
+        Messages that arrived before a connection broke come first.
         """
         self._poller.poll(int(seconds * 1000 + 1))
         if (frames := self.arrived()) is None:

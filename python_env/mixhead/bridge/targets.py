@@ -20,19 +20,17 @@ class Targets:
     rows: np.ndarray | None  # (R, D) float32: prototypes that changed
     indices: np.ndarray | None  # (R,) int32: which they are; None: `rows` are all of them
     targets: np.ndarray | Tensor | None  # (N, K) float32: a distribution for each row that was sent
-    prototypes: Tensor | None = (
-        None  # (K, D): all of them, where they are on the device; nobody writes to them
-    )
+    prototypes: Tensor | None = None  # (K, D): all of them, if they are on the device; never written to
 
 
 def read_targets(
     header: Header, tensors: Tensors, count: int, components: int, dim: int, made: Tensor | None = None
 ) -> Targets:
-    """The answer to `count` rows. K and D are checked where they are known, that is, not 0.
+    """The answer to `count` rows. K and D are checked unless they are 0 (unknown).
 
     made: the target rows that a run has made on the device, in place of any that were sent.
 
-    Raises ProtocolError where the tensors do not go together.
+    Raises ProtocolError if the tensors do not fit together.
     """
     rows, indices = tensors.get("rows"), tensors.get("indices")
     sparse = "targets.offsets" in tensors
@@ -74,11 +72,11 @@ def _dense(tensors: Tensors, count: int, components: int) -> np.ndarray:
 
 
 def require_rows(array: np.ndarray, rows: int, columns: int, what: str) -> None:
-    """Raises ProtocolError where this is not rows x columns (0: any number) of float32, all finite."""
+    """Raises ProtocolError unless this is rows x columns (0: any number) of float32, all finite."""
     known = array.dtype == np.float32 and array.ndim == 2
     fits = known and all(size in (0, got) for size, got in zip((rows, columns), array.shape, strict=True))
     _require(fits, what, array)
-    # What is not finite stays so in a sum; one that overflows is of no unit vectors and of no distribution.
+    # A sum keeps values that are not finite, and neither unit vectors nor distributions overflow it.
     with np.errstate(over="ignore", invalid="ignore"):
         finite = bool(np.isfinite(array.sum(dtype=np.float32)))
     if not finite:

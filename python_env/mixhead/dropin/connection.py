@@ -93,7 +93,7 @@ class Connection:
             self.moves = config["plugin"]["kind"] != "frozen"
         except (ValueError, KeyError, TypeError) as error:
             raise BridgeError(
-                f"the plugin at {self._endpoint} says a configuration that is none: {error!r:.200}"
+                f"the plugin at {self._endpoint} sent an invalid configuration: {error!r:.200}"
             ) from error
         self._gather = RowGather(self.world, settings.deadline)
         where = f"by PyTorch on {device}" if self.on_device else "in Node"

@@ -1,4 +1,4 @@
-"""What a script is told if its mixture has no teacher."""
+"""Warns a script whose mixture has no teacher."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from mixhead.dropin.told import Told
+from mixhead.dropin.reports import Reports
 
 
 class MissingTeacher:
@@ -16,8 +16,8 @@ class MissingTeacher:
     trained and no teacher was called.
     """
 
-    def __init__(self, name: str, told: Told) -> None:
-        self._name, self._told = name, told
+    def __init__(self, name: str, reports: Reports) -> None:
+        self._name, self._reports = name, reports
         self._fed_from_outside = False  # by a module that is not a mixhead head
         self._alone_without_gradient = False  # whether the only head was called without a gradient
 
@@ -44,7 +44,7 @@ class MissingTeacher:
 
         def is_trained(gradient: Tensor) -> None:
             if is_missing():
-                self._told.no_teacher()
+                self._reports.no_teacher()
 
         if rows.requires_grad:
             rows.register_hook(is_trained)

@@ -18,11 +18,11 @@ from mixhead.dropin.missing_teacher import MissingTeacher
 from mixhead.dropin.node import PluginMissing
 from mixhead.dropin.paused import is_paused
 from mixhead.dropin.phase import Event, Phase
+from mixhead.dropin.reports import Reports
 from mixhead.dropin.rows import Rows
 from mixhead.dropin.sent import Sent
 from mixhead.dropin.settings import Settings
 from mixhead.dropin.target_rows import target_rows
-from mixhead.dropin.told import Told
 from mixhead.dropin.undisturbed import undisturbed
 from mixhead.mirror import Mirror
 from mixhead.warn import warn
@@ -51,8 +51,8 @@ class Mixture:
         self._forget()
 
     def _forget(self) -> None:
-        self._told = Told(self.name)
-        self._missing_teacher = MissingTeacher(self.name, self._told)
+        self._reports = Reports(self.name)
+        self._missing_teacher = MissingTeacher(self.name, self._reports)
         self._pid = 0  # the process that owns the connection
         self._connection: Connection | None = None
         self._mirror: Mirror | None = None
@@ -96,7 +96,7 @@ class Mixture:
     @property
     def stats(self) -> dict[str, float]:
         """Figures for a script to log."""
-        return self._told.stats
+        return self._reports.stats
 
     # The members
 
@@ -207,7 +207,7 @@ class Mixture:
         led = self._phase is Phase.LED
         calls = self._rows.calls
         if self._rows.drop_evaluation(led):
-            self._told.evaluated(calls, self._rows.usual, "first" if led else "last")
+            self._reports.evaluated(calls, self._rows.usual, "first" if led else "last")
         self._send()
         if led:
             self._next_step()
@@ -265,9 +265,9 @@ class Mixture:
         self._sent = Sent(batch, own, padding) if self._settings.targets else None
         if len(batch) == 0 and (self._attached.on_device or self._attached.world == 1):
             if len(padding):
-                self._told.only_padding()
+                self._reports.only_padding()
             return  # no rank has any rows, so there is no step
-        self._told.sends(batch, self._in_use.rows, moves=self._attached.moves)
+        self._reports.sends(batch, self._in_use.rows, moves=self._attached.moves)
         self._attached.send(self._next, batch)
         self._saved = None
 
@@ -281,14 +281,14 @@ class Mixture:
         except BatchError as error:
             if error.code != "row":
                 raise
-            self._told.refused(error)
+            self._reports.refused(error)
         else:
             self._next += 1
             self._ahead = (self._ahead or self._in_use).after(answer)
             if self._sent is not None:
                 self._sent.answer = answer
-            self._told.answered(answer, self._attached.leads)
-        self._told.waited(time.perf_counter() - start, self._attached.reads - reads)
+            self._reports.answered(answer, self._attached.leads)
+        self._reports.waited(time.perf_counter() - start, self._attached.reads - reads)
 
     def _next_step(self) -> None:
         """Applies the answers and begins the next step."""

@@ -9,7 +9,7 @@
 | `ENDED`: the script ended it; any call begins the next step | | | | `MANUAL` |
 | `MANUAL`: teacher rows may come, and may be sent, until the script ends it | | | `ENDED` | |
 
-An event leaves the phase as it is where the table has no entry.
+An event without an entry in the table leaves the phase as it is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The secret of a run: on a shared server nobody goes on with a run without it, though they know its name."""
+"""The secret of a run: on a shared server a run can be continued only with it, not by its name alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def secret_of(run: str) -> str:
         key = key or _account_key()
     except OSError as error:
         warn(
-            f'run "{run}" has no secret: on a server without keys, whoever knows its name can go on with it. '
+            f'run "{run}" has no secret: on a server without keys, anybody who knows its name can continue it. '
             f"The key of this account can neither be read nor made ({error}); set MIXHEAD_SECRET"
         )
         return ""

@@ -53,7 +53,7 @@ class Symptoms:
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
-        self._told: set[str] = set()
+        self._shown: set[str] = set()
         self._steps = self._rows = self._components = 0
         self._alike, self._flat, self._still = _Lasting(), _Lasting(), _Lasting()
         self._sum: list[float] = []
@@ -116,8 +116,8 @@ class Symptoms:
         self._sum = total
 
     def _tell(self, sign: str, sentence: str) -> None:
-        if sign not in self._told:
-            self._told.add(sign)
+        if sign not in self._shown:
+            self._shown.add(sign)
             self._warn(sentence)
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import ParamSpec, TypeVar
 
-#: What schedulers and launchers send to have a script save what it has. Ctrl-C ends a wait as ever.
+#: Schedulers and launchers send these so that a script saves its state. Ctrl-C still ends a wait.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _P = ParamSpec("_P")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mixhead.bridge import Targets
-from mixhead.dropin.told import Told
+from mixhead.dropin.reports import Reports
 from mixhead.lightly import DINOProjectionHead
 
 from .heads import DIM, IN, K, with_teacher
@@ -117,7 +117,7 @@ def test_components_are_not_called_idle_if_there_are_too_few_rows_for_them(attac
 
 @pytest.mark.parametrize("leads", [True, False])
 def test_rank_0_reports_how_many_components_would_be_enough(leads: bool):
-    told = Told("default")
+    told = Reports("default")
     told.sends(torch.ones(2, 4), torch.ones(65_536, 4), moves=True)
     scalars = {"used": 0.05, "enoughComponents": 8192.0}
     with warnings.catch_warnings(record=True) as caught:

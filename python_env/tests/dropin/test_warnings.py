@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mixhead.dropin.registry import mixture
-from mixhead.dropin.told import Told
+from mixhead.dropin.reports import Reports
 
 from .heads import IN, lightly_head, with_teacher
 
@@ -18,7 +18,7 @@ in_node = pytest.mark.parametrize("placement", ["host"])
 def test_a_warning_in_a_call_of_a_head_points_at_that_call(attach: Callable[..., None]):
     attach()
     student, teacher = with_teacher(lightly_head())
-    mixture("default")._told._symptoms.answers = lambda _: mixture("default")._told._warn("look here")
+    mixture("default")._reports._symptoms.answers = lambda _: mixture("default")._reports._warn("look here")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):
@@ -37,7 +37,7 @@ def test_a_warning_in_a_backward_pass_points_at_it(attach: Callable[..., None]):
 
 
 def test_each_kind_of_warning_comes_once_for_each_mixture():
-    told = Told("default")
+    told = Reports("default")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for calls in (20, 30):

@@ -12,7 +12,7 @@ from mixhead.warn import warn
 _READS_BESIDE = 1
 
 
-class Told:
+class Reports:
     """The figures of one mixture for a script to log, and the warnings about it."""
 
     def __init__(self, name: str) -> None:
@@ -20,7 +20,7 @@ class Told:
         self.stats: dict[str, float] = {"wait": 0.0}
         self._answers = 0
         self._components = 0
-        self._said: set[str] = set()
+        self._given: set[str] = set()
         self._symptoms = Symptoms(self._warn)
 
     def sends(self, rows: Tensor, prototypes: Tensor, moves: bool) -> None:
@@ -107,8 +107,8 @@ class Told:
         )
 
     def _once(self, kind: str, sentence: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
+        if kind not in self._given:
+            self._given.add(kind)
             self._warn(sentence)
 
     def _warn(self, sentence: str) -> None:
