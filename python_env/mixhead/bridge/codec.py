@@ -57,8 +57,8 @@ def _number(value: float) -> float | int:
 
 
 def decode(frames: Sequence[Any]) -> tuple[Header, Tensors]:
-    """A header and its tensors, which are new, writable arrays. Raises ProtocolError, and nothing else, if they
-    do not fit together or if the frames are no message."""
+    """A header and its tensors, which are new, writable arrays. Raises ProtocolError, and nothing else, if
+    they do not fit together or if the frames are no message."""
     header = check(_unpack(frames))
     if "scalars" in header:
         header["scalars"] = {name: float(value) for name, value in header["scalars"].items()}

@@ -110,8 +110,8 @@ class Conversation:
         raise DeadlinePassed(self._waited(kind, step, f"{why} {patience:g} s"))
 
     def _open(self, frames: list[Any]) -> Message | None:
-        """Decodes a message and executes its run. Returns None if there was only a run, or if the run failed: the
-        plugin is told of the failure and answers it."""
+        """Decodes a message and executes its run. Returns None if there was only a run, or if the run failed:
+        the plugin is told of the failure and answers it."""
         header, tensors = decode(frames)
         carries_run = header["type"] in _WITH_RUN and header["run"] is not None
         if not self._is_own(header) or not carries_run:

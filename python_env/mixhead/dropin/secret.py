@@ -28,7 +28,7 @@ def secret_of(run: str) -> str:
         key = key or _account_key()
     except OSError as error:
         warn(
-            f'run "{run}" has no secret: on a server without keys, anybody who knows its name can continue it. '
+            f'run "{run}" has no secret: on a server without keys, anybody with its name can continue it. '
             f"The key of this account can neither be read nor made ({error}); set MIXHEAD_SECRET"
         )
         return ""
