@@ -15,30 +15,27 @@ def loss(batch: Batch) -> Tensor:
     """MSN's loss, which draws the student's mean assignment to the uniform distribution."""
     from lightly.loss import MSNLoss
 
-    class AcrossRanks(MSNLoss):  # type: ignore[misc]  # lightly has no types
-        def regularization_loss(self, mean_anchor_probs: Tensor) -> Tensor:
-            made: Tensor = super().regularization_loss(mean_over_ranks(mean_anchor_probs))
-            return made
-
-    return _mean_over_targets(batch, AcrossRanks)
+    return _mean_over_targets(batch, MSNLoss)
 
 
 def prior_loss(batch: Batch) -> Tensor:
     """PMSN's loss, which draws the mean assignment to a power law of exponent .25 instead."""
     from lightly.loss import PMSNLoss
 
-    class AcrossRanks(PMSNLoss):  # type: ignore[misc]  # lightly has no types
+    return _mean_over_targets(batch, PMSNLoss)
+
+
+def _mean_over_targets(batch: Batch, kind: type[torch.nn.Module]) -> Tensor:
+    """The mean loss over the teacher's views as targets. All other views of the student are the anchors. The
+    mean assignment is that over all ranks."""
+
+    class AcrossRanks(kind):  # type: ignore[misc, valid-type]  # lightly has no types
         def regularization_loss(self, mean_anchor_probs: Tensor) -> Tensor:
             made: Tensor = super().regularization_loss(mean_over_ranks(mean_anchor_probs))
             return made
 
-    return _mean_over_targets(batch, AcrossRanks)
-
-
-def _mean_over_targets(batch: Batch, kind: type[torch.nn.Module]) -> Tensor:
-    """The mean loss over the teacher's views as targets. All other views of the student are the anchors."""
     balanced = batch.config.targets.balance == "sinkhorn"
-    criterion = kind(
+    criterion = AcrossRanks(
         temperature=batch.temperature,
         sinkhorn_iterations=SINKHORN_ITERATIONS if balanced else 0,
         gather_distributed=True,
