@@ -156,9 +156,13 @@ export class PythonControl {
     return this.process.pid;
   }
 
-  /** Versions and devices. Takes seconds, since it imports torch. Throws RunError if torch cannot be imported. */
-  preflight(): Promise<Preflight> {
-    return this.ask(preflight, { do: "preflight" }, Math.max(this.deadline, 180));
+  /**
+   * Versions and devices. Takes seconds if it has to look for GPUs, since that imports torch.
+   *
+   * @throws RunError if torch cannot be imported
+   */
+  preflight({ gpus }: { gpus: boolean }): Promise<Preflight> {
+    return this.ask(preflight, { do: "preflight", gpus }, Math.max(this.deadline, 180));
   }
 
   /** Starts a worker process. It ends with this process, however this process ends. */

@@ -1,6 +1,6 @@
 import { openBackend } from "../backend/backend.ts";
 import { allowedCores, askedThreads } from "../backend/cores.ts";
-import type { Preflight } from "../bridge/launch.ts";
+import type { Preflight, PythonControl } from "../bridge/launch.ts";
 import { BridgeServer } from "../bridge/server.ts";
 import { shareControl } from "../bridge/shared-control.ts";
 import type { Config } from "../config/schema.ts";
@@ -76,8 +76,8 @@ export async function trainRun(run: Run, options: RunOptions): Promise<void> {
   }
 }
 
-/** The versions and devices of this process's Python. Cached, since asking takes as long as loading torch. */
-let found: Preflight | undefined;
+/** What this process's Python has, by whether GPUs were looked for. Cached, since that takes as long as loading torch. */
+const found = new Map<boolean, Preflight>();
 
 /** `said`: the backend's lines. */
 async function trainAll(
@@ -87,11 +87,10 @@ async function trainAll(
   said: readonly string[],
 ): Promise<void> {
   const { python, signal, jobs, ranks } = options;
-  if (python !== null) found ??= await python.preflight();
-  const { cuda, devices, versions } = python === null || found === undefined ? ELSEWHERE : found;
+  const { cuda, devices, versions } = python === null ? ELSEWHERE : await preflight(python, run);
   const around = { ...options, cuda };
   sayPlacements(pending, around, said);
-  const gpus = cuda && run.jobs.some(({ config }) => config.device !== "cpu") ? devices.length - 1 : 0;
+  const gpus = cuda ? devices.length - 1 : 0;
   const alone = python !== null && ranks === undefined;
   if (python !== null && ranks !== undefined) checkGpus(ranks, gpus);
   // Several ranks use all GPUs and all cores: one training at a time.
@@ -109,6 +108,13 @@ async function trainAll(
     throw new RunError("interrupted", `stopped at a checkpoint; continue with: ${wayOn(run)}`);
   }
   if (failures[0] !== undefined && failures.length === run.jobs.length) throw failures[0];
+}
+
+async function preflight(python: PythonControl, { jobs }: Run): Promise<Preflight> {
+  const gpus = jobs.some(({ config }) => config.device !== "cpu");
+  const known = found.get(gpus) ?? (await python.preflight({ gpus }));
+  found.set(gpus, known);
+  return known;
 }
 
 /** The preflight of ranks that others start: unknown. */

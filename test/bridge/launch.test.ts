@@ -99,7 +99,7 @@ describe("launching Python workers", function () {
 
   it("says what the Python has, and relays how a worker fails as one sentence", async () => {
     const control = await PythonControl.start({ python: PYTHON });
-    const { versions, devices } = await control.preflight();
+    const { versions, devices } = await control.preflight({ gpus: true });
     assert.match(versions.torch ?? "", /^\d/);
     assert.equal(devices[0], "cpu");
     const [known, unknown] = await Promise.all([
@@ -174,7 +174,10 @@ describe("launching Python workers", function () {
     const worker = await control.launch(options);
     process.kill(pid, "SIGKILL");
     assert.match((await worker.exited).error, /process that launches workers has ended \(SIGKILL\)/);
-    await assert.rejects(control.preflight(), { name: "RunError", message: /has ended \(SIGKILL\)/ });
+    await assert.rejects(control.preflight({ gpus: true }), {
+      name: "RunError",
+      message: /has ended \(SIGKILL\)/,
+    });
     await untilDead(worker.pid);
     await control.close();
   });

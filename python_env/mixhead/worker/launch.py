@@ -87,8 +87,10 @@ def _end_with_parent(parent: int) -> None:
     os._exit(1)
 
 
-def _preflight() -> dict[str, Any]:
-    """Describes this Python, from another process: here, torch and CUDA would stay loaded."""
+def _preflight(gpus: bool) -> dict[str, Any]:
+    """Describes this Python. torch has to be imported to find GPUs: in another process, or it would stay."""
+    if not gpus:
+        return describe([])
     command = [sys.executable, "-m", MODULE, "describe"]
     done = subprocess.run(
         command, env=_environment({}), stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -178,19 +180,23 @@ _ACTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def describe() -> dict[str, Any]:
-    """The versions and devices of this Python."""
+def find_gpus() -> list[str]:
+    """The names of the GPUs that torch can use."""
     import torch
 
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def describe(gpus: list[str]) -> dict[str, Any]:
+    """The versions and devices of this Python."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "python": sys.executable,
         "versions": versions,
-        "cuda": torch.cuda.is_available(),
+        "cuda": len(gpus) > 0,
         "devices": ["cpu", *(f"cuda:{index} {name}" for index, name in enumerate(gpus))],
     }
 
@@ -245,7 +251,7 @@ def _end_with_control() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "describe":
-        print(json.dumps(describe()))
+        print(json.dumps(describe(find_gpus())))
     elif sys.argv[1] == "ranks":
         sys.exit(run_ranks(sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:]))
     else:
