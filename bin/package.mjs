@@ -8,7 +8,7 @@ import { root } from "./packages.mjs";
 const out = join(root, "build", "package");
 const compiler = join(root, "node_modules", "typescript", "bin", "tsc");
 
-/** What is needed as it is: loader hooks, the live page's script, Python, presets. */
+/** What is needed as it is: the live page's script, Python, presets. */
 const copied = [
   "README.md",
   "LICENSE",
@@ -25,8 +25,6 @@ const copied = [
 rmSync(out, { recursive: true, force: true });
 mkdirSync(join(out, "bin"), { recursive: true });
 execFileSync(process.execPath, [compiler, "-p", join(root, "tsconfig.build.json")], { stdio: "inherit" });
-for (const name of ["import-hooks.mjs", "source-lines.mjs"])
-  cpSync(join(root, "src/files", name), join(out, "dist/files", name));
 for (const path of copied) cpSync(join(root, path), join(out, path), { recursive: true, filter: isSource });
 writeFileSync(join(out, "bin/mixhead.mjs"), program());
 chmodSync(join(out, "bin/mixhead.mjs"), 0o755);

@@ -1,9 +1,10 @@
 // Set-up, stage one: what has to work before anything is installed. It brings the npm packages, then hands over to
 // src/setup. By itself (`npm run setup`) it also tries again what an earlier set-up did without.
 import { spawn } from "node:child_process";
-import { appendFileSync, existsSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { shareLock } from "../src/files/lock.mjs";
 import { takeLock } from "./lock.mjs";
 import { nodeTooOld, packagesMatch, root } from "./packages.mjs";
 
@@ -46,7 +47,7 @@ async function installPackages() {
     cwd: root,
     stdio: ["ignore", "ignore", "inherit"],
   });
-  if (npm.pid) appendFileSync(lock, `${npm.pid} `);
+  if (npm.pid) shareLock(lock, npm.pid);
   const stop = () => npm.kill();
   process.once("exit", stop);
   const status = await new Promise((resolve) => {

@@ -7,6 +7,7 @@ import { decodeHeader, decodeTensors, encode, type Frames, type Tensors } from "
 import { commonVersion, type Dialect, knownCapabilities } from "./dialect.ts";
 import { chooseEndpoint, type Endpoint } from "./endpoint.ts";
 import { RejectError, WireError } from "./errors.ts";
+import { FailureDetector, HEARTBEAT } from "./failure-detector.ts";
 import { LIMITS } from "./limits.ts";
 import { Outbox } from "./outbox.ts";
 import { FRAME_BYTES, type Header } from "./protocol.ts";
@@ -40,23 +41,6 @@ interface Peer extends Rank {
 
 type HelloHeader = Extract<Header, { type: "hello" }>;
 
-/** A peer that answers no heartbeat for this long counts as lost, whether its process has ended or is stopped. */
-export const SILENCE_SECONDS = 6;
-const HEARTBEAT = {
-  heartbeatInterval: 2000,
-  heartbeatTimeout: SILENCE_SECONDS * 1000,
-  heartbeatTimeToLive: SILENCE_SECONDS * 1000,
-};
-/** Milliseconds after a disconnect at which every peer is probed: the router notices the disconnect a little later. */
-const PROBES = [5, 50, 500];
-/** The maximum number of series of probes at a time. */
-const MOST_SERIES = 8;
-/** Milliseconds between two checks whether all received messages are read. */
-const UNREAD_MS = 5;
-/** The minimum number of such checks: a send can fail a few milliseconds before the peer's last message, its goodbye, can be read. */
-const FEWEST_LOOKS = 4;
-/** The maximum number of such checks, since other peers may go on sending. */
-const MOST_LOOKS = 200;
 /** Messages that are read in a row before other work runs, so that a flood does not block it. */
 const IN_A_ROW = 8;
 /** Repeated hellos of a rank: the number at once, and the number a second. */
@@ -70,15 +54,12 @@ export class BridgeServer {
   private readonly peers = new Map<string, Peer>();
   private readonly worlds = new Map<string, Promise<World>>();
   private readonly joining = new Set<string>();
-  private readonly probes = new Set<NodeJS.Timeout>();
+  private readonly failures: FailureDetector;
   private readonly loop: Promise<void>;
   private closed = false;
   /** Resolves if the socket fails before `close`: no further message will arrive. */
   readonly failed: Promise<RunError>;
   private readonly strangers = new Rate(LIMITS.strangersMessages, LIMITS.strangersMessagesPerSecond);
-  private series = 0;
-  /** A connection broke, and no series of probes has started since. */
-  private probeAgain = false;
 
   private constructor(
     private readonly options: ServerOptions,
@@ -86,7 +67,10 @@ export class BridgeServer {
     private readonly place: Endpoint,
     private readonly allowList: AllowList | undefined,
   ) {
-    socket.events.on("disconnect", () => this.probeSoon());
+    this.failures = new FailureDetector(socket, () => {
+      for (const peer of this.peers.values())
+        peer.send(encode({ type: "ping", generation: peer.generation }));
+    });
     this.loop = this.receive();
     this.failed = new Promise((resolve) => {
       const tell = (why: string) => {
@@ -165,7 +149,7 @@ export class BridgeServer {
       peer.outbox.flush();
     }
     this.peers.clear();
-    for (const probe of this.probes) clearTimeout(probe);
+    this.failures.stop();
     try {
       this.socket.close();
       await this.loop;
@@ -319,50 +303,14 @@ export class BridgeServer {
     if (!this.socket.closed) this.socket.send([routing, ...message]).catch(() => {});
   }
 
-  /**
-   * A disconnect event does not name the peer. A ping to every peer finds it, since sending to a peer that is gone
-   * fails. Messages that the peer had sent before are read first. If many connections break at a time, the next
-   * series of probes finds the rest.
-   */
-  private probeSoon(): void {
-    if (this.series >= MOST_SERIES) {
-      this.probeAgain = true;
-      return;
-    }
-    this.series++;
-    for (const wait of PROBES) {
-      const probe = setTimeout(() => {
-        this.probes.delete(probe);
-        for (const peer of this.peers.values())
-          peer.send(encode({ type: "ping", generation: peer.generation }));
-        if (wait === Math.max(...PROBES)) this.endSeries();
-      }, wait);
-      this.probes.add(probe);
-    }
-  }
-
-  private endSeries(): void {
-    this.series--;
-    if (!this.probeAgain) return;
-    this.probeAgain = false;
-    this.probeSoon();
-  }
-
-  /** Removes a lost peer, after the messages that it sent before are read, however busy this process is. */
-  private lose(routing: Uint8Array, error: unknown, looks = 0): void {
+  /** Removes a peer to which a send failed. */
+  private lose(routing: Uint8Array, error: unknown): void {
     const peer = this.peers.get(id(routing));
-    if (!peer) return;
-    const unread = looks < FEWEST_LOOKS || (this.socket.readable && looks < MOST_LOOKS);
-    if (!this.socket.closed && unread) {
-      const again = setTimeout(() => {
-        this.probes.delete(again);
-        this.lose(routing, error, looks + 1);
-      }, UNREAD_MS);
-      this.probes.add(again);
-      return;
-    }
-    this.peers.delete(id(routing));
-    peer.world.lose(peer, `its process ended or its connection broke (${sentence(error)})`);
+    this.failures.afterUnread(() => {
+      if (peer === undefined || this.peers.get(id(routing)) !== peer) return;
+      this.peers.delete(id(routing));
+      peer.world.lose(peer, `its process ended or its connection broke (${sentence(error)})`);
+    });
   }
 }
 

@@ -1,5 +1,5 @@
+import { SILENCE_SECONDS } from "../bridge/failure-detector.ts";
 import type { Worker, WorkerExit } from "../bridge/launch.ts";
-import { SILENCE_SECONDS } from "../bridge/server.ts";
 import { RunError } from "../errors.ts";
 
 /** A worker has lost its connection. The end of its process explains more, see `explained`. */

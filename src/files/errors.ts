@@ -34,6 +34,6 @@ export function fileError(action: "read" | "write", path: string, error: unknown
 }
 
 /** The system's name of an error, such as "ENOENT"; undefined if it has none. */
-export function codeOf(error: unknown): string | undefined {
+function codeOf(error: unknown): string | undefined {
   return error instanceof Error && "code" in error ? String(error.code) : undefined;
 }

@@ -10,7 +10,7 @@ export const pythonEnv: string = resolve(packageRoot, "python_env");
 /** The folder in which set-up keeps files between runs, outside node_modules. */
 export const cacheDir: string = resolve(packageRoot, ".cache");
 
-/** The lock of set-up, which holds its process IDs and those of its programs. bin/lock.mjs acquires and frees it. */
+/** The lock of set-up, which its programs share. bin/lock.mjs acquires and frees it. */
 export const setupLock: string = resolve(cacheDir, "setup.lock");
 
 /** The folder of data sets: MIXHEAD_DATA, or `data/` in the repository. */

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { appendFileSync, readFileSync } from "node:fs";
+import { shareLock } from "../files/lock.mjs";
 import { setupLock } from "../files/paths.ts";
 
 export interface RunOptions {
@@ -43,7 +43,7 @@ export function run(command: string, args: readonly string[], options: RunOption
     const end = () => pid !== undefined && endGroup(pid);
     if (pid !== undefined) {
       running.add(pid);
-      noteInLock(pid);
+      shareLock(setupLock, pid); // it outlives a set-up that is killed, and the next one waits for it
     }
     options.signal?.addEventListener("abort", end);
 
@@ -91,14 +91,5 @@ function endGroup(pid: number): void {
     process.kill(-pid, "SIGTERM");
   } catch {
     // It has ended already.
-  }
-}
-
-/** Adds a program's ID to the lock. If set-up is killed, its programs keep running, and the next one waits for them. */
-function noteInLock(pid: number): void {
-  try {
-    if (readFileSync(setupLock, "utf8").startsWith(`${process.pid} `)) appendFileSync(setupLock, `${pid} `);
-  } catch {
-    // No set-up is running: the program was started by another command.
   }
 }

@@ -28,7 +28,7 @@ export class InventedRun {
   }
 
   /** Somebody trains it from now on; the result ends that. */
-  begin(): Promise<() => Promise<void>> {
+  begin(): Promise<() => void> {
     return lockRun(this.run.folder);
   }
 

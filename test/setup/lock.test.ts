@@ -2,16 +2,21 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { existsSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { holderOf } from "../../src/files/lock.mjs";
 import { packageRoot } from "../../src/files/paths.ts";
 import { temporaryFolder } from "./folder.ts";
 
-/** A process that takes the lock, says so, and holds it until its input ends. */
+const moduleOf = (path: string) => pathToFileURL(join(packageRoot, path)).href;
+
+/** A process that takes the lock, shares it with those whose IDs follow, says so, and holds it until its input ends. */
 const HOLDER = `
-const { takeLock } = await import(process.argv[1]);
-const free = await takeLock(process.argv[2]);
+const { takeLock } = await import(${JSON.stringify(moduleOf("bin/lock.mjs"))});
+const { shareLock } = await import(${JSON.stringify(moduleOf("src/files/lock.mjs"))});
+const [file, ...programs] = process.argv.slice(1);
+const free = await takeLock(file);
+for (const program of programs) shareLock(file, Number(program));
 console.log("taken");
 await new Promise((resolve) => process.stdin.on("end", resolve).resume());
 free();
@@ -25,9 +30,8 @@ describe("the lock of set-up", () => {
     for (const child of started.splice(0)) child.kill("SIGKILL");
   });
 
-  const start = () => {
-    const module = pathToFileURL(join(packageRoot, "bin", "lock.mjs")).href;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", HOLDER, module, file()], {
+  const start = (...programs: string[]) => {
+    const child = spawn(process.execPath, ["--input-type=module", "-e", HOLDER, file(), ...programs], {
       env: { ...process.env, NODE_OPTIONS: "" },
     });
     started.push(child);
@@ -60,37 +64,21 @@ describe("the lock of set-up", () => {
     assert.equal(existsSync(file()), true);
     const second = start();
     await once(second.stdout, "data");
-    assert.equal((await readFile(file(), "utf8")).trim(), String(second.pid));
+    assert.equal(holderOf(file()), second.pid);
   });
 
   it("is held by the programs that outlive a set-up that was killed", async () => {
     const orphan = spawn("sleep", ["60"]);
     started.push(orphan);
     await once(orphan, "spawn");
-    const dead = spawn("true");
-    await once(dead, "close");
-    await writeFile(file(), `${dead.pid} ${orphan.pid} `);
+    const setUp = start(String(orphan.pid));
+    await once(setUp.stdout, "data");
+    setUp.kill("SIGKILL");
+    await once(setUp, "close");
     const next = start();
     const [said] = await once(next.stderr, "data");
     assert.match(String(said), new RegExp(`process ${orphan.pid}`));
     orphan.kill("SIGKILL");
     await once(next.stdout, "data");
-  });
-
-  it("has one holder if many processes find a dead process's lock at once", async () => {
-    const dead = spawn("true");
-    await once(dead, "close");
-    await writeFile(file(), `${dead.pid} `);
-    const all = Array.from({ length: 4 }, start);
-    for (let turn = 0; turn < all.length; turn++) {
-      const holder = await Promise.race(
-        all
-          .filter((child) => child.exitCode === null)
-          .map((child) => once(child.stdout, "data").then(() => child)),
-      );
-      assert.equal((await readFile(file(), "utf8")).trim(), String(holder.pid));
-      holder.stdin.end();
-      await once(holder, "close");
-    }
   });
 });

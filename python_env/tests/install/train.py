@@ -18,6 +18,9 @@ for _ in range(5):
     images = torch.randn(32, 12)
     teacher(images)
     student(images).square().sum().backward()
+state = student.state_dict()
+mixhead.attach(config={"backend": "wasm"})
+student.load_state_dict(state)
 moved = (mixhead.prototypes() - start).abs().max().item()
 
 heavy = {"torchvision", "timm", "lightly", "safetensors", "sklearn", "scipy", "PIL"}
@@ -25,8 +28,9 @@ print(
     json.dumps(
         {
             "package": mixhead.__file__,
-            "plugin": plugin_command()[1:],
+            "plugin": plugin_command(),
             "moved": moved,
+            "loaded": torch.equal(mixhead.prototypes(), state["last_layer.weight_v"]),
             "heavy": sorted(heavy & sys.modules.keys()),
         }
     )
