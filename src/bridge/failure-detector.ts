@@ -29,18 +29,22 @@ export class FailureDetector {
   /** A connection broke, and no series of probes has started since. */
   private probeAgain = false;
 
+  /** `messagesRead`: how many messages have been read from the socket so far. */
   constructor(
     private readonly socket: Router,
+    private readonly messagesRead: () => number,
     private readonly pingAll: () => void,
   ) {
     socket.events.on("disconnect", () => this.probe());
   }
 
   /** Calls `lost` once the messages that a peer sent before are read, however busy this process is. */
-  afterUnread(lost: () => void, looks = 0): void {
-    const unread = looks < FEWEST_LOOKS || (this.socket.readable && looks < MOST_LOOKS);
+  afterUnread(lost: () => void, looks = 0, before = -1): void {
+    // Not by asking `socket.readable`: zeromq.js then takes note of messages that its pending receive never hears of.
+    const read = this.messagesRead();
+    const unread = looks < FEWEST_LOOKS || (read > before && looks < MOST_LOOKS);
     if (this.socket.closed || !unread) lost();
-    else this.later(UNREAD_MS, () => this.afterUnread(lost, looks + 1));
+    else this.later(UNREAD_MS, () => this.afterUnread(lost, looks + 1, read));
   }
 
   stop(): void {

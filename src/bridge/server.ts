@@ -57,6 +57,8 @@ export class BridgeServer {
   private readonly failures: FailureDetector;
   private readonly loop: Promise<void>;
   private closed = false;
+  /** The number of messages that have been read. */
+  private read = 0;
   /** Resolves if the socket fails before `close`: no further message will arrive. */
   readonly failed: Promise<RunError>;
   private readonly strangers = new Rate(LIMITS.strangersMessages, LIMITS.strangersMessagesPerSecond);
@@ -67,10 +69,11 @@ export class BridgeServer {
     private readonly place: Endpoint,
     private readonly allowList: AllowList | undefined,
   ) {
-    this.failures = new FailureDetector(socket, () => {
+    const pingAll = () => {
       for (const peer of this.peers.values())
         peer.send(encode({ type: "ping", generation: peer.generation }));
-    });
+    };
+    this.failures = new FailureDetector(socket, () => this.read, pingAll);
     this.loop = this.receive();
     this.failed = new Promise((resolve) => {
       const tell = (why: string) => {
@@ -165,10 +168,9 @@ export class BridgeServer {
 
   /** The only receive loop: a second one would fail with EBUSY. */
   private async receive(): Promise<void> {
-    let read = 0;
     for await (const [routing, ...frames] of this.socket) {
       if (!routing) continue;
-      if (++read % IN_A_ROW === 0) await yieldToEvents();
+      if (++this.read % IN_A_ROW === 0) await yieldToEvents();
       const peer = this.peers.get(id(routing));
       if (!peer && !this.strangers.take()) continue;
       try {

@@ -118,7 +118,8 @@ describe("the limits of what a message brings", () => {
     assert.match(message, /256 mixtures are held here/);
   });
 
-  it("loses a rank that does not read what it asks for, and no other", async () => {
+  it("loses a rank that does not read what it asks for, and no other", async function () {
+    this.timeout(30_000); // it hung for a minute while the server did not notice what it had received
     const reader = await joined("reader");
     const one = await joined("deaf", {}, 1);
     const room = rooms.get("deaf");
