@@ -183,15 +183,20 @@ class Bye(Header):
     reason: str
 
 
-class _Outline(Struct):
+class _Kind(Struct):
     """What messages of all versions have, whatever else is in them."""
 
     type: str
-    version: int | None = None
-    oldest: int | None = None
 
 
-_outline = Decoder(_Outline)
+class _Versions(Struct):
+    """What a hello and a welcome of all versions have, and a hello since version 3."""
+
+    version: int | UnsetType = UNSET
+    oldest: int | UnsetType = UNSET
+
+
+_kind, _versions = Decoder(_Kind), Decoder(_Versions)
 _header: Decoder[Header] = Decoder(reduce(or_, Header.__subclasses__()))
 
 
@@ -201,9 +206,8 @@ def read(data: bytes | memoryview) -> Header:
         raise ProtocolError(f"a header has at most {FRAME_BYTES} bytes, not {len(data)}")
     what = "a message"
     try:
-        outline = _outline.decode(data)
-        what = f"the {outline.type:.40} message"
-        _check_version(outline)
+        what = f"the {_kind.decode(data).type:.40} message"
+        _check_versions(_versions.decode(data))
         header = _header.decode(data)
         if header.tensors is UNSET:
             raise ValidationError("Object missing required field `tensors`")
@@ -212,10 +216,10 @@ def read(data: bytes | memoryview) -> Header:
     return header
 
 
-def _check_version(outline: _Outline) -> None:
-    newest = outline.version
-    oldest = newest if outline.oldest is None else outline.oldest
-    if newest is None or oldest is None or max(oldest, OLDEST_VERSION) <= min(newest, NEWEST_VERSION):
+def _check_versions(versions: _Versions) -> None:
+    newest = versions.version
+    oldest = newest if versions.oldest is UNSET else versions.oldest
+    if newest is UNSET or oldest is UNSET or max(oldest, OLDEST_VERSION) <= min(newest, NEWEST_VERSION):
         return
     theirs = f"version {newest}" if oldest == newest else f"versions {oldest} to {newest}"
     raise ProtocolError(
