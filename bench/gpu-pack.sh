@@ -19,7 +19,7 @@ fetch() { # a wheel for that machine, without what it needs in turn
 }
 
 mkdir -p "$folder/wheels"
-for package in pyzmq lightly; do
+for package in pyzmq msgspec lightly; do
   wheel=$(compgen -G "$folder/wheels/$package-$(pinned $package)-*.whl" || true)
   [[ -n $wheel ]] || { rm -f "$folder/wheels/$package"-*.whl; fetch "$package==$(pinned $package)" "$folder/wheels"; }
 done

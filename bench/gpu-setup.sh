@@ -12,6 +12,7 @@ missing() { ! "$python" -c "import $1" 2>/dev/null; }
 if [[ -d $folder ]]; then
   wheels=()
   missing zmq && wheels+=("$folder"/wheels/pyzmq-*.whl)
+  missing msgspec && wheels+=("$folder"/wheels/msgspec-*.whl)
   missing lightly && wheels+=("$folder"/wheels/lightly-*.whl)
   if [[ ${#wheels[@]} -gt 0 ]]; then
     "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$home/site" "${wheels[@]}" || exit 1

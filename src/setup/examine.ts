@@ -36,7 +36,7 @@ const ASK_PYTHON = `
 import json, sys
 from importlib.metadata import version
 import mixhead, torch
-names = ("torchvision", "timm", "lightly", "pyzmq", "msgpack", "safetensors", "scikit-learn")
+names = ("torchvision", "timm", "lightly", "pyzmq", "msgspec", "safetensors", "scikit-learn")
 cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
 print(json.dumps({"python": sys.version.split()[0], "torch": torch.__version__, "cuda": cuda,
                   "built": torch.version.cuda, "others": {name: version(name) for name in names}}))

@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from msgspec import UNSET, structs
 
+from mixhead.bridge import protocol
 from mixhead.bridge.codec import Tensors
-from mixhead.bridge.conversation import Conversation, Message
+from mixhead.bridge.conversation import Conversation
 from mixhead.bridge.errors import DeadlinePassed, PeerLost, ProtocolError, Rejected
 from mixhead.bridge.link import Keys
-from mixhead.bridge.protocol import NEWEST_VERSION, OLDEST_VERSION, SINCE_VERSION_3, Header
+from mixhead.bridge.protocol import NEWEST_VERSION, OLDEST_VERSION, Command
 from mixhead.bridge.targets import Targets, read_targets, require_rows
-from mixhead.executor import Executor
+from mixhead.executor import Executor, Outcome
 
 _HELLO_AGAIN = 2.0  # seconds
 _LOOK_AGAIN = 0.5  # seconds until it is looked at again whether handshakes fail
@@ -29,7 +31,7 @@ class Welcome:
 
     step: int  # the next step that it expects
     config: str  # the run's configuration as JSON
-    commands: list[str]  # to carry out before the first step
+    commands: list[Command]  # to carry out before the first step
     prototypes: np.ndarray | torch.Tensor | None  # (K, D) float32; a tensor if they are on the device
 
 
@@ -92,23 +94,24 @@ class Client(Conversation):
         Raises Rejected, DeadlinePassed, PeerLost.
         """
         tensors = {} if start is None else {"prototypes": _float32(start)}
-        hello: Header = {
-            "type": "hello",
-            "version": NEWEST_VERSION,
-            "run": self.run,
-            "mixture": self.mixture,
-            "rank": self.rank,
-            "world": self.world,
-            "components": self.components,
-            "dim": self.dim,
-            "generation": self._generation,
-            "start": "" if start is None else hashlib.sha256(tensors["prototypes"].tobytes()).hexdigest(),
-            "config": self.config,
-            **self._device.described,
-            "oldest": OLDEST_VERSION,
-            "secret": self._secret,
-            "capabilities": ["sparse"],
-        }
+        executor, device = self._device.described
+        hello = protocol.Hello(
+            version=NEWEST_VERSION,
+            run=self.run,
+            mixture=self.mixture,
+            rank=self.rank,
+            world=self.world,
+            components=self.components,
+            dim=self.dim,
+            generation=self._generation,
+            start="" if start is None else hashlib.sha256(tensors["prototypes"].tobytes()).hexdigest(),
+            config=self.config,
+            executor=executor,
+            device=device,
+            oldest=OLDEST_VERSION,
+            secret=self._secret,
+            capabilities=["sparse"],
+        )
         self._link.connect(self.endpoint)
         until, drops = time.monotonic() + self.deadline, 0
         while (left := until - time.monotonic()) > 0:
@@ -123,15 +126,15 @@ class Client(Conversation):
                 drops = self._link.drops
             self._send(hello, tensors)
             try:
-                return self._welcome(self._receive("welcome", None, min(_HELLO_AGAIN, left)))
+                return self._welcome(*self._receive(protocol.Welcome, None, min(_HELLO_AGAIN, left)))
             except (DeadlinePassed, PeerLost):
                 continue  # a plugin that is being started again
             except Rejected as error:
-                if error.code != "version" or hello["version"] == OLDEST_VERSION:
+                if error.code != "version" or hello.version == OLDEST_VERSION:
                     raise
-                later = SINCE_VERSION_3["hello"]  # a plugin of version 2 says no more than that
-                hello = {name: value for name, value in hello.items() if name not in later}
-                hello["version"] = OLDEST_VERSION
+                # A plugin of version 2 says no more than that.
+                later = {"oldest": UNSET, "secret": UNSET, "capabilities": UNSET}
+                hello = structs.replace(hello, version=OLDEST_VERSION, **later)
         why = "it is there, but does not answer"
         if not self._link.up:
             why = "is it running, and are the endpoint and keys right?"
@@ -156,8 +159,8 @@ class Client(Conversation):
         elif rows is not None:
             tensors["h"] = _float32(rows)
         self._sent = 0 if rows is None else len(rows)
-        header = {"type": "embeddings", "step": step, "epoch": epoch, "announced": announced}
-        self._request = self._send({**header, "scalars": dict(scalars)}, tensors, step)
+        header = protocol.Embeddings(self._generation, step, epoch, dict(scalars), announced)
+        self._request = self._send(header, tensors, step)
 
     @_in_own_process
     def receive_targets(self, step: int) -> Targets:
@@ -166,7 +169,7 @@ class Client(Conversation):
         Raises BatchError, PeerLost, DeadlinePassed.
         """
         try:
-            header, tensors, outcome = self._receive("targets", step)
+            header, tensors, outcome = self._receive(protocol.Targets, step)
         finally:
             self._request = []
         made = self._device.targets(outcome)
@@ -188,7 +191,7 @@ class Client(Conversation):
         """Carries out what has arrived, without waiting for anything: the runs of a step begin early."""
         while (frames := self._link.arrived()) is not None:
             message = self._open(frames)
-            if message is not None and message.header["type"] != "ping":
+            if message is not None and not isinstance(message.header, protocol.Ping):
                 self._inbox.append(message)
 
     @_in_own_process
@@ -199,43 +202,41 @@ class Client(Conversation):
             if frames is None and self._is_lost():
                 raise PeerLost(self._waited("a goodbye", None, "its process ended or the connection broke"))
             message = None if frames is None else self._open(frames)
-            if message is not None and self._is_own(message.header) and message.header["type"] == "bye":
+            header = None if message is None else message.header
+            if isinstance(header, protocol.Bye) and self._is_own(header):
                 self._ended = True
-                reason: str = message.header["reason"]
-                return reason
+                return header.reason
 
     @_in_own_process
     def send_result(
         self,
-        command: str,
+        command: Command,
         step: int,
         scalars: Mapping[str, float] | None = None,
         text: Mapping[str, str] | None = None,
         tensors: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Reports what a command gave, after `step` steps."""
-        header = {"type": "result", "command": command, "step": step}
-        self._send(
-            {**header, "scalars": dict(scalars or {}), "text": dict(text or {})}, dict(tensors or {}), step
-        )
+        header = protocol.Result(self._generation, command, step, dict(scalars or {}), dict(text or {}))
+        self._send(header, dict(tensors or {}), step)
 
     @_in_own_process
     def request_state(self) -> tuple[int, Tensors]:
         """The mixture's whole state, and the steps that it has taken."""
-        self._send({"type": "state", "step": 0})
-        header, tensors, _ = self._receive("state", None)
+        self._send(protocol.State(self._generation, 0))
+        header, tensors, _ = self._receive(protocol.State, None)
         for name, tensor in tensors.items():
             if tensor.dtype != np.float32:
                 raise ProtocolError(
                     f'the plugin sent a state whose "{name:.100}" is {tensor.dtype}, not float32'
                 )
-        return header["step"], tensors
+        return header.step, tensors
 
     @_in_own_process
     def load_state(self, step: int, state: Mapping[str, np.ndarray]) -> Welcome:
         """Has the mixture continue from a state that was saved after `step` steps. Raises Rejected."""
-        self._send({"type": "load", "step": step}, dict(state), step)
-        return self._welcome(self._receive("welcome", step))
+        self._send(protocol.Load(self._generation, step), dict(state), step)
+        return self._welcome(*self._receive(protocol.Welcome, step))
 
     def close(self, reason: str = "") -> None:
         """Says goodbye, frees the socket and what the executor holds. Harmless when repeated.
@@ -246,7 +247,7 @@ class Client(Conversation):
             return
         deliver = self._welcomed and not self._is_lost()
         if deliver:
-            self._send({"type": "bye", "reason": reason})
+            self._send(protocol.Bye(self._generation, reason))
         self._ended = True
         self._device.begin()
         self._link.close(deliver=deliver)
@@ -257,8 +258,7 @@ class Client(Conversation):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         self.close("" if kind is None else f"{kind.__name__}: {error}")
 
-    def _welcome(self, message: Message) -> Welcome:
-        header, tensors, _ = message
+    def _welcome(self, header: protocol.Welcome, tensors: Tensors, _outcome: Outcome | None) -> Welcome:
         prototypes = tensors.get("prototypes", self._device.prototypes)
         if isinstance(prototypes, np.ndarray):
             require_rows(prototypes, self.components, self.dim, "prototypes")
@@ -267,7 +267,7 @@ class Client(Conversation):
         self._link.watch()
         self._welcomed = True
         self._drops = self._link.drops - (not self._link.up)
-        return Welcome(header["step"], header["config"], header["commands"], prototypes)
+        return Welcome(header.step, header.config, header.commands, prototypes)
 
 
 def _float32(rows: np.ndarray | torch.Tensor) -> np.ndarray:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from msgspec import structs
 from torch import Tensor
 
 from mixhead.bridge.codec import Tensors
 from mixhead.bridge.errors import ProtocolError
-from mixhead.bridge.protocol import Header
+from mixhead.bridge.protocol import Failed, Header, RunInfo, Values
 from mixhead.executor import Executor, ExecutorError, Outcome, Run
 from mixhead.executor.stream import HostCopy
 
@@ -20,10 +21,11 @@ _HANDLE_DIGITS = 16
 
 
 class Device:
-    """The executor of a client, or none. `reply` sends a message to the plugin."""
+    """The executor of a client of this generation, or none. `reply` sends a message to the plugin."""
 
-    def __init__(self, executor: Executor | None, reply: Reply) -> None:
+    def __init__(self, executor: Executor | None, generation: str, reply: Reply) -> None:
         self.executor = executor
+        self._generation = generation
         self.reads = 0  # runs so far whose values were asked for
         self._reply = reply
         self.begin()
@@ -37,11 +39,9 @@ class Device:
             self.executor.clear()
 
     @property
-    def described(self) -> Header:
-        """Its fields of a hello."""
-        if self.executor is None:
-            return {"executor": 0, "device": ""}
-        return {"executor": self.executor.version, "device": self.executor.name}
+    def described(self) -> tuple[int, str]:
+        """The version of its kernels and its name, as in a hello."""
+        return (0, "") if self.executor is None else (self.executor.version, self.executor.name)
 
     @property
     def prototypes(self) -> Tensor | None:
@@ -71,9 +71,9 @@ class Device:
         metrics, self._metrics = self._metrics, None
         return {} if metrics is None else {"metrics": metrics.wait()}
 
-    def carry_out(self, header: Header, tensors: Tensors) -> Outcome | None:
+    def carry_out(self, info: RunInfo, tensors: Tensors) -> Outcome | None:
         """Executes the run of a message, once, and answers. None if it failed."""
-        run = read_run(header["run"], tensors)
+        run = read_run(info, tensors)
         if run.seq <= self._seq:  # the same message again
             return self._outcome
         self._seq = run.seq
@@ -85,7 +85,7 @@ class Device:
         if run.reads:
             self.reads += 1
             values = {str(index): value for index, value in enumerate(self._outcome.values)}
-            self._reply({"type": "values", "seq": run.seq}, values)
+            self._reply(Values(self._generation, run.seq), values)
         return self._outcome
 
     def _run(self, run: Run) -> Outcome | None:
@@ -94,12 +94,11 @@ class Device:
                 raise ExecutorError("program", "this rank has no executor")
             return self.executor.run(run)
         except ExecutorError as error:
-            failure = {"at": error.at, "code": error.code, "message": error.message}
-            self._reply({"type": "failed", "seq": run.seq, **failure}, {})
+            self._reply(Failed(self._generation, run.seq, error.at, error.code, error.message), {})
             return None
 
 
-def read_run(fields: Header, tensors: Tensors) -> Run:
+def read_run(info: RunInfo, tensors: Tensors) -> Run:
     """A run as it travels. Raises ProtocolError if a tensor has a name that no run has."""
     uploads = {}
     for name, tensor in tensors.items():
@@ -110,9 +109,8 @@ def read_run(fields: Header, tensors: Tensors) -> Run:
             raise ProtocolError(f'the plugin sent a tensor "{name:.40}", which names no handle')
         uploads[int(handle)] = tensor
     definition = tensors.get("definition")
-    lists = {name: tuple(fields[name]) for name in ("inputs", "free", "reads")}
     return Run(
-        **{**fields, **lists, "literals": np.frombuffer(fields["literals"], "<f8")},
+        **{**structs.asdict(info), "literals": np.frombuffer(info.literals, "<f8")},
         definition=None if definition is None else definition.tobytes(),
         uploads=uploads,
     )

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from mixhead.bridge import protocol
 from mixhead.bridge.codec import Tensors
 from mixhead.bridge.errors import ProtocolError
-from mixhead.bridge.protocol import Header
+from mixhead.bridge.protocol import Command
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Targets:
 
     step: int
     scalars: dict[str, float]  # the clock's values
-    commands: list[str]  # to carry out after the optimizer's step, each answered by `send_result`
+    commands: list[Command]  # to carry out after the optimizer's step, each answered by `send_result`
     rows: np.ndarray | None  # (R, D) float32: prototypes that changed
     indices: np.ndarray | None  # (R,) int32: which they are; None: `rows` are all of them
     targets: np.ndarray | Tensor | None  # (N, K) float32: a distribution for each row that was sent
@@ -24,7 +25,12 @@ class Targets:
 
 
 def read_targets(
-    header: Header, tensors: Tensors, count: int, components: int, dim: int, made: Tensor | None = None
+    header: protocol.Targets,
+    tensors: Tensors,
+    count: int,
+    components: int,
+    dim: int,
+    made: Tensor | None = None,
 ) -> Targets:
     """The answer to `count` rows. K and D are checked unless they are 0 (unknown).
 
@@ -50,8 +56,8 @@ def read_targets(
             "targets",
             made,
         )
-    scalars, commands = header["scalars"], header["commands"]
-    return Targets(header["step"], scalars, commands, rows, indices, targets if made is None else made)
+    scalars, commands = header.scalars, header.commands
+    return Targets(header.step, scalars, commands, rows, indices, targets if made is None else made)
 
 
 def _dense(tensors: Tensors, count: int, components: int) -> np.ndarray:

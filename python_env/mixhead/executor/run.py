@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
+#: Why a run failed.
+FailureCode = Literal["kernel", "program", "shape", "handle", "memory", "failed"]
 #: No handle: the run names no tensor for this purpose.
 NONE = -1
 
@@ -41,7 +44,7 @@ class ExecutorError(Exception):
     at: the index of the instruction that failed; -1 if it is none of them.
     """
 
-    def __init__(self, code: str, message: str, at: int = -1) -> None:
+    def __init__(self, code: FailureCode, message: str, at: int = -1) -> None:
         super().__init__(message)
         self.code = code
         self.at = at

@@ -40,7 +40,7 @@ PACKAGES = (
     "scikit-learn",
     "safetensors",
     "pyzmq",
-    "msgpack",
+    "msgspec",
 )
 MODULE = "mixhead.worker.launch"
 #: The packages that may run as a worker. Each has a `main` in its `__main__`.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mixhead.bridge.client import Client, Welcome
+from mixhead.bridge.protocol import Command
 from mixhead.bridge.targets import Targets
 from mixhead.mirror import Mirror
 from mixhead.worker import checkpoint
@@ -194,7 +195,9 @@ def crops(config: Config) -> Iterator[Crop]:
         yield Crop(views.local, views.local_size, views.local_scale)
 
 
-def obey(commands: list[str], client: Client, state: State, dataset: Dataset, assignment: Assignment) -> bool:
+def obey(
+    commands: list[Command], client: Client, state: State, dataset: Dataset, assignment: Assignment
+) -> bool:
     """Carries out the commands in order and sends a result for each. Returns whether the run ends with them.
 
     All ranks embed the images to evaluate. Rank 0 does the rest while the others wait.

@@ -10,14 +10,15 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import msgpack
 import numpy as np
 import pytest
 import torch
+from msgspec import UNSET, msgpack, structs
 
 from mixhead.bridge import BatchError, Client, DeadlinePassed, PeerLost
 from mixhead.bridge.codec import decode
 from mixhead.bridge.errors import ProtocolError
+from mixhead.bridge.protocol import Bye, Embeddings, Error, Pong, Reject, State, Targets, Welcome
 from tests.bridge.plugin import Plugin
 from tests.bridge.test_codec import GOLDEN, golden
 
@@ -68,16 +69,15 @@ def test_rows_may_be_changed_as_soon_as_they_are_sent(plugin: Plugin, client: Cl
     with torch.no_grad():
         rows.zero_()
     header, tensors = plugin.receive()
-    assert (header["step"], header["epoch"], header["scalars"]) == (0, 1, {"loss": 2.0})
+    assert (header.step, header.epoch, header.scalars) == (0, 1, {"loss": 2.0})
     assert tensors["h"].tolist() == [[1, 1], [1, 1]]
     assert tensors["h"].dtype == np.float32
 
 
 def test_what_belongs_to_another_generation_or_step_is_passed_over(plugin: Plugin, client: Client) -> None:
-    answer = {"type": "targets", "generation": client._generation, "scalars": {}, "commands": [], "run": None}
-    plugin.send({**answer, "generation": "another", "step": 1})
-    plugin.send({**answer, "step": 0, "commands": ["stop"]})
-    plugin.send({**answer, "step": 1, "commands": ["evaluate"]})
+    plugin.send(Targets("another", 1, {}, [], None))
+    plugin.send(Targets(client._generation, 0, {}, ["stop"], None))
+    plugin.send(Targets(client._generation, 1, {}, ["evaluate"], None))
     assert client.receive_targets(1).commands == ["evaluate"]
 
 
@@ -131,7 +131,7 @@ def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions
 
 def test_a_hello_from_the_plugin_is_passed_over(plugin: Plugin, client: Client) -> None:
     header, _ = decode(golden(next(path for path in GOLDEN if path.stem == "hello")))
-    plugin.send({**header, "generation": client._generation})
+    plugin.send(structs.replace(header, generation=client._generation))
     client.send_embeddings(0, 0, None, {})
     plugin.targets(0)
     assert client.receive_targets(0).step == 0
@@ -143,7 +143,7 @@ def test_a_pong_of_another_generation_is_no_sign_of_life(plugin: Plugin, client:
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(client.receive_targets, 0)
         for _ in range(100):
-            plugin.send({"type": "pong", "generation": "another"})
+            plugin.send(Pong("another"))
             if waiting.done():
                 break
             time.sleep(0.05)
@@ -157,29 +157,24 @@ def test_a_shape_of_a_megabyte_is_refused_without_multiplying_it_out(plugin: Plu
     client.send_embeddings(0, 0, None, {})
     plugin.receive()
     plugin.socket.send_multipart(
-        [plugin.peer, msgpack.packb({**header, "run": None, "tensors": [info]}), bytes(8)]
+        [plugin.peer, msgpack.encode({**header, "run": None, "tensors": [info]}), bytes(8)]
     )
-    with pytest.raises(ProtocolError, match="tensors of a targets message"):
+    with pytest.raises(ProtocolError, match=r"the targets message .* at `\$.tensors\[0\].shape`"):
         client.receive_targets(0)
 
 
 def test_a_start_or_a_state_of_the_wrong_kind_is_refused(plugin: Plugin, client: Client) -> None:
-    state = {"type": "state", "generation": client._generation, "step": 0}
-    plugin.send(state, sums=np.zeros(2, np.int32))
+    plugin.send(State(client._generation, 0), sums=np.zeros(2, np.int32))
     with pytest.raises(ProtocolError, match='"sums" is int32'):
         client.request_state()
-    welcome = {"type": "welcome", "version": 2, "generation": client._generation, "step": 0}
-    plugin.send(
-        {**welcome, "config": "{}", "commands": [], "run": None},
-        prototypes=np.full((3, 2), np.nan, np.float32),
-    )
+    welcome = Welcome(2, client._generation, 0, "{}", [], None)
+    plugin.send(welcome, prototypes=np.full((3, 2), np.nan, np.float32))
     with pytest.raises(ProtocolError, match="prototypes that are not finite"):
         client.load_state(0, {})
 
 
 def test_what_the_plugin_says_moves_no_cursor(plugin: Plugin, client: Client) -> None:
-    error = {"type": "error", "generation": client._generation, "step": 0, "code": "plugin", "row": -1}
-    plugin.send({**error, "message": "\x1b[2Jgone" + "x" * 100_000})
+    plugin.send(Error(client._generation, 0, "plugin", -1, "\x1b[2Jgone" + "x" * 100_000))
     with pytest.raises(BatchError) as raised:
         client.receive_targets(0)
     assert r"\x1b[2Jgone" in str(raised.value)
@@ -197,7 +192,7 @@ def test_a_lost_plugin_is_noticed_and_stays_lost(plugin: Plugin, client: Client)
 
 
 def test_a_goodbye_that_arrived_between_calls_is_the_reason(plugin: Plugin, client: Client) -> None:
-    plugin.send({"type": "bye", "generation": client._generation, "reason": "the server was stopped"})
+    plugin.send(Bye(client._generation, "the server was stopped"))
     plugin.socket.close(1000)
     while not client._is_lost():
         time.sleep(0.01)
@@ -223,18 +218,17 @@ def test_a_fork_is_told_that_the_client_is_its_parents(plugin: Plugin, client: C
     assert f"belongs to process {os.getpid()}" in sentence
     assert child.exitcode == 0
     client.send_embeddings(0, 0, None, {})
-    assert plugin.receive()[0]["type"] == "embeddings"
+    assert isinstance(plugin.receive()[0], Embeddings)
 
 
 def test_a_plugin_of_version_2_is_spoken_to_in_version_2(plugin: Plugin) -> None:
     with ThreadPoolExecutor() as pool, Client(plugin.endpoint, "r", secret="s") as client:
         joining = pool.submit(client.connect)
         newest = plugin.hello()
-        assert (newest["version"], newest["oldest"], newest["secret"]) == (3, 2, "s")
-        plugin.send({"type": "reject", "code": "version", "message": "version 3 is not spoken here"})
+        assert (newest.version, newest.oldest, newest.secret) == (3, 2, "s")
+        plugin.send(Reject("version", "version 3 is not spoken here"))
         older = plugin.hello()
-        assert older["version"] == 2
-        assert not older.keys() & {"oldest", "secret", "capabilities"}
-        welcome = {"type": "welcome", "version": 2, "generation": plugin.generation, "step": 7}
-        plugin.send({**welcome, "config": "{}", "commands": [], "run": None})
+        assert older.version == 2
+        assert (older.oldest, older.secret, older.capabilities) == (UNSET, UNSET, UNSET)
+        plugin.send(Welcome(2, plugin.generation, 7, "{}", [], None))
         assert joining.result(10).step == 7

@@ -1,48 +1,54 @@
 """Generated messages: what is written is read again, and any bytes give a message or the one error class."""
 
-from typing import Any
+from typing import Any, get_args
 
-import msgpack
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from msgspec import UNSET, msgpack, structs
 
 from mixhead.bridge.codec import Tensors, decode, encode
 from mixhead.bridge.device import read_run
 from mixhead.bridge.errors import ProtocolError
 from mixhead.bridge.protocol import (
-    COMMANDS,
-    DTYPES,
-    ERROR_CODES,
-    FAILURE_CODES,
-    FIELDS,
     NEWEST_VERSION,
-    REJECT_CODES,
+    Command,
+    Dtype,
+    Error,
+    ErrorCode,
+    Execute,
+    Failed,
+    Header,
+    Hello,
+    Reject,
+    RejectCode,
+    RunInfo,
+    Targets,
 )
 from mixhead.bridge.targets import read_targets
+from mixhead.executor.run import FailureCode
 from tests.bridge.test_codec import GOLDEN, golden
 
 _counts = st.integers(0, 2**53 - 1)
 _text = st.text(max_size=12)
-_lists = st.lists(_counts, max_size=4)
+_lists = st.lists(_counts, max_size=4).map(tuple)
 _handles = st.integers(-1, 2**53 - 1)
-_runs = st.fixed_dictionaries(
-    {
-        "seq": st.integers(1, 2**53 - 1),
-        "program": st.sampled_from(["", "0123456789abcdef"]),
-        "inputs": _lists,
-        "base": _counts,
-        "free": _lists,
-        "reads": _lists,
-        "literals": st.binary(max_size=4).map(lambda each: each * 8),
-        "rows": _handles,
-        "metrics": _handles,
-        "prototypes": _handles,
-        "targets": _handles,
-        "forget": st.booleans(),
-    }
+_runs = st.builds(
+    RunInfo,
+    seq=st.integers(1, 2**53 - 1),
+    program=st.sampled_from(["", "0123456789abcdef"]),
+    inputs=_lists,
+    base=_counts,
+    free=_lists,
+    reads=_lists,
+    literals=st.binary(max_size=4).map(lambda each: each * 8),
+    rows=_handles,
+    metrics=_handles,
+    prototypes=_handles,
+    targets=_handles,
+    forget=st.booleans(),
 )
 _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "version": st.just(NEWEST_VERSION),
@@ -50,28 +56,28 @@ _BY_NAME: dict[str, st.SearchStrategy[Any]] = {
     "seq": st.integers(1, 2**53 - 1),
     "at": _handles,
     "row": st.integers(-1, 1000),
-    "commands": st.lists(st.sampled_from(COMMANDS), max_size=4),
-    "command": st.sampled_from(COMMANDS),
+    "commands": st.lists(st.sampled_from(get_args(Command)), max_size=4),
+    "command": st.sampled_from(get_args(Command)),
     "scalars": st.dictionaries(_text, st.floats(allow_nan=False) | st.integers(-100, 100), max_size=4),
     "oldest": st.integers(2, NEWEST_VERSION),
     "capabilities": st.lists(_text, max_size=4),
     "text": st.dictionaries(_text, _text, max_size=4),
 }
-_CODES = {"reject": REJECT_CODES, "error": ERROR_CODES, "failed": FAILURE_CODES}
+_CODES = {Reject: RejectCode, Error: ErrorCode, Failed: FailureCode}
 _COUNTS = ("rank", "components", "dim", "executor", "step", "epoch", "announced")
 
 
-def _field(kind: str, name: str) -> st.SearchStrategy[Any]:
+def _field(kind: type[Header], name: str) -> st.SearchStrategy[Any]:
     if name == "code":
-        return st.sampled_from(_CODES[kind])
-    if name == "run" and kind != "hello":
-        return _runs if kind == "execute" else st.none() | _runs
+        return st.sampled_from(get_args(_CODES[kind]))
+    if name == "run" and kind is not Hello:
+        return _runs if kind is Execute else st.none() | _runs
     return _BY_NAME.get(name, _counts if name in _COUNTS else _text)
 
 
-_headers = st.sampled_from(sorted(FIELDS)).flatmap(
-    lambda kind: st.fixed_dictionaries(
-        {"type": st.just(kind), **{name: _field(kind, name) for name in FIELDS[kind]}}
+_headers = st.sampled_from(Header.__subclasses__()).flatmap(
+    lambda kind: st.builds(
+        kind, **{name: _field(kind, name) for name in kind.__struct_fields__ if name != "tensors"}
     )
 )
 _numbers = st.sampled_from([np.float32, np.float16, np.int32, np.uint8, np.bool_])
@@ -91,9 +97,9 @@ _anything = st.recursive(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(_headers, _tensors)
-def test_what_is_written_is_read_again(header: dict[str, Any], tensors: Tensors) -> None:
+def test_what_is_written_is_read_again(header: Header, tensors: Tensors) -> None:
     got, arrays_ = decode(encode(header, tensors))
-    assert {name: value for name, value in got.items() if name != "tensors"} == header
+    assert structs.replace(got, tensors=UNSET) == header
     for name, tensor in tensors.items():
         expected = tensor.astype(np.float32) if tensor.dtype == np.float16 else tensor
         assert arrays_[name].dtype == (expected.dtype if expected.dtype != np.bool_ else np.bool_)
@@ -110,16 +116,16 @@ def test_any_bytes_give_a_message_or_a_protocol_error(frames: list[bytes]) -> No
 @settings(max_examples=500, deadline=None, derandomize=True)
 @given(_headers, _tensors, st.data())
 def test_a_message_with_one_thing_wrong_gives_a_message_or_a_protocol_error(
-    header: dict[str, Any], tensors: Tensors, data: st.DataObject
+    header: Header, tensors: Tensors, data: st.DataObject
 ) -> None:
     frames = [bytes(frame) for frame in encode(header, tensors)]
-    fields = msgpack.unpackb(frames[0])
+    fields = msgpack.decode(frames[0])
     name = data.draw(st.sampled_from(sorted(fields)))
     value = data.draw(_anything)
     if name == "tensors" and fields["tensors"]:
         info = data.draw(st.sampled_from(["name", "dtype", "shape", "frames"]))
         value = [{**fields["tensors"][0], info: value}, *fields["tensors"][1:]]
-    _only_protocol_errors([msgpack.packb({**fields, name: value}), *frames[1:]])
+    _only_protocol_errors([msgpack.encode({**fields, name: value}), *frames[1:]])
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
@@ -136,12 +142,12 @@ def test_a_byte_that_differs_gives_a_message_or_a_protocol_error(
     _only_protocol_errors(frames)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", get_args(Dtype))
 def test_a_shape_that_cannot_be_gives_a_protocol_error(dtype: str) -> None:
     for shape in ([0, 2**31, 2**31, 2**31], [2**31] * 8, [2**40], [1] * 9, [-1], [1.0], "shape", [True]):
         info = {"name": "t", "dtype": dtype, "shape": shape, "frames": 0}
         with pytest.raises(ProtocolError):
-            decode([msgpack.packb({"type": "ping", "generation": "g", "tensors": [info]})])
+            decode([msgpack.encode({"type": "ping", "generation": "g", "tensors": [info]})])
 
 
 @pytest.mark.parametrize("depth", [100, 1000, 100_000])
@@ -156,9 +162,9 @@ def test_a_header_that_is_nested_without_end_gives_a_protocol_error(depth: int) 
 def _only_protocol_errors(frames: list[bytes]) -> None:
     try:
         header, tensors = decode(frames)
-        if header.get("run") and header["type"] != "hello":
-            read_run(header["run"], tensors)
-        if header["type"] == "targets":
+        if isinstance(run := getattr(header, "run", None), RunInfo):
+            read_run(run, tensors)
+        if isinstance(header, Targets):
             read_targets(header, tensors, 4, 3, 2)
     except ProtocolError as error:
         assert len(str(error)) < 1000

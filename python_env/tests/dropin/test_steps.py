@@ -429,7 +429,7 @@ def test_a_step_on_the_device_is_one_small_message_each_way_and_reads_nothing(
 
     def noted(frames: list | None) -> list | None:
         if frames is not None:
-            sizes.setdefault(decode(frames)[0]["type"], []).append(sum(map(len, frames)))
+            sizes.setdefault(decode(frames)[0].kind, []).append(sum(map(len, frames)))
         return frames
 
     monkeypatch.setattr(client._link, "send", lambda frames: send(noted(frames)))

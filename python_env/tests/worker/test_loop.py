@@ -13,8 +13,19 @@ import torch
 import zmq
 from safetensors.torch import load_file
 
-from mixhead.bridge.codec import decode, encode
-from mixhead.bridge.protocol import NEWEST_VERSION
+from mixhead.bridge.codec import Tensors, decode, encode
+from mixhead.bridge.protocol import (
+    NEWEST_VERSION,
+    Bye,
+    Embeddings,
+    Header,
+    Hello,
+    Ping,
+    Pong,
+    Result,
+    Targets,
+    Welcome,
+)
 from mixhead.worker import evaluate
 from mixhead.worker.__main__ import main
 from tests.worker.runs import COMPONENTS, DIM, clock, raw_config, reply, start_rows
@@ -31,8 +42,8 @@ class Plugin(threading.Thread):
         self.commands, self.joint = commands, config["prototypes"] == "joint"
         self.first, self.welcome = welcome.pop("step", 0), {"config": config, "resume": None, **welcome}
         self.prototypes = start_rows()
-        self.embeddings: list[tuple[dict, dict]] = []
-        self.results: list[tuple[dict, dict]] = []
+        self.embeddings: list[tuple[Embeddings, Tensors]] = []
+        self.results: list[tuple[Result, Tensors]] = []
         self.reason: str | None = None
         self.socket = zmq.Context.instance().socket(zmq.ROUTER)
         self.socket.bind(self.endpoint)
@@ -42,44 +53,34 @@ class Plugin(threading.Thread):
         while self.reason is None:
             identity, *frames = self.socket.recv_multipart()
             header, tensors = decode(frames)
-            answer = getattr(self, f"on_{header['type']}")(header, tensors)
+            answer = getattr(self, f"on_{header.kind}")(header, tensors)
             if answer is not None:
-                head, out = answer
-                message = encode({"generation": header["generation"], **head}, out)
-                self.socket.send_multipart([identity, *message])
+                self.socket.send_multipart([identity, *encode(*answer)])
         self.socket.close(0)
 
-    def on_hello(self, header: dict, tensors: dict) -> tuple[dict, dict]:
+    def on_hello(self, header: Hello, tensors: Tensors) -> tuple[Header, Tensors]:
         out = {} if self.joint else {"prototypes": self.prototypes}
         config = json.dumps(self.welcome)
         commands = self.commands.get(-1, [])
-        return {
-            "type": "welcome",
-            "version": NEWEST_VERSION,
-            "step": self.first,
-            "config": config,
-            "commands": commands,
-            "run": None,
-        }, out
+        return Welcome(NEWEST_VERSION, header.generation, self.first, config, commands, None), out
 
-    def on_embeddings(self, header: dict, tensors: dict) -> tuple[dict, dict]:
+    def on_embeddings(self, header: Embeddings, tensors: Tensors) -> tuple[Header, Tensors]:
         self.embeddings.append((header, tensors))
-        step = header["step"]
-        head = {"type": "targets", "step": step, "scalars": clock(step), "run": None}
-        head["commands"] = self.commands.get(step, [])
+        step = header.step
+        head = Targets(header.generation, step, clock(step), self.commands.get(step, []), None)
         if self.joint:
             return head, {}
         answer = reply(step, torch.from_numpy(tensors["h"]), self.prototypes)
         return head, {"rows": answer.rows, "indices": answer.indices, "targets": answer.targets}
 
-    def on_result(self, header: dict, tensors: dict) -> None:
+    def on_result(self, header: Result, tensors: Tensors) -> None:
         self.results.append((header, tensors))
 
-    def on_ping(self, header: dict, tensors: dict) -> tuple[dict, dict]:
-        return {"type": "pong"}, {}
+    def on_ping(self, header: Ping, tensors: Tensors) -> tuple[Header, Tensors]:
+        return Pong(header.generation), {}
 
-    def on_bye(self, header: dict, tensors: dict) -> None:
-        self.reason = header["reason"]
+    def on_bye(self, header: Bye, tensors: Tensors) -> None:
+        self.reason = header.reason
 
 
 def run(plugin: Plugin) -> int:
@@ -114,26 +115,26 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
     assert run(plugin) == 0
     assert plugin.reason == ""
 
-    assert [header["step"] for header, _ in plugin.embeddings] == [0, 1, 2]
-    assert [header["epoch"] for header, _ in plugin.embeddings] == [0, 0, 0]
+    assert [header.step for header, _ in plugin.embeddings] == [0, 1, 2]
+    assert [header.epoch for header, _ in plugin.embeddings] == [0, 0, 0]
     for header, tensors in plugin.embeddings:
         # What a step found travels with the next one.
         found = {"loss", "gradNorm", "spread", "online", "stepSeconds", "loadSeconds", "waitSeconds"}
-        assert header["scalars"].keys() == (found if header["step"] > 0 else set())
+        assert header.scalars.keys() == (found if header.step > 0 else set())
         if arm == "joint":
             assert not tensors
         else:
             np.testing.assert_allclose(np.linalg.norm(tensors["h"], axis=1), 1, rtol=1e-5)
             assert tensors["h"].shape == (16, DIM)
 
-    commands = [(header["command"], header["step"]) for header, _ in plugin.results]
+    commands = [(header.command, header.step) for header, _ in plugin.results]
     assert commands == [("evaluate", 0), *((command, 3) for command in last)]
     header, tensors = plugin.results[1]
-    assert {"knn", "knn.10", "knn.20", "knn.100", "knn.200", "spread", "loss"} <= header["scalars"].keys()
-    assert {"alignment", "uniformity"} <= header["scalars"].keys()
-    assert json.loads(header["text"]["classNames"])[9] == "boot"
+    assert {"knn", "knn.10", "knn.20", "knn.100", "knn.200", "spread", "loss"} <= header.scalars.keys()
+    assert {"alignment", "uniformity"} <= header.scalars.keys()
+    assert json.loads(header.text["classNames"])[9] == "boot"
     assert tensors["classCounts"].shape == (10,) and tensors["classCounts"].sum() == 40
-    assert header["scalars"]["knn"] == header["scalars"]["knn.20"]
+    assert header.scalars["knn"] == header.scalars["knn.20"]
     assert tensors["wins"].shape == (COMPONENTS,) and tensors["wins"].sum() == 40
     assert tensors["sample"].shape == (30, DIM) and tensors["labels"].tolist() == [i % 10 for i in range(30)]
     assert ("prototypes" in tensors) == (arm == "joint")
@@ -145,15 +146,15 @@ def test_a_run_evaluates_checkpoints_and_stops_as_commanded(
     assert nearest["nearestImages"].shape == (len(shown), 8, 32, 32, 3)
     assert nearest["nearestLabels"].shape == (len(shown), 8)
 
-    folder = Path(plugin.results[3][0]["text"]["path"])
+    folder = Path(plugin.results[3][0].text["path"])
     assert folder.name == "incoming-3" and folder.parent == tmp_path / "run" / "checkpoints"
     assert load_file(folder / "encoder.safetensors")["layers.0.weight"].shape == (16, 3, 3, 3)
     capsys.readouterr()
     config = json.dumps(raw_config(prototypes=arm))
     assert evaluate.main([str(folder), "--config", config, "--data-dir", str(data_dir), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["knn"]["20"] == header["scalars"]["knn"] and "groups" not in found
-    assert json.loads(probe["text"]["evaluation"]) == found
+    assert found["knn"]["20"] == header.scalars["knn"] and "groups" not in found
+    assert json.loads(probe.text["evaluation"]) == found
 
 
 @pytest.mark.parametrize("arm", ["decoupled", "joint"])
@@ -162,16 +163,16 @@ def test_a_resumed_run_sends_what_the_unbroken_one_would_have_sent(arm: str, tmp
     commands = {0: ["evaluate"], 1: ["checkpoint"], 3: last}
     unbroken = start(tmp_path, "unbroken", data_dir, commands, prototypes=arm)
     assert run(unbroken) == 0
-    halfway = unbroken.results[1][0]["text"]["path"]
+    halfway = unbroken.results[1][0].text["path"]
     resumed = start(tmp_path, "resumed", data_dir, {3: last}, prototypes=arm, step=2, resume=halfway)
     assert run(resumed) == 0
-    assert [header["step"] for header, _ in resumed.embeddings] == [2, 3]
+    assert [header.step for header, _ in resumed.embeddings] == [2, 3]
     for (left, left_h), (right, right_h) in zip(unbroken.embeddings[2:], resumed.embeddings, strict=True):
         for name in ("loss", "gradNorm", "spread", "online"):
-            assert left["scalars"][name] == right["scalars"][name]
+            assert left.scalars[name] == right.scalars[name]
         if arm == "decoupled":
             assert np.array_equal(left_h["h"], right_h["h"])
-    ends = [Path(plugin.results[-2][0]["text"]["path"]) for plugin in (unbroken, resumed)]
+    ends = [Path(plugin.results[-2][0].text["path"]) for plugin in (unbroken, resumed)]
     for name in ("encoder", "head", "student"):
         left, right = (load_file(folder / f"{name}.safetensors") for folder in ends)
         assert all(torch.equal(left[key], right[key]) for key in left)
