@@ -169,7 +169,9 @@ export class PythonControl {
       value === undefined ? [] : [`--${name}=${value}`],
     );
     const how = { id, module, arguments: args, env, log, ...torchrun };
-    const exited = new Promise<WorkerExit>((resolve) => this.workers.set(id, resolve));
+    const exited = new Promise<WorkerExit>((resolve) =>
+      this.workers.set(id, (exit) => resolve(withTraceback(exit, log))),
+    );
     try {
       if (this.workers.size === 1) void this.watch(); // before the answer, since another launch may begin meanwhile
       const pid = await this.ask(z.int(), { do: "launch", ...how });
@@ -257,4 +259,10 @@ export class PythonControl {
     for (const resolve of this.workers.values()) resolve({ code: null, signal: null, stderrTail: "", error });
     this.workers.clear();
   }
+}
+
+/** Says where the whole traceback is, if Python wrote one. */
+function withTraceback(exit: WorkerExit, log: string): WorkerExit {
+  if (exit.error === "" || !exit.stderrTail.includes("Traceback (")) return exit;
+  return { ...exit, error: `${exit.error} (traceback in ${log})` };
 }

@@ -97,7 +97,7 @@ describe("launching Python workers", function () {
     assert.deepEqual(descendants(), before, "processes are left");
   });
 
-  it("says what the Python has, and relays how a worker fails as one sentence", async () => {
+  it("says what the Python has, and relays how a worker fails as one sentence, with the place of its traceback", async () => {
     const control = await PythonControl.start({ python: PYTHON });
     const { versions, devices } = await control.preflight();
     assert.match(versions.torch ?? "", /^\d/);
@@ -112,7 +112,10 @@ describe("launching Python workers", function () {
       waited.error,
       /ended with status 1: run "test", rank 0: waited for a welcome from the plugin at ipc/,
     );
-    assert.match(raised.error, /ended with status 1: ValueError: "nonsense" is not an endpoint/);
+    assert.match(
+      raised.error,
+      /ended with status 1: ValueError: "nonsense" is not an endpoint.* \(traceback in .*other\.log\)$/,
+    );
     assert.equal(raised.error.split("\n").length, 1);
     assert.match(raised.stderrTail, /Traceback/);
     await control.close();
