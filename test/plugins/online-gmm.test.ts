@@ -8,6 +8,7 @@ import {
   axis,
   bits,
   clusteredRows,
+  covariances,
   difference,
   matrix,
   mixtures,
@@ -21,8 +22,6 @@ const D = 8;
 /** Rows of a saved matrix as text that tells -0 from 0. */
 const rowBits = (state: NamedTensors, name: string) =>
   matrix(state, name).map((row) => row.map((value) => (Object.is(value, -0) ? "-0" : String(value))).join());
-
-const covariances = ["shared", "spherical", "diagonal"] as const;
 
 onEachBackend("online-gmm", () => {
   const make = mixtures();
