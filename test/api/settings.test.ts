@@ -108,7 +108,7 @@ describe("a sweep", () => {
     ]);
   });
 
-  it("names values that are no words so that they can name folders", () => {
+  it("gives values that are not words a name that a folder can have", () => {
     const names = variations({
       "plugin.annealing": [1, cosine({ from: 0.2, to: 1, steps: 9 })],
       "views.globalScale": [[0.3, 1]],

@@ -97,7 +97,7 @@ describe("launching Python workers", function () {
     assert.deepEqual(descendants(), before, "processes are left");
   });
 
-  it("says what the Python has, and relays how a worker fails as one sentence, with the place of its traceback", async () => {
+  it("reports what the Python offers, and a worker's failure in one sentence with the path of its traceback", async () => {
     const control = await PythonControl.start({ python: PYTHON });
     const { versions, devices } = await control.preflight();
     assert.match(versions.torch ?? "", /^\d/);
@@ -134,7 +134,7 @@ describe("launching Python workers", function () {
     await again.close();
   });
 
-  it("launches an executor, which serves until it is told goodbye, and refuses a device that is not there", async () => {
+  it("launches an executor, which serves until goodbye, and refuses a missing device", async () => {
     const room = new ReadingRoom();
     const server = await BridgeServer.start({ open: async () => room });
     const control = await PythonControl.start({ python: PYTHON });
@@ -163,7 +163,7 @@ describe("launching Python workers", function () {
     await control.close();
   });
 
-  it("stops a worker that has just died: its end is still told", async () => {
+  it("stops a worker that has just died, and still reports its end", async () => {
     const control = await PythonControl.start({ python: PYTHON });
     const worker = await control.launch(options);
     process.kill(worker.pid, "SIGKILL");
@@ -195,7 +195,7 @@ describe("launching Python workers", function () {
     await control.close();
   });
 
-  it("refuses an interpreter that is none, and one that does not answer, in one sentence", async () => {
+  it("refuses a file that is not an interpreter, and an interpreter that does not answer, in one sentence", async () => {
     await assert.rejects(PythonControl.start({ python: join(folder, "python") }), {
       name: "UserError",
       message: /is not an executable file/,

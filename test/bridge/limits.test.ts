@@ -111,14 +111,14 @@ describe("the limits of what a message brings", () => {
     assert.equal(rooms.size, 0);
   });
 
-  it("holds so many mixtures and no more", async () => {
+  it("holds at most the allowed number of mixtures", async () => {
     for (let i = 0; i < LIMITS.mixtures; i++) await joined(`run ${i}`);
     const { code, message } = await refusal((from) => from.hello({ run: "one more" }));
     assert.equal(code, "busy");
     assert.match(message, /256 mixtures are held here/);
   });
 
-  it("loses a rank that does not read what it asks for, and no other", async () => {
+  it("drops a rank that does not read its answers, and no other", async () => {
     const reader = await joined("reader");
     const one = await joined("deaf", {}, 1);
     const room = rooms.get("deaf");
@@ -134,7 +134,7 @@ describe("the limits of what a message brings", () => {
     assert.equal((await reader.receive()).header.type, "targets");
   });
 
-  it("takes so many requests at a time, and answers those", async () => {
+  it("accepts at most the allowed number of requests at a time, and answers them", async () => {
     const one = await joined("eager");
     const room = rooms.get("eager");
     assert.ok(room);

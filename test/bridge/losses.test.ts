@@ -108,7 +108,7 @@ describe("a real rank and a real server, with a network between them that", func
     await takesThreeSteps();
   });
 
-  it("loses every answer: the rank says what it waited for, at its deadline", async () => {
+  it("loses every answer: at its deadline the rank names what it waited for", async () => {
     await join();
     network.spoil("targets", { copies: 0 }, Number.POSITIVE_INFINITY);
     const lost = await failure(take(0));

@@ -113,7 +113,7 @@ describe("a server with keys", () => {
     await rm(folder, { recursive: true });
   });
 
-  it("refuses to start with something that is no key", async () => {
+  it("refuses to start with an invalid key", async () => {
     for (const bad of ["", "short", "~".repeat(40), "#".repeat(40)]) {
       const start = BridgeServer.start({
         endpoint: "tcp://127.0.0.1:*",

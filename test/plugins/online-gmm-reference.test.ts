@@ -153,7 +153,7 @@ describe("online-gmm against scikit-learn's GaussianMixture", function () {
   after(() => rm(folder, { recursive: true }));
 
   for (const covariance of ["spherical", "diagonal"] as const) {
-    it(`the float64 reference is it to 1e-12, ${covariance}`, () => {
+    it(`the float64 reference agrees to 1e-12, ${covariance}`, () => {
       const settings = referenceOptions(classical(covariance));
       let components = begin(means, means, settings);
       for (const iteration of expected[covariance] ?? []) {
@@ -180,7 +180,7 @@ describe("online-gmm against scikit-learn's GaussianMixture", function () {
 
   onEachBackend("the same", () => {
     for (const covariance of ["spherical", "diagonal"] as const) {
-      it(`every iteration to 1e-4, ${covariance}`, async () => {
+      it(`every iteration agrees to 1e-4, ${covariance}`, async () => {
         const plugin = onlineGmm(classical(covariance));
         for (const [t, iteration] of (expected[covariance] ?? []).entries()) {
           await take(plugin, rows, at(t));

@@ -31,7 +31,7 @@ describe("the settings of a served mixture", () => {
     assert.equal(settingsFor(hello({ components: 0 }), nothing).components, 1024);
   });
 
-  it("lays what a hello asks for over the configuration", () => {
+  it("applies a hello's settings over the configuration", () => {
     const given = { seed: 3, plugin: { variance: 0.1, prior: { strength: 5 } } };
     const asked = JSON.stringify({ plugin: { prior: { strength: 1 } }, train: { steps: 7 } });
     const { config, targets } = settingsFor(hello({ config: asked }), { given, source: "file" });
@@ -64,7 +64,7 @@ describe("the settings of a served mixture", () => {
     assert.throws(() => settingsFor(hello({ dim: 0 }), nothing), /does not say its embeddings' dimension/);
   });
 
-  it("rejects wishes that are not JSON, not a mixture's, or not allowed, each in a sentence", () => {
+  it("rejects settings that are not JSON, not a mixture's, or not allowed, each in a sentence", () => {
     const rejects = (config: string, pattern: RegExp) =>
       assert.throws(() => settingsFor(hello({ config }), nothing), pattern);
     rejects("{", /settings that are not JSON/);

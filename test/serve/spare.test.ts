@@ -22,7 +22,7 @@ describe("how many components would be enough", () => {
     });
   }
 
-  it("is told once, when use was steady in the second half of the steps: a power of two, twice the number in use", () => {
+  it("is suggested once, when use was steady in the second half of the steps: a power of two, twice the number in use", () => {
     assert.deepEqual(
       told(50_000, () => 0.05),
       [[10_000, 8192]],
@@ -34,7 +34,7 @@ describe("how many components would be enough", () => {
     assert.deepEqual(told(10_000, twelfth), [[10_000, 32_768]]);
   });
 
-  it("is told of a use that varies from step to step, and on the whole does not change", () => {
+  it("is suggested if use varies from step to step but is steady on the whole", () => {
     const varying = (step: number) => (24 + (step % 5)) / 1024;
     assert.deepEqual(told(10_000, varying, { components: 1024 }), [[10_000, 256]]);
   });
@@ -106,7 +106,7 @@ describe("a room", () => {
     return found;
   }
 
-  it("tells how many components would be enough with the answer to the step that shows it", async () => {
+  it("suggests a number of components with the answer to the step that shows it", async () => {
     assert.deepEqual(await told("online-gmm"), [[10_000, 256]]);
   });
 

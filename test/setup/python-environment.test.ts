@@ -34,7 +34,7 @@ describe("the Python environment", function () {
     delete process.env.PIP_FIND_LINKS;
   });
 
-  it("whose making was killed is made anew, then left alone until its lock or project changes", async () => {
+  it("is made again if its set-up was killed, then left alone until its lock or project changes", async () => {
     const making = spawn(
       process.execPath,
       [

@@ -143,7 +143,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("leave all other tensors as they are, also what was written just before", async () => {
+  it("leave all other tensors unchanged, even those written just before", async () => {
     await on(async () => {
       const x = tf.exp(tf.zeros([3]));
       await x.data();
@@ -154,7 +154,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("come again, with the same sentence, when a lost result is used", async () => {
+  it("are reported again, in the same sentence, when a lost result is used", async () => {
     await on(async () => {
       const sum = tf.sum(tooLarge());
       const kept = tf.add(sum, 1);
@@ -213,7 +213,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("tell those who wait, and those who ask later, that the executor has died", async () => {
+  it("reject pending and later reads if the executor has died", async () => {
     const own = await connect({ device: "cpu", threads: 1 });
     try {
       await withBackend("torch", own.backend, async () => {

@@ -5,7 +5,7 @@ import { D, N, start, step } from "./em-step.ts";
 import { bytesOf, codeOf, Recorded } from "./recorded.ts";
 
 describe("programs of backend torch", () => {
-  it("defines a step once, then sends less than 1 KB of it, whatever its numbers", () => {
+  it("define a step once, then send less than 1 KB for it, whatever its numbers", () => {
     const device = new Recorded();
     const runs = device.on(() => {
       let state = start();
@@ -60,7 +60,7 @@ describe("programs of backend torch", () => {
     assert.ok(device.runOf(() => tf.add(tf.ones([1]), 1))?.definition, "the first is defined anew");
   });
 
-  it("leaves out what nobody holds, and keeps what it needs", () => {
+  it("leave out tensors that nobody holds, and keep those that they need", () => {
     const device = new Recorded();
     const run = device.runOf(() => {
       const x = tf.tensor1d([1, 2]);
@@ -102,7 +102,7 @@ describe("programs of backend torch", () => {
     );
   });
 
-  it("uploads what was written, whatever becomes of the array", () => {
+  it("upload the numbers of an array as they were when the tensor was made", () => {
     const device = new Recorded();
     const values = new Float32Array(100).map((_, at) => at);
     const run = device.runOf(() => {
