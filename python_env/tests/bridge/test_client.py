@@ -213,7 +213,7 @@ def _use_in_fork(client: Client, answers: "multiprocessing.Queue[str]") -> None:
     client.close()
 
 
-def test_a_fork_is_told_that_the_client_is_its_parents(plugin: Plugin, client: Client) -> None:
+def test_a_fork_cannot_use_its_parents_client(plugin: Plugin, client: Client) -> None:
     fork = multiprocessing.get_context("fork")
     answers = fork.Queue()
     child = fork.Process(target=_use_in_fork, args=(client, answers))

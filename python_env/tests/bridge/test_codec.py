@@ -42,7 +42,7 @@ def test_golden_messages_cover_every_type(paths: list[Path], added_since: set[st
     assert {decode(golden(path))[0]["type"] for path in paths} == set(FIELDS) - added_since
 
 
-def test_golden_values_are_what_was_meant() -> None:
+def test_golden_values_decode_to_the_intended_values() -> None:
     header, tensors = decode(golden(next(path for path in GOLDEN if path.stem == "targets")))
     scalars = header["scalars"]
     assert math.isnan(scalars.pop("lr"))
@@ -53,7 +53,7 @@ def test_golden_values_are_what_was_meant() -> None:
     assert tensors["targets"].shape == (4, 3)
 
 
-def test_a_tensor_is_cut_into_frames_and_comes_back_writable() -> None:
+def test_a_tensor_is_cut_into_frames_and_is_decoded_writable() -> None:
     array = np.arange(600_000, dtype=np.float32).reshape(600, 1000)
     frames = encode(PING, {"t": array})
     assert [len(frame) for frame in frames[1:]] == [FRAME_BYTES, FRAME_BYTES, 2_400_000 - 2 * FRAME_BYTES]
@@ -92,7 +92,7 @@ def test_rows_that_do_not_lie_in_one_piece_are_written_in_order() -> None:
         ([msgpack.packb({"type": "welcome", "version": 1})], "version 1 .* this side versions 2 to 3"),
     ],
 )
-def test_what_is_not_a_message_is_refused_with_its_reason(frames: list[bytes], why: str) -> None:
+def test_bytes_that_are_not_a_message_are_refused_with_a_reason(frames: list[bytes], why: str) -> None:
     with pytest.raises(ProtocolError, match=why):
         decode(frames)
 

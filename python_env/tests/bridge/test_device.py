@@ -75,7 +75,7 @@ def test_a_client_without_an_executor_says_so_and_refuses_runs(plugin: Plugin) -
             client.send_embeddings(1, 0, torch.ones(N, D), {}, announced=N)
 
 
-def test_a_step_runs_on_rows_that_stay_and_its_metrics_travel_with_the_next(
+def test_a_step_runs_on_announced_rows_and_its_metrics_travel_with_the_next(
     plugin: Plugin, client: Client
 ) -> None:
     rows = torch.arange(8.0, dtype=torch.float64).reshape(N, D)
@@ -98,7 +98,7 @@ def test_a_step_runs_on_rows_that_stay_and_its_metrics_travel_with_the_next(
     assert plugin.receive()[1] == {}
 
 
-def test_runs_that_come_during_any_wait_are_carried_out_and_their_values_sent(
+def test_runs_that_arrive_during_any_wait_are_carried_out_and_their_values_sent(
     plugin: Plugin, client: Client
 ) -> None:
     reads = Run(seq=2, reads=(1, 2), uploads={2: np.array([[True], [False]])})

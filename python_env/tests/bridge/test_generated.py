@@ -91,7 +91,7 @@ _anything = st.recursive(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(_headers, _tensors)
-def test_what_is_written_is_read_again(header: dict[str, Any], tensors: Tensors) -> None:
+def test_a_written_message_is_read_back(header: dict[str, Any], tensors: Tensors) -> None:
     got, arrays_ = decode(encode(header, tensors))
     assert {name: value for name, value in got.items() if name != "tensors"} == header
     for name, tensor in tensors.items():

@@ -91,7 +91,7 @@ def test_a_zip_of_torch_with_the_wrong_name_is_read_all_the_same(tmp_path: Path)
     assert np.array_equal(np.load(tmp_path / "out.npy"), rows().numpy())
 
 
-def test_what_is_missing_or_may_not_be_read_is_one_sentence(
+def test_a_missing_or_unreadable_file_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no such file" in refused(tmp_path / "missing.pt", capsys)

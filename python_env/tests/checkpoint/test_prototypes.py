@@ -107,7 +107,7 @@ def test_the_last_layer_of_a_sequential_is_taken_and_called_a_guess(tmp_path: Pa
     assert torch.equal(found.rows, content["projector.teacher.4.weight"])
 
 
-def test_a_projector_that_does_not_end_in_prototypes_is_none(tmp_path: Path) -> None:
+def test_a_projector_that_does_not_end_in_prototypes_is_ignored(tmp_path: Path) -> None:
     fewer = {"projector.0.weight": torch.ones(8, 8), "projector.2.weight": torch.ones(4, 8)}
     for content in (sequential("teacher", bias=True), fewer):
         with pytest.raises(CheckpointError, match="has no last layer with a known name"):
@@ -179,7 +179,7 @@ def test_float64_rows_beyond_float32_keep_their_direction(tmp_path: Path) -> Non
     assert torch.allclose(cosines, torch.ones(K, dtype=torch.float64), atol=1e-12)
 
 
-def test_float64_rows_that_are_bad_stay_so(tmp_path: Path) -> None:
+def test_bad_float64_rows_are_still_bad_in_float32(tmp_path: Path) -> None:
     content = torch.tensor([[torch.inf, 1e100], [torch.nan, 1e100], [0, 0]], dtype=torch.float64)
     found = read_prototypes(saved(tmp_path, content)).rows
     assert not found[:2].isfinite().all(1).any()

@@ -160,7 +160,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("instructions", HOSTILE.values(), ids=HOSTILE.keys())
-def test_whatever_a_pickle_does_nothing_of_it_runs(tmp_path: Path, instructions: tuple[bytes, ...]) -> None:
+def test_no_instruction_of_a_pickle_runs(tmp_path: Path, instructions: tuple[bytes, ...]) -> None:
     (tmp_path / "hostile.pkl").write_bytes(b"\x80\x02" + b"".join(instructions) + b".")
     with pytest.raises(CheckpointError, match=r"hostile\.pkl"):
         read_prototypes(tmp_path / "hostile.pkl")

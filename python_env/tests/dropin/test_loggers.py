@@ -43,7 +43,7 @@ def test_scalars_are_finite_floats_by_names_that_loggers_allow(attach: Attach):
 
 
 @in_node
-def test_what_is_not_measured_yet_is_left_out(attach: Attach):
+def test_figures_that_are_not_measured_yet_are_left_out(attach: Attach):
     attach()
     lightly_head()
     assert math.isnan(mixhead.stats()["unique"]["0.5"])

@@ -142,7 +142,7 @@ def test_an_end_without_words_is_reported_by_its_signal(node_on_path: Callable[[
         ("--require /mine.js -r ./other.js", "--require /mine.js -r ./other.js"),
     ],
 )
-def test_what_an_editors_debugger_has_set_is_not_for_the_plugin(
+def test_the_plugin_does_not_get_an_editors_debugger_settings(
     given: str, kept: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("NODE_OPTIONS", given)
@@ -152,7 +152,7 @@ def test_what_an_editors_debugger_has_set_is_not_for_the_plugin(
     assert "NODE_CHANNEL_FD" not in environment
 
 
-def test_the_wheels_node_comes_before_the_paths(
+def test_the_wheels_node_has_precedence_over_the_one_on_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node_on_path: Callable[[str], Path]
 ):
     on_path = node_on_path('exec $node "$@"')

@@ -163,7 +163,7 @@ def test_steps_can_be_ended_by_hand_if_calls_alternate(heads: Pair):
 
 @pytest.mark.parametrize("early", ["targets", "state"])
 @pytest.mark.parametrize("led", [False, True], ids=["by teacher", "by student"])
-def test_what_is_sent_early_in_a_step_by_hand_reaches_the_heads_too(
+def test_rows_sent_early_in_a_manual_step_reach_the_heads_too(
     attach: Callable[..., None], early: str, led: bool
 ):
     """Answers hold the rows that changed alone: none may be left out."""
@@ -314,7 +314,7 @@ def test_a_student_that_has_no_teacher_is_reported_at_its_first_backward_pass_an
     assert len(caught) == 1
 
 
-def test_a_student_whose_teacher_has_only_padding_is_not_told_that_it_has_none(heads: Pair):
+def test_a_student_whose_teacher_has_only_padding_gets_no_warning_that_it_has_none(heads: Pair):
     student, teacher = heads
     loss = student(torch.randn(2, IN)).sum()
     teacher(torch.zeros(2, IN))

@@ -70,11 +70,11 @@ INTEGERS = [spec(R, D, dtype="int32")] * 3
         two(["Add", [0, 3], {}, [spec(R, D, dtype="int32")]], inputs=INTEGERS),
     ],
 )
-def test_what_is_something_else_stays_as_it_is(text: bytes) -> None:
+def test_a_program_that_cannot_be_fused_is_unchanged(text: bytes) -> None:
     assert len(names(text)) == 2
 
 
-def test_what_is_held_longer_for_it_takes_no_more_memory_than_the_product_did() -> None:
+def test_fusing_holds_hardly_more_memory_than_the_product_did() -> None:
     def text(factors: list[int]) -> bytes:
         """Two tensors are made and multiplied; another instruction stands before the sum."""
         return definition(
@@ -108,7 +108,7 @@ def test_a_wrongly_declared_product_is_found_although_its_result_is_unused() -> 
     assert caught.value.at == 0
 
 
-def test_a_definition_cannot_name_what_only_comes_about_here() -> None:
+def test_a_definition_cannot_name_a_kernel_that_only_fusing_creates() -> None:
     code = [["AddMul", [0, 0, 0], {}, [spec(R, D)]]]
     with pytest.raises(ExecutorError, match='no kernel "AddMul"'):
         read_program(definition(inputs=[spec(R, D)], code=code))

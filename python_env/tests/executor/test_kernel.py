@@ -13,7 +13,7 @@ def clip(x: Tensor, *rest: Tensor, low: float, axis: list[int] | None = None, de
     return x
 
 
-def test_tensors_come_by_position_and_attributes_as_annotated() -> None:
+def test_a_kernel_gets_tensors_by_position_and_attributes_as_annotated() -> None:
     kernel = Kernel.of("Clip", clip)
     assert [kernel.takes(count) for count in (0, 1, 5)] == [False, True, True]
     assert kernel.wants_device

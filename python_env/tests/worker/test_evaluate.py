@@ -86,7 +86,7 @@ def test_extreme_features_are_classified_as_usual_ones(scale: float):
     assert (usual.predictions == extreme.predictions).float().mean() > 0.99
 
 
-def test_one_extreme_row_or_column_leaves_the_others_as_they_are():
+def test_one_extreme_row_or_column_leaves_the_others_unchanged():
     train_x, train_y, test_x, _ = digits()
     rows, columns = torch.ones(897, 1), torch.ones(64)
     rows[::2], columns[::3], columns[1::3] = 1e25, 1e25, 1e-25

@@ -72,7 +72,7 @@ def test_ranks_part_the_batch_that_one_would_have(photographs: Path):
     assert np.array_equal(np.concatenate([y for _, y in parts]), labels)
 
 
-def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
+def test_images_decoded_ahead_equal_images_decoded_in_the_step(
     photographs: Path, request: pytest.FixtureRequest
 ):
     with Feed(dataset(photographs), 8, 0) as feed:

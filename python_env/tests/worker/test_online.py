@@ -100,7 +100,7 @@ def blobs(step: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     return scale * features, labels
 
 
-def test_the_accuracy_is_that_of_each_batch_before_it_is_learned_from():
+def test_each_batch_is_classified_before_the_classifier_learns_from_it():
     probe, shares = OnlineProbe(12, CLASSES, torch.device("cpu")), []
     for step in range(4):
         features, labels = blobs(step)

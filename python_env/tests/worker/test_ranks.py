@@ -76,7 +76,7 @@ def test_norms_of_each_rank_alone_are_a_setting(trained: Path):
     assert (weights[0] - weights[1]).abs().max() > 1e-3
 
 
-def test_rows_come_into_the_order_of_one_rank():
+def test_rows_are_gathered_in_the_order_of_one_rank():
     mask = torch.zeros(8, 2, 2, dtype=torch.bool)
     mask[1, 0], mask[6, 1, 1], mask[7] = True, True, True
     owners = order_of(Ranks(0, 2), batch=4, views=2, mask=mask).owners.tolist()
