@@ -44,7 +44,7 @@ export interface WorkerOptions extends ProcessOptions {
   world?: number;
 }
 
-/** A process that carries out runs of programs until it is told goodbye. */
+/** A process that carries out runs of programs until goodbye. */
 export interface ExecutorOptions extends ProcessOptions {
   module: "mixhead.executor";
   /** CPU threads. Default: PyTorch's own choice. */

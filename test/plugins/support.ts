@@ -18,7 +18,7 @@ export function options(
   settings: Settings,
   others: Partial<Pick<OnlineGmmOptions, "dim" | "seed" | "start">> = {},
 ): OnlineGmmOptions {
-  // What is not of a test's matter: no component is brought into use, and the prior is a number.
+  // By default tests bring no component into use, and the prior is a number.
   const config = pluginSchema.parse({ use: { share: 0 }, prior: { strength: 10 }, ...settings });
   const { strength } = config.prior;
   const { share } = config.use;

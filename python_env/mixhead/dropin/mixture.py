@@ -257,7 +257,7 @@ class Mixture:
         return self._in_use.on(device, dtype)
 
     def _send(self) -> None:
-        """Sends the rows. If the student led, the step is over then."""
+        """Sends the rows. If the student was called first, this ends the step."""
         batch, own = self._attached.gather(self._rows.real())
         padding = self._rows.padding()
         self._rows.clear()
