@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { resolveArms } from "../../src/api/experiment.ts";
+import { resolveArms } from "../../src/api/arms.ts";
 import { invocation, setInvocation } from "../../src/api/invocation.ts";
 import { describeSettings } from "../../src/api/settings.ts";
 import { variations } from "../../src/api/vary.ts";

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { encode as pack } from "@msgpack/msgpack";
-import { decode, encode } from "../../src/bridge/codec.ts";
+import { encode } from "../../src/bridge/codec.ts";
 import { WireError } from "../../src/bridge/errors.ts";
 import { FRAME_BYTES } from "../../src/bridge/protocol.ts";
 import { targetTensors } from "../../src/bridge/sparse.ts";
 import { MESSAGES } from "../golden/messages.ts";
+import { decode } from "./decode.ts";
 
 const ping = { type: "ping", generation: "g" } as const;
 const floats = (...values: number[]) => ({

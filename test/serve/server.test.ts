@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openBackend } from "../../src/backend/backend.ts";
-import type { Message } from "../../src/bridge/codec.ts";
 import { RunError } from "../../src/errors.ts";
 import { openKeys } from "../../src/serve/keys.ts";
 import { MixtureServer } from "../../src/serve/server.ts";
 import { Status } from "../../src/serve/status.ts";
+import type { Message } from "../bridge/decode.ts";
 import { RawRank } from "../bridge/raw-rank.ts";
 
 const K = 16;
