@@ -123,7 +123,7 @@ describe("generated messages", () => {
     );
   });
 
-  it("are counted as they are nested", () => {
+  it("are counted at every depth", () => {
     fc.assert(
       fc.property(fc.jsonValue({ depthSize: "medium" }), (value) => {
         const n = count(value);

@@ -241,7 +241,7 @@ describe("launching Python workers", function () {
 
     afterEach(() => untilDead(pids.worker, pids.control, node.pid ?? 0));
 
-    it("leaves it to Node what Ctrl-C means", async () => {
+    it("leaves Ctrl-C to Node", async () => {
       process.kill(-(node.pid ?? assert.fail()), "SIGINT");
       await line(z.strictObject({ interrupted: z.literal(true) }));
       assert.ok(isAlive(pids.control) && isAlive(pids.worker));
@@ -252,7 +252,7 @@ describe("launching Python workers", function () {
       assert.equal(node.exitCode, 0);
     });
 
-    it("ends the control process and the workers with Node, whatever ends that", async () => {
+    it("ends the control process and the workers with Node, however Node ends", async () => {
       node.kill("SIGKILL");
       await untilDead(pids.control, pids.worker);
     });

@@ -66,7 +66,7 @@ describe("the limits of what a message brings", () => {
     await joined("next");
   });
 
-  it("refuses a header of many entries without a look at each, in a short sentence", async () => {
+  it("refuses a header of many entries in a short sentence, without reading them all", async () => {
     const ping = { type: "ping", generation: "g" };
     const maps = (n: number) => Array.from({ length: n }, () => ({}));
     const nested = Array.from({ length: 200 }, () => Array.from({ length: 200 }, () => 0));

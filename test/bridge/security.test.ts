@@ -97,7 +97,7 @@ describe("a server with keys", () => {
     }
   });
 
-  it("writes keys for this user's eyes from the first moment on, also in a folder that others enter", async () => {
+  it("writes keys readable by this user only from the first moment on, even in a folder that others can enter", async () => {
     const folder = await mkdtemp(joinPath(tmpdir(), "mixhead-test-"));
     await chmod(folder, 0o777);
     const seen = new Set<number>();

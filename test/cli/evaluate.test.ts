@@ -68,7 +68,7 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
     });
 
     for (const needless of [["--arm", "x"], ["--seed", "1"], ["data.test=100"]]) {
-      it(`refuses ${needless[0]} for saved features, which would change nothing`, async () => {
+      it(`refuses ${needless[0]} for saved features, where it has no effect`, async () => {
         const { status, stderr } = await mixhead(folder, "evaluate", "f.npz", ...needless);
         assert.equal(status, 2);
         assert.equal(

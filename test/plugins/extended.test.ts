@@ -77,7 +77,7 @@ describe("examples/reseed.ts", () => {
     for (const one of [plugin, resumed]) one.dispose();
   });
 
-  it("refuses a covariance of which it knows nothing", async () => {
+  it("refuses a covariance that it does not support", async () => {
     await assert.rejects(
       open({ covariance: "diagonal" }),
       /reseed\.ts failed to make its plugin: .*must be shared/,

@@ -125,7 +125,7 @@ onEachBackend("online-gmm", () => {
     });
   }
 
-  it("keeps a starved component's mean while its count fades away by time", async () => {
+  it("keeps a starved component's mean while its count decays with time", async () => {
     const start = Float32Array.from([...axis(0), ...axis(1)]);
     const plugin = make(
       {
@@ -280,7 +280,7 @@ onEachBackend("online-gmm", () => {
     });
   }
 
-  it("has k-means as its limit: each row to its nearest prototype, the rest as it is", async () => {
+  it("has k-means as its limit: each row goes to its nearest prototype, and all else is the same", async () => {
     const settings = options({ components: 6, variance: 1e-5, cutoff: 0.5 });
     const [limit, means] = [onlineGmm(settings), kmeans(settings)];
     for (let t = 0; t < 4; t++) {

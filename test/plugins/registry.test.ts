@@ -83,7 +83,7 @@ describe("openPlugin", function () {
     plugin.dispose();
   });
 
-  it("takes a TypeScript file of the user's from a folder that knows nothing of us", async () => {
+  it("loads a user's TypeScript file from a folder outside the package", async () => {
     for (const surroundings of ["", "{}", '{"type": "commonjs"}']) {
       const inner = join(folder, `inner${surroundings.length}`);
       await mkdir(inner);

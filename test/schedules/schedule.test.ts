@@ -64,7 +64,7 @@ describe("schedules", () => {
     assert.throws(() => parseSchedule(half.config), /"cosine\(half to 1\)" is a function/);
   });
 
-  it("hold still if both ends are equal, at every step", () => {
+  it("are constant if both ends are equal", () => {
     for (const make of [linear, cosine])
       for (let step = 0; step < 100; step++) assert.equal(make({ from: 0.1, to: 0.1 })(at(step)), 0.1);
   });

@@ -24,7 +24,7 @@ const hello = (more: Partial<Hello> = {}): Hello => ({
 const nothing: Settings = { given: {}, source: "settings" };
 
 describe("the settings of a served mixture", () => {
-  it("takes K and D from the hello if the configuration does not say them", () => {
+  it("takes K and D from the hello if the configuration does not set them", () => {
     const { components, dim, targets, config } = settingsFor(hello(), nothing);
     assert.deepEqual({ components, dim, targets }, { components: 32, dim: 8, targets: false });
     assert.equal(config.plugin.components, 32);
@@ -47,7 +47,7 @@ describe("the settings of a served mixture", () => {
     assert.deepEqual([targets, config.targets.balance], [true, "none"]);
   });
 
-  it("rejects sizes that differ, and a hello that says no dimension", () => {
+  it("rejects sizes that differ, and a hello without a dimension", () => {
     const given = { plugin: { components: 16 }, head: { dim: 4 } };
     const rejects = (more: Partial<Hello>, pattern: RegExp) =>
       assert.throws(

@@ -29,7 +29,7 @@ describe("how many components would be enough", () => {
     );
   });
 
-  it("goes by the most that were in use", () => {
+  it("is based on the largest number in use", () => {
     const twelfth = (step: number) => (step === 7000 ? 0.13 : 0.124);
     assert.deepEqual(told(10_000, twelfth), [[10_000, 32_768]]);
   });
@@ -39,7 +39,7 @@ describe("how many components would be enough", () => {
     assert.deepEqual(told(10_000, varying, { components: 1024 }), [[10_000, 256]]);
   });
 
-  it("is never under 256", () => {
+  it("is never below 256", () => {
     assert.deepEqual(
       told(10_000, () => 5 / 1024, { components: 1024 }),
       [[10_000, 256]],
@@ -56,7 +56,7 @@ describe("how many components would be enough", () => {
     assert.deepEqual(told(40_000, growing), [[40_000, 32_768]]);
   });
 
-  it("takes a fall for no rest", () => {
+  it("does not take a fall in use for a steady use", () => {
     assert.deepEqual(
       told(10_000, (step) => (step < 7000 ? 0.2 : 0.1)),
       [],
@@ -110,7 +110,7 @@ describe("a room", () => {
     assert.deepEqual(await told("online-gmm"), [[10_000, 256]]);
   });
 
-  it("does not of frozen prototypes", async () => {
+  it("suggests nothing for frozen prototypes", async () => {
     assert.deepEqual(await told("frozen"), []);
   });
 });

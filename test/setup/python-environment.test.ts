@@ -105,7 +105,7 @@ describe("pythonPath", () => {
     else process.env.MIXHEAD_PYTHON = before;
   });
 
-  it("is MIXHEAD_PYTHON if that is set, and says so if it is wrong", () => {
+  it("is MIXHEAD_PYTHON if that is set, and reports a wrong one", () => {
     process.env.MIXHEAD_PYTHON = process.execPath;
     assert.equal(pythonPath(), process.execPath);
     process.env.MIXHEAD_PYTHON = "/no/such/python";

@@ -141,7 +141,7 @@ def test_what_runs_take_on_the_device_is_not_the_plugins_silence(plugin: Plugin)
         assert client.receive_targets(0).step == 0
 
 
-def test_a_plugin_that_has_runs_carried_out_for_ever_is_given_up_at_the_deadline(
+def test_a_plugin_that_sends_runs_for_ever_is_given_up_at_the_deadline(
     plugin: Plugin, client: Client
 ) -> None:
     client.deadline = 0.4
@@ -189,7 +189,7 @@ def test_poll_executes_waiting_runs_and_keeps_other_messages(plugin: Plugin, cli
     assert (answer.prototypes.tolist(), answer.targets.shape) == ([[1.5, 1.5]] * K, (N, K))
 
 
-def test_a_goodbye_that_was_polled_is_the_reason(plugin: Plugin, client: Client) -> None:
+def test_a_goodbye_that_poll_received_is_the_reason(plugin: Plugin, client: Client) -> None:
     plugin.send({"type": "bye", "generation": plugin.generation, "reason": "enough"})
     until = time.monotonic() + 5
     while not client._inbox and time.monotonic() < until:

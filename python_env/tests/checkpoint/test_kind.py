@@ -85,7 +85,7 @@ def test_a_file_that_is_cut_short_is_one_sentence(
     assert "is cut short" in refused(path, capsys)
 
 
-def test_a_zip_of_torch_with_the_wrong_name_is_read_all_the_same(tmp_path: Path) -> None:
+def test_a_torch_zip_with_the_wrong_name_is_read(tmp_path: Path) -> None:
     path = saved(tmp_path, {"last_layer.weight": rows()}, "x.safetensors")
     assert main([str(path), "--out", str(tmp_path / "out.npy")]) == 0
     assert np.array_equal(np.load(tmp_path / "out.npy"), rows().numpy())

@@ -77,7 +77,7 @@ def test_dinov2_heads_in_one_dictionary(tmp_path: Path) -> None:
     )
 
 
-def test_of_nested_heads_the_one_with_most_rows_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
+def test_the_nested_head_with_most_rows_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
     layers = {f"teacher.dino_head.last_layers.{n}.weight_v": rows(n, 4 + n) for n in (0, 2, 1)}
     found = read_prototypes(saved(tmp_path, layers))
     assert found.key == "teacher.dino_head.last_layers.2.weight_v" and torch.equal(found.rows, rows(2, 6))
@@ -186,7 +186,7 @@ def test_bad_float64_rows_are_still_bad_in_float32(tmp_path: Path) -> None:
     assert torch.equal(found[2], torch.zeros(2))
 
 
-def test_the_key_decides_in_full_or_by_its_end(tmp_path: Path) -> None:
+def test_a_key_selects_a_tensor_in_full_or_by_the_end_of_its_name(tmp_path: Path) -> None:
     path = saved(
         tmp_path, {"a": {"odd.weight": rows(1)}, "b": {"last_layer.weight": rows(2)}, "n": torch.ones(3)}
     )
@@ -238,7 +238,7 @@ def test_what_holds_no_matrix_of_numbers_is_one_sentence_and_exit_2(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_odd_tensors_beside_the_last_layer_are_passed_over(tmp_path: Path) -> None:
+def test_odd_tensors_beside_the_last_layer_are_skipped(tmp_path: Path) -> None:
     content = {
         "adjacency": torch.eye(3).to_sparse(),
         "words": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),

@@ -59,7 +59,7 @@ def beside() -> dict[str, object]:
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_objects_of_any_class_beside_the_weights_are_read_past(
+def test_objects_of_any_class_beside_the_weights_are_skipped(
     tmp_path: Path, zipped: bool, protocol: int
 ) -> None:
     content = {**beside(), "state_dict": {"last_layer.weight": rows()}, **beside()}
@@ -190,7 +190,7 @@ def laughs(innermost: object) -> list[object]:
     return level
 
 
-def test_few_lists_that_hold_each_other_many_times_have_an_end(tmp_path: Path) -> None:
+def test_lists_nested_in_each_other_many_times_are_read_in_bounded_time(tmp_path: Path) -> None:
     content = {"last_layer.weight": rows(), "laughs": laughs(1)}
     assert torch.equal(read_prototypes(saved(tmp_path, content)).rows, rows())
     with pytest.raises(CheckpointError, match="or has more than 100,000 tensors in it"):

@@ -156,13 +156,13 @@ def test_every_rank_may_save_whatever_the_others_wait_for(result: Result):
 
 
 @pytest.mark.parametrize("scenario", ["joined_late", "moved"])
-def test_ranks_join_when_they_like_and_their_heads_may_move(result: Result, scenario: str):
+def test_ranks_may_join_at_different_times_and_their_heads_may_move(result: Result, scenario: str):
     (zero,), (one,) = (result(scenario, rank) for rank in range(2))
     assert torch.equal(zero, one)
 
 
 @pytest.mark.parametrize("placement", ["device"])
-def test_a_rank_whose_prototypes_have_come_apart_is_given_those_of_rank_0(
+def test_a_rank_whose_prototypes_drifted_gets_those_of_rank_0(
     result: Result, ran: Callable[[str], list[str]]
 ):
     (apart,) = result("perturbed", 0)

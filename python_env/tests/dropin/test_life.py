@@ -125,7 +125,9 @@ def test_a_started_plugins_refusal_reaches_the_script_in_its_own_words(monkeypat
         lightly_head()(torch.randn(2, IN))
 
 
-def test_a_configuration_file_is_the_started_plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_configuration_file_is_for_a_plugin_that_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.delenv("MIXHEAD_ENDPOINT", raising=False)
     file = tmp_path / "mixture.yaml"
     file.write_text("plugin: {components: 7}\nbackend: wasm\n")

@@ -92,7 +92,7 @@ def test_lightnings_loggers_get_them_and_so_do_callbacks(attach: Attach, tmp_pat
     assert steps == list(range(3, 12 // accumulate + 1, 3))
 
 
-def test_the_callback_says_what_every_may_be():
+def test_the_callback_reports_a_wrong_every():
     with pytest.raises(ValueError, match="StatsCallback: every is 0; allowed: whole numbers from 1"):
         StatsCallback(every=0)
 

@@ -142,7 +142,7 @@ def test_double_precision_is_kept(make):
     assert make().double()(torch.randn(3, IN, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_a_default_device_of_the_script_is_the_scripts_business(make):
+def test_a_default_device_of_the_script_does_not_affect_mixhead(make):
     student, teacher = with_teacher(make())
     inputs = [torch.randn(8, IN) for _ in range(4)]
     with torch.device("meta"):  # what is made without naming a device has no numbers here

@@ -282,7 +282,7 @@ def test_a_student_under_checkpointing_does_not_feed_and_its_gradients_are_right
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_teacher_in_inference_mode_is_the_same_teacher(heads: Pair, dtype: torch.dtype):
+def test_a_teacher_in_inference_mode_feeds_the_same_rows(heads: Pair, dtype: torch.dtype):
     student, teacher = (head.to(dtype) for head in heads)
     crops = [crop.to(dtype) for crop in views(2)]
     for _ in range(3):
@@ -378,7 +378,7 @@ def believe_elsewhere() -> None:
 
 @pytest.mark.parametrize("student_first", [False, True])
 @pytest.mark.parametrize("placement", ["auto", "device"])
-def test_a_mixture_that_was_begun_before_its_heads_moved_goes_after_them_with_its_start(
+def test_a_mixture_that_began_before_its_heads_moved_follows_them_with_its_start(
     attach: Callable[..., None], student_first: bool
 ):
     attach()

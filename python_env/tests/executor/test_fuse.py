@@ -38,7 +38,7 @@ FUSED = {
 
 
 @pytest.mark.parametrize("name", FUSED)
-def test_one_instruction_gives_what_two_do(name: str) -> None:
+def test_a_fused_instruction_gives_the_result_of_the_two(name: str) -> None:
     text = FUSED[name]
     assert names(text) == [name.split(",")[0]]
     executor = Executor()
@@ -114,7 +114,7 @@ def test_a_definition_cannot_name_a_kernel_that_only_fusing_creates() -> None:
         read_program(definition(inputs=[spec(R, D)], code=code))
 
 
-def test_a_product_that_is_turned_has_its_rows_one_after_another() -> None:
+def test_the_transpose_of_a_product_is_row_major() -> None:
     """(h^T r)^T, as an M-step asks for it, is r^T h: no view whose columns lie in order."""
     turn, flags = {"perm": [1, 0]}, {"transposeA": False, "transposeB": False}
     text = definition(

@@ -25,7 +25,7 @@ def test_a_kernel_gets_tensors_by_position_and_attributes_as_annotated() -> None
             kernel.read(bad)
 
 
-def test_a_signature_that_json_cannot_call_is_no_kernels() -> None:
+def test_a_function_whose_signature_json_cannot_call_is_refused_as_a_kernel() -> None:
     def complex_power(x: Tensor, *, by: complex) -> Tensor:
         return x
 
@@ -37,5 +37,5 @@ def test_a_signature_that_json_cannot_call_is_no_kernels() -> None:
             Kernel.of("Bad", function)
 
 
-def test_the_list_names_each_kernel_by_itself() -> None:
+def test_the_table_names_each_kernel_by_its_own_name() -> None:
     assert all(kernel.name == name for name, kernel in KERNELS.items())

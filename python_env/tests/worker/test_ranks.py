@@ -70,7 +70,7 @@ def test_ranks_evaluate_together_what_rank_0_would_alone(name: str, trained: Pat
     assert second["together"] is None
 
 
-def test_norms_of_each_rank_alone_are_a_setting(trained: Path):
+def test_a_setting_keeps_the_norms_of_each_rank_separate(trained: Path):
     alone, first = (torch.load(trained / f"dino, own norms-{world}.pt") for world in ("1-0", "2-0"))
     weights = [left["student"]["head.layers.0.weight"] for left in (alone, first)]
     assert (weights[0] - weights[1]).abs().max() > 1e-3

@@ -36,7 +36,7 @@ const isSentence = ({ message }: Error) => !/\n|Error:/.test(message);
 describe("mistakes on backend torch, before anything is sent", () => {
   const device = new Recorded();
 
-  it("says what to write instead of dataSync", () => {
+  it("names the replacement of dataSync", () => {
     device.on(() => {
       const x = tf.exp(tf.tensor2d([[1, 2]]));
       for (const read of [() => x.dataSync(), () => x.arraySync(), () => x.bufferSync()]) {
@@ -91,7 +91,7 @@ describe("mistakes on backend torch, before anything is sent", () => {
     assert.ok(isSentence(error));
   });
 
-  it("names the operation whose result alone is more than the device may hold", () => {
+  it("names an operation whose result alone exceeds the memory limit", () => {
     const small = new Recorded({ memory: 1 << 20 });
     const error = small.on(() =>
       thrown(() => tf.matMul(tf.ones<tf.Rank.R2>([1024, 8]), tf.ones<tf.Rank.R2>([8, 1024]))),
