@@ -76,7 +76,7 @@ def test_a_joint_head_can_be_copied_as_teachers_are_made():
     assert torch.equal(copied(features), head.eval()(features))
 
 
-def test_patches_have_a_norm_of_their_own_and_images_are_as_without_them():
+def test_patches_have_a_separate_norm_and_do_not_affect_images():
     torch.manual_seed(0)
     images, patches = torch.randn(12, 6), 5 + 3 * torch.randn(30, 6)
     together, alone, of_patches = (copy.deepcopy(head) for head in [ProjectionHead(6, 8, 4)] * 3)

@@ -94,7 +94,7 @@ def test_it_continues_from_its_state_bit_for_bit():
     assert unbroken.rows == 64
 
 
-def test_a_batch_that_is_not_finite_leaves_the_memory_as_it_is():
+def test_a_batch_that_is_not_finite_leaves_the_memory_unchanged():
     balance = Sinkhorn(K, memory=64)
     balance(logits(N), TEMPERATURE)
     before = {name: tensor.clone() for name, tensor in balance.state_dict().items()}

@@ -1,20 +1,15 @@
-import { resolveConfig } from "../config/load.ts";
-import type { Config } from "../config/schema.ts";
-import { UserError } from "../errors.ts";
 import type { MetricsHook } from "../experiment/hooks.ts";
 import { openRun, type Run, seedsFrom } from "../experiment/run-folder.ts";
-import type { Values } from "../plugins/registry.ts";
-import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";
+import type { PluginFactory, Values } from "../plugins/registry.ts";
 import { runToEnd } from "../terminal/run-to-end.ts";
+import { type ResolvedArm, resolveArm, resolveArms } from "./arms.ts";
 import { invocation, runName } from "./invocation.ts";
 import { inTurn } from "./queue.ts";
 import { type ExperimentResult, resultOf } from "./result.ts";
 import {
-  type Described,
   describeSettings,
   factoryName,
   named,
-  overlayDescribed,
   type SettingName,
   type Settings,
   type SettingValue,
@@ -74,29 +69,6 @@ export function sweep(
     const arms = variations(vary).map(({ name, settings }) => [name, settings] as const);
     return train(resolveArms(base, arms), options);
   });
-}
-
-type ResolvedArm = [arm: string, config: Config, values: Values];
-
-/** Resolves each arm's settings over those of all arms, and the command line's over both. */
-export function resolveArms(
-  base: unknown,
-  arms: readonly (readonly [arm: string, settings: unknown])[],
-): ResolvedArm[] {
-  if (arms.length === 0) throw new UserError("there is no arm to train");
-  const shared = describeSettings(base);
-  return arms.map(([arm, settings]) => resolveArm(shared, arm, settings));
-}
-
-export function resolveArm(base: Described, arm: string, settings: unknown): ResolvedArm {
-  const { record, values } = overlayDescribed(base, describeSettings(settings));
-  const config = resolveConfig(record, invocation().overrides, arm);
-  if (config.plugin.options !== undefined && config.plugin.kind.startsWith(CUSTOM)) {
-    throw new UserError(
-      `${arm}: plugin.kind is a function, which takes no plugin.options: use a closure, or name the file that exports it`,
-    );
-  }
-  return [arm, config, values];
 }
 
 /** Opens the run for these arms, an existing one if there is one. */

@@ -2,9 +2,9 @@ import type { Command } from "./protocol.ts";
 
 /** Milliseconds for the first part of a rank, if its deadline is shorter: it compiles, and fills its caches. */
 const FIRST_PART = 180_000;
-/** A part may take so many times as long as the longest one before it, if the deadline is shorter. */
+/** A part may take this many times as long as the longest one before it, if the deadline is shorter. */
 const SLOWER = 10;
-/** Milliseconds in which this process reads what came while it was stopped itself. */
+/** Milliseconds that this process takes to read what arrived while it was stopped itself. */
 const UNREAD = 100;
 
 /** Milliseconds. */
@@ -16,7 +16,7 @@ interface Deadlines {
 }
 
 /**
- * What a rank has still to send: the results of its commands, in order, then its part of the next step. Each has a
+ * What a rank still has to send: the results of its commands, in order, then its part of the next step. Each has a
  * deadline of its own. A rank that hangs keeps its connection, so nothing else would notice.
  */
 export class Awaited {

@@ -23,11 +23,6 @@ export type Outgoing = Header extends infer H ? (H extends Header ? Omit<H, "ten
 
 export type Frames = Uint8Array[];
 
-export interface Message {
-  header: Header;
-  tensors: Tensors;
-}
-
 const ITEM_BYTES: Record<Dtype, number> = {
   float32: 4,
   float16: 2,
@@ -54,12 +49,6 @@ export function encode(header: Outgoing, tensors: Tensors = {}): Frames {
     return { name, dtype, shape, frames: Math.ceil(bytes.length / FRAME_BYTES) };
   });
   return [pack({ ...header, tensors: infos }), ...frames];
-}
-
-/** Decodes a message. Throws WireError if it is not a message of this protocol. */
-export function decode(frames: Frames): Message {
-  const header = decodeHeader(frames);
-  return { header, tensors: decodeTensors(header, frames) };
 }
 
 /**

@@ -44,7 +44,7 @@ export interface WorkerOptions extends ProcessOptions {
   world?: number;
 }
 
-/** A process that carries out runs of programs until it is told goodbye. */
+/** A process that carries out runs of programs until goodbye. */
 export interface ExecutorOptions extends ProcessOptions {
   module: "mixhead.executor";
   /** CPU threads. Default: PyTorch's own choice. */
@@ -173,7 +173,9 @@ export class PythonControl {
       value === undefined ? [] : [`--${name}=${value}`],
     );
     const how = { id, module, arguments: args, env, log, ...torchrun };
-    const exited = new Promise<WorkerExit>((resolve) => this.workers.set(id, resolve));
+    const exited = new Promise<WorkerExit>((resolve) =>
+      this.workers.set(id, (exit) => resolve(withTraceback(exit, log))),
+    );
     try {
       if (this.workers.size === 1) void this.watch(); // before the answer, since another launch may begin meanwhile
       const pid = await this.ask(z.int(), { do: "launch", ...how });
@@ -261,4 +263,10 @@ export class PythonControl {
     for (const resolve of this.workers.values()) resolve({ code: null, signal: null, stderrTail: "", error });
     this.workers.clear();
   }
+}
+
+/** Says where the whole traceback is, if Python wrote one. */
+function withTraceback(exit: WorkerExit, log: string): WorkerExit {
+  if (exit.error === "" || !exit.stderrTail.includes("Traceback (")) return exit;
+  return { ...exit, error: `${exit.error} (traceback in ${log})` };
 }

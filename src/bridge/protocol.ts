@@ -107,7 +107,7 @@ const failureCode = z.enum([
   "failed", // a kernel raised an exception
 ]);
 
-/** rank: joins. `generation` is drawn anew at every start of a rank, so that stale messages can be recognized. */
+/** rank: joins. A rank draws a new `generation` at every start, so that stale messages can be recognised. */
 export const hello = z.strictObject({
   type: z.literal("hello"),
   version: z.int(), // the newest that the rank speaks

@@ -135,7 +135,7 @@ interface Executing {
   /**
    * A world forms, whose devices are empty. `send` has all its ranks execute a run now, during a step or between
    * steps; a rank that joins later gets the runs that it has missed before its welcome. The `send` of an earlier world
-   * has no effect any more.
+   * no longer has an effect.
    */
   attach(send: (run: Run) => void): void;
   /** The values that a run read, in the order of its `reads`. Called at once, since a step may wait for them. */

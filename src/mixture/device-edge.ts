@@ -23,7 +23,7 @@ const CHECKS = 2;
 /** The metrics vector of a step, which comes back one step later. */
 interface Expected {
   step: number;
-  /** Rows of the batch. The vector's first number is the index of the first bad row; this if there is none. */
+  /** Rows of the batch. The vector's first number is the index of the first bad row, or `n` if there is none. */
   n: number;
   /** The names of the scalars after the first number. */
   names: string[];

@@ -1,7 +1,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { selected } from "../plugins/selected.ts";
 
-/** A component is in use if it has won a row within so many steps. */
+/** A component is in use if it has won a row within this many steps. */
 export const RECENT = 500;
 
 /** Tracks which components have won a row recently. */

@@ -29,7 +29,7 @@ const PRIVATE = 0o600;
  * keys of the admitted clients. If it is missing, it is made, with `folder/client.json` for the scripts, which find
  * their copy by `MIXHEAD_KEYS`. Both files are readable by this user alone.
  *
- * The list of clients is read anew for every connection, so a revoked key opens no new one.
+ * The server reads the list of clients at every connection, so a revoked key opens no new one.
  *
  * @throws UserError if the file is damaged.
  */

@@ -15,7 +15,7 @@ import type { SavedMixture } from "./saved.ts";
 import { asksForSettings, type MixtureSettings } from "./settings.ts";
 import { Spare } from "./spare.ts";
 
-/** The only tensor of a state from which a mixture begins anew: another head's prototypes (K x D). */
+/** The only tensor of a state that merely starts a mixture: another head's prototypes (K x D). */
 const START = "prototypes";
 
 /** What a room needs from its server. */
@@ -164,7 +164,7 @@ export class MixtureRoom implements Room {
     return this.edge.state();
   }
 
-  /** Loads a saved state, or begins anew from prototypes if the state holds nothing else. */
+  /** Loads a saved state, or starts over from prototypes if the state holds nothing else. */
   async load(step: number, state: NamedTensors): Promise<void> {
     const { [START]: start, ...rest } = state;
     if (start && Object.keys(rest).length === 0) {

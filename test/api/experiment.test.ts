@@ -110,7 +110,7 @@ describe("an experiment in TypeScript", function () {
     assert.equal(arms.decoupled?.steps, 3);
   });
 
-  it("says what is wrong before anything is made", async () => {
+  it("reports an error in the settings before it writes anything", async () => {
     const refuses = (work: Promise<unknown>, words: RegExp) =>
       assert.rejects(work, (error) => error instanceof UserError && words.test(error.message));
     const factory = (value: number): PluginFactory => {

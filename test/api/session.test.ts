@@ -85,7 +85,7 @@ describe("a loop over the steps of a session", function () {
     assert.deepEqual(children(), before, "no worker is left");
   });
 
-  it("takes any targets, prototypes and rates, and logs what it is given", async () => {
+  it("accepts any targets, prototypes and rates, and logs the scalars of an answer", async () => {
     const settings = { ...tiny, train: { ...tiny.train, stop: 10 } };
     const session = await openSession(settings, { name: "own", ...quiet });
     const c = tf.tensor2d(session.prototypes.data.slice(), [32, 64]);
@@ -140,7 +140,7 @@ describe("a loop over the steps of a session", function () {
     ["goes on", false],
     ["is left", true],
   ] as const) {
-    it(`writes down of a wrong answer what is wrong with it, if the loop ${what}`, async () => {
+    it(`records what is wrong with an answer, if the loop ${what}`, async () => {
       const session = await openSession(tiny, { name: "wrong", ...quiet });
       const reason = "step 1: targets: row 0 is not finite";
       const loop = async () => {

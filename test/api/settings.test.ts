@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { resolveArms } from "../../src/api/experiment.ts";
+import { resolveArms } from "../../src/api/arms.ts";
 import { invocation, setInvocation } from "../../src/api/invocation.ts";
 import { describeSettings } from "../../src/api/settings.ts";
 import { variations } from "../../src/api/vary.ts";
@@ -28,7 +28,7 @@ describe("settings with functions in them", () => {
     assert.deepEqual([...values.schedules.keys()], ["ramp", "() => 0.04"], "a cosine needs no function");
   });
 
-  it("call a factory that nobody has named after the experiment file", () => {
+  it("name an anonymous factory after the experiment file", () => {
     const before = invocation();
     setInvocation({ ...before, file: "somewhere/reseed.ts" });
     try {
@@ -53,7 +53,7 @@ describe("settings with functions in them", () => {
     );
   });
 
-  it("of an arm are laid over those of all arms; a schedule is replaced as a whole", () => {
+  it("of an arm override those of all arms; a schedule is replaced as a whole", () => {
     const base = { train: { warmup: 5, lr: 0.01 }, plugin: { annealing: cosine({ from: 0.5, to: 1 }) } };
     const linear = { linear: { from: 0.1, to: 1 } };
     const [a, b] = resolveArms(base, [
@@ -65,7 +65,7 @@ describe("settings with functions in them", () => {
     assert.deepEqual(b?.[1].plugin.annealing, { cosine: { from: 0.5, to: 1 } });
   });
 
-  it("hand a plugin in a file its options, which a function has not", () => {
+  it("pass options to a plugin in a file, and refuse them for a function", () => {
     const [a] = resolveArms({ plugin: { kind: "mine.ts", options: { rate: 1, idle: 2 } } }, [
       ["a", { plugin: { options: { rate: 0.1, custom: "a word" } } }],
     ]);
@@ -108,7 +108,7 @@ describe("a sweep", () => {
     ]);
   });
 
-  it("names values that are no words so that they can name folders", () => {
+  it("gives values that are not words a name that a folder can have", () => {
     const names = variations({
       "plugin.annealing": [1, cosine({ from: 0.2, to: 1, steps: 9 })],
       "views.globalScale": [[0.3, 1]],

@@ -36,7 +36,7 @@ describe("openBackend", function () {
     ]);
   });
 
-  it("says what to do if tensorflow is asked for by name and does not load", () => {
+  it("says what to do if tensorflow is chosen and does not load", () => {
     assert.deepEqual(open("tensorflow", ...withoutTfjsNode).lines, [
       "UserError backend tensorflow does not load: tfjs-node is not installed; run npm start, which sets it up, or choose backend=wasm",
     ]);

@@ -55,7 +55,7 @@ describe("the cores that are allowed", () => {
     ["the quota is larger", { "proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "100000000000 100000" }],
   ];
   for (const [where, files] of unlimited) {
-    it(`are those that it may run on where ${where}`, async () => {
+    it(`are those of the process's affinity if ${where}`, async () => {
       await put(files);
       assert.equal(coresOfQuota(root), undefined);
       assert.equal(allowedCores(root), availableParallelism());

@@ -47,7 +47,7 @@ describe("what is kept of a plan's runs", () => {
   before(() => place.enter());
   after(() => place.leave());
 
-  it("reads back as what was read from the folder, each run told by how it differs from the base", async () => {
+  it("reads back as it was read from the folder, each run named by its difference from the base", async () => {
     const settings = { data: { train: 1000, heldOut: 500 } };
     await leaveRun("a-s0", { arms: ["decoupled"] });
     await leaveRun("b-s0", { arms: ["decoupled"], settings: { head: { dim: 256 } } });
@@ -63,7 +63,7 @@ describe("what is kept of a plan's runs", () => {
     assert.match(kept, /"name":"b","seed":0,"settings":\{"head.dim":256\}/);
   });
 
-  it("is told from any other file", async () => {
+  it("is recognised among other files", async () => {
     await writeFile("other.json", '{"base": {}, "runs": [{}]}');
     await assert.rejects(readTrained("other.json"), {
       message: "other.json: neither a folder of runs nor a file that recipe-table --keep wrote",
@@ -76,7 +76,7 @@ describe("what goes to a GPU machine", () => {
   before(() => place.enter());
   after(() => place.leave());
 
-  it("has its images there without loss when all parts have come, one after the other", () => {
+  it("has all images once all parts have arrived, one after the other", () => {
     const check = `
 import shutil, subprocess, sys
 from pathlib import Path

@@ -49,7 +49,7 @@ describe("what a step in a trace waited for", () => {
     assert.equal(times(span("step", HOST, 0, 10_000), ...waits)?.idle, 1.1);
   });
 
-  it("on a GPU begins where what was queued is done, not where the host begins to wait", () => {
+  it("on a GPU begins when the queued work is done, not when the host begins to wait", () => {
     const waits = [span("wait", HOST, 1000, 6000), span("wait", DEVICE, 5000, 2000)];
     assert.equal(times(span("step", HOST, 0, 10_000), ...waits)?.idle, 2);
   });

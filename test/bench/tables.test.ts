@@ -29,7 +29,7 @@ describe("the tables of figures", () => {
     ]);
   });
 
-  it("say once why an arm has no figures, and have no column without figures", () => {
+  it("give the reason for an arm without figures once, and leave out its columns", () => {
     const broken = { missing: "there is no such placement" };
     const row: Row = {
       setting: { K: 1 },

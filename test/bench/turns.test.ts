@@ -37,7 +37,7 @@ describe("arms that are measured in turns", () => {
     assert.deepEqual(allSamples(answers, "ms", "ms"), { a: samples, b: samples });
   });
 
-  it("continue without one that fails, and keep what it said last", async () => {
+  it("continue without an arm that fails, and keep its last words", async () => {
     const answers = await inTurns({ a: arm(file, "a", 2), b: arm(file, "b") }, 3, quiet);
     assert.equal(await readFile(file, "utf8"), "abbb");
     assert.deepEqual(answers.get("a"), { missing: "at its end" });

@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { encode as pack } from "@msgpack/msgpack";
-import { decode, encode } from "../../src/bridge/codec.ts";
+import { encode } from "../../src/bridge/codec.ts";
 import { WireError } from "../../src/bridge/errors.ts";
 import { FRAME_BYTES } from "../../src/bridge/protocol.ts";
 import { targetTensors } from "../../src/bridge/sparse.ts";
 import { MESSAGES } from "../golden/messages.ts";
+import { decode } from "./decode.ts";
 
 const ping = { type: "ping", generation: "g" } as const;
 const floats = (...values: number[]) => ({
@@ -61,7 +62,7 @@ describe("the codec", () => {
     });
   }
 
-  it("reads a newer hello whose range meets its own, without what it does not know, and no other", () => {
+  it("reads a newer hello whose versions overlap its own, drops the fields that it does not know, and refuses other hellos", () => {
     const { header } = decode(golden("hello"));
     const newer = { ...header, version: 9, oldest: 3, tensors: [], novelty: true };
     assert.deepEqual(decode([pack(newer)]).header, { ...header, version: 9, oldest: 3, tensors: [] });
@@ -113,7 +114,7 @@ describe("the codec", () => {
     assert.match(refusal([pack({ ...ping, tensors: [twice, twice] }), eight, eight]).message, /comes twice/);
   });
 
-  it("refuses headers that are not of this protocol, and says what is wrong", () => {
+  it("refuses a header that breaks the protocol, and says why", () => {
     assert.equal(refusal([]).code, "shape");
     assert.equal(refusal([Uint8Array.of(0xc1)]).code, "version");
     assert.equal(refusal([pack({ type: "hello", version: 1, novelty: true })]).code, "version");

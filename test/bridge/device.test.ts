@@ -122,7 +122,7 @@ describe("runs on the ranks' devices", () => {
     return [zero, one];
   }
 
-  it("tells the room what a rank can run, and if; the room decides whether to admit it", async () => {
+  it("tells the room which programs a rank can run; the room decides whether to admit it", async () => {
     const hellos: Hello[] = [];
     room.onWelcome = (hello) => hellos.push(hello);
     const one = await said("one", { executor: 7, device: "cuda:0 A" });
@@ -172,7 +172,7 @@ describe("runs on the ranks' devices", () => {
     assert.ok(bytes < 1000, `${bytes} bytes`);
   });
 
-  it("hands on what a run read at once, to a step that waits for it", async () => {
+  it("passes the values of a read at once to the step that waits for them", async () => {
     const one = await said("one");
     await one.receive();
     answerWith(async () => ({ scalars: { read: (await room.read(3))[0]?.[0] ?? 0 } }));
@@ -183,7 +183,7 @@ describe("runs on the ranks' devices", () => {
     assert.deepEqual(header.type === "targets" && header.scalars, { read: 42 });
   });
 
-  it("holds a run back until the one before it, which is the answer's, has gone out", async () => {
+  it("holds a run back until the run of the answer before it has been sent", async () => {
     room.start = run(1);
     const one = await said("one");
     await runOf(one, "welcome");
@@ -262,7 +262,7 @@ describe("runs on the ranks' devices", () => {
     assert.equal((await runOf(one, "execute")).run?.seq, 4, "the run of another rank's welcome");
   });
 
-  it("reads what was asked for before the first rank was there from that rank", async () => {
+  it("sends reads requested before the first rank joined to that rank", async () => {
     const { attach } = room;
     room.attach = (send) => {
       attach.call(room, send);
@@ -274,7 +274,7 @@ describe("runs on the ranks' devices", () => {
     assert.deepEqual((await runOf(one, "execute")).run?.reads, []);
   });
 
-  it("begins anew when a world forms: runs of an earlier world have no effect", async () => {
+  it("starts over when a world forms: runs of an earlier world have no effect", async () => {
     const one = await said("one");
     await one.receive();
     const { send } = room;
@@ -358,7 +358,7 @@ describe("runs on the ranks' devices", () => {
     assert.equal(header.message, "no Sum");
   });
 
-  it("takes values that are no message as a run that failed", async () => {
+  it("treats malformed values as a failed run", async () => {
     const one = await said("one");
     await one.receive();
     void room.read(3);

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { encode as pack, decode as unpack } from "@msgpack/msgpack";
 import * as fc from "fast-check";
-import { decode, encode, type Frames, type Outgoing, type Tensors } from "../../src/bridge/codec.ts";
+import { encode, type Frames, type Outgoing, type Tensors } from "../../src/bridge/codec.ts";
 import { hasMoreEntries } from "../../src/bridge/entries.ts";
 import { WireError } from "../../src/bridge/errors.ts";
 import { MESSAGES } from "../golden/messages.ts";
+import { decode } from "./decode.ts";
 
 /** A name that may travel: @msgpack/msgpack refuses this one, which would be no key but a prototype. */
 const word = fc.string({ maxLength: 9 }).filter((name) => name !== "__proto__");
@@ -122,7 +123,7 @@ describe("generated messages", () => {
     );
   });
 
-  it("are counted as they are nested", () => {
+  it("are counted at every depth", () => {
     fc.assert(
       fc.property(fc.jsonValue({ depthSize: "medium" }), (value) => {
         const n = count(value);

@@ -97,7 +97,7 @@ describe("launching Python workers", function () {
     assert.deepEqual(descendants(), before, "processes are left");
   });
 
-  it("says what the Python has, and relays how a worker fails as one sentence", async () => {
+  it("reports what the Python offers, and a worker's failure in one sentence with the path of its traceback", async () => {
     const control = await PythonControl.start({ python: PYTHON });
     const { versions, devices } = await control.preflight({ gpus: true });
     assert.match(versions.torch ?? "", /^\d/);
@@ -112,7 +112,10 @@ describe("launching Python workers", function () {
       waited.error,
       /ended with status 1: run "test", rank 0: waited for a welcome from the plugin at ipc/,
     );
-    assert.match(raised.error, /ended with status 1: ValueError: "nonsense" is not an endpoint/);
+    assert.match(
+      raised.error,
+      /ended with status 1: ValueError: "nonsense" is not an endpoint.* \(traceback in .*other\.log\)$/,
+    );
     assert.equal(raised.error.split("\n").length, 1);
     assert.match(raised.stderrTail, /Traceback/);
     await control.close();
@@ -131,7 +134,7 @@ describe("launching Python workers", function () {
     await again.close();
   });
 
-  it("launches an executor, which serves until it is told goodbye, and refuses a device that is not there", async () => {
+  it("launches an executor, which serves until goodbye, and refuses a missing device", async () => {
     const room = new ReadingRoom();
     const server = await BridgeServer.start({ open: async () => room });
     const control = await PythonControl.start({ python: PYTHON });
@@ -160,7 +163,7 @@ describe("launching Python workers", function () {
     await control.close();
   });
 
-  it("stops a worker that has just died: its end is still told", async () => {
+  it("stops a worker that has just died, and still reports its end", async () => {
     const control = await PythonControl.start({ python: PYTHON });
     const worker = await control.launch(options);
     process.kill(worker.pid, "SIGKILL");
@@ -195,7 +198,7 @@ describe("launching Python workers", function () {
     await control.close();
   });
 
-  it("refuses an interpreter that is none, and one that does not answer, in one sentence", async () => {
+  it("refuses a file that is not an interpreter, and an interpreter that does not answer, in one sentence", async () => {
     await assert.rejects(PythonControl.start({ python: join(folder, "python") }), {
       name: "UserError",
       message: /is not an executable file/,
@@ -241,7 +244,7 @@ describe("launching Python workers", function () {
 
     afterEach(() => untilDead(pids.worker, pids.control, node.pid ?? 0));
 
-    it("leaves it to Node what Ctrl-C means", async () => {
+    it("leaves Ctrl-C to Node", async () => {
       process.kill(-(node.pid ?? assert.fail()), "SIGINT");
       await line(z.strictObject({ interrupted: z.literal(true) }));
       assert.ok(isAlive(pids.control) && isAlive(pids.worker));
@@ -252,7 +255,7 @@ describe("launching Python workers", function () {
       assert.equal(node.exitCode, 0);
     });
 
-    it("ends the control process and the workers with Node, whatever ends that", async () => {
+    it("ends the control process and the workers with Node, however Node ends", async () => {
       node.kill("SIGKILL");
       await untilDead(pids.control, pids.worker);
     });

@@ -66,7 +66,7 @@ describe("the limits of what a message brings", () => {
     await joined("next");
   });
 
-  it("refuses a header of many entries without a look at each, in a short sentence", async () => {
+  it("refuses a header of many entries in a short sentence, without reading them all", async () => {
     const ping = { type: "ping", generation: "g" };
     const maps = (n: number) => Array.from({ length: n }, () => ({}));
     const nested = Array.from({ length: 200 }, () => Array.from({ length: 200 }, () => 0));
@@ -111,14 +111,14 @@ describe("the limits of what a message brings", () => {
     assert.equal(rooms.size, 0);
   });
 
-  it("holds so many mixtures and no more", async () => {
+  it("holds at most the allowed number of mixtures", async () => {
     for (let i = 0; i < LIMITS.mixtures; i++) await joined(`run ${i}`);
     const { code, message } = await refusal((from) => from.hello({ run: "one more" }));
     assert.equal(code, "busy");
     assert.match(message, /256 mixtures are held here/);
   });
 
-  it("loses a rank that does not read what it asks for, and no other", async function () {
+  it("drops a rank that does not read its answers, and no other", async function () {
     this.timeout(30_000); // it hung for a minute while the server did not notice what it had received
     const reader = await joined("reader");
     const one = await joined("deaf", {}, 1);
@@ -135,7 +135,7 @@ describe("the limits of what a message brings", () => {
     assert.equal((await reader.receive()).header.type, "targets");
   });
 
-  it("takes so many requests at a time, and answers those", async () => {
+  it("accepts at most the allowed number of requests at a time, and answers them", async () => {
     const one = await joined("eager");
     const room = rooms.get("eager");
     assert.ok(room);

@@ -85,7 +85,7 @@ describe("a real rank and a real server, with a network between them that", func
     });
   }
 
-  it("brings everything twice: nothing happens twice", async () => {
+  it("delivers everything twice: nothing happens twice", async () => {
     network.plan = () => ({ copies: 2 });
     room.commands = ["evaluate", "checkpoint"];
     await join();
@@ -102,13 +102,13 @@ describe("a real rank and a real server, with a network between them that", func
     assert.equal(room.batches.length, 3);
   });
 
-  it("brings everything late, but in time", async () => {
+  it("delivers everything late, but in time", async () => {
     await join();
     network.plan = () => ({ copies: 1, after: 100 });
     await takesThreeSteps();
   });
 
-  it("loses every answer: the rank says what it waited for, at its deadline", async () => {
+  it("loses every answer: at its deadline the rank names what it waited for", async () => {
     await join();
     network.spoil("targets", { copies: 0 }, Number.POSITIVE_INFINITY);
     const lost = await failure(take(0));
@@ -131,7 +131,7 @@ describe("a real rank and a real server, with a network between them that", func
     assert.match(refused.message, /step 1 came, the result of evaluate after step 1 is next/);
   });
 
-  it("loses a goodbye's result: leaving without it is no regular end", async () => {
+  it("loses the result of a stop: leaving without it is no regular end", async () => {
     room.commands = ["stop"];
     await join();
     await take(0);
@@ -142,7 +142,7 @@ describe("a real rank and a real server, with a network between them that", func
     assert.deepEqual(room.gone, ["rank 0 left: it did not send the result of stop after step 1"]);
   });
 
-  it("brings pongs that are meant for an older generation: they do not prolong a wait", async () => {
+  it("delivers pongs of an older generation: they do not prolong a wait", async () => {
     room.onStep = () => new Promise(() => {});
     await join();
     network.plan = ({ type }) => {
@@ -154,7 +154,7 @@ describe("a real rank and a real server, with a network between them that", func
     assert.match(lost.message, /no sign of life for 4 s/);
   });
 
-  it("is fine, but a command hangs: it has its own deadline", async () => {
+  it("works, but a command hangs: its own deadline ends it", async () => {
     const hurried = await BridgeServer.start({ open: async () => room, commandDeadline: 0.5 });
     room.firstCommands = ["evaluate"];
     await peer.join(hurried.endpoint);
@@ -166,7 +166,7 @@ describe("a real rank and a real server, with a network between them that", func
     );
   });
 
-  it("is fine, but a rank is stopped in the middle of a command: it is lost by its heartbeats", async () => {
+  it("works, but a rank is stopped in the middle of a command: missing heartbeats reveal it", async () => {
     room.firstCommands = ["evaluate"];
     await peer.join(server.endpoint);
     peer.process.kill("SIGSTOP");

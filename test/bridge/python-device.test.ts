@@ -132,7 +132,7 @@ describe("a Python rank with an executor", function () {
     assert.deepEqual(room.failures, []);
   });
 
-  it("says what a run read, and carries out runs until the plugin says goodbye", async () => {
+  it("sends the values that a run reads, and carries out runs until the plugin says goodbye", async () => {
     const served = peer.call("serve");
     room.readPrototypes();
     while (room.read.length === 0) await new Promise((resolve) => setTimeout(resolve, 2));

@@ -71,7 +71,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
     const [zero, one] = [() => peers[0] ?? assert.fail(), () => peers[1] ?? assert.fail()];
     const step = async (peer: PythonPeer, args: object) => answer.parse(await peer.call("step", args));
 
-    it("hears the welcome, sends torch rows and gets its target rows and scalars back", async () => {
+    it("receives the welcome, sends torch rows, and gets target rows and scalars back", async () => {
       const welcome = await zero().join(server.endpoint);
       assert.deepEqual(z.object({ step: z.number(), config: z.string(), prototypes: array }).parse(welcome), {
         step: 0,
@@ -192,7 +192,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.deepEqual(second.targets?.data, [[3, 4], [5, 6]]); // biome-ignore format: rows
     });
 
-    it("is noticed at once when it is killed, and its world hears of it", async () => {
+    it("is noticed at once when it is killed, and the other ranks of its world are told", async () => {
       const victim = await PythonPeer.start();
       await Promise.all([
         zero().join(server.endpoint, { rank: 0, world: 2, deadline: 20 }),
@@ -218,7 +218,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.deepEqual(room.gone, ["rank 0 left: enough"]);
     });
 
-    it("tells a plugin that is at work from one that hangs, at the deadline", async () => {
+    it("distinguishes a busy plugin from one that hangs, at the deadline", async () => {
       room.onStep = () => new Promise(() => {});
       await zero().join(server.endpoint, { deadline: 0.5 });
       const silent = await failure(zero().call("step", { step: 0, rows_: [[1, 2]] }));
@@ -240,7 +240,7 @@ for (const endpoint of ["auto", "tcp://127.0.0.1:*"]) {
       assert.equal((await waiting).step, 0);
     });
 
-    it("hears a plugin's goodbye", async () => {
+    it("receives a plugin's goodbye", async () => {
       await zero().join(server.endpoint);
       await zero().call("send", { step: 0, rows_: [[1, 2]] });
       await zero().call("receive", { step: 0 });

@@ -1,12 +1,6 @@
 import { Dealer } from "zeromq";
-import {
-  decode,
-  encode,
-  type Frames,
-  type Message,
-  type Outgoing,
-  type Tensors,
-} from "../../src/bridge/codec.ts";
+import { encode, type Frames, type Outgoing, type Tensors } from "../../src/bridge/codec.ts";
+import { decode, type Message } from "./decode.ts";
 
 const HELLO = { type: "hello", version: 3, run: "test", mixture: "default", rank: 0, world: 1 } as const;
 

@@ -97,7 +97,7 @@ describe("a server with keys", () => {
     }
   });
 
-  it("writes keys for this user's eyes from the first moment on, also in a folder that others enter", async () => {
+  it("writes keys readable by this user only from the first moment on, even in a folder that others can enter", async () => {
     const folder = await mkdtemp(joinPath(tmpdir(), "mixhead-test-"));
     await chmod(folder, 0o777);
     const seen = new Set<number>();
@@ -113,7 +113,7 @@ describe("a server with keys", () => {
     await rm(folder, { recursive: true });
   });
 
-  it("refuses to start with something that is no key", async () => {
+  it("refuses to start with an invalid key", async () => {
     for (const bad of ["", "short", "~".repeat(40), "#".repeat(40)]) {
       const start = BridgeServer.start({
         endpoint: "tcp://127.0.0.1:*",

@@ -70,7 +70,7 @@ describe("in a folder of its own", () => {
       assert.equal(unique["0.5"], 4 / 6);
     });
 
-    it("explains itself in words, counts wins of embeddings, and draws a picture beside", async () => {
+    it("explains its figures in words, counts wins of embeddings, and draws a picture", async () => {
       await npy("head.npy", randomRows(300, 8, 1, 4, 0.001));
       await npy("embeddings.npy", randomRows(700, 8, 2));
       const { status, stdout } = await mixhead(
@@ -156,7 +156,7 @@ describe("in a folder of its own", () => {
       assert.deepEqual(await readdir(folder), ["bad.npy"]);
     });
 
-    it("names what is wrong with other input", async () => {
+    it("names the fault of any other input", async () => {
       await npy("six.npy");
       await npy(
         "nan.npy",

@@ -68,7 +68,7 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
     });
 
     for (const needless of [["--arm", "x"], ["--seed", "1"], ["data.test=100"]]) {
-      it(`refuses ${needless[0]} for saved features, which would change nothing`, async () => {
+      it(`refuses ${needless[0]} for saved features, where it has no effect`, async () => {
         const { status, stderr } = await mixhead(folder, "evaluate", "f.npz", ...needless);
         assert.equal(status, 2);
         assert.equal(
@@ -78,7 +78,7 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
       });
     }
 
-    it("says in one sentence what is wrong with saved features", async () => {
+    it("reports a fault of saved features in one sentence", async () => {
       saveFeatures("y + 0.5");
       const bad = await mixhead(folder, "evaluate", "f.npz", "--json");
       assert.deepEqual([bad.status, bad.stdout], [2, ""]);
@@ -90,7 +90,7 @@ np.savez("f.npz", train_x=x + y[:, None], train_y=${labels}, test_x=x, test_y=y)
     const config = join(packageRoot, "configs", "demo", "decoupled.yaml");
     const here = join("runs", "lt", "decoupled");
 
-    it("leaves what mixhead evaluate prints of it, its summary, and the images near its prototypes", async () => {
+    it("leaves what `mixhead evaluate` prints, a summary, and the images near its prototypes", async () => {
       const train = await mixhead(folder, "train", config, ...tiny, "data.name=cifar10-lt", "--name", "lt");
       assert.equal(train.status, 0, train.stderr);
       assert.match(train.stdout, /decoupled, balanced references +\d+\.\d %/);

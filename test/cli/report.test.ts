@@ -11,7 +11,7 @@ describe("mixhead report", () => {
   beforeEach(() => place.enter());
   afterEach(() => place.leave());
 
-  it("writes one page of several runs, beside them or where --out says", async () => {
+  it("writes one page of several runs, beside them or at --out", async () => {
     for (const name of ["a", "b"]) await leaveRun(name, { arms: ["joint"] });
     const beside = await mixhead(process.cwd(), "report", "a", "b");
     assert.deepEqual([beside.status, beside.stdout], [0, "runs/report-a-b.html\n"]);

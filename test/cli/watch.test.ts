@@ -11,7 +11,7 @@ describe("mixhead watch", () => {
   });
   afterEach(() => invented.remove());
 
-  it("prints where the page is, and Ctrl-C ends it at once, an open page or not", async () => {
+  it("prints the page's address, and ends at once on Ctrl-C, even with an open page", async () => {
     const watch = new CommandLine(process.cwd(), ["watch", "demo"]);
     await watch.says(/watching/);
     const url = watch.stdout.trim();
@@ -21,7 +21,7 @@ describe("mixhead watch", () => {
     await events.body?.cancel().catch(() => {});
   });
 
-  it("refuses what is no run and what is no port in one sentence", async () => {
+  it("refuses a name that is not a run, and an invalid port, in one sentence", async () => {
     const unknown = await mixhead(process.cwd(), "watch", "nothing");
     assert.deepEqual(
       [unknown.status, unknown.stderr],

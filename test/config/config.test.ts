@@ -48,7 +48,7 @@ describe("configuration", () => {
     assert.doesNotMatch(problem, /\n/);
   });
 
-  it("comes back from its YAML the same", () => {
+  it("is the same after writing and reading its YAML", () => {
     const config = resolveConfig({}, [
       "plugin.annealing={cosine: {from: 0.2, to: 1, steps: 500}}",
       "train.lr=1e-4",
@@ -56,7 +56,7 @@ describe("configuration", () => {
     assert.deepEqual(resolveConfig(parseYaml(configYaml(config), "x")), config);
   });
 
-  it("lays dotted overrides over the file and leaves the rest", () => {
+  it("applies dotted overrides to the file and leaves the rest", () => {
     const config = resolveConfig({ train: { batch: 64, lr: 0.01 } }, ["train.lr=0.1", "data.train=all"]);
     assert.equal(config.train.batch, 64);
     assert.equal(config.train.lr, 0.1);
@@ -129,7 +129,7 @@ describe("configuration", () => {
     assert.equal(resolveConfig(settings, ["targets.balance=sinkhorn"]).plugin.mixtures, 8);
   });
 
-  it("takes the paper's mixture by one word, and comes back from its record the same", () => {
+  it("accepts the paper's mixture as one word, and is the same after reading its record", () => {
     const config = resolveConfig({}, ["plugin.preset=paper", "plugin.annealing=0.8", "plugin.components=64"]);
     const { covariance, weights, forgetting, annealing, components } = config.plugin;
     assert.deepEqual([covariance, weights, annealing, components], ["diagonal", "estimated", 0.8, 64]);

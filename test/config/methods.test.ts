@@ -50,7 +50,7 @@ describe("the configuration of a method", () => {
     );
   });
 
-  it("comes back from its own record the same", () => {
+  it("is the same after reading its record", () => {
     const config = resolveConfig({ method: "carp" });
     assert.deepEqual(resolveConfig(config), config);
   });

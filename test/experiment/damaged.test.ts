@@ -66,7 +66,7 @@ describe("a run whose files were damaged while nobody trained at it", function (
     await assertWhole(await resume(), /metrics\.jsonl is missing: its lines .* are restored/);
   });
 
-  it("does not resume with other settings, and its record stays as it was", async () => {
+  it("does not resume with other settings, and leaves its record unchanged", async () => {
     const record = await readFile(at("config.yaml"), "utf8");
     const changed = record.replace(/^( +)lr: .*/m, "$1lr: 0.05");
     assert.notEqual(changed, record);

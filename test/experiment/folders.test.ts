@@ -64,7 +64,7 @@ describe("in a folder of its own", () => {
       await openRun("a", arms(), [0]);
     });
 
-    it("refuses another configuration and says where it differs, and leaves the run as it was", async () => {
+    it("refuses another configuration, names the difference, and leaves the run unchanged", async () => {
       const [job] = (await openRun("a", arms(), [0])).jobs;
       await new MetricsLog(join(job?.folder ?? "", "metrics.jsonl")).append({ step: 10, loss: 1 });
       const before = await readFile("runs/a/config.yaml", "utf8");
@@ -213,7 +213,7 @@ describe("in a folder of its own", () => {
       await new MetricsLog("metrics.jsonl").append({ step: 10, loss: 1 });
     });
 
-    it("comes back whole, the newest one first, and older ones go", async () => {
+    it("is read back whole, the newest first, and older ones are removed", async () => {
       for (const step of [5, 10, 200]) await commit(step);
       const { checkpoint, notes } = await latest();
       assert.equal(checkpoint?.clock.step, 200);
@@ -248,7 +248,7 @@ describe("in a folder of its own", () => {
       }
     });
 
-    it("stays as long as the newest so many do", async () => {
+    it("is kept while it is among the newest `keepCheckpoints`", async () => {
       for (const step of [5, 10, 15, 20]) await commit(step, {}, 3);
       assert.deepEqual(await readdir("checkpoints"), ["step-0000010", "step-0000015", "step-0000020"]);
     });
@@ -332,7 +332,7 @@ describe("in a folder of its own", () => {
       assert.match(await problem(), /^is of format 2, by mixhead \S+: this version reads format 1$/);
     });
 
-    it("of an earlier version, which has no manifest, is used, and it is said", async () => {
+    it("of an earlier version, without a manifest, is used with a warning", async () => {
       await commit(5);
       for (const file of ["manifest.json", "config.json", "metrics.jsonl"])
         await rm(`checkpoints/step-0000005/${file}`);
@@ -365,7 +365,7 @@ describe("in a folder of its own", () => {
   });
 
   describe("metrics.jsonl", () => {
-    it("is cut to where a checkpoint was taken", async () => {
+    it("is cut to its length at the checkpoint", async () => {
       const log = new MetricsLog("m.jsonl");
       await log.append({ step: 1, loss: 2 });
       const size = await log.size();
@@ -389,7 +389,7 @@ describe("in a folder of its own", () => {
     });
     const written = '{"step":10,"loss":1}\n{"step":20,"loss":2}\n';
 
-    it("that is cut in a line, changed or removed is restored from the checkpoint, and it is said where", async () => {
+    it("is restored from the checkpoint if it was cut within a line, changed or removed, with a message", async () => {
       const known = checkpoint(Buffer.from(written), written.length);
       for (const [content, said] of [
         [written, undefined],

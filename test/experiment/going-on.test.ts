@@ -30,7 +30,7 @@ describe("a run that is made longer", function () {
   });
   after(() => rm(folder, { recursive: true }));
 
-  it("leaves bit for bit what a run leaves that had this end from the start, its record too", async () => {
+  it("leaves bit for bit the files of a run that had this end from the start, including its record", async () => {
     await train("whole", 16);
     const { status, stderr } = await mixhead(folder, "resume", "short", "train.stop=16");
     assert.equal(status, 0, stderr);

@@ -52,7 +52,7 @@ describe("a SLURM job that was requeued", () => {
     assert.equal((await requeuedRun()).name, "complete");
   });
 
-  it("says if there is none or more than one, and what else is needed", async () => {
+  it("reports that no run or several runs match, and what is needed", async () => {
     for (const [job, restarts] of [[], ["7"], ["7", "0"]]) {
       slurm(job, restarts);
       await assert.rejects(requeuedRun(), /^UserError: resume takes a run, .* and this is none$/);
@@ -67,7 +67,7 @@ describe("a SLURM job that was requeued", () => {
     await assert.rejects(requeuedRun(), new UserError(said));
   });
 
-  it("trains on though its script says --force, which replaced what was there when it first began", async () => {
+  it("continues although its script has --force, which replaced the earlier run at its first start", async () => {
     slurm("7");
     const run = await begin("mine", 8);
     const checkpoints = async () => (await readdir("runs/mine/joint/checkpoints")).length;

@@ -137,7 +137,7 @@ describe("the report of what runs have left", () => {
     ]);
   });
 
-  it("takes no mean over different steps: a seed that is behind the others is left out, and said to be", async () => {
+  it("takes no mean over different steps: it leaves out a seed that is behind, and says so", async () => {
     const run = await leaveRun("a", {
       seeds: [0, 1, 2],
       reached: ({ arm, seed }) => (arm === "joint" && seed === 2 ? 60 : 100),

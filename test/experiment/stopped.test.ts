@@ -34,7 +34,7 @@ describe("a training of which a process is stopped, as by SIGSTOP", function () 
     return command;
   }
 
-  it("fails if the worker was stopped, and says that it did not answer and what is missing", async () => {
+  it("fails if the worker was stopped, and reports that it did not answer and what is missing", async () => {
     const command = await begun();
     const [worker] = command.workers();
     process.kill(worker ?? assert.fail(), "SIGSTOP");

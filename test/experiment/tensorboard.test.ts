@@ -125,7 +125,7 @@ describe("TensorBoard", () => {
     assert.deepEqual(events?.slice(2), [{ step: 1, scalars: { loss: Number.NaN } }]);
   });
 
-  it("is told by a resumed session from which step on earlier values count no more", async () => {
+  it("learns from a resumed session from which step on earlier values are void", async () => {
     tensorboard()(job, { step: 500, loss: 1 });
     tensorboard()(job, { step: 260, loss: 2 });
     const files = await written();

@@ -41,7 +41,7 @@ describe("in a folder of its own", () => {
       assert.equal((await findTrained("runs/a", [])).path, found.path);
     });
 
-    it("only reads: a checkpoint that is being written stays", async () => {
+    it("only reads: it leaves a checkpoint that is being written alone", async () => {
       const run = await runOf("a", ["joint"]);
       await findTrained("a", []);
       assert.ok((await readdir(join(run.jobs[0]?.folder ?? "", "checkpoints"))).includes("incoming-750"));
@@ -74,7 +74,7 @@ describe("in a folder of its own", () => {
       );
     });
 
-    it("says in one sentence what is not clear or not there", async () => {
+    it("reports an ambiguous or missing run in one sentence", async () => {
       await runOf("a", ["one", "two"]);
       await assert.rejects(findTrained("a", []), /a has the arms one, two: choose with --arm/);
       await assert.rejects(findTrained("a", [], { arm: "three" }), /a has no arm three; it has one, two/);

@@ -6,7 +6,7 @@ import { warnings } from "../../src/experiment/warn.ts";
 const job = (arm: string): Job => ({ arm, seed: 0, label: arm, config: resolveConfig({}), folder: arm });
 
 describe("warnings while a run trains", () => {
-  it("are said once for each training and kind, when they come up", () => {
+  it("are printed once for each training and kind, as soon as they arise", () => {
     const said: string[] = [];
     const hook = warnings((text) => said.push(text));
     const [joint, decoupled] = [job("joint"), job("decoupled")];

@@ -53,7 +53,7 @@ describe("files", function () {
     assert.deepEqual([...data.slice(2)], expected.slice(2));
   });
 
-  it("refuses what it cannot read in one sentence that names the file", async () => {
+  it("refuses a file that it cannot read in one sentence that names it", async () => {
     await refuses(readNpy(at("fortran.npy")), /Fortran order/);
     await refuses(readNpy(at("complex.npy")), /type <c8; one of <f4/);
     await refuses(readNpy(at("big-endian.npy")), /type >f4/);

@@ -29,7 +29,7 @@ describe("a temporary folder", () => {
     assert.equal(await madeIn(own.length + "/mixhead-123456".length), own);
   });
 
-  it("is made in /tmp if TMPDIR is not there, or too long", async () => {
+  it("is made in /tmp if TMPDIR does not exist or is too long", async () => {
     process.env.TMPDIR = join(own, "missing");
     assert.equal(await madeIn(), "/tmp");
     process.env.TMPDIR = own;

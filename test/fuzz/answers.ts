@@ -1,4 +1,5 @@
-import { encode, type Frames, type Message } from "../../src/bridge/codec.ts";
+import { encode, type Frames } from "../../src/bridge/codec.ts";
+import type { Message } from "../bridge/decode.ts";
 import { MESSAGES } from "../golden/messages.ts";
 import { D, K, Mutator } from "./mutator.ts";
 

@@ -5,8 +5,9 @@ import { text } from "node:stream/consumers";
 import { fileURLToPath } from "node:url";
 import { Router } from "zeromq";
 import { z } from "zod";
-import { decode, encode, type Frames } from "../../src/bridge/codec.ts";
+import { encode, type Frames } from "../../src/bridge/codec.ts";
 import { WireError } from "../../src/bridge/errors.ts";
+import { decode } from "../bridge/decode.ts";
 import { PYTHON } from "../bridge/peers.ts";
 import { Answers } from "./answers.ts";
 

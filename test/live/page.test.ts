@@ -101,7 +101,7 @@ describe("the live page", () => {
     });
   }
 
-  it("draws what a plugin tells of itself, each by its name", async () => {
+  it("draws each of a plugin's scalars under its name", async () => {
     await open(1280);
     await invented.train(1, 0, 500, { moved: 2, live: 0.5 });
     await shows("step 500 of 2,000");
@@ -168,7 +168,7 @@ describe("the live page", () => {
     await shows("Failed: the GPU's memory is full");
   });
 
-  it("says in words what goes wrong, and to which arm", async () => {
+  it("says in words what goes wrong, and in which arm", async () => {
     await open(390);
     await invented.train(0, 0, 500);
     await invented.train(1, 0, 500, { spread: 0.01 });

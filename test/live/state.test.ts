@@ -82,7 +82,7 @@ describe("the state of a run", () => {
     assert.equal(stateOf([failed, { lines: [evaluation(500, 9)], changed: after }], null).state, "failed");
   });
 
-  it("tells the time left by the steps' own time, later by the evaluations, these included", () => {
+  it("estimates the time left from the steps' own time, later from whole intervals between evaluations", () => {
     const young = stateOf([{ lines: [evaluation(0, 20), training(10)], changed: after }]);
     assert.equal(young.secondsLeft, 490 * 0.5);
     const older = [evaluation(0, 20), evaluation(100, 100), training(200), evaluation(200, 180)];

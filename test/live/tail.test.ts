@@ -15,7 +15,7 @@ describe("following a file", () => {
   });
   afterEach(() => rm(folder, { recursive: true }));
 
-  it("finds nothing if there is no file yet, then what is written to it", async () => {
+  it("finds nothing while there is no file, then every line written to it", async () => {
     assert.deepEqual(await tail.look(), { restarted: false, lines: [] });
     await writeFile(path, "a\nb\n");
     assert.deepEqual(await tail.look(), { restarted: false, lines: ["a", "b"] });
@@ -57,7 +57,7 @@ describe("following a file", () => {
     assert.deepEqual(await tail.look(), { restarted: false, lines: [] });
   });
 
-  it("compares the end of what it has read, however long that is", async () => {
+  it("compares the end of the text that it has read, however long that is", async () => {
     const line = "x".repeat(1000);
     await writeFile(path, `${line}\n`);
     await tail.look();

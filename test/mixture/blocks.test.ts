@@ -2,14 +2,14 @@ import assert from "node:assert/strict";
 import * as tf from "@tensorflow/tfjs-core";
 import type { PrototypePlugin } from "../../src/plugins/plugin.ts";
 import { onEachBackend } from "../backend/available.ts";
-import { at, difference, type Settings } from "../plugins/support.ts";
+import { at, covariances, difference, type Settings } from "../plugins/support.ts";
 import { batch, D, kinds, N, open, parts } from "./support.ts";
 
 const STEPS = 5;
 const wanted = { responsibilities: true, winners: true };
 
 const settings: Record<string, Settings> = Object.fromEntries([
-  ...(["shared", "spherical", "diagonal"] as const).flatMap((covariance) =>
+  ...covariances.flatMap((covariance) =>
     (["uniform", "estimated"] as const).flatMap((weights) =>
       [0, 0.02].map((cutoff) => [
         `${covariance}, ${weights} weights, cutoff ${cutoff}`,

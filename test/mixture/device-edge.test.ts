@@ -90,7 +90,7 @@ describe("a mixture on a rank's device", function () {
     });
   }
 
-  it("tells the prototypes and who is in use in one round trip", async () => {
+  it("reads the prototypes and the components in use in one round trip", async () => {
     const { edge } = await joined(parts({}), { use: true });
     for (let step = 0; step < 3; step++) await rank.take(step, rows(step));
     const waits = edge.device.roundTrips;
@@ -137,7 +137,7 @@ describe("a mixture on a rank's device", function () {
     });
   }
 
-  it("refuses such a row at once if the mixture begins at the data, and takes the step when it comes again", async () => {
+  it("refuses such a row at once if the mixture begins at the data, and takes the step when it is repeated", async () => {
     const of = parts({ init: { from: "data" }, components: N + 5, variance: 0.1 });
     const { room } = await joined(of);
     await assert.rejects(rank.take(0, spoiled(0, 4, Number.NaN)), {
@@ -231,7 +231,7 @@ describe("a mixture on a rank's device", function () {
     }
   });
 
-  it("begins anew at prototypes that its rank gives, and the device holds no more than before", async () => {
+  it("starts over from prototypes that its rank gives, and the device holds no more than before", async () => {
     await joined(parts({}));
     await rank.take(0, rows(0));
     const { handles } = await rank.take(1, rows(1));
@@ -261,7 +261,7 @@ describe("a mixture on a rank's device", function () {
     }
   });
 
-  it("refuses rows that are sent, if they have to stay", async () => {
+  it("refuses rows that are sent although they have to stay on the device", async () => {
     const { room } = await joined(parts({}));
     await assert.rejects(
       room.step({ step: 0, epoch: 0, scalars: [], rows: { data: new Float32Array(D), n: 1, d: D } }),

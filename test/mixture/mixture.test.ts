@@ -167,7 +167,7 @@ onEachBackend("a step of the mixture", () => {
     }
   });
 
-  it("makes winners and responsibilities only where they are wanted", async () => {
+  it("makes winners and responsibilities only on request", async () => {
     for (const settings of Object.values(kinds)) {
       const { plugin } = await open(parts(settings));
       const h = batch(0);
@@ -320,7 +320,7 @@ onEachBackend("a state of the mixture", () => {
     for (const each of [mixture, other]) each.dispose();
   });
 
-  it("continues bit for bit from where it was saved", async () => {
+  it("continues bit for bit after saving and loading", async () => {
     for (const [kind, settings] of Object.entries(kinds)) {
       const of = parts(settings, { by: "plugin", balance: "center" });
       const [unbroken, again] = await Promise.all([open(of), open(of)]);

@@ -9,7 +9,9 @@ import type { MixtureOptions, MixtureParts } from "../../src/mixture/mixture.ts"
 import { onEachBackend } from "../backend/available.ts";
 import {
   at,
+  byDimension,
   clusteredRows,
+  covariances,
   difference,
   matrix,
   options,
@@ -98,7 +100,7 @@ function same(found: Trajectory, expected: Trajectory, where: string): void {
 }
 
 /** Every combination of the options that change the equations. */
-const combinations = (["shared", "spherical", "diagonal"] as const).flatMap((covariance) =>
+const combinations = covariances.flatMap((covariance) =>
   (["responsibility", "time", "nothing"] as const).flatMap((by) =>
     (["uniform", "estimated"] as const).flatMap((weights) =>
       [0, 0.02].map(
@@ -151,10 +153,11 @@ async function checkAgainstFloat64(
     means: components.flatMap(({ mu }) => mu),
     counts: components.map(({ n }) => n),
     weights: components.map(({ pi }) => pi),
-    ...(settings.covariance === "diagonal" && { variances: components.flatMap(({ sigma2 }) => sigma2) }),
+    ...(settings.covariance !== "shared" && { variances: components.flatMap(({ sigma2 }) => sigma2) }),
   };
   for (const [name, values] of Object.entries(expected)) {
-    const apart = difference([...(found.state[`plugin.${name}`]?.data ?? [])], values);
+    const tensor = found.state[`plugin.${name}`] ?? assert.fail(`no ${name}: ${where}`);
+    const apart = difference(name === "variances" ? byDimension(tensor, D) : [...tensor.data], values);
     assert.ok(apart < TOLERANCE, `${name} are ${apart} from float64's: ${where}`);
   }
 }
@@ -168,7 +171,7 @@ describe("the trajectory of an EM", function () {
   });
   after(() => rank.kill());
 
-  for (const covariance of ["shared", "spherical", "diagonal"] as const) {
+  for (const covariance of covariances) {
     it(`on a rank's device is that of float64: ${covariance}, whatever the other options`, async () => {
       for (const settings of combinations.filter((each) => each.covariance === covariance))
         await checkAgainstFloat64(settings, (of) => onDevice(rank, of));
@@ -176,7 +179,7 @@ describe("the trajectory of an EM", function () {
   }
 
   onEachBackend("in Node", () => {
-    for (const covariance of ["shared", "spherical", "diagonal"] as const) {
+    for (const covariance of covariances) {
       it(`is that of float64: ${covariance}, whatever the other options`, async () => {
         for (const settings of combinations.filter((each) => each.covariance === covariance))
           await checkAgainstFloat64(settings, onHost);

@@ -3,7 +3,7 @@ import * as tf from "@tensorflow/tfjs-core";
 import { openBackend } from "../../src/backend/backend.ts";
 import { RecentUse } from "../../src/mixture/recent-use.ts";
 
-describe("who is in use", () => {
+describe("the components in use", () => {
   before(() => openBackend("wasm"));
 
   /** Takes a step that the components with a 1 win, or refuses it. */
@@ -17,7 +17,7 @@ describe("who is in use", () => {
     return share;
   }
 
-  it("is whoever won a row in the last 500 steps, as the share says", async () => {
+  it("are those that won a row in the last 500 steps, and the share counts them", async () => {
     const use = new RecentUse(4);
     assert.equal(await use.latest(), undefined);
     assert.equal(await take(use, 0, [1, 0, 0, 0]), 0.25);

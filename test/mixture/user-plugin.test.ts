@@ -53,7 +53,7 @@ describe("a user's plugin on a rank's device", function () {
   }
 
   for (const reads of [0, 2]) {
-    it(`that reads ${reads} times in a step takes the steps that it takes in Node, and is told of what that costs`, async () => {
+    it(`that reads ${reads} times in a step takes the same steps as in Node, with a warning about the cost`, async () => {
       const { of, edge } = await joined(await file(`reads-${reads}`, groups(reads)));
       const host = await HostEdge.open(of, { dim: D, seed: 3, use: true });
       for (let step = 0; step < 5; step++) {
@@ -102,7 +102,7 @@ describe("a user's plugin on a rank's device", function () {
     assert.equal(edge.placement, "device");
   });
 
-  it("hears of a row that is not finite at once, and has not stepped", async () => {
+  it("gets no step with a row that is not finite, which is refused at once", async () => {
     await joined(await file("row", groups(1)));
     await rank.take(0, rows(0));
     const bad = rows(1).map((row, i) => (i === 3 ? row.map(() => Number.NaN) : row));

@@ -65,7 +65,7 @@ onEachBackend("a batch that is judged where it is", () => {
     return found;
   };
 
-  it("has its rows divided by their length, and names no row if all are fit", async () => {
+  it("has its rows divided by their length, and names no row if all are valid", async () => {
     const rows = [
       [3, 4],
       [3e30, -4e30],
@@ -76,7 +76,7 @@ onEachBackend("a batch that is judged where it is", () => {
     assert.deepEqual([ok, first], [true, 3]);
   });
 
-  it("names the first row that is not, and becomes zeros that no arithmetic stumbles over", async () => {
+  it("names the first unfit row, and becomes zeros, with which all arithmetic is finite", async () => {
     const good = [1, 2];
     for (const [rows, at] of [
       [[good, [Number.NaN, 1], [0, 0]], 1],

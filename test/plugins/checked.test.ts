@@ -110,7 +110,7 @@ describe("a user's plugin", () => {
   });
 
   for (const [what, make, words] of mistakes) {
-    it(`is told of ${what}, with its name and the step, in one sentence`, async () => {
+    it(`is refused for ${what}, with its name and the step, in one sentence`, async () => {
       const h = directions(N, D, 3, "rows");
       await assert.rejects(checked(make(), "mine.ts").step(h, clock), (error) => {
         assert.ok(error instanceof UserError, String(error));

@@ -55,7 +55,7 @@ describe("examples/reseed.ts", () => {
 
   before(() => openBackend("wasm"));
 
-  it("moves so many idle components a step to the rows that are explained worst", async () => {
+  it("moves `rate` idle components a step to the rows that are explained worst", async () => {
     const plugin = await open();
     for (const step of [0, 1]) assert.equal(await movedIn(plugin, step), 0);
     const before = await plugin.prototypes().array();
@@ -77,7 +77,7 @@ describe("examples/reseed.ts", () => {
     for (const one of [plugin, resumed]) one.dispose();
   });
 
-  it("refuses a covariance of which it knows nothing", async () => {
+  it("refuses a covariance that it does not support", async () => {
     await assert.rejects(
       open({ covariance: "diagonal" }),
       /reseed\.ts failed to make its plugin: .*must be shared/,

@@ -9,10 +9,33 @@ import { checked } from "../../src/plugins/checked.ts";
 import { directions } from "../../src/plugins/random.ts";
 import { openPlugin } from "../../src/plugins/registry.ts";
 
+const PAGE = join(packageRoot, "docs/extending.md");
+
 describe("docs/extending.md", () => {
+  it("shows diffs of lines that are in the files as they are now", async () => {
+    let [diffs, removed, file] = [0, 0, ""];
+    for (const [, diff = ""] of (await readFile(PAGE, "utf8")).matchAll(/```diff\n(.*?)```/gs)) {
+      diffs++;
+      for (const line of diff.trimEnd().split("\n")) {
+        const named = /^ ([\w./-]+\.(ts|py))/.exec(line)?.[1];
+        if (named !== undefined) file = named;
+        else if (!line.startsWith("+")) {
+          const lines = (await readFile(join(packageRoot, file), "utf8")).split("\n");
+          const wanted = line.slice(1).trim();
+          assert.ok(
+            lines.some((each) => each.includes(wanted)),
+            `${file} has no line ${wanted}`,
+          );
+          removed++;
+        }
+      }
+    }
+    assert.ok(diffs > 4 && removed > 10, `${removed} lines in ${diffs} diffs`);
+  });
+
   it("shows a plugin that runs as it stands, keeps its contract and continues from its state", async () => {
     await openBackend("wasm");
-    const page = await readFile(join(packageRoot, "docs/extending.md"), "utf8");
+    const page = await readFile(PAGE, "utf8");
     const [, code] = /## A plugin\n.*?```ts\n(.*?)```/s.exec(page) ?? [];
     assert.ok(code);
     // In the package's folder, so that "mixhead/plugins" is this package.

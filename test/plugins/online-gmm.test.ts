@@ -8,6 +8,7 @@ import {
   axis,
   bits,
   clusteredRows,
+  covariances,
   difference,
   matrix,
   mixtures,
@@ -21,8 +22,6 @@ const D = 8;
 /** Rows of a saved matrix as text that tells -0 from 0. */
 const rowBits = (state: NamedTensors, name: string) =>
   matrix(state, name).map((row) => row.map((value) => (Object.is(value, -0) ? "-0" : String(value))).join());
-
-const covariances = ["shared", "spherical", "diagonal"] as const;
 
 onEachBackend("online-gmm", () => {
   const make = mixtures();
@@ -126,7 +125,7 @@ onEachBackend("online-gmm", () => {
     });
   }
 
-  it("keeps a starved component's mean while its count fades away by time", async () => {
+  it("keeps a starved component's mean while its count decays with time", async () => {
     const start = Float32Array.from([...axis(0), ...axis(1)]);
     const plugin = make(
       {
@@ -281,7 +280,7 @@ onEachBackend("online-gmm", () => {
     });
   }
 
-  it("has k-means as its limit: each row to its nearest prototype, the rest as it is", async () => {
+  it("has k-means as its limit: each row goes to its nearest prototype, and all else is the same", async () => {
     const settings = options({ components: 6, variance: 1e-5, cutoff: 0.5 });
     const [limit, means] = [onlineGmm(settings), kmeans(settings)];
     for (let t = 0; t < 4; t++) {

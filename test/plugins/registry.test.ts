@@ -74,7 +74,7 @@ describe("openPlugin", function () {
     });
   }
 
-  it("keeps frozen prototypes where they are, and says that it touches none", async () => {
+  it("keeps frozen prototypes in place, and reports that it touches none", async () => {
     const plugin = await create("frozen");
     const before = await plugin.state();
     const { touched } = await take(plugin, clusteredRows(3, D, 1), at(0));
@@ -83,7 +83,7 @@ describe("openPlugin", function () {
     plugin.dispose();
   });
 
-  it("takes a TypeScript file of the user's from a folder that knows nothing of us", async () => {
+  it("loads a user's TypeScript file from a folder outside the package", async () => {
     for (const surroundings of ["", "{}", '{"type": "commonjs"}']) {
       const inner = join(folder, `inner${surroundings.length}`);
       await mkdir(inner);
@@ -125,7 +125,7 @@ describe("openPlugin", function () {
     }
   });
 
-  it("says in one sentence what is wrong with a file", async () => {
+  it("reports the fault of a file in one sentence", async () => {
     await refuses(create("gmm"), /plugin.kind is "gmm"; allowed: online-gmm, frozen, kmeans, .*or a path/);
     await refuses(create(join(folder, "missing.ts")), /cannot read .*missing.ts: no such file/);
     await refuses(
@@ -183,7 +183,7 @@ export default (given) => ({ ...given, name: JSON.stringify(given.options), step
       assert.equal((await given(await optioned("bare.ts", ""))).name, "{}");
     });
 
-    it("names its file, the option and what is allowed where they are wrong", async () => {
+    it("names the file, the wrong option and the allowed values", async () => {
       const kind = await optioned("optioned.ts", schema);
       await refuses(
         given(kind, { rate: "x" }),
@@ -200,7 +200,7 @@ export default (given) => ({ ...given, name: JSON.stringify(given.options), step
       );
     });
 
-    it("refuses them if nothing says what they are", async () => {
+    it("refuses options if the file exports no schema", async () => {
       await refuses(
         given("kmeans", { rate: 1 }),
         /plugin\.options are for a plugin in a file.*; kmeans has its/,

@@ -8,6 +8,9 @@ import type { PrototypePlugin } from "../../src/plugins/plugin.ts";
 import { generator } from "../../src/plugins/random.ts";
 import { type Clock, parseSchedule } from "../../src/schedules/schedule.ts";
 
+/** All that the settings allow. */
+export const covariances = pluginSchema.shape.covariance.unwrap().options;
+
 export type Settings = Partial<z.input<typeof pluginSchema>>;
 
 /** Options of the mixture: the configuration's defaults, with some settings over them. */
@@ -15,7 +18,7 @@ export function options(
   settings: Settings,
   others: Partial<Pick<OnlineGmmOptions, "dim" | "seed" | "start">> = {},
 ): OnlineGmmOptions {
-  // What is not of a test's matter: no component is brought into use, and the prior is a number.
+  // By default tests bring no component into use, and the prior is a number.
   const config = pluginSchema.parse({ use: { share: 0 }, prior: { strength: 10 }, ...settings });
   const { strength } = config.prior;
   const { share } = config.use;
@@ -52,6 +55,12 @@ export function clusteredRows(count: number, dim: number, seed: number, spread =
 export function unit(row: number[]): number[] {
   const length = Math.sqrt(row.reduce((sum, value) => sum + value * value, 0));
   return [...Float32Array.from(row, (value) => value / length)];
+}
+
+/** Saved variances (K x Q) as one for each component and dimension (K x D): each column covers D / Q dimensions in order. */
+export function byDimension({ shape: [components = 0], data }: NamedTensors[string], dim: number): number[] {
+  const covers = (components * dim) / data.length;
+  return Array.from({ length: components * dim }, (_, at) => data[Math.floor(at / covers)] ?? Number.NaN);
 }
 
 /** One step of a plugin; what it returned, as arrays. The test's tensors are freed. */

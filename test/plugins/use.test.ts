@@ -53,7 +53,7 @@ onEachBackend("components that come into use", () => {
     assert.deepEqual(matrix(state, "prototypes")[3], axis(7), "one starts again in a step of so few");
   });
 
-  it("none starts again while as many as wanted are live", async () => {
+  it("none starts again while the wanted number are live", async () => {
     const plugin = make({ ...settings, use: { share: 0.5, idle: 2 } }, { start });
     for (let t = 0; t < 5; t++) {
       const { scalars } = await take(plugin, rows, at(t));
@@ -129,7 +129,7 @@ onEachBackend("components that come into use", () => {
     });
   });
 
-  it("of several mixtures a component is live that wins a row in its own", async () => {
+  it("with several mixtures, a component is live if it wins a row in its own", async () => {
     const plugin = make({ ...settings, mixtures: 2, variance: 0.5, use: { share: 1, idle: 3 } }, { start });
     // The first mixture is certain of every row, the second is not.
     for (let t = 0; t < 2; t++) await take(plugin, [axis(0), axis(1)], at(t));
@@ -163,7 +163,7 @@ onEachBackend("components that come into use", () => {
     }
   });
 
-  it("takes a state that has no ages: none is idle yet; and one that has, if none starts again", async () => {
+  it("accepts a state without ages (none is idle yet), and one with ages if none starts again", async () => {
     const [without, within] = [
       make({ ...settings, use: { share: 0 } }, { start }),
       make(settings, { start }),

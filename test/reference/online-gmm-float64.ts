@@ -113,6 +113,11 @@ function forget(w: number, { forgetting: { by, retention } }: ReferenceOptions):
   return { d, g: -Math.expm1(w * Math.log(retention)) / ((1 - retention) * w) };
 }
 
+/** How many consecutive dimensions share a variance. */
+function covers({ covariance }: ReferenceOptions, dim: number): number {
+  return covariance === "spherical" ? dim : 1;
+}
+
 /** mu = (s + a m) / (n + a), sigma2 = (q + a (m^2 + v_0)) / (n + a) - mu^2, c = mu / |mu|. */
 function estimate(component: Component, a: number, options: ReferenceOptions): Component {
   const { n, s, q, m, c } = component;
@@ -126,8 +131,8 @@ function estimate(component: Component, a: number, options: ReferenceOptions): C
     ),
   );
   const perDimension = add(scale(1 / (n + a), second), scale(-1, squares(mu)));
-  const sigma2 =
-    options.covariance === "spherical" ? perDimension.map(() => mean(perDimension)) : perDimension;
+  const size = covers(options, s.length);
+  const sigma2 = perDimension.map((_, d) => mean(perDimension.slice(d - (d % size), d - (d % size) + size)));
   const length = Math.sqrt(dot(mu, mu));
   return {
     ...component,

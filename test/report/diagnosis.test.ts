@@ -18,7 +18,7 @@ describe("the words of a diagnosis", () => {
     assert.match(diagnosisWords(collapsed), /^Of 1,000 prototypes 15 are truly distinct.* Choose an output/s);
   });
 
-  it("tell a partial collapse from a whole one", () => {
+  it("distinguish a partial collapse from a whole one", () => {
     assert.match(diagnosisWords(crowded), /few.* copies \(100 %.*80 remain.*partial collapse/is);
   });
 
@@ -28,7 +28,7 @@ describe("the words of a diagnosis", () => {
     assert.match(diagnosisWords(healthy), /Whether they are used is another question/);
   });
 
-  it("see a crowd among those that win, which idle ones hide", () => {
+  it("find a crowd among the winners, which idle prototypes hide", () => {
     const used = { ...healthy, used: 0.6, distinctUsed: { "0.5": 0.1 } };
     const words = diagnosisWords(used, 50 * K);
     assert.match(words, /used ones crowd: 60 % win any .* only 100 of these remain .* partial collapse/);
@@ -96,14 +96,14 @@ describe("the picture of a diagnosis", () => {
     assert.match(svg, /mark-line.*?d="M[^"]+L/s);
   });
 
-  it("has a dashed curve of those that are used, if that is known", async () => {
+  it("has a dashed curve for the used prototypes, if they are known", async () => {
     const dashed = /mark-line.*?stroke-dasharray="6,4"/s;
     assert.doesNotMatch(String(await drawDiagnosis(content, ".svg")), dashed);
     const distinctUsed = content.unique.map(([epsilon, share]) => [epsilon, share / 2] as const);
     assert.match(String(await drawDiagnosis({ ...content, distinctUsed }, ".svg")), dashed);
   });
 
-  it("is PNG or a page if that is asked for", async () => {
+  it("is a PNG or a page on request", async () => {
     const png = await drawDiagnosis(content, ".png");
     assert.ok(png instanceof Uint8Array);
     assert.equal(Buffer.from(png).toString("latin1", 1, 4), "PNG");

@@ -29,7 +29,7 @@ describe("the finding of a run", () => {
     );
   });
 
-  it("leads with prototypes that are used and distinct, if measured, whichever arm is ahead", () => {
+  it("mentions first the prototypes that are used and distinct, if measured, whichever arm is ahead", () => {
     const joint = arm(0.5, { used: 1, distinctUsed: { "0.5": 0.54 } });
     const decoupled = arm(0.54, { used: 0.25, distinctUsed: { "0.5": 0.14 } });
     assert.match(

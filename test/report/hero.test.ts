@@ -40,13 +40,13 @@ describe("the legend of panels beside each other", () => {
 describe("the right half of the hero picture", () => {
   const dashed = /stroke-dasharray="4,4"/g;
 
-  it("has what is distinct and used, dashed beside it what is unique", async () => {
+  it("draws distinctUsed, and unique as a dashed line", async () => {
     const svg = await heroPicture(invented());
     assert.match(svg, />distinct and used at 0\.5; dashed: unique</);
     assert.equal(svg.match(dashed)?.length, 2);
   });
 
-  it("has what is unique alone, of a run of a version that measured no more", async () => {
+  it("draws unique alone for a run of a version without distinctUsed", async () => {
     const now = invented();
     const arms = now.arms.map(({ trainings, ...arm }) => ({
       ...arm,
@@ -69,7 +69,7 @@ describe("the colours of arms", () => {
     assert.equal(new Set(many.values()).size, 6);
   });
 
-  it("tell 19 arms apart, and are of 30 arms still different and legible on paper", () => {
+  it("distinguish 19 arms, and remain different and legible on paper for 30", () => {
     const colors = [...armColors(Array.from({ length: 30 }, (_, arm) => `arm ${arm}`)).values()];
     assert.equal(new Set(colors).size, 30);
     for (const color of colors) {

@@ -92,7 +92,7 @@ describe("the page of a run", () => {
     assert.equal(knn.match(/mark-area/g)?.length, 2);
   });
 
-  it("draws whatever a plugin tells of itself, also what never changes", async () => {
+  it("draws every scalar of a plugin, even a constant one", async () => {
     const data = invented();
     const told = data.arms.map((arm) => ({
       ...arm,
@@ -114,14 +114,14 @@ describe("the page of a run", () => {
     assert.ok(!(await reportHtml(data)).includes("What does the plugin report?"));
   });
 
-  it("leaves out what a run has not: probes, images, remarks", async () => {
+  it("leaves out sections that a run has no data for: probes, images, remarks", async () => {
     const html = await reportHtml(invented());
     for (const absent of ["Which classes", "What do prototypes", 'class="warnings"']) {
       assert.ok(!html.includes(absent), absent);
     }
   });
 
-  it("says what goes wrong above the figures, the gravest first as they come, with the arm and the step", async () => {
+  it("lists problems above the figures, the gravest first, with arm and step", async () => {
     const html = await reportHtml(invented({ remarks: REMARKS }));
     const list = html.slice(html.indexOf('<ul class="warnings">'), html.indexOf("<table"));
     assert.match(
@@ -130,7 +130,7 @@ describe("the page of a run", () => {
     );
   });
 
-  it("names the classes where they are few, the long tail's from most training images down", async () => {
+  it("names the classes if they are few, and orders a long tail's by training images", async () => {
     const html = await reportHtml(invented({ probed: true, longTailed: true }));
     const picture = html.slice(html.indexOf("<h3>k-NN by class")).split("</figure>")[0] ?? "";
     assert.match(picture, /airplane.*automobile.*truck/s);
@@ -155,7 +155,7 @@ describe("the page of a run", () => {
     assert.doesNotMatch(html, />[^<]*NaN/);
   });
 
-  it("shows images as they are, with what they show in words", async () => {
+  it("shows images unchanged, with a description in words", async () => {
     const file = join(folder, "images.html");
     await writeFile(file, await reportHtml(invented({ probed: true })));
     const page = await browser.newPage();

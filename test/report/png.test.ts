@@ -3,7 +3,7 @@ import { Resvg } from "@resvg/resvg-js";
 import { encodePng } from "../../src/report/png.ts";
 
 describe("the PNG of pixels", () => {
-  it("is read back, pixel for pixel, by a decoder of others", () => {
+  it("is read back, pixel for pixel, by an independent decoder", () => {
     const [width, height] = [5, 3];
     const rgb = Uint8Array.from({ length: 3 * width * height }, (_, at) => (at * 37) % 256);
     const url = `data:image/png;base64,${encodePng(width, height, rgb).toString("base64")}`;

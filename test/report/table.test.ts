@@ -15,7 +15,7 @@ describe("the comparison table", () => {
     assert.equal(lines[0]?.indexOf("used"), lines[3]?.indexOf("70 %") ?? -1);
   });
 
-  it("has what is distinct and used before what is unique, a dash if an older run lacks it", () => {
+  it("has distinctUsed before unique, with a dash for an older run without it", () => {
     const { figures } = invented();
     const { joint, decoupled } = figures.arms;
     assert.ok(joint && decoupled);

@@ -34,13 +34,13 @@ describe("schedules", () => {
     assert.deepEqual(values(0.3, [0, 99]), [0.3, 0.3]);
   });
 
-  it("take the run's length where they are given none", () => {
+  it("have the run's length if they are given none", () => {
     const half = linear({ from: 0, to: 1 });
     assert.equal(half(at(50, 100)), 0.5);
     assert.equal(half(at(50, 200)), 0.25);
   });
 
-  it("compose: a warm-up leads into a decay over what is left of the run", () => {
+  it("compose: a warm-up leads into a decay over the rest of the run", () => {
     const rate: ScheduleConfig = { warmup: { steps: 20, from: 0, to: { linear: { from: 4, to: 0 } } } };
     assert.deepEqual(values(rate, [0, 10, 20, 60, 100]), [0, 2, 4, 2, 0]);
     const nested = linear({ from: constant(1), to: warmup({ steps: 50, to: 10 }) });
@@ -57,14 +57,14 @@ describe("schedules", () => {
     for (const step of [0, 20, 55, 99]) assert.equal(read(at(step)), made(at(step)));
   });
 
-  it("with a function of one's own in them are named in a configuration, and read back with it alone", () => {
+  it("that contain your own function are recorded by name, and read back only with that function", () => {
     const half = cosine({ from: schedule(() => 0.5, "half"), to: 1 });
     assert.deepEqual(half.config, { custom: "cosine(half to 1)" });
     assert.equal(parseSchedule(half.config, new Map([[half.text, half]]))(at(0)), 0.5);
     assert.throws(() => parseSchedule(half.config), /"cosine\(half to 1\)" is a function/);
   });
 
-  it("hold still if both ends are equal, at every step", () => {
+  it("are constant if both ends are equal", () => {
     for (const make of [linear, cosine])
       for (let step = 0; step < 100; step++) assert.equal(make({ from: 0.1, to: 0.1 })(at(step)), 0.1);
   });
@@ -74,7 +74,7 @@ describe("schedules", () => {
     assert.equal(linear({ from: sawtooth, to: 0, steps: 20 })(at(15)), 5 * 0.25);
   });
 
-  it("say what they are, for records", () => {
+  it("describe themselves for records", () => {
     assert.equal(
       parseSchedule({ cosine: { from: 0.2, to: 1, steps: 500 } }).text,
       "cosine(0.2 to 1, 500 steps)",
@@ -86,7 +86,7 @@ describe("schedules", () => {
     assert.equal(parseSchedule({ step: { from: 1, at: [3], factor: 0.1 } }).text, "step(1, times 0.1 at 3)");
   });
 
-  it("refuse values that are not allowed before the run, if they can be told", () => {
+  it("refuse values that are not allowed before the run, if they are known then", () => {
     const beta = (config: ScheduleConfig) =>
       within(parseSchedule(config), "annealing", "above 0 and at most 1", (value) => value > 0 && value <= 1);
     for (const config of [
@@ -105,7 +105,7 @@ describe("schedules", () => {
     assert.throws(() => parseSchedule({ exponential: { from: 0, to: 1 } }), UserError);
   });
 
-  it("refuse a function's value at the step where it leaves what is allowed", () => {
+  it("refuse a function's value at the first step where it is not allowed", () => {
     const beta = within(
       schedule((clock) => clock.step),
       "annealing",

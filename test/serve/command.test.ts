@@ -37,7 +37,7 @@ describe("mixhead serve", () => {
     return String(chunk);
   }
 
-  it("ends with its owner alone if it is owned, whatever signals come", async () => {
+  it("ends only with its owner if it is owned, whatever signals arrive", async () => {
     const owned = start("--owned", "--json", "backend=wasm");
     await firstLine(owned.stdout);
     for (const signal of ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2"] as const) owned.kill(signal);
@@ -69,7 +69,7 @@ describe("mixhead serve", () => {
     assert.doesNotMatch(await said, /every user/);
   });
 
-  it("says where it listens, keeps its mixtures on SIGTERM, and continues with them", async () => {
+  it("prints its endpoint, saves its mixtures on SIGTERM, and continues with them", async () => {
     const first = start("--json", "--state", "kept", "backend=wasm", "plugin.components=16");
     const { endpoint } = JSON.parse(await firstLine(first.stdout));
     const rank = new RawRank(endpoint, "one");

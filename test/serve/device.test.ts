@@ -49,7 +49,7 @@ describe("a server of mixtures on the ranks' devices", function () {
   const joined = (run: string, config = asked) =>
     rank.join(server.endpoint, { run, components: K, dim: D, config });
 
-  it("answers as one in Node does, to rounding, and says where the mixture is computed", async () => {
+  it("answers like one in Node, to rounding, and reports the placement", async () => {
     await joined("there");
     assert.deepEqual(said, [
       "The mixture is computed by PyTorch, where the embeddings are (placement device: as configured).",
@@ -71,7 +71,7 @@ describe("a server of mixtures on the ranks' devices", function () {
     host.close();
   });
 
-  it("measures beside the steps what is unique, and what is distinct of those in use", async () => {
+  it("measures unique and distinctUsed between the steps", async () => {
     await joined("measured");
     const { scalars } = server.mixtures[0] ?? {};
     assert.equal(scalars?.["unique.0.5"], undefined);
@@ -99,7 +99,7 @@ describe("a server of mixtures on the ranks' devices", function () {
     assert.deepEqual(bits((await rank.state()).state), bits(then.state));
   });
 
-  it("tells a script of a bad row with the answer to the next step", async () => {
+  it("reports a bad row with the answer to the next step", async () => {
     await joined("bad");
     await rank.take(0, rows(0));
     const spoiled = rows(1).map((row, i) => (i === 5 ? row.map(() => Number.NaN) : row));
@@ -110,7 +110,7 @@ describe("a server of mixtures on the ranks' devices", function () {
     assert.equal((await rank.take(3, rows(3))).scalars.badStep, undefined);
   });
 
-  it("keeps what a rank reads for it as it stops, and says whose rank did not answer", async () => {
+  it("saves the state that a rank reads for it as it stops, and names a rank that did not answer", async () => {
     await joined("kept");
     for (const step of [0, 1]) await rank.take(step, rows(step));
     const stopping = server.stop();
@@ -136,7 +136,7 @@ describe("a server of mixtures on the ranks' devices", function () {
     await start();
   });
 
-  it("forgets a mixture whose last rank is lost, and the run begins anew", async () => {
+  it("forgets a mixture whose last rank is lost, and the run starts over", async () => {
     await joined("lost");
     await rank.take(0, rows(0));
     await rank.kill();
@@ -146,7 +146,7 @@ describe("a server of mixtures on the ranks' devices", function () {
     assert.equal((await joined("lost")).step, 0);
   });
 
-  it("rejects a rank whose mixture is too large for what it may take there, or that cannot compute it", async () => {
+  it("rejects a rank whose mixture exceeds its memory limit, or that cannot compute it", async () => {
     await server.stop();
     await start({ ...settings, bridge: { deviceMemory: 1e-7 } });
     await assert.rejects(joined("large"), /does not admit it: .* would take .* of the device's memory/);

@@ -6,11 +6,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { openBackend } from "../../src/backend/backend.ts";
-import type { Message } from "../../src/bridge/codec.ts";
 import { RunError } from "../../src/errors.ts";
 import { openKeys } from "../../src/serve/keys.ts";
 import { MixtureServer } from "../../src/serve/server.ts";
 import { Status } from "../../src/serve/status.ts";
+import type { Message } from "../bridge/decode.ts";
 import { RawRank } from "../bridge/raw-rank.ts";
 
 const K = 16;
@@ -89,7 +89,7 @@ describe("a server of mixtures", () => {
     );
   });
 
-  it("answers with prototypes and what a script may log, and with targets only where they are asked for", async () => {
+  it("answers with prototypes and figures to log, and with targets only if a script asks for them", async () => {
     const [plain] = await join_("plain");
     const [asking] = await join_("asking", "default", '{"targets":{"by":"plugin"}}');
     const [making] = await join_("making", "default", '{"targets":{}}');
@@ -341,7 +341,7 @@ describe("a server of mixtures", () => {
     assert.deepEqual(await readdir(join(folder, "state")), []);
   });
 
-  it("begins anew from prototypes alone, and refuses a state that does not fit", async () => {
+  it("starts over from prototypes alone, and refuses a state that does not fit", async () => {
     const [rank] = await join_("a");
     await step(rank, 0);
     const { generation } = rank;
@@ -394,7 +394,7 @@ describe("a server of mixtures", () => {
     assert.match(long.header.message, /at most 60 characters/);
   });
 
-  it("tells how fast its mixtures go, those that do", async () => {
+  it("reports the speed of the mixtures that take steps", async () => {
     const status = new Status();
     const [rank] = await join_("a");
     await join_("idle");

@@ -24,14 +24,14 @@ const hello = (more: Partial<Hello> = {}): Hello => ({
 const nothing: Settings = { given: {}, source: "settings" };
 
 describe("the settings of a served mixture", () => {
-  it("takes K and D from the hello if the configuration does not say them", () => {
+  it("takes K and D from the hello if the configuration does not set them", () => {
     const { components, dim, targets, config } = settingsFor(hello(), nothing);
     assert.deepEqual({ components, dim, targets }, { components: 32, dim: 8, targets: false });
     assert.equal(config.plugin.components, 32);
     assert.equal(settingsFor(hello({ components: 0 }), nothing).components, 1024);
   });
 
-  it("lays what a hello asks for over the configuration", () => {
+  it("applies a hello's settings over the configuration", () => {
     const given = { seed: 3, plugin: { variance: 0.1, prior: { strength: 5 } } };
     const asked = JSON.stringify({ plugin: { prior: { strength: 1 } }, train: { steps: 7 } });
     const { config, targets } = settingsFor(hello({ config: asked }), { given, source: "file" });
@@ -47,7 +47,7 @@ describe("the settings of a served mixture", () => {
     assert.deepEqual([targets, config.targets.balance], [true, "none"]);
   });
 
-  it("rejects sizes that differ, and a hello that says no dimension", () => {
+  it("rejects sizes that differ, and a hello without a dimension", () => {
     const given = { plugin: { components: 16 }, head: { dim: 4 } };
     const rejects = (more: Partial<Hello>, pattern: RegExp) =>
       assert.throws(
@@ -64,7 +64,7 @@ describe("the settings of a served mixture", () => {
     assert.throws(() => settingsFor(hello({ dim: 0 }), nothing), /does not say its embeddings' dimension/);
   });
 
-  it("rejects wishes that are not JSON, not a mixture's, or not allowed, each in a sentence", () => {
+  it("rejects settings that are not JSON, not a mixture's, or not allowed, each in a sentence", () => {
     const rejects = (config: string, pattern: RegExp) =>
       assert.throws(() => settingsFor(hello({ config }), nothing), pattern);
     rejects("{", /settings that are not JSON/);

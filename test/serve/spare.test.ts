@@ -22,24 +22,24 @@ describe("how many components would be enough", () => {
     });
   }
 
-  it("is told once, when use was steady in the second half of the steps: a power of two, twice the number in use", () => {
+  it("is suggested once, when use was steady in the second half of the steps: a power of two, twice the number in use", () => {
     assert.deepEqual(
       told(50_000, () => 0.05),
       [[10_000, 8192]],
     );
   });
 
-  it("goes by the most that were in use", () => {
+  it("is based on the largest number in use", () => {
     const twelfth = (step: number) => (step === 7000 ? 0.13 : 0.124);
     assert.deepEqual(told(10_000, twelfth), [[10_000, 32_768]]);
   });
 
-  it("is told of a use that varies from step to step, and on the whole does not change", () => {
+  it("is suggested if use varies from step to step but is steady on the whole", () => {
     const varying = (step: number) => (24 + (step % 5)) / 1024;
     assert.deepEqual(told(10_000, varying, { components: 1024 }), [[10_000, 256]]);
   });
 
-  it("is never under 256", () => {
+  it("is never below 256", () => {
     assert.deepEqual(
       told(10_000, () => 5 / 1024, { components: 1024 }),
       [[10_000, 256]],
@@ -56,7 +56,7 @@ describe("how many components would be enough", () => {
     assert.deepEqual(told(40_000, growing), [[40_000, 32_768]]);
   });
 
-  it("takes a fall for no rest", () => {
+  it("does not take a fall in use for a steady use", () => {
     assert.deepEqual(
       told(10_000, (step) => (step < 7000 ? 0.2 : 0.1)),
       [],
@@ -106,11 +106,11 @@ describe("a room", () => {
     return found;
   }
 
-  it("tells how many components would be enough with the answer to the step that shows it", async () => {
+  it("suggests a number of components with the answer to the step that shows it", async () => {
     assert.deepEqual(await told("online-gmm"), [[10_000, 256]]);
   });
 
-  it("does not of frozen prototypes", async () => {
+  it("suggests nothing for frozen prototypes", async () => {
     assert.deepEqual(await told("frozen"), []);
   });
 });

@@ -18,7 +18,7 @@ describe("the sources, compiled once", () => {
 
   const run = () => node(["--import", join(packageRoot, "register.mjs"), file]);
 
-  it("runs what the file says now, and keeps one compiled file of it", async () => {
+  it("run as the file is now, and keep one compiled copy of it", async () => {
     for (const word of ["first", "second", "second"]) {
       await writeFile(file, `const word: string = "${word}";\nconsole.log(word);\n`);
       assert.equal((await run()).out, `${word}\n`);
@@ -26,7 +26,7 @@ describe("the sources, compiled once", () => {
     assert.deepEqual(await readdir(kept), ["program.ts.mjs"]);
   });
 
-  it("names the line of the source in an error, compiled anew and kept", async () => {
+  it("name the line of the source in an error, freshly compiled or kept", async () => {
     await writeFile(file, `interface Unused {\n  a: string;\n}\n\nthrow new Error("here");\n`);
     for (let time = 0; time < 2; time++) {
       const { status, err } = await run();
@@ -35,7 +35,7 @@ describe("the sources, compiled once", () => {
     }
   });
 
-  it("compiles anew if the kept file was cut short", async () => {
+  it("are compiled again if the kept file was cut short", async () => {
     await writeFile(file, `console.log("whole");\n`);
     await run();
     await writeFile(join(kept, "program.ts.mjs"), "console.log(");

@@ -48,7 +48,7 @@ describe("the data set", () => {
     assert.equal(await readFile(join(target(), "decoded.npy"), "utf8"), "made from it");
   });
 
-  it("is not what an interrupted set-up left, and comes nonetheless", async () => {
+  it("is fetched again after an interrupted set-up", async () => {
     const data = await describePackage();
     await setUpData({ ...data, integrity: "sha512-other" }, target()).catch(() => undefined);
     assert.equal(await dataIsWhole(data, target()), false);
@@ -67,7 +67,7 @@ describe("mixhead data", function () {
   this.timeout(120_000);
   const folder = temporaryFolder();
 
-  it("lists every data set, and how to get what is not here", async () => {
+  it("lists every data set, and how to get the missing ones", async () => {
     const { status, out } = await mixhead(["data", "--json"], { env: { MIXHEAD_DATA: folder.path } });
     assert.equal(status, 0);
     const { sets } = JSON.parse(out);

@@ -38,7 +38,7 @@ describe("the lock of set-up", () => {
     return child;
   };
 
-  it("makes a second set-up wait, which says so, until the first is done", async () => {
+  it("makes a second set-up wait until the first is done, with a message", async () => {
     const first = start();
     await once(first.stdout, "data");
     const second = start();
@@ -67,7 +67,7 @@ describe("the lock of set-up", () => {
     assert.equal(holderOf(file()), second.pid);
   });
 
-  it("is held by the programs that outlive a set-up that was killed", async () => {
+  it("is held by programs that outlive a killed set-up", async () => {
     const orphan = spawn("sleep", ["60"]);
     started.push(orphan);
     await once(orphan, "spawn");

@@ -34,7 +34,7 @@ describe("the Python environment", function () {
     delete process.env.PIP_FIND_LINKS;
   });
 
-  it("whose making was killed is made anew, then left alone until its lock or project changes", async () => {
+  it("is made again if its set-up was killed, then left alone until its lock or project changes", async () => {
     const making = spawn(
       process.execPath,
       [
@@ -105,7 +105,7 @@ describe("pythonPath", () => {
     else process.env.MIXHEAD_PYTHON = before;
   });
 
-  it("is MIXHEAD_PYTHON if that is set, and says so if it is wrong", () => {
+  it("is MIXHEAD_PYTHON if that is set, and reports a wrong one", () => {
     process.env.MIXHEAD_PYTHON = process.execPath;
     assert.equal(pythonPath(), process.execPath);
     process.env.MIXHEAD_PYTHON = "/no/such/python";

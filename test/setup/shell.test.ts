@@ -46,7 +46,7 @@ describe("a program that set-up runs", () => {
 });
 
 describe("duration", () => {
-  it("is in minutes from one on", () => {
+  it("is given in minutes from one minute on", () => {
     assert.deepEqual([400, 59_400, 60_000, 151_000].map(duration), ["0 s", "59 s", "1 m 0 s", "2 m 31 s"]);
   });
 });

@@ -18,7 +18,7 @@ describe("the closing line of npm test", () => {
     assert.equal(tallyText({ passed: 3, failed: 0, skipped: 0 }), "3 passed, 0 failed");
   });
 
-  it("reads mocha's own counts, in colour too, not what a test printed before them", () => {
+  it("takes mocha's own counts, even in colour, and ignores what a test printed before them", () => {
     assert.deepEqual(
       mochaTally("  99 passing\n\n\x1b[92m \x1b[0m\x1b[32m 4 passing\x1b[0m\x1b[90m (9ms)\x1b[0m\n"),
       {

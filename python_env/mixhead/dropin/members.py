@@ -100,7 +100,7 @@ class Members:
 def is_frozen_or_marked(member: Member) -> bool:
     """Whether the layer was marked, or its head has parameters and none of them requires a gradient.
 
-    A head without parameters proves nothing: a sharding wrapper has taken them."""
+    A head without parameters proves nothing: a sharding wrapper may have taken them."""
     head = member.head()
     requires = [] if head is None else [parameter.requires_grad for parameter in head.parameters()]
     return member.marked or (bool(requires) and not any(requires))

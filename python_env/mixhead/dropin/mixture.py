@@ -13,6 +13,7 @@ from torch import Tensor
 from mixhead.bridge import BatchError, BridgeError
 from mixhead.dropin.collected import Collected
 from mixhead.dropin.connection import Connection, State
+from mixhead.dropin.deferred_signals import signals_deferred
 from mixhead.dropin.members import Member, Members, Role, in_backward
 from mixhead.dropin.missing_teacher import MissingTeacher
 from mixhead.dropin.node import PluginMissing
@@ -23,7 +24,6 @@ from mixhead.dropin.rows import Rows
 from mixhead.dropin.sent import Sent
 from mixhead.dropin.settings import Settings
 from mixhead.dropin.target_rows import target_rows
-from mixhead.dropin.undisturbed import undisturbed
 from mixhead.mirror import Mirror
 from mixhead.warn import warn
 
@@ -126,7 +126,7 @@ class Mixture:
         self.components, self.dim = components, dim
         self.heads.add(member)
 
-    @undisturbed
+    @signals_deferred
     def attach(self, settings: Settings) -> None:
         """Sets what to attach to at the next use. A mixture that is already attached starts over."""
         if self._connection is not None:
@@ -144,7 +144,7 @@ class Mixture:
             and self.heads.another_trains(member)
         )
 
-    @undisturbed
+    @signals_deferred
     def look_up(self, member: Member, rows: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
         """Records a call of `member` with unit rows (..., D). Returns the prototypes (K, D) for it.
 
@@ -168,7 +168,7 @@ class Mixture:
             self._student_is_called(rows)
             self._attached.poll()
 
-    @undisturbed
+    @signals_deferred
     def feed(self, rows: Tensor) -> None:
         """Adds unit rows (..., D) of a module that is not a mixhead head.
 
@@ -217,7 +217,7 @@ class Mixture:
         # If the step is over, rows were sent, but they were only padding, or the plugin refused them.
         return self._idle and self._phase is not Phase.OVER
 
-    @undisturbed
+    @signals_deferred
     def step(self) -> None:
         """Ends the current step by hand."""
         self._rows.drop_students(self.heads)
@@ -225,7 +225,7 @@ class Mixture:
             self._send()
         self._phase = self._phase.after(Event.END)
 
-    @undisturbed
+    @signals_deferred
     def targets(self, device: torch.device) -> Tensor:
         """Waits for the target rows (N, K) of the current step's teacher rows.
 
@@ -249,7 +249,7 @@ class Mixture:
             raise RuntimeError(f'the plugin of mixture "{self.name}" makes no targets: it started without')
         return self._sent.fill(made, self.components, device)
 
-    @undisturbed
+    @signals_deferred
     def prototypes(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The prototypes in use (K, D). The tensor is shared; do not write to it."""
         if self._mirror is None:
@@ -257,7 +257,7 @@ class Mixture:
         return self._in_use.on(device, dtype)
 
     def _send(self) -> None:
-        """Sends the rows. If the student led, the step is over then."""
+        """Sends the rows. If the student was called first, this ends the step."""
         batch, own = self._attached.gather(self._rows.real())
         padding = self._rows.padding()
         self._rows.clear()
@@ -336,7 +336,7 @@ class Mixture:
         self._mirror = Mirror(welcome.prototypes)
         self._begin(welcome.step)
 
-    @undisturbed
+    @signals_deferred
     def save(self, whole: bool = True) -> tuple[Tensor, State | None]:
         """Returns the prototypes (K, D) after the current step and, if `whole`, the mixture's whole state.
 
@@ -370,7 +370,7 @@ class Mixture:
             return None
         return State(_NO_STEP, {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()})
 
-    @undisturbed
+    @signals_deferred
     def load(self, prototypes: Tensor, state: State) -> None:
         """Resumes from a saved state with these prototypes (K, D)."""
         self._shapes = _shapes(state)
@@ -388,7 +388,7 @@ class Mixture:
             self._connection.load(state)
             self._go_on()
 
-    @undisturbed
+    @signals_deferred
     def start(self, prototypes: Tensor) -> None:
         """Starts over from unit prototypes (K, D), unless they are in use already (a teacher's state)."""
         start = State(0, {"prototypes": prototypes.numpy()})
@@ -405,7 +405,7 @@ class Mixture:
         saved = self.save()[1]
         return saved is not None and saved.is_nearly(state)
 
-    @undisturbed
+    @signals_deferred
     def close(self) -> None:
         """Closes the connection to the plugin. May be called repeatedly."""
         if self._connection is not None:

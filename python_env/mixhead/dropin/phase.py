@@ -4,10 +4,10 @@
 | --- | --- | --- | --- | --- |
 | `COLLECTING`: teacher rows may come | `LED` | `SENT` | `ENDED` | |
 | `LED`: the student was called before the teacher, whose rows may come | | `OVER` | `ENDED` | `COLLECTING` |
-| `SENT`: its rows were sent; the teacher's next call begins the next step | | | `ENDED` | `COLLECTING` |
-| `OVER`: its rows were sent; any call begins the next step | | | `ENDED` | `COLLECTING` |
-| `ENDED`: the script ended it; any call begins the next step | | | | `MANUAL` |
-| `MANUAL`: teacher rows may come, and may be sent, until the script ends it | | | `ENDED` | |
+| `SENT`: the rows were sent; the teacher's next call begins the next step | | | `ENDED` | `COLLECTING` |
+| `OVER`: the rows were sent; any call begins the next step | | | `ENDED` | `COLLECTING` |
+| `ENDED`: the script ended the step; any call begins the next one | | | | `MANUAL` |
+| `MANUAL`: teacher rows may come, and may be sent, until the script ends the step | | | `ENDED` | |
 
 An event without an entry in the table leaves the phase as it is.
 """

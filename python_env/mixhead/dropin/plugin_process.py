@@ -18,10 +18,10 @@ from mixhead.dropin.node import PluginMissing, find_node, node_environment
 
 _START_DEADLINE = 60.0  # seconds
 _END_DEADLINE = 5.0
-_LAST_MOMENT = 1.0  # seconds from the end of a process's connections to its own
+_LAST_MOMENT = 1.0  # seconds from the end of a process's connections to the end of the process
 #: Signals that schedulers, shells and terminals send to every process of a job. The plugin ignores them.
 _IGNORED = ("SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1", "SIGUSR2")
-#: A line of standard error with the reason. The last line does not have it: Node ends with its version.
+#: A line of standard error with the reason. It is not the last line, in which Node prints its version.
 _TOLD = re.compile(r"^(mixhead: |\w*Error\b.*: |FATAL ERROR: )")
 
 
@@ -95,7 +95,7 @@ class PluginProcess:
         return f": {told} (NODE_OPTIONS is {options})" if options else f": {told}"
 
     def _lives_on(self) -> bool:
-        """Whether the process has not ended in a moment. False in a fork, whose parent's it is."""
+        """Whether the process is still there after a moment. False in a fork: the plugin is the parent's."""
         until = time.monotonic() + _LAST_MOMENT
         while self.running():
             if time.monotonic() > until:

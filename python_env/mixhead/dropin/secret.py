@@ -12,9 +12,9 @@ from mixhead.warn import warn
 
 
 def secret_of(run: str) -> str:
-    """Derives the run's secret, so that a script that is started again has the same one.
+    """Derives the run's secret, so that a restarted script has the same one.
 
-    It is derived from MIXHEAD_SECRET, or else from a key that is made once for each account and kept in
+    The source is MIXHEAD_SECRET, or else a key that is made once for each account and kept in
     `$XDG_STATE_HOME/mixhead/secret` (~/.local/state/mixhead/secret).
 
     Returns:
@@ -50,8 +50,8 @@ def _account_key() -> bytes:
 
 
 def _make_key(file: Path) -> None:
-    """Makes the key whole or not at all, readable by this account alone from the first moment on. If another
-    process is faster, its key stays."""
+    """Creates the key in one step, readable by this account alone. If another process is faster, its key
+    is kept."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent)
     try:

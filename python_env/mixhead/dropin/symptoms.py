@@ -29,7 +29,7 @@ IDLE = 0.05
 #: components come into use slowly.
 WINDOW, SETTLED = 500, 1000
 #: Rows per component in a window that are needed to judge `used`. With 30, a training that went well had 5 %
-#: of 4,096 components in use: there are many components for the rows then, and nothing is wrong.
+#: of 4,096 components in use: the components then outnumber what the rows can feed, and nothing is wrong.
 ROWS_EACH = 100
 
 

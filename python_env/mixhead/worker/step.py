@@ -190,7 +190,7 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         mask: The masked patches of this rank's global views, (G B, rows, columns) bool.
 
     Raises:
-        WorkerError: If the answer lacks a value or targets.
+        WorkerError: If the answer lacks a value or targets, or if the loss is not a scalar with a gradient.
     """
     clock = answer.scalars
     if state.mirror is not None:
@@ -211,7 +211,7 @@ def finish(state: State, h: Tensor, z: Tensor, answer: Answer, mask: Tensor | No
         clock=clock,
         mask=mask,
     )
-    loss = method_of(state.config).loss(batch)
+    loss = _scalar(method_of(state.config).loss(batch), state.config.method)
     state.measured = {"loss": state.ranks.mean(loss.detach())}
     if state.config.train.koleo > 0 and state.mirror is None:
         koleo = koleo_loss(batch.prototypes)
@@ -330,6 +330,19 @@ def _value(clock: dict[str, float], name: str) -> float:
     if name not in clock:
         raise WorkerError(f"the plugin's answer has no value for {name}")
     return clock[name]
+
+
+def _scalar(loss: object, method: str) -> Tensor:
+    """Checks that a method's loss is one number with a gradient."""
+    if not isinstance(loss, Tensor):
+        problem = f"is a {type(loss).__name__}; allowed: a scalar tensor"
+    elif loss.ndim > 0:
+        problem = f"has shape {tuple(loss.shape)}; allowed: a scalar tensor"
+    elif not loss.requires_grad:
+        problem = "has no gradient: it does not depend on the student's rows"
+    else:
+        return loss
+    raise WorkerError(f"the loss of method {method} {problem}")
 
 
 def _autocast(state: State) -> torch.autocast:

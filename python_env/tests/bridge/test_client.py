@@ -129,7 +129,7 @@ def test_an_answer_that_does_not_fit_one_row_three_components_and_two_dimensions
         client.receive_targets(0)
 
 
-def test_a_hello_from_the_plugin_is_passed_over(plugin: Plugin, client: Client) -> None:
+def test_a_hello_from_the_plugin_is_ignored(plugin: Plugin, client: Client) -> None:
     header, _ = decode(golden(next(path for path in GOLDEN if path.stem == "hello")))
     plugin.send(structs.replace(header, generation=client._generation))
     client.send_embeddings(0, 0, None, {})
@@ -208,7 +208,7 @@ def _use_in_fork(client: Client, answers: "multiprocessing.Queue[str]") -> None:
     client.close()
 
 
-def test_a_fork_is_told_that_the_client_is_its_parents(plugin: Plugin, client: Client) -> None:
+def test_a_fork_cannot_use_its_parents_client(plugin: Plugin, client: Client) -> None:
     fork = multiprocessing.get_context("fork")
     answers = fork.Queue()
     child = fork.Process(target=_use_in_fork, args=(client, answers))
@@ -221,7 +221,7 @@ def test_a_fork_is_told_that_the_client_is_its_parents(plugin: Plugin, client: C
     assert isinstance(plugin.receive()[0], Embeddings)
 
 
-def test_a_plugin_of_version_2_is_spoken_to_in_version_2(plugin: Plugin) -> None:
+def test_a_client_speaks_version_2_to_a_plugin_of_version_2(plugin: Plugin) -> None:
     with ThreadPoolExecutor() as pool, Client(plugin.endpoint, "r", secret="s") as client:
         joining = pool.submit(client.connect)
         newest = plugin.hello()

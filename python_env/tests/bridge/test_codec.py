@@ -59,7 +59,7 @@ def test_golden_messages_cover_every_type(paths: list[Path], added_since: set[ty
     assert {type(decode(golden(path))[0]) for path in paths} == set(Header.__subclasses__()) - added_since
 
 
-def test_golden_values_are_what_was_meant() -> None:
+def test_golden_values_decode_to_the_intended_values() -> None:
     header, tensors = decode(golden(next(path for path in GOLDEN if path.stem == "targets")))
     scalars = header.scalars
     assert math.isnan(scalars.pop("lr"))
@@ -70,7 +70,7 @@ def test_golden_values_are_what_was_meant() -> None:
     assert tensors["targets"].shape == (4, 3)
 
 
-def test_a_tensor_is_cut_into_frames_and_comes_back_writable() -> None:
+def test_a_tensor_is_cut_into_frames_and_is_decoded_writable() -> None:
     array = np.arange(600_000, dtype=np.float32).reshape(600, 1000)
     frames = encode(Ping("g"), {"t": array})
     assert [len(frame) for frame in frames[1:]] == [FRAME_BYTES, FRAME_BYTES, 2_400_000 - 2 * FRAME_BYTES]
@@ -138,7 +138,7 @@ def with_run(**fields: object) -> list[bytes]:
         (with_run(literals=bytes(9)), r"float64 literals, got 9 bytes - at `\$.run`"),
     ],
 )
-def test_what_is_not_a_message_is_refused_with_its_reason(frames: list[bytes], why: str) -> None:
+def test_bytes_that_are_not_a_message_are_refused_with_a_reason(frames: list[bytes], why: str) -> None:
     with pytest.raises(ProtocolError, match=why) as raised:
         decode(frames)
     assert str(raised.value).isprintable() and len(str(raised.value)) < 300

@@ -89,7 +89,7 @@ def test_a_client_without_an_executor_says_so_and_refuses_runs(plugin: Plugin) -
             client.send_embeddings(1, 0, torch.ones(N, D), {}, announced=N)
 
 
-def test_a_step_runs_on_rows_that_stay_and_its_metrics_travel_with_the_next(
+def test_a_step_runs_on_announced_rows_and_its_metrics_travel_with_the_next(
     plugin: Plugin, client: Client
 ) -> None:
     rows = torch.arange(8.0, dtype=torch.float64).reshape(N, D)
@@ -112,7 +112,7 @@ def test_a_step_runs_on_rows_that_stay_and_its_metrics_travel_with_the_next(
     assert plugin.receive()[1] == {}
 
 
-def test_runs_that_come_during_any_wait_are_carried_out_and_their_values_sent(
+def test_runs_that_arrive_during_any_wait_are_carried_out_and_their_values_sent(
     plugin: Plugin, client: Client
 ) -> None:
     reads = Run(seq=2, reads=(1, 2), uploads={2: np.array([[True], [False]])})
@@ -155,7 +155,7 @@ def test_what_runs_take_on_the_device_is_not_the_plugins_silence(plugin: Plugin)
         assert client.receive_targets(0).step == 0
 
 
-def test_a_plugin_that_has_runs_carried_out_for_ever_is_given_up_at_the_deadline(
+def test_a_plugin_that_sends_runs_for_ever_is_given_up_at_the_deadline(
     plugin: Plugin, client: Client
 ) -> None:
     client.deadline = 0.4
@@ -203,7 +203,7 @@ def test_poll_executes_waiting_runs_and_keeps_other_messages(plugin: Plugin, cli
     assert (answer.prototypes.tolist(), answer.targets.shape) == ([[1.5, 1.5]] * K, (N, K))
 
 
-def test_a_goodbye_that_was_polled_is_the_reason(plugin: Plugin, client: Client) -> None:
+def test_a_goodbye_that_poll_received_is_the_reason(plugin: Plugin, client: Client) -> None:
     plugin.send(Bye(plugin.generation, "enough"))
     until = time.monotonic() + 5
     while not client._inbox and time.monotonic() < until:

@@ -97,7 +97,7 @@ _anything = st.recursive(
 
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(_headers, _tensors)
-def test_what_is_written_is_read_again(header: Header, tensors: Tensors) -> None:
+def test_a_written_message_is_read_back(header: Header, tensors: Tensors) -> None:
     got, arrays_ = decode(encode(header, tensors))
     assert structs.replace(got, tensors=UNSET) == header
     for name, tensor in tensors.items():

@@ -85,13 +85,13 @@ def test_a_file_that_is_cut_short_is_one_sentence(
     assert "is cut short" in refused(path, capsys)
 
 
-def test_a_zip_of_torch_with_the_wrong_name_is_read_all_the_same(tmp_path: Path) -> None:
+def test_a_torch_zip_with_the_wrong_name_is_read(tmp_path: Path) -> None:
     path = saved(tmp_path, {"last_layer.weight": rows()}, "x.safetensors")
     assert main([str(path), "--out", str(tmp_path / "out.npy")]) == 0
     assert np.array_equal(np.load(tmp_path / "out.npy"), rows().numpy())
 
 
-def test_what_is_missing_or_may_not_be_read_is_one_sentence(
+def test_a_missing_or_unreadable_file_is_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no such file" in refused(tmp_path / "missing.pt", capsys)

@@ -21,7 +21,7 @@ def test_wrappers_are_left_out_of_a_name_wherever_they_stand(key: str, plain: st
     assert plain_name(key) == plain
 
 
-def test_names_need_no_import_of_numpy_or_torch_of_their_own() -> None:
+def test_reading_names_imports_neither_numpy_nor_torch() -> None:
     program = (
         "import importlib.util, sys\n"
         "spec = importlib.util.find_spec('mixhead')\n"

@@ -77,7 +77,7 @@ def test_dinov2_heads_in_one_dictionary(tmp_path: Path) -> None:
     )
 
 
-def test_of_nested_heads_the_one_with_most_rows_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
+def test_the_nested_head_with_most_rows_is_taken_and_the_others_are_named(tmp_path: Path) -> None:
     layers = {f"teacher.dino_head.last_layers.{n}.weight_v": rows(n, 4 + n) for n in (0, 2, 1)}
     found = read_prototypes(saved(tmp_path, layers))
     assert found.key == "teacher.dino_head.last_layers.2.weight_v" and torch.equal(found.rows, rows(2, 6))
@@ -107,7 +107,7 @@ def test_the_last_layer_of_a_sequential_is_taken_and_called_a_guess(tmp_path: Pa
     assert torch.equal(found.rows, content["projector.teacher.4.weight"])
 
 
-def test_a_projector_that_does_not_end_in_prototypes_is_none(tmp_path: Path) -> None:
+def test_a_projector_that_does_not_end_in_prototypes_is_ignored(tmp_path: Path) -> None:
     fewer = {"projector.0.weight": torch.ones(8, 8), "projector.2.weight": torch.ones(4, 8)}
     for content in (sequential("teacher", bias=True), fewer):
         with pytest.raises(CheckpointError, match="has no last layer with a known name"):
@@ -179,14 +179,14 @@ def test_float64_rows_beyond_float32_keep_their_direction(tmp_path: Path) -> Non
     assert torch.allclose(cosines, torch.ones(K, dtype=torch.float64), atol=1e-12)
 
 
-def test_float64_rows_that_are_bad_stay_so(tmp_path: Path) -> None:
+def test_bad_float64_rows_are_still_bad_in_float32(tmp_path: Path) -> None:
     content = torch.tensor([[torch.inf, 1e100], [torch.nan, 1e100], [0, 0]], dtype=torch.float64)
     found = read_prototypes(saved(tmp_path, content)).rows
     assert not found[:2].isfinite().all(1).any()
     assert torch.equal(found[2], torch.zeros(2))
 
 
-def test_the_key_decides_in_full_or_by_its_end(tmp_path: Path) -> None:
+def test_a_key_selects_a_tensor_in_full_or_by_the_end_of_its_name(tmp_path: Path) -> None:
     path = saved(
         tmp_path, {"a": {"odd.weight": rows(1)}, "b": {"last_layer.weight": rows(2)}, "n": torch.ones(3)}
     )
@@ -238,7 +238,7 @@ def test_what_holds_no_matrix_of_numbers_is_one_sentence_and_exit_2(
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_odd_tensors_beside_the_last_layer_are_passed_over(tmp_path: Path) -> None:
+def test_odd_tensors_beside_the_last_layer_are_skipped(tmp_path: Path) -> None:
     content = {
         "adjacency": torch.eye(3).to_sparse(),
         "words": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),

@@ -63,7 +63,7 @@ def test_a_folder_is_read_without_a_process_group(tmp_path: Path, name: str) -> 
     assert not dist.is_initialized()
 
 
-def test_of_a_folder_only_the_tensor_that_is_wanted_is_read(tmp_path: Path) -> None:
+def test_only_the_wanted_tensor_of_a_folder_is_read(tmp_path: Path) -> None:
     content = {"teacher.last_layer.weight": rows(), "backbone.weight": torch.ones(64, 64)}
     writer = dcp.FileSystemWriter(tmp_path / "199", single_file_per_rank=False)
     dcp.save(content, storage_writer=writer, no_dist=True)
@@ -187,7 +187,7 @@ def test_a_distributed_tensor_of_which_the_file_has_all_is_read(tmp_path: Path, 
     assert torch.equal(read_prototypes(path).rows, whole.to_local())
 
 
-def test_of_capis_files_of_ranks_the_name_tells(tmp_path: Path) -> None:
+def test_a_file_of_one_rank_in_capis_layout_is_recognised_by_its_name(tmp_path: Path) -> None:
     content = {"model": {"teacher.head.module.layer.parametrizations.weight.original": rows()}}
     with pytest.raises(CheckpointError, match=SHARD):
         read_prototypes(saved(tmp_path, content, "model.0000099.rank_003.pth"))

@@ -59,7 +59,7 @@ def beside() -> dict[str, object]:
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_objects_of_any_class_beside_the_weights_are_read_past(
+def test_objects_of_any_class_beside_the_weights_are_skipped(
     tmp_path: Path, zipped: bool, protocol: int
 ) -> None:
     content = {**beside(), "state_dict": {"last_layer.weight": rows()}, **beside()}
@@ -160,7 +160,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("instructions", HOSTILE.values(), ids=HOSTILE.keys())
-def test_whatever_a_pickle_does_nothing_of_it_runs(tmp_path: Path, instructions: tuple[bytes, ...]) -> None:
+def test_no_instruction_of_a_pickle_runs(tmp_path: Path, instructions: tuple[bytes, ...]) -> None:
     (tmp_path / "hostile.pkl").write_bytes(b"\x80\x02" + b"".join(instructions) + b".")
     with pytest.raises(CheckpointError, match=r"hostile\.pkl"):
         read_prototypes(tmp_path / "hostile.pkl")
@@ -190,7 +190,7 @@ def laughs(innermost: object) -> list[object]:
     return level
 
 
-def test_few_lists_that_hold_each_other_many_times_have_an_end(tmp_path: Path) -> None:
+def test_lists_nested_in_each_other_many_times_are_read_in_bounded_time(tmp_path: Path) -> None:
     content = {"last_layer.weight": rows(), "laughs": laughs(1)}
     assert torch.equal(read_prototypes(saved(tmp_path, content)).rows, rows())
     with pytest.raises(CheckpointError, match="or has more than 100,000 tensors in it"):

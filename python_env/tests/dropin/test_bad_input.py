@@ -46,7 +46,7 @@ def test_sizes_that_differ_from_the_plugins(attach: Attach):
         lightly_head()(torch.randn(2, IN))
 
 
-def test_settings_that_are_none(attach: Attach):
+def test_invalid_settings_are_refused(attach: Attach):
     attach(plugin={"varience": 1})
     with pytest.raises(Rejected, match="varience"):
         lightly_head()(torch.randn(2, IN))
@@ -140,7 +140,7 @@ def test_a_batch_of_one(attach: Attach):
         ((4, 8, "default", None, "x"), "scale is 'x'; allowed: a finite number above 0, or None"),
     ],
 )
-def test_sizes_of_a_layer_that_are_none(arguments: tuple[object, ...], sentence: str):
+def test_invalid_sizes_of_a_layer_are_refused(arguments: tuple[object, ...], sentence: str):
     with pytest.raises(ValueError, match=sentence):
         mixhead.Prototypes(*arguments)
 

@@ -233,7 +233,7 @@ def test_a_student_that_is_its_own_teacher_is_an_error_at_the_first_step(attach:
         step(student, student)
 
 
-def test_an_only_head_may_be_called_without_a_gradient_where_another_module_feeds(attach: Attach):
+def test_a_lone_head_may_be_called_without_a_gradient_if_another_module_feeds(attach: Attach):
     attach()
     student, target = DINOHead(**SIZE), mixhead.teacher(nn.Linear(IN, DIM))
     target(torch.randn(32, IN))

@@ -138,7 +138,7 @@ def test_ranks_may_bring_different_numbers_of_rows_or_none(placement: str, resul
         torch.testing.assert_close(torch.cat(parts), whole, rtol=1e-4, atol=1e-5)
 
 
-def test_the_norm_of_all_ranks_is_that_of_the_whole_batch_though_one_has_a_single_row(result: Result):
+def test_the_norm_over_all_ranks_is_that_of_the_whole_batch_even_if_one_rank_has_a_single_row(result: Result):
     zero, one = (result("normed", rank) for rank in range(2))
     alone = result("normed", 0, 1)
     statistics, rows = slice(2), slice(2, None)
@@ -156,13 +156,13 @@ def test_every_rank_may_save_whatever_the_others_wait_for(result: Result):
 
 
 @pytest.mark.parametrize("scenario", ["joined_late", "moved"])
-def test_ranks_join_when_they_like_and_their_heads_may_move(result: Result, scenario: str):
+def test_ranks_may_join_at_different_times_and_their_heads_may_move(result: Result, scenario: str):
     (zero,), (one,) = (result(scenario, rank) for rank in range(2))
     assert torch.equal(zero, one)
 
 
 @pytest.mark.parametrize("placement", ["device"])
-def test_a_rank_whose_prototypes_have_come_apart_is_given_those_of_rank_0(
+def test_a_rank_whose_prototypes_drifted_gets_those_of_rank_0(
     result: Result, ran: Callable[[str], list[str]]
 ):
     (apart,) = result("perturbed", 0)
@@ -265,12 +265,12 @@ def assert_several_machines(ranks: list[subprocess.Popen]) -> None:
         assert rank.returncode == 1 and re.search(SEVERAL, err.splitlines()[-1]), err
 
 
-def test_ranks_on_several_machines_are_told_what_they_need(placement: str, start: Start):
+def test_ranks_on_several_machines_get_a_sentence_that_says_what_they_need(placement: str, start: Start):
     assert_several_machines(start(placement, 2, "elsewhere", DEADLINE="600"))
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_ranks_that_share_no_folder_for_sockets_are_told_what_they_need(
+def test_ranks_without_a_shared_folder_for_sockets_get_a_sentence_that_says_what_they_need(
     placement: str, start: Start, tmp_path: Path
 ):
     """As in two containers of one machine: rank 1 has an empty folder in its place."""

@@ -116,7 +116,7 @@ def test_a_fit_of_other_settings_is_refused_at_the_first_use(attach: Attach, fit
         head(torch.randn(4, IN))
 
 
-def test_a_script_whose_start_is_refused_ends_with_the_sentence(fitted: Path):
+def test_a_script_whose_start_is_refused_ends_with_the_reason(fitted: Path):
     script = f"""
 import mixhead, torch
 from mixhead.lightly import DINOProjectionHead

@@ -110,7 +110,7 @@ def test_weights_go_both_ways(heads):
     assert torch.equal(ours(features), original(features))
 
 
-def test_training_stays_equal(heads):
+def test_training_is_unchanged(heads):
     optimizers = [
         torch.optim.AdamW([p for p in head.parameters() if p.requires_grad], 1e-2) for head in heads
     ]

@@ -118,14 +118,16 @@ def test_a_plugin_that_dies_is_reported_in_one_sentence():
             teacher(torch.randn(8, IN))
 
 
-def test_what_a_started_plugin_cannot_do_is_its_own_sentence(monkeypatch: pytest.MonkeyPatch):
+def test_a_started_plugins_refusal_reaches_the_script_in_its_own_words(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MIXHEAD_ENDPOINT", raising=False)
     mixhead.attach(config={"backend": "abacus"})
     with pytest.raises(PluginMissing, match='did not start: mixhead: settings: backend is "abacus"'):
         lightly_head()(torch.randn(2, IN))
 
 
-def test_a_configuration_file_is_the_started_plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_configuration_file_is_for_a_plugin_that_is_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.delenv("MIXHEAD_ENDPOINT", raising=False)
     file = tmp_path / "mixture.yaml"
     file.write_text("plugin: {components: 7}\nbackend: wasm\n")

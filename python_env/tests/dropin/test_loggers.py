@@ -43,7 +43,7 @@ def test_scalars_are_finite_floats_by_names_that_loggers_allow(attach: Attach):
 
 
 @in_node
-def test_what_is_not_measured_yet_is_left_out(attach: Attach):
+def test_figures_that_are_not_measured_yet_are_left_out(attach: Attach):
     attach()
     lightly_head()
     assert math.isnan(mixhead.stats()["unique"]["0.5"])
@@ -92,7 +92,7 @@ def test_lightnings_loggers_get_them_and_so_do_callbacks(attach: Attach, tmp_pat
     assert steps == list(range(3, 12 // accumulate + 1, 3))
 
 
-def test_the_callback_says_what_every_may_be():
+def test_the_callback_reports_a_wrong_every():
     with pytest.raises(ValueError, match="StatsCallback: every is 0; allowed: whole numbers from 1"):
         StatsCallback(every=0)
 

@@ -125,7 +125,7 @@ def test_node_options_that_keep_node_from_starting_are_reported(
         starts()
 
 
-def test_an_end_without_words_is_reported_by_its_signal(node_on_path: Callable[[str], Path]):
+def test_a_plugin_that_ends_without_output_is_reported_with_its_signal(node_on_path: Callable[[str], Path]):
     node_on_path('if [ "$1" = --version ]; then exec $node "$@"; fi\nkill -KILL $$')
     with pytest.raises(PluginMissing, match=r"did not start: it was ended by SIGKILL$"):
         starts()
@@ -142,7 +142,7 @@ def test_an_end_without_words_is_reported_by_its_signal(node_on_path: Callable[[
         ("--require /mine.js -r ./other.js", "--require /mine.js -r ./other.js"),
     ],
 )
-def test_what_an_editors_debugger_has_set_is_not_for_the_plugin(
+def test_the_plugin_does_not_get_an_editors_debugger_settings(
     given: str, kept: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("NODE_OPTIONS", given)
@@ -152,7 +152,7 @@ def test_what_an_editors_debugger_has_set_is_not_for_the_plugin(
     assert "NODE_CHANNEL_FD" not in environment
 
 
-def test_the_wheels_node_comes_before_the_paths(
+def test_the_wheels_node_has_precedence_over_the_one_on_the_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node_on_path: Callable[[str], Path]
 ):
     on_path = node_on_path('exec $node "$@"')
@@ -232,7 +232,7 @@ print("parent", mixhead.prototypes().shape[0])
     ],
     ids=["unused", "another mixture attached", "attached"],
 )
-def test_a_fork_may_use_heads_that_its_parent_has_only_made(before: str, expected: str):
+def test_a_fork_may_use_heads_that_its_parent_made_but_never_used(before: str, expected: str):
     ran = subprocess.run(
         [sys.executable, "-c", FORKED.replace("ATTACH", before)],
         cwd=ROOT,

@@ -98,7 +98,7 @@ def test_a_new_head_beside_those_of_a_training_warns_unless_it_is_a_copy(make, r
     del copied, other
 
 
-def test_heads_of_another_size_may_come_once_the_old_ones_are_gone(make):
+def test_heads_of_another_size_may_join_once_the_old_ones_are_gone(make):
     head = make()
     head.itself = [head]  # collected, not counted down
     del head
@@ -112,7 +112,7 @@ def test_replicas_in_threads_are_refused_in_a_sentence(make):
         replica(torch.randn(2, DIM))
 
 
-def test_a_new_pair_of_heads_begins_anew_once_the_old_ones_are_gone(make):
+def test_a_new_pair_of_heads_starts_over_once_the_old_ones_are_gone(make):
     student, teacher = with_teacher(make())
     take_steps(student, teacher)
     del student, teacher
@@ -138,11 +138,11 @@ def test_half_precision_gives_the_originals_dtype_near_the_full_result(make, dty
     assert all(parameter.grad.isfinite().all() for parameter in student.parameters())
 
 
-def test_double_precision_stays_double(make):
+def test_double_precision_is_kept(make):
     assert make().double()(torch.randn(3, IN, dtype=torch.float64)).dtype == torch.float64
 
 
-def test_a_default_device_of_the_script_is_the_scripts_business(make):
+def test_a_default_device_of_the_script_does_not_affect_mixhead(make):
     student, teacher = with_teacher(make())
     inputs = [torch.randn(8, IN) for _ in range(4)]
     with torch.device("meta"):  # what is made without naming a device has no numbers here
@@ -251,7 +251,7 @@ def test_buffers_may_change_between_the_calls_of_a_step(make):
     assert all(parameter.grad.isfinite().all() for parameter in student.parameters())
 
 
-def test_stats_tell_what_a_script_logs(make):
+def test_stats_have_the_figures_that_a_script_logs(make):
     student, teacher = with_teacher(make())
     assert math.isnan(mixhead.stats()["used"])
     take_steps(student, teacher)
@@ -285,7 +285,7 @@ def test_a_device_tells_the_figures_of_a_step_one_step_later(attach: Callable[..
     torch.testing.assert_close(device[1:], host[:-1], rtol=1e-4, atol=1e-5)
 
 
-def test_where_the_mixture_is_computed_is_logged_once(
+def test_the_placement_of_the_mixture_is_logged_once(
     attach: Callable[..., None], placement: str, caplog: pytest.LogCaptureFixture
 ):
     attach()

@@ -225,7 +225,7 @@ def test_an_image_without_a_label_neither_votes_nor_is_asked_for():
     assert some == known > 0.9
 
 
-def test_effective_rank_is_that_of_the_singular_values():
+def test_effective_rank_is_exp_of_the_entropy_of_the_singular_values():
     rows = torch.randn(50, 6) * torch.tensor([9, 5, 3, 1, 0.1, 0])
     values = np.linalg.svd(nn.functional.normalize(rows.double(), dim=1).numpy(), compute_uv=False)
     shares = values[values > 1e-9] / values.sum()

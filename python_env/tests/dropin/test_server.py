@@ -111,7 +111,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_of_a_script_that_is_killed_node_keeps_the_mixture_and_a_device_takes_it_along(
+def test_after_a_script_is_killed_its_mixture_is_kept_in_node_and_lost_on_a_device(
     serve: Serve, placement: str
 ):
     server = serve()

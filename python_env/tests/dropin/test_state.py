@@ -92,7 +92,7 @@ def test_a_checkpoint_of_one_placement_continues_under_the_other_to_rounding(
             torch.testing.assert_close(results[1][name], tensor, rtol=1e-4, atol=1e-5)
 
 
-def test_a_state_goes_into_heads_that_have_trained_already(attach: Attach):
+def test_a_state_loads_into_heads_that_have_trained_already(attach: Attach):
     attach()
     student, teacher = with_teacher(lightly_head())
     train(student, teacher, range(3))

@@ -163,7 +163,7 @@ def test_steps_can_be_ended_by_hand_if_calls_alternate(heads: Pair):
 
 @pytest.mark.parametrize("early", ["targets", "state"])
 @pytest.mark.parametrize("led", [False, True], ids=["by teacher", "by student"])
-def test_what_is_sent_early_in_a_step_by_hand_reaches_the_heads_too(
+def test_rows_sent_early_in_a_manual_step_reach_the_heads_too(
     attach: Callable[..., None], early: str, led: bool
 ):
     """Answers hold the rows that changed alone: none may be left out."""
@@ -282,7 +282,7 @@ def test_a_student_under_checkpointing_does_not_feed_and_its_gradients_are_right
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_teacher_in_inference_mode_is_the_same_teacher(heads: Pair, dtype: torch.dtype):
+def test_a_teacher_in_inference_mode_feeds_the_same_rows(heads: Pair, dtype: torch.dtype):
     student, teacher = (head.to(dtype) for head in heads)
     crops = [crop.to(dtype) for crop in views(2)]
     for _ in range(3):
@@ -314,7 +314,7 @@ def test_a_student_that_has_no_teacher_is_reported_at_its_first_backward_pass_an
     assert len(caught) == 1
 
 
-def test_a_student_whose_teacher_has_only_padding_is_not_told_that_it_has_none(heads: Pair):
+def test_a_student_whose_teacher_has_only_padding_gets_no_warning_that_it_has_none(heads: Pair):
     student, teacher = heads
     loss = student(torch.randn(2, IN)).sum()
     teacher(torch.zeros(2, IN))
@@ -378,7 +378,7 @@ def believe_elsewhere() -> None:
 
 @pytest.mark.parametrize("student_first", [False, True])
 @pytest.mark.parametrize("placement", ["auto", "device"])
-def test_a_mixture_that_was_begun_before_its_heads_moved_goes_after_them_with_its_start(
+def test_a_mixture_that_began_before_its_heads_moved_follows_them_with_its_start(
     attach: Callable[..., None], student_first: bool
 ):
     attach()

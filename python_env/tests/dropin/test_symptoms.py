@@ -58,7 +58,7 @@ def two_spots(steps: int) -> Iterator[Tensor]:
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_a_training_that_is_well_hears_nothing(attach: Attach):
+def test_a_healthy_training_gets_no_warning(attach: Attach):
     attach()
     assert signs(spread(1100)) == {}
 
@@ -72,7 +72,7 @@ def test_rows_that_are_all_alike_are_reported(attach: Attach):
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_a_norm_of_the_batch_ends_what_the_warning_of_alike_rows_is_about(attach: Attach):
+def test_a_batch_norm_cures_the_symptom_of_the_warning_about_alike_rows(attach: Attach):
     attach()
     assert signs(alike(260), norm="batch") == {}
 
@@ -85,7 +85,7 @@ def test_responsibilities_near_ln_k_are_reported(attach: Attach):
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_responsibilities_that_annealing_flattens_are_meant_to_be_flat(attach: Attach):
+def test_responsibilities_that_annealing_flattens_cause_no_warning(attach: Attach):
     attach(plugin={"annealing": 1e-4})
     assert signs(spread(260)) == {}
 
@@ -96,7 +96,7 @@ def test_a_mixture_that_never_moves_is_reported(attach: Attach):
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_frozen_prototypes_are_not_meant_to_move(attach: Attach):
+def test_frozen_prototypes_that_do_not_move_cause_no_warning(attach: Attach):
     attach(plugin={"kind": "frozen"})
     assert signs(spread(260)) == {}
 
@@ -110,7 +110,7 @@ def test_few_components_in_use_are_reported_with_the_rows_that_came(attach: Atta
 
 
 @pytest.mark.parametrize("placement", ["host"])
-def test_components_are_not_called_idle_if_there_are_too_few_rows_for_them(attach: Attach):
+def test_no_warning_about_idle_components_if_there_are_too_few_rows_for_them(attach: Attach):
     attach()
     assert signs(two_spots(1200), components=96) == {}
 

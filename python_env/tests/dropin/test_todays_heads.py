@@ -241,7 +241,7 @@ def test_a_head_can_start_on_the_meta_device_and_be_filled_with_anything(attach:
     assert student.eval()(torch.randn(1, IN)).isfinite().all()
 
 
-def test_running_statistics_that_are_not_finite_take_the_next_batchs():
+def test_running_statistics_that_are_not_finite_are_replaced_by_the_next_batchs():
     norm = mixhead.dropin.norm.EmbeddingNorm(DIM)
     for buffer in (norm.running_mean, norm.running_var):
         buffer.fill_(torch.nan)

@@ -99,9 +99,7 @@ NO_ANSWER = r"(no sign of life for|\d+ runs came, but no answer within) 6 s$"
 
 
 @pytest.mark.parametrize("does", [ENDLESS, ENDLESS_READS], ids=["computes", "reads"])
-def test_a_plugin_that_never_ends_is_left_at_the_deadline_and_its_process_goes(
-    mine: Mine, pair: Pair, does: str
-):
+def test_a_plugin_that_hangs_is_killed_at_the_deadline(mine: Mine, pair: Pair, does: str):
     mine(does, bridge={"deadline": 6})
     with pytest.raises(
         DeadlinePassed, match=f"waited for targets of step 1 from the plugin at .*: {NO_ANSWER}"
@@ -234,7 +232,7 @@ def test_a_plugin_that_throws_ends_the_script_with_its_file_and_the_step(
     assert "\n" not in str(caught.value)
 
 
-def test_an_operation_that_cannot_be_is_named_with_its_line(
+def test_an_impossible_operation_is_named_with_its_line(
     mine: Mine, pair: Pair, tmp_path: Path, placement: str
 ):
     mine("tf.matMul(h, c);")

@@ -36,7 +36,7 @@ def test_a_warning_in_a_backward_pass_points_at_it(attach: Callable[..., None]):
     assert caught[0].filename == __file__
 
 
-def test_each_kind_of_warning_comes_once_for_each_mixture():
+def test_each_kind_of_warning_is_given_once_for_each_mixture():
     told = Reports("default")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

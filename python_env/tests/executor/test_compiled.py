@@ -63,7 +63,7 @@ def test_a_compiled_program_gives_what_the_plain_loop_gives() -> None:
 
 
 @needs_compiler
-def test_what_a_compiled_program_gives_owns_its_memory() -> None:
+def test_outputs_of_a_compiled_program_own_their_memory() -> None:
     executor = Executor(compiles=True)
     runs(executor, PLAIN_RUNS + 1)
     program = next(iter(executor._programs))

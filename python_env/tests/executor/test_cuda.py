@@ -48,7 +48,7 @@ def step(executor: Executor, index: int, rows: torch.Tensor) -> torch.Tensor:
     return outcome.targets
 
 
-def test_runs_go_beside_the_scripts_stream_and_both_see_what_they_should(executor: Executor) -> None:
+def test_runs_and_the_script_on_separate_streams_see_each_others_results(executor: Executor) -> None:
     """Rows are made, overwritten and freed at once, and what runs gave is used while later ones free it."""
     expected = torch.zeros(D, dtype=torch.float64, device="cuda")
     for index in range(50):
@@ -99,7 +99,7 @@ def test_products_are_in_full_precision_whatever_the_script_allows() -> None:
     assert error < 1e-4
 
 
-def test_metrics_come_to_the_host_by_themselves(executor: Executor) -> None:
+def test_metrics_are_copied_to_the_host_without_a_read(executor: Executor) -> None:
     executor.run(Run(seq=2, uploads={2: np.arange(5, dtype=np.float32)}))
     outcome = executor.run(Run(seq=3, metrics=2, free=(2,)))
     assert outcome.metrics.wait().tolist() == [0, 1, 2, 3, 4]

@@ -91,7 +91,7 @@ def test_prototypes_stay_until_a_run_names_others_and_targets_do_not(executor: E
     assert executor.prototypes.shape == (3, 2)
 
 
-def test_outputs_own_their_memory_so_that_freeing_what_is_large_frees_it(executor: Executor) -> None:
+def test_outputs_own_their_memory_so_that_freeing_a_large_one_frees_it(executor: Executor) -> None:
     text = definition(
         inputs=[spec(2)],
         literals=[spec(64), spec(64)],
@@ -104,7 +104,7 @@ def test_outputs_own_their_memory_so_that_freeing_what_is_large_frees_it(executo
         assert tensor.untyped_storage().nbytes() == tensor.nbytes == 256
 
 
-def test_definitions_are_forgotten_if_the_run_says_so_and_handles_are_not(executor: Executor) -> None:
+def test_a_run_can_make_the_executor_forget_definitions_but_not_handles(executor: Executor) -> None:
     run = run_of(PROGRAM, literals=[2], inputs=(7,), base=10)
     executor.run(run)
     executor.run(Run(seq=2, forget=True))
@@ -180,7 +180,7 @@ def test_an_input_of_another_shape_than_the_program_declares_is_refused(executor
 
 
 @pytest.mark.parametrize("declared", [spec(3), spec(2, dtype="int32"), spec(2, 1)])
-def test_a_declared_shape_or_dtype_that_is_a_lie_is_named_with_its_instruction(
+def test_a_wrongly_declared_shape_or_dtype_is_named_with_its_instruction(
     executor: Executor, declared: list
 ) -> None:
     text = definition(
@@ -195,7 +195,7 @@ def test_a_declared_shape_or_dtype_that_is_a_lie_is_named_with_its_instruction(
     assert executor.handles == {7}
 
 
-def test_what_a_kernel_raises_is_one_sentence_with_its_instruction(executor: Executor) -> None:
+def test_an_exception_of_a_kernel_becomes_one_sentence_with_its_instruction(executor: Executor) -> None:
     text = definition(inputs=[spec(2)], code=[["Reshape", [0], {"shape": [3]}, [spec(3)]]], outputs=[1])
     with pytest.raises(ExecutorError, match="Reshape failed: shape") as caught:
         executor.run(run_of(text, inputs=(7,), base=10))

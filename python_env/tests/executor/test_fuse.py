@@ -38,7 +38,7 @@ FUSED = {
 
 
 @pytest.mark.parametrize("name", FUSED)
-def test_one_instruction_gives_what_two_do(name: str) -> None:
+def test_a_fused_instruction_gives_the_result_of_the_two(name: str) -> None:
     text = FUSED[name]
     assert names(text) == [name.split(",")[0]]
     executor = Executor()
@@ -70,11 +70,11 @@ INTEGERS = [spec(R, D, dtype="int32")] * 3
         two(["Add", [0, 3], {}, [spec(R, D, dtype="int32")]], inputs=INTEGERS),
     ],
 )
-def test_what_is_something_else_stays_as_it_is(text: bytes) -> None:
+def test_a_program_that_cannot_be_fused_is_unchanged(text: bytes) -> None:
     assert len(names(text)) == 2
 
 
-def test_what_is_held_longer_for_it_takes_no_more_memory_than_the_product_did() -> None:
+def test_fusing_holds_hardly_more_memory_than_the_product_did() -> None:
     def text(factors: list[int]) -> bytes:
         """Two tensors are made and multiplied; another instruction stands before the sum."""
         return definition(
@@ -108,13 +108,13 @@ def test_a_wrongly_declared_product_is_found_although_its_result_is_unused() -> 
     assert caught.value.at == 0
 
 
-def test_a_definition_cannot_name_what_only_comes_about_here() -> None:
+def test_a_definition_cannot_name_a_kernel_that_only_fusing_creates() -> None:
     code = [["AddMul", [0, 0, 0], {}, [spec(R, D)]]]
     with pytest.raises(ExecutorError, match='no kernel "AddMul"'):
         read_program(definition(inputs=[spec(R, D)], code=code))
 
 
-def test_a_product_that_is_turned_has_its_rows_one_after_another() -> None:
+def test_the_transpose_of_a_product_is_row_major() -> None:
     """(h^T r)^T, as an M-step asks for it, is r^T h: no view whose columns lie in order."""
     turn, flags = {"perm": [1, 0]}, {"transposeA": False, "transposeB": False}
     text = definition(

@@ -13,7 +13,7 @@ def clip(x: Tensor, *rest: Tensor, low: float, axis: list[int] | None = None, de
     return x
 
 
-def test_tensors_come_by_position_and_attributes_as_annotated() -> None:
+def test_a_kernel_gets_tensors_by_position_and_attributes_as_annotated() -> None:
     kernel = Kernel.of("Clip", clip)
     assert [kernel.takes(count) for count in (0, 1, 5)] == [False, True, True]
     assert kernel.wants_device
@@ -25,7 +25,7 @@ def test_tensors_come_by_position_and_attributes_as_annotated() -> None:
             kernel.read(bad)
 
 
-def test_a_signature_that_json_cannot_call_is_no_kernels() -> None:
+def test_a_function_whose_signature_json_cannot_call_is_refused_as_a_kernel() -> None:
     def complex_power(x: Tensor, *, by: complex) -> Tensor:
         return x
 
@@ -37,5 +37,5 @@ def test_a_signature_that_json_cannot_call_is_no_kernels() -> None:
             Kernel.of("Bad", function)
 
 
-def test_the_list_names_each_kernel_by_itself() -> None:
+def test_the_table_names_each_kernel_by_its_own_name() -> None:
     assert all(kernel.name == name for name, kernel in KERNELS.items())

@@ -57,9 +57,7 @@ ADD = ["Add", [0, 0], {}, [spec(2)]]
         (definition(inputs="x"), "program", -1, "'x' is not a list"),
     ],
 )
-def test_a_definition_that_is_wrong_is_refused_with_what_is_wrong(
-    text: bytes, code: str, at: int, why: str
-) -> None:
+def test_a_wrong_definition_is_refused_with_the_reason(text: bytes, code: str, at: int, why: str) -> None:
     with pytest.raises(ExecutorError, match=why) as caught:
         read_program(text)
     assert (caught.value.code, caught.value.at) == (code, at)

@@ -33,7 +33,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_other_views():
     assert not torch.equal(views(images, crop), views(images, crop, seed=1))
 
 
-def test_a_whole_picture_without_jitter_comes_back_or_mirrored(monkeypatch: pytest.MonkeyPatch):
+def test_a_crop_of_the_whole_picture_without_jitter_is_the_picture_or_its_mirror_image(
+    monkeypatch: pytest.MonkeyPatch,
+):
     monkeypatch.setattr(module, "JITTER", 0)
     monkeypatch.setattr(module, "GREY", 0)
     monkeypatch.setattr(module, "ASPECT", (1, 1))

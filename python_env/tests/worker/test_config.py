@@ -11,7 +11,7 @@ def welcome(**changes: object) -> str:
     return json.dumps({"config": raw_config(**changes), "dataDir": "d", "checkpointDir": "c", "resume": None})
 
 
-def test_a_welcome_becomes_values_that_cannot_change():
+def test_a_welcome_becomes_immutable_values():
     assignment = parse_assignment(welcome())
     assert assignment.resume is None and assignment.data_dir == "d"
     config = assignment.config
@@ -32,12 +32,12 @@ def test_a_welcome_becomes_values_that_cannot_change():
         ({"encoder": "conv-small"}, "encoder must be an object"),
     ],
 )
-def test_what_is_wrong_is_named_by_its_key(changes: dict, sentence: str):
+def test_a_wrong_setting_is_named_by_its_key(changes: dict, sentence: str):
     with pytest.raises(WorkerError, match=sentence):
         parse_assignment(welcome(**changes))
 
 
-def test_what_is_missing_is_named_by_its_key():
+def test_a_missing_setting_is_named_by_its_key():
     raw = json.loads(welcome())
     del raw["config"]["plugin"]["components"]
     with pytest.raises(WorkerError, match=r"plugin\.components is missing"):

@@ -86,7 +86,7 @@ def test_extreme_features_are_classified_as_usual_ones(scale: float):
     assert (usual.predictions == extreme.predictions).float().mean() > 0.99
 
 
-def test_one_extreme_row_or_column_leaves_the_others_as_they_are():
+def test_one_extreme_row_or_column_leaves_the_others_unchanged():
     train_x, train_y, test_x, _ = digits()
     rows, columns = torch.ones(897, 1), torch.ones(64)
     rows[::2], columns[::3], columns[1::3] = 1e25, 1e25, 1e-25
@@ -111,7 +111,7 @@ def test_a_balanced_set_has_no_groups():
     assert groups([100, 50]) is not None
 
 
-def test_a_class_without_images_neither_makes_a_tail_nor_is_in_one():
+def test_a_class_without_images_is_in_no_tail_and_makes_none():
     assert groups([20, 20, 0, 20, 20]) is None
     assert groups([0, 9, 1, 0, 3]) == {"head": [1], "medium": [4], "tail": [2]}
     assert groups([500, 0, 20, 19], "inat2018") == {"head": [0], "medium": [2], "tail": [3]}

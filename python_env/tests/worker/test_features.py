@@ -31,7 +31,7 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return torch.equal(a.eval()(images), b.eval()(images))
 
 
-def test_weights_come_out_of_a_checkpoints_folder(tmp_path: Path):
+def test_weights_are_read_from_a_checkpoints_folder(tmp_path: Path):
     trained, other = encoder(1), encoder(2)
     save_file(trained.state_dict(), tmp_path / "encoder.safetensors")
     load_encoder(other, tmp_path, NAME)
@@ -39,7 +39,7 @@ def test_weights_come_out_of_a_checkpoints_folder(tmp_path: Path):
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "backbone._orig_mod."])
-def test_weights_come_out_of_a_file_under_any_prefix(prefix: str, tmp_path: Path):
+def test_weights_are_read_from_a_file_under_any_prefix(prefix: str, tmp_path: Path):
     trained, other = encoder(1), encoder(2)
     tensors = {prefix + key: tensor for key, tensor in trained.state_dict().items()}
     torch.save({**tensors, "head.weight": torch.zeros(3, 128)}, tmp_path / "weights.pth")

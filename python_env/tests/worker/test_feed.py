@@ -44,7 +44,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
 
 
-def test_a_batch_holds_each_images_label_and_is_its_seeds_and_steps(photographs: Path):
+def test_a_batch_holds_each_images_label_and_depends_on_seed_and_step_alone(photographs: Path):
     data = dataset(photographs)
     images = data.train_images[np.arange(COUNT)]
     label_of = {
@@ -60,7 +60,7 @@ def test_a_batch_holds_each_images_label_and_is_its_seeds_and_steps(photographs:
         assert not np.array_equal(other.of(0)[0], first[0])
 
 
-def test_ranks_part_the_batch_that_one_would_have(photographs: Path):
+def test_ranks_divide_the_batch_that_one_rank_would_have(photographs: Path):
     data = dataset(photographs)
     with Feed(data, 8, 0) as alone:
         whole, labels = alone.of(3)
@@ -72,7 +72,7 @@ def test_ranks_part_the_batch_that_one_would_have(photographs: Path):
     assert np.array_equal(np.concatenate([y for _, y in parts]), labels)
 
 
-def test_what_is_decoded_ahead_is_what_would_be_decoded_in_its_turn(
+def test_images_decoded_ahead_equal_images_decoded_in_the_step(
     photographs: Path, request: pytest.FixtureRequest
 ):
     with Feed(dataset(photographs), 8, 0) as feed:

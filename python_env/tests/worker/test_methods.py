@@ -110,7 +110,7 @@ def test_msn_and_pmsn_are_lightlys_as_they_are_by_default(method: str, original:
     assert_equal(plain, expected)
 
 
-def test_carp_parts_the_prototypes_anew_every_step_and_alike_for_a_seed():
+def test_carp_draws_another_partition_every_step_and_the_same_one_for_a_seed():
     b = batch("carp")
     partition = random_partition(COMPONENTS, COMPONENTS // 8, generator(3, "partition", 5))
     assert_equal(b, carp_loss(b.z @ b.prototypes.T, b.targets(), 3, partition, 0.1))

@@ -77,7 +77,7 @@ def test_a_resumed_probe_is_bit_for_bit_the_one_that_was_never_interrupted(arm: 
     assert_same(unbroken, resumed)
 
 
-def test_a_checkpoint_without_a_probe_lets_one_begin_there(tmp_path: Path):
+def test_a_run_resumed_from_a_checkpoint_without_a_probe_starts_a_new_one(tmp_path: Path):
     old, state = begin(classes=0), begin()
     take_step(old)
     checkpoint.restore(state, checkpoint.save(old, tmp_path))
@@ -100,7 +100,7 @@ def blobs(step: int, scale: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
     return scale * features, labels
 
 
-def test_the_accuracy_is_that_of_each_batch_before_it_is_learned_from():
+def test_each_batch_is_classified_before_the_classifier_learns_from_it():
     probe, shares = OnlineProbe(12, CLASSES, torch.device("cpu")), []
     for step in range(4):
         features, labels = blobs(step)
@@ -112,7 +112,7 @@ def test_the_accuracy_is_that_of_each_batch_before_it_is_learned_from():
     assert shares[0] < 0.5, "before the first batch it can only guess"
 
 
-def test_the_accuracy_forgets_what_lies_far_back():
+def test_the_accuracy_is_a_running_mean_that_forgets_old_batches():
     probe = OnlineProbe(12, CLASSES, torch.device("cpu"))
     for step in range(4 * MEMORY):
         probe.learn(*blobs(step))

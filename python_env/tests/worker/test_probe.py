@@ -24,7 +24,7 @@ def pictures(count: int, size: int) -> np.ndarray:
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 3, size, size))
 
 
-def test_each_sample_prototype_comes_with_its_closest_images_in_their_order():
+def test_each_sample_prototype_has_its_closest_images_in_order():
     c, of = frozen([10, 0, 30, 12])
     found = nearest_images(c, of, pictures(52, 28))
     assert found["nearestPrototypes"].tolist() == [2, 3, 0], "most wins first, and none that wins nothing"

@@ -70,13 +70,13 @@ def test_ranks_evaluate_together_what_rank_0_would_alone(name: str, trained: Pat
     assert second["together"] is None
 
 
-def test_norms_of_each_rank_alone_are_a_setting(trained: Path):
+def test_a_setting_keeps_the_norms_of_each_rank_separate(trained: Path):
     alone, first = (torch.load(trained / f"dino, own norms-{world}.pt") for world in ("1-0", "2-0"))
     weights = [left["student"]["head.layers.0.weight"] for left in (alone, first)]
     assert (weights[0] - weights[1]).abs().max() > 1e-3
 
 
-def test_rows_come_into_the_order_of_one_rank():
+def test_rows_are_gathered_in_the_order_of_one_rank():
     mask = torch.zeros(8, 2, 2, dtype=torch.bool)
     mask[1, 0], mask[6, 1, 1], mask[7] = True, True, True
     owners = order_of(Ranks(0, 2), batch=4, views=2, mask=mask).owners.tolist()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mixhead.mirror import Mirror
 from mixhead.worker import checkpoint
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.loop import crops
+from mixhead.worker.methods import METHODS, Batch, Method
 from mixhead.worker.randomness import generator
 from mixhead.worker.step import State, choose_device, finish, measured, start, student_rows, teacher_rows
 from tests.worker.runs import BATCH, COMPONENTS, Reply, clock, config, reply, start_rows
@@ -188,6 +190,25 @@ def test_an_answer_that_does_not_fit_is_one_sentence(broken: Reply, sentence: st
     with pytest.raises(WorkerError, match=sentence):
         finish(state, h, z, broken)
     assert state.step == 0
+
+
+@pytest.mark.parametrize(
+    ("loss", "problem"),
+    [
+        (lambda batch: batch.z.sum(dim=1), r"has shape \(\d+,\); allowed: a scalar tensor"),
+        (lambda batch: batch.z.sum().item(), "is a float"),
+        (lambda batch: batch.h.sum(), "has no gradient"),
+    ],
+)
+def test_a_method_whose_loss_cannot_be_learned_from_is_named(
+    monkeypatch: pytest.MonkeyPatch, loss: Callable[[Batch], object], problem: str
+):
+    monkeypatch.setitem(METHODS, "mine", Method(loss))  # type: ignore[arg-type]
+    state = begin(method="mine")
+    views = views_of(state)
+    h, z = teacher_rows(state, views[:1]), student_rows(state, views)
+    with pytest.raises(WorkerError, match=f"the loss of method mine {problem}"):
+        finish(state, h, z, reply(0, h, PROTOTYPES))
 
 
 def test_a_loss_that_is_not_a_number_ends_the_run_with_one_sentence():

@@ -135,7 +135,7 @@ export class TorchBackend extends tf.KernelBackend {
   }
 
   /**
-   * Returns all that waits, reads included, as one run for the caller to send; null if there is nothing.
+   * Returns everything that is queued, reads included, as one run for the caller to send; null if there is nothing.
    *
    * @throws the error of a device that is gone; UserError if a tensor of `purpose` is on another device
    */

@@ -129,7 +129,7 @@ export class Device {
     }
   }
 
-  /** Returns all that waits as one run, for the caller to send; null if there is nothing. @throws if the device is gone */
+  /** Returns everything that is queued as one run, for the caller to send; null if there is nothing. @throws if the device is gone */
   flush(purposes: Purposes): Run | null {
     if (this.gone !== undefined) throw this.gone;
     const { rows, ...ends } = purposes;

@@ -8,7 +8,7 @@ export const KERNELS_VERSION = 1;
 /** The largest tensor, in numbers, that is sent with every run instead of being uploaded once. */
 export const MAX_LITERAL = 64;
 
-/** After so many programs both sides forget all of them, so that memory does not grow without bound. */
+/** The number of programs after which both sides forget all of them, so that memory does not grow without bound. */
 export const MAX_PROGRAMS = 256;
 
 /** The handle that names no tensor. */

@@ -25,7 +25,7 @@ export interface MixtureOptions extends Start {
   /** In records and reports. */
   name: string;
   assign: Assign;
-  /** How many mixtures the components are parted into. */
+  /** How many mixtures the components are divided into. */
   mixtures: number;
   /** beta. */
   annealing: Schedule;
@@ -36,7 +36,7 @@ export interface MixtureOptions extends Start {
   weightRate: number | undefined;
   /** Whether the components begin at rows of the first batches. */
   fromData: boolean;
-  /** The share of the components that are to be live, and how idle ones start again; undefined: they do not. */
+  /** The share of components that should be live, and how idle ones start again; undefined: they do not. */
   use: (Use & { share: Schedule | undefined }) | undefined;
   /** Whether a batch leaves most components untouched, so that only the others are computed. This reads w at every step. */
   narrow: boolean;
@@ -47,7 +47,7 @@ export interface MixtureOptions extends Start {
 /** The state that a step changes. */
 interface State {
   components: Components;
-  /** The a of the present means; UNKNOWN if every step computes all means anew. */
+  /** The a of the present means; UNKNOWN if every step recomputes all means. */
   strength: number;
   /** Components that still wait for a first row. Until all have one, nothing is estimated. */
   missing: number;

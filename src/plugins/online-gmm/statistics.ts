@@ -4,7 +4,7 @@ import { winnersOf } from "../winners.ts";
 import type { EstimatedVariance } from "./covariance.ts";
 import type { EStep } from "./e-step.ts";
 
-/** A block of responsibilities has at most so many numbers (64 MiB), unless the configuration says its rows. */
+/** The most numbers in a block of responsibilities (64 MiB), unless the configuration sets its rows. */
 const BLOCK_NUMBERS = 2 ** 24;
 
 /** The sums over a batch for the M-step, with r (N x K) and h (N x D). */
@@ -23,9 +23,9 @@ export type BatchEStep = {
   entropy: tf.Scalar;
   /** N, see EStep. */
   evidence: tf.Tensor1D;
-  /** N x K, if the batch was one block or if they were asked for. */
+  /** N x K, if the batch was one block or if they were requested. */
   responsibilities: tf.Tensor2D | undefined;
-  /** K, see winnersOf; if they were asked for. */
+  /** K, see winnersOf; if they were requested. */
   winners: tf.Tensor1D | undefined;
   /** If the batch was several blocks. */
   sums: Sums | undefined;
@@ -38,7 +38,7 @@ export function blockRows(block: number | "auto", components: number): number {
 
 /**
  * The E-step of the batch `h` (N x D). A larger batch than `rows` is computed in blocks, which are summed up one by
- * one, so that N x K numbers exist only if the responsibilities are asked for.
+ * one, so that N x K numbers exist only if the responsibilities are requested.
  */
 export function eStepOf(
   h: tf.Tensor2D,

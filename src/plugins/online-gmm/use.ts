@@ -7,7 +7,7 @@ import { estimate } from "./m-step.ts";
 
 /** How components come into use: idle ones start again at rows of the batch, as the schedule of live ones allows. */
 export interface Use {
-  /** The component's steps without a row after which it is idle; undefined: see `idleAfter`. */
+  /** A component is idle after this many steps without a row; undefined: see `idleAfter`. */
   idle: number | undefined;
   /** Pseudo-samples at the row that a component starts again with. */
   count: number;
@@ -41,7 +41,7 @@ const MOST = 1 / 256;
 /** The default schedule has all components live when this many rows have been seen for each. */
 const PACE = 100;
 
-/** The share of K components that is to be live after so many steps of N rows: 1 after 100 K / N steps, or after 256. */
+/** The share of K components that should be live after `steps` steps of N rows: 1 after 100 K / N steps, or after 256. */
 export function shareAfter(steps: number, rows: number, components: number): number {
   return Math.min(1, steps / Math.max((PACE * components) / rows, 1 / MOST));
 }

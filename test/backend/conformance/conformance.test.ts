@@ -19,7 +19,7 @@ describe("tfjs-core's own specs on backend torch", function () {
   });
 
   for (const group of Object.keys(GROUPS)) {
-    it(`${group}: passes what is not excluded, and nothing that is`, () => {
+    it(`${group}: passes every spec that is not excluded, and fails every one that is`, () => {
       const row = rowsOf(results).find((each) => each.group === group);
       assert.ok(row !== undefined && row.specs > 0);
       assert.deepEqual(

@@ -62,7 +62,7 @@ describe("connect", function () {
     }
   });
 
-  it("says in one sentence what is wrong with what was asked for", async () => {
+  it("reports a wrong option in one sentence", async () => {
     await assert.rejects(connect({ python: "/no/such/python" }), (error: Error) => {
       return error instanceof UserError && error.message.includes("/no/such/python");
     });

@@ -36,7 +36,7 @@ const isSentence = ({ message }: Error) => !/\n|Error:/.test(message);
 describe("mistakes on backend torch, before anything is sent", () => {
   const device = new Recorded();
 
-  it("says what to write instead of dataSync", () => {
+  it("names the replacement of dataSync", () => {
     device.on(() => {
       const x = tf.exp(tf.tensor2d([[1, 2]]));
       for (const read of [() => x.dataSync(), () => x.arraySync(), () => x.bufferSync()]) {
@@ -91,7 +91,7 @@ describe("mistakes on backend torch, before anything is sent", () => {
     assert.ok(isSentence(error));
   });
 
-  it("names the operation whose result alone is more than the device may hold", () => {
+  it("names an operation whose result alone exceeds the memory limit", () => {
     const small = new Recorded({ memory: 1 << 20 });
     const error = small.on(() =>
       thrown(() => tf.matMul(tf.ones<tf.Rank.R2>([1024, 8]), tf.ones<tf.Rank.R2>([8, 1024]))),
@@ -143,7 +143,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("leave all other tensors as they are, also what was written just before", async () => {
+  it("leave all other tensors unchanged, even those written just before", async () => {
     await on(async () => {
       const x = tf.exp(tf.zeros([3]));
       await x.data();
@@ -154,7 +154,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("come again, with the same sentence, when a lost result is used", async () => {
+  it("are reported again, in the same sentence, when a lost result is used", async () => {
     await on(async () => {
       const sum = tf.sum(tooLarge());
       const kept = tf.add(sum, 1);
@@ -213,7 +213,7 @@ describe("failures on the device", function () {
     });
   });
 
-  it("tell those who wait, and those who ask later, that the executor has died", async () => {
+  it("reject pending and later reads if the executor has died", async () => {
     const own = await connect({ device: "cpu", threads: 1 });
     try {
       await withBackend("torch", own.backend, async () => {

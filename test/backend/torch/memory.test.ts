@@ -41,7 +41,7 @@ describe("memory of backend torch", function () {
     });
   });
 
-  it("stays what a step needs over 1,000 steps, as the executor counts it", async () => {
+  it("does not grow over 1,000 steps, as the executor counts it", async () => {
     // The executor refuses a run after which its tensors would take more than this: two steps would not fit.
     const bytes = 4 * (2 * K + 5 * K * D);
     const connection = await connect({ device: "cpu", threads: 1, memory: 2 * bytes });

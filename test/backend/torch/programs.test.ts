@@ -5,7 +5,7 @@ import { D, N, start, step } from "./em-step.ts";
 import { bytesOf, codeOf, Recorded } from "./recorded.ts";
 
 describe("programs of backend torch", () => {
-  it("defines a step once, then sends less than 1 KB of it, whatever its numbers", () => {
+  it("define a step once, then send less than 1 KB for it, whatever its numbers", () => {
     const device = new Recorded();
     const runs = device.on(() => {
       let state = start();
@@ -60,7 +60,7 @@ describe("programs of backend torch", () => {
     assert.ok(device.runOf(() => tf.add(tf.ones([1]), 1))?.definition, "the first is defined anew");
   });
 
-  it("leaves out what nobody holds, and keeps what it needs", () => {
+  it("leave out tensors that nobody holds, and keep those that they need", () => {
     const device = new Recorded();
     const run = device.runOf(() => {
       const x = tf.tensor1d([1, 2]);
@@ -88,7 +88,7 @@ describe("programs of backend torch", () => {
     });
   });
 
-  it("has small tensors travel with each run, large ones once, and constant ones as one number", () => {
+  it("sends small tensors with each run, large ones once, and constant ones as one number", () => {
     const device = new Recorded();
     const run = device.runOf(() => {
       const rows = tf.tensor1d(Float32Array.from({ length: 65 }, (_, at) => at));
@@ -102,7 +102,7 @@ describe("programs of backend torch", () => {
     );
   });
 
-  it("uploads what was written, whatever becomes of the array", () => {
+  it("upload the numbers of an array as they were when the tensor was made", () => {
     const device = new Recorded();
     const values = new Float32Array(100).map((_, at) => at);
     const run = device.runOf(() => {
@@ -112,7 +112,7 @@ describe("programs of backend torch", () => {
     assert.equal([...(run?.uploads.values() ?? [])][0]?.data[5], 5);
   });
 
-  it("reads all that is asked for in one go in one run", async () => {
+  it("reads everything requested at once in one run", async () => {
     const device = new Recorded();
     await device.on(async () => {
       const [a, b] = [tf.exp(tf.tensor1d([1])), tf.sin(tf.tensor1d([2]))];
@@ -132,7 +132,7 @@ describe("programs of backend torch", () => {
     });
   });
 
-  it("has a flush take the reads along", async () => {
+  it("sends pending reads with a flush", async () => {
     const device = new Recorded();
     await device.on(async () => {
       const value = tf.exp(tf.tensor1d([1])).data();
@@ -171,7 +171,7 @@ describe("programs of backend torch", () => {
     });
   });
 
-  it("numbers its runs without a gap, which the wire would wait for", () => {
+  it("numbers its runs without a gap, because the receiver would wait for a missing one", () => {
     const device = new Recorded();
     device.on(() => device.backend.dispose());
     assert.equal(

@@ -60,7 +60,7 @@ def _told(x: Tensor) -> bool | None:
     return None if x.any() else False
 
 
-#: Looking at the elements is worth it if each has at least so many copies.
+#: Checking the elements pays if each has at least this many copies.
 _FEW = 16
 
 KERNELS = {

@@ -21,9 +21,8 @@ class Batch:
         h: The teacher's unit rows, (G B, D). If M patches are masked, their M rows follow.
         z: The student's unit rows, (V B, D). If M patches are masked, their M rows follow.
         prototypes: Unit rows (K, D), with a gradient only in the joint arm.
-        targets: Returns the teacher's probabilities, (len(h), K), computed here or by the plugin. To be
-        called
-            at most once a step, because each call moves a centre.
+        targets: Returns the teacher's probabilities, (len(h), K), computed here or by the plugin. Call it at
+            most once a step, because each call moves a centre.
         targets_in: Returns them for a partition (P, S), computed here and balanced within each block.
         balanced: Returns balanced probabilities for logits (N, K) of the method's choice.
         temperature: The student's temperature.

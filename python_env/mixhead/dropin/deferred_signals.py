@@ -1,7 +1,7 @@
-"""A script's own signal handlers wait while a mixture talks to its plugin.
+"""Defers a script's own signal handlers while a mixture talks to its plugin.
 
 A handler that saves a checkpoint asks for the mixture's state. In the middle of another exchange with the
-plugin, the answer that is waited for would go to the handler. So a handler runs when the exchange is over.
+plugin it would take the answer to that exchange. So a handler runs when the exchange is over.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ _R = TypeVar("_R")
 _depth = 0
 
 
-def undisturbed(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Has signal handlers wait until `function` returns or raises."""
+def signals_deferred(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Defers signal handlers until `function` returns or raises."""
 
     @functools.wraps(function)
     def wrapped(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        with _handlers_wait():
+        with _deferred():
             return function(*args, **kwargs)
 
     return wrapped
 
 
 @contextmanager
-def _handlers_wait() -> Iterator[None]:
+def _deferred() -> Iterator[None]:
     global _depth
     if _depth > 0 or threading.current_thread() is not threading.main_thread():
-        yield  # handlers wait already; or run in another thread than this, as they always do
+        yield  # already deferred; or not the main thread, in which no handler runs
         return
     came: list[tuple[int, FrameType | None]] = []
     handlers: dict[int, Callable[[int, FrameType | None], object]] = {
