@@ -11,15 +11,20 @@ import { mixhead, tiny } from "../cli/command.ts";
 const vit = { encoder: { name: "vit-tiny-32" } };
 const koleo = { train: { koleo: 0.1 } };
 
-/** Every method in every arm; the joint ones with KoLeo. */
-const arms: Record<string, object> = Object.fromEntries(
-  METHOD_NAMES.flatMap((method) =>
-    ["joint", "decoupled", "frozen"].map((prototypes) => [
-      `${method}-${prototypes}`,
-      { method, prototypes, ...(method === "ibot" && vit), ...(prototypes === "joint" && koleo) },
+/**
+ * Every method's joint arm, with KoLeo; frozen prototypes for rows of images and of patches. placement.test.ts trains
+ * every method's decoupled arm.
+ */
+const arms: Record<string, object> = {
+  ...Object.fromEntries(
+    METHOD_NAMES.map((method) => [
+      `${method}-joint`,
+      { method, prototypes: "joint", ...(method === "ibot" && vit), ...koleo },
     ]),
   ),
-);
+  "dino-frozen": { prototypes: "frozen" },
+  "ibot-frozen": { method: "ibot", ...vit, prototypes: "frozen" },
+};
 
 let folder: string;
 beforeEach(async () => {
@@ -37,7 +42,7 @@ async function written(name: string, settings: object): Promise<string> {
 describe("methods", function () {
   this.timeout(600_000);
 
-  it("train, joint, decoupled and with frozen prototypes, side by side", async () => {
+  it("train, joint and with frozen prototypes, side by side", async () => {
     const files = await Promise.all(Object.entries(arms).map(([name, settings]) => written(name, settings)));
     const done = await mixhead(
       folder,
@@ -65,14 +70,8 @@ describe("methods", function () {
         join(folder, "runs", "methods", arm, "checkpoints", `step-000000${step}`, "mixture.safetensors"),
       );
     const start = await prototypes("dino-frozen", 4);
-    for (const method of METHOD_NAMES) {
-      for (const step of [4, 8])
-        assert.ok(start.equals(await prototypes(`${method}-frozen`, step)), `${method}: frozen, but moved`);
-      const [early, late] = [
-        await prototypes(`${method}-decoupled`, 4),
-        await prototypes(`${method}-decoupled`, 8),
-      ];
-      assert.ok(!early.equals(late), `${method}: estimated, but did not move`);
+    for (const arm of ["dino-frozen", "ibot-frozen"]) {
+      for (const step of [4, 8]) assert.ok(start.equals(await prototypes(arm, step)), `${arm}, but moved`);
     }
   });
 

@@ -82,6 +82,10 @@ describe("trainings with the mixture on the rank's device", function () {
     return { last, tensors: existsSync(file) ? (await readSafetensors(file)).tensors : {} };
   }
 
+  function prototypes(name: string, arm: string, step: number): Promise<Buffer> {
+    return readFile(join(run(name), arm, "checkpoints", `step-000000${step}`, "mixture.safetensors"));
+  }
+
   /** Two trainings that ended alike but for rounding, which AdamW's first steps make much of. */
   async function alike(one: [string, string], other: [string, string]): Promise<void> {
     const [a, b] = [await ending(...one), await ending(...other)];
@@ -113,6 +117,12 @@ describe("trainings with the mixture on the rank's device", function () {
     for (const arm of Object.keys(arms)) {
       const { last } = await ending("all", `${arm} device`);
       assert.ok(last?.step === LAST && Number.isFinite(last.loss), `${arm}: ${JSON.stringify(last)}`);
+      if (arm.startsWith("frozen")) continue;
+      const [early, late] = [
+        await prototypes("all", `${arm} device`, 2),
+        await prototypes("all", `${arm} device`, LAST),
+      ];
+      assert.ok(!early.equals(late), `${arm}: estimated, but did not move`);
     }
     for (const arm of compared) await alike(["all", `${arm} host`], ["all", `${arm} device`]);
     const lines = stderr.split("\n").filter((line) => line.startsWith("The mixture"));
