@@ -57,7 +57,7 @@ export default ({{ components, dim, seed }}) => {{
 }};
 """
 ENDLESS = "while (true);"
-ENDLESS_READS = "while (true) await tf.tidy(() => tf.sum(c)).data();"
+ENDLESS_READS = "while (true) { const sum = tf.sum(c); await sum.data(); sum.dispose(); }"
 READS = "for (let i = 0; i < 3; i++) await tf.tidy(() => tf.sum(tf.mul(c, i))).data();"
 
 Mine = Callable[..., None]
