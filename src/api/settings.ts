@@ -1,6 +1,7 @@
 import type { z } from "zod";
 import { isGroup, overlay } from "../config/overlay.ts";
-import type { config, ScheduleConfig } from "../config/schema.ts";
+import type { ScheduleConfig } from "../config/schedule.ts";
+import type { config } from "../config/schema.ts";
 import { UserError } from "../errors.ts";
 import type { Values } from "../plugins/registry.ts";
 import { CUSTOM, type PluginFactory } from "../plugins/registry.ts";

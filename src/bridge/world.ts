@@ -18,6 +18,7 @@ import { short } from "./limits.ts";
 import type { ErrorCode, Header } from "./protocol.ts";
 import type { Hello, Room } from "./room.ts";
 import { type Runner, Runs } from "./runs.ts";
+import { StepParts } from "./step-parts.ts";
 
 /** One rank while its connection lasts. */
 export interface Rank extends Runner {
@@ -50,16 +51,12 @@ type Of<T extends Header["type"]> = Extract<Header, { type: T }>;
  */
 export class World {
   private readonly ranks = new Map<number, Rank>();
-  /** The parts of the next step that have arrived. */
-  private parts = new Map<number, Part>();
-  /** A step has all its parts and will be answered, whatever happens meanwhile. */
-  private taking = false;
+  private readonly parts: StepParts;
   /** The room is computing the step. Before that, it may still be processing the result of a command. */
   private working = false;
   private next = 0;
   /** Why no step can be taken until every rank has left. */
   private broken: string | undefined;
-  private timer: NodeJS.Timeout | undefined;
   private turn: Promise<void> = Promise.resolve();
   private runs: Runs<Rank>;
 
@@ -69,6 +66,7 @@ export class World {
     private readonly deadlines: Deadlines,
   ) {
     this.runs = new Runs(size, {});
+    this.parts = new StepParts(deadlines.step, () => tell(() => this.overdue()));
   }
 
   /** Admits and welcomes a rank. Throws RejectError, or what the room throws, if the rank is not admitted. */
@@ -126,24 +124,23 @@ export class World {
   private add(rank: Rank, header: Of<"embeddings">, read: () => Tensors): void {
     delete rank.welcome; // it may be large, and is not needed any more
     rank.awaited?.part();
-    try {
-      this.parts.set(rank.hello.rank, readPart(header, read(), this.room.dim));
-    } catch (error) {
-      this.parts.set(rank.hello.rank, asBatchError(error));
-    }
-    if (this.parts.size === this.size) {
-      clearTimeout(this.timer);
-      this.taking = true;
+    if (this.parts.add(rank.hello.rank, this.read(header, read), this.size))
       void this.inTurn(() => this.take(header.step));
-    } else if (this.parts.size === 1) {
-      this.waitForParts();
+  }
+
+  private read(header: Of<"embeddings">, read: () => Tensors): Part {
+    try {
+      return readPart(header, read(), this.room.dim);
+    } catch (error) {
+      return asBatchError(error);
     }
   }
 
   /** Takes the step, or tells every rank why it was refused. */
   private async take(step: number): Promise<void> {
-    const numbers = [...this.parts.keys()].sort((a, b) => a - b);
-    const parts = numbers.flatMap((number) => this.parts.get(number) ?? []);
+    const arrived = this.parts.sorted();
+    const numbers = arrived.map(([number]) => number);
+    const parts = arrived.map(([, part]) => part);
     const good = parts.flatMap((part) => (part instanceof BatchError ? [] : part));
     const counts = good.map((part) => part.rows?.n ?? 0);
     this.working = true;
@@ -174,8 +171,8 @@ export class World {
     } catch (error) {
       this.tellErrors(numbers, spread(asBatchError(error), parts));
     } finally {
-      this.parts = new Map();
-      this.taking = this.working = false;
+      this.parts.clear();
+      this.working = false;
     }
   }
 
@@ -214,7 +211,7 @@ export class World {
   async result(rank: Rank, header: Of<"result">, read: () => Tensors): Promise<void> {
     const { command, step, scalars, text } = header;
     if (rank.awaited?.result(command, step, text.failed !== undefined) !== true) return;
-    if (this.parts.size > 0 && !this.taking) this.waitForParts(); // the command's time does not count as silence
+    this.parts.extend(); // the command's time does not count as silence
     await this.inTurn(async () => {
       try {
         await this.room.result?.({ rank: rank.hello.rank, command, step, scalars, text, tensors: read() });
@@ -275,8 +272,7 @@ export class World {
 
   /** Ends the world: no step can be taken until every rank has left. `owed`: the result that a lost rank still owed. */
   private break(lost: number[], why: string, owed?: string): void {
-    clearTimeout(this.timer);
-    if (!this.taking) this.parts = new Map();
+    this.parts.abandon();
     if (this.ranks.size > 0) this.broken ??= `rank ${listed(lost)}: ${why}`;
     for (const other of this.ranks.values()) {
       other.awaited?.end();
@@ -287,18 +283,10 @@ export class World {
 
   /** Ends the step that ranks wait for with an error, unless it has all its parts. */
   private abandon(code: ErrorCode, why: string): void {
-    if (this.taking) return;
-    clearTimeout(this.timer);
-    for (const number of this.parts.keys()) {
+    for (const number of this.parts.abandon()) {
       const rank = this.ranks.get(number);
       if (rank) this.fail(rank, code, why);
     }
-    this.parts = new Map();
-  }
-
-  private waitForParts(): void {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => tell(() => this.overdue()), this.deadlines.step);
   }
 
   private overdue(): void {
@@ -348,9 +336,8 @@ export class World {
 
   /** Stops all timers and forgets the parts that have arrived. */
   dispose(): void {
-    clearTimeout(this.timer);
     for (const rank of this.ranks.values()) rank.awaited?.end();
-    if (!this.taking) this.parts = new Map();
+    this.parts.abandon();
   }
 }
 

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { METHOD_NAMES } from "./method.ts";
+import { autoOr, schedule } from "./schedule.ts";
 
 /**
  * The configuration of a run: every key with its default, allowed values and meaning. The JSON schema
@@ -14,70 +15,6 @@ const steps = z.int().positive();
 /** Limits within which float32 can square, divide and sum. Beyond them the mixture's numbers are not finite. */
 const [LEAST, MOST] = [1e-9, 1e9];
 const variance = z.number().min(LEAST).max(MOST);
-
-/** A schedule over steps in YAML: a number, or one of the named shapes, which can be nested. */
-export type ScheduleConfig =
-  | number
-  | { linear: BetweenConfig }
-  | { cosine: BetweenConfig }
-  | { exponential: BetweenConfig }
-  | { step: { from: number; at: number[]; factor: number } }
-  | { warmup: { steps: number; from?: number | undefined; to: ScheduleConfig } }
-  | { custom: string };
-export interface BetweenConfig {
-  from: ScheduleConfig;
-  to: ScheduleConfig;
-  steps?: number | undefined;
-}
-
-/** A schedule whose values all have to satisfy `within`. `allowed` describes the allowed values. */
-function schedule(
-  allowed: string,
-  within: (value: number) => boolean,
-): z.ZodType<ScheduleConfig, ScheduleConfig> {
-  const value = z.number().refine(within, { error: allowed });
-  const nested: z.ZodType<ScheduleConfig, ScheduleConfig> = z.lazy(() => whole);
-  const between = z.strictObject({
-    from: nested,
-    to: nested,
-    steps: steps.optional().describe("length in steps; default: train.steps"),
-  });
-  const whole: z.ZodType<ScheduleConfig, ScheduleConfig> = z.union(
-    [
-      value,
-      z.strictObject({ linear: between }),
-      z.strictObject({ cosine: between }),
-      z.strictObject({ exponential: between }),
-      z.strictObject({
-        step: z.strictObject({
-          from: value,
-          at: z
-            .array(z.int().nonnegative())
-            .min(1)
-            .describe("steps at which the value is multiplied by factor"),
-          factor: positive,
-        }),
-      }),
-      z.strictObject({ warmup: z.strictObject({ steps, from: value.optional(), to: nested }) }),
-      z.strictObject({
-        custom: z.string().min(1).describe("a function of an experiment file; only that file can define it"),
-      }),
-    ],
-    {
-      error: `${allowed}, or a schedule of such: {linear|cosine|exponential: {from, to, steps}}, {step: {from, at, factor}} or {warmup: {steps, from, to}}`,
-    },
-  );
-  return whole.describe(`${allowed}, or a schedule over steps`);
-}
-
-/** The same, or "auto": a value that fits K, D, the memory and the batch. */
-function autoOr(allowed: string, within: (value: number) => boolean) {
-  return z
-    .union([z.literal("auto"), schedule(allowed, within)], {
-      error: `"auto", ${allowed}, or a schedule of such`,
-    })
-    .describe(`"auto", ${allowed}, or a schedule over steps`);
-}
 
 const nonNegative = schedule("a number, 0 or above", (value) => value >= 0);
 

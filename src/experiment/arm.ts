@@ -89,8 +89,6 @@ export class Arm implements Room {
   private hello: NodeJS.Timeout | undefined;
   /** The mixture's state for the checkpoint under way, if it is read from the ranks' device. */
   private saved: Promise<NamedTensors> | undefined;
-  /** The record's length before the last evaluation, if a longer run would not have made it. */
-  private beforeEnd: number | undefined;
   private readonly job: Job;
   private readonly answerer: Answerer | null;
   private readonly resumed: Checkpoint | null;
@@ -332,16 +330,14 @@ export class Arm implements Room {
   }
 
   private async noteEvaluation(result: RankResult): Promise<void> {
-    if (result.step % this.job.config.train.evaluateEvery !== 0) this.beforeEnd = await this.record.size();
     const prototypes = result.tensors.prototypes ? undefined : await this.answerer?.prototypes();
     await this.record.evaluation(result, prototypes, () => this.seconds);
   }
 
   private async takeCheckpoint(result: RankResult): Promise<void> {
     const incoming = incomingFolder(this.checkpoints, result.text.path);
-    const metricsBytes = this.beforeEnd ?? (await this.record.size());
     const parts = {
-      clock: { step: result.step, seconds: this.seconds, metricsBytes },
+      clock: { step: result.step, seconds: this.seconds, metricsBytes: await this.record.lastingBytes() },
       mixture: await (this.saved ?? this.state()),
       config: this.job.config,
       metrics: this.record.path,

@@ -13,6 +13,8 @@ const LOG_EVERY = 10;
 /** What a training writes down of its steps and evaluations. */
 export class TrainingRecord {
   private readonly log: MetricsLog;
+  /** The log's length before the last evaluation, if a longer run would not have made it. */
+  private beforeEnd: number | undefined;
 
   constructor(
     private readonly job: Job,
@@ -32,8 +34,9 @@ export class TrainingRecord {
     return this.log.cutTo(bytes);
   }
 
-  size(): Promise<number> {
-    return this.log.size();
+  /** The length in bytes of the lines that a longer run would have too: a checkpoint's. */
+  async lastingBytes(): Promise<number> {
+    return this.beforeEnd ?? (await this.log.size());
   }
 
   /**
@@ -52,6 +55,7 @@ export class TrainingRecord {
 
   /** `prototypes`: used if the rank sent none. `seconds`: returns those of training so far; called after the measurements. */
   async evaluation(result: RankResult, prototypes: Rows | undefined, seconds: () => number): Promise<void> {
+    if (result.step % this.job.config.train.evaluateEvery !== 0) this.beforeEnd = await this.log.size();
     const evaluation = readEvaluation(result, prototypes);
     const line = { ...(await measure(evaluation)), seconds: seconds() };
     await this.disk.write(() => saveEvaluation(this.job.folder, evaluation));

@@ -1,5 +1,6 @@
 import { z } from "zod";
-import type { PluginConfig, ScheduleConfig } from "../config/schema.ts";
+import type { ScheduleConfig } from "../config/schedule.ts";
+import type { PluginConfig } from "../config/schema.ts";
 import { sentence, UserError } from "../errors.ts";
 import { importFile } from "../files/import-file.ts";
 import { type OwnSchedules, parseSchedule, type Schedule } from "../schedules/schedule.ts";

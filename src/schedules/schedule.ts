@@ -1,4 +1,4 @@
-import type { BetweenConfig, ScheduleConfig } from "../config/schema.ts";
+import type { BetweenConfig, ScheduleConfig } from "../config/schedule.ts";
 import { UserError } from "../errors.ts";
 
 /** The clock of a run, as schedules and plugins see it. */

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import type { ScheduleConfig } from "../../src/config/schema.ts";
+import type { ScheduleConfig } from "../../src/config/schedule.ts";
 import { UserError } from "../../src/errors.ts";
 import {
   type Clock,

@@ -17,7 +17,8 @@ describe("mixhead in a clone", () => {
 
   beforeEach(async () => {
     await cp(join(packageRoot, "bin"), join(clone.path, "bin"), { recursive: true });
-    await cp(join(packageRoot, "package.json"), join(clone.path, "package.json"));
+    for (const file of ["package.json", "src/files/lock.mjs"])
+      await cp(join(packageRoot, file), join(clone.path, file), { recursive: true });
     await writeFile(join(clone.path, "package-lock.json"), JSON.stringify(lock("1.0.0")));
     await writeFile(join(clone.path, "register.mjs"), "");
     await mkdir(join(clone.path, "src", "cli"), { recursive: true });
