@@ -9,6 +9,7 @@ import torch
 
 from mixhead.bridge import Client
 from mixhead.bridge.codec import decode
+from mixhead.bridge.protocol import Ping, Pong
 from mixhead.executor import Executor
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bridge"))
@@ -56,9 +57,9 @@ class Rank(Peer):
 
     def count(self, way, frames):
         header, tensors = decode([bytes(frame) for frame in frames])
-        if header["type"] not in ("ping", "pong"):
+        if not isinstance(header, Ping | Pong):
             size = sum(memoryview(frame).nbytes for frame in frames)
-            self.traffic[way].append({"type": header["type"], "bytes": size, "tensors": sorted(tensors)})
+            self.traffic[way].append({"type": header.kind, "bytes": size, "tensors": sorted(tensors)})
 
     def connect(self, start=None):
         return self.welcomed(self.client.connect(None if start is None else np.array(start, np.float32)))
