@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mixhead.checkpoint.errors import CheckpointError
 from mixhead.checkpoint.safetensors_file import read_safetensors
-from mixhead.dropin.connection import State
 from mixhead.dropin.registry import mixture
+from mixhead.dropin.state import State
 
 
 def start_from(folder: str | os.PathLike[str], name: str = "default") -> None:

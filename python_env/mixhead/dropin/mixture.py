@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import gc
-import os
 import time
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mixhead.bridge import BatchError, BridgeError
+from mixhead.bridge import BatchError, BridgeError, Welcome
+from mixhead.dropin.attachment import Attachment
 from mixhead.dropin.collected import Collected
-from mixhead.dropin.connection import Connection, State
+from mixhead.dropin.connection import Connection
 from mixhead.dropin.deferred_signals import signals_deferred
 from mixhead.dropin.members import Member, Members, Role, in_backward
 from mixhead.dropin.missing_teacher import MissingTeacher
@@ -23,14 +22,13 @@ from mixhead.dropin.reports import Reports
 from mixhead.dropin.rows import Rows
 from mixhead.dropin.sent import Sent
 from mixhead.dropin.settings import Settings
+from mixhead.dropin.state import State
 from mixhead.dropin.target_rows import target_rows
 from mixhead.mirror import Mirror
 from mixhead.warn import warn
 
 #: The least cosine between prototypes that are equal up to rounding, even to half precision.
 _SAME = 0.999
-#: The step of a blank state, which has only names and shapes.
-_NO_STEP = -1
 
 
 class Mixture:
@@ -53,11 +51,8 @@ class Mixture:
     def _forget(self) -> None:
         self._reports = Reports(self.name)
         self._missing_teacher = MissingTeacher(self.name, self._reports)
-        self._pid = 0  # the process that owns the connection
-        self._connection: Connection | None = None
+        self._attachment = Attachment(self.name)
         self._mirror: Mirror | None = None
-        self._given: State | None = None  # the state to resume from once there is a plugin
-        self._shapes: dict[str, tuple[int, ...]] = {}  # of a state's tensors, as in the last state seen
         self._phase = Phase.COLLECTING
         self._rows = Collected()  # the teacher's rows of the current step
         self._begin(0)
@@ -68,7 +63,10 @@ class Mixture:
         self._rows.clear()
         self._sent: Sent | None = None  # the rows that were sent last in this step, if targets are wanted
         self._ahead: Mirror | None = None  # the prototypes after the answers of this step
-        self._saved: State | None = None
+
+    @property
+    def _connection(self) -> Connection | None:
+        return self._attachment.connection
 
     @property
     def _attached(self) -> Connection:
@@ -269,7 +267,7 @@ class Mixture:
             return  # no rank has any rows, so there is no step
         self._reports.sends(batch, self._in_use.rows, moves=self._attached.moves)
         self._attached.send(self._next, batch)
-        self._saved = None
+        self._attachment.changes()
 
     def _receive(self) -> None:
         """Waits for the answer to the step that was sent. If the plugin refuses its rows, nothing changes."""
@@ -301,25 +299,11 @@ class Mixture:
 
     def _attach(self, device: torch.device | None = None) -> None:
         """Connects to the plugin if necessary. `device`: the device of the rows."""
-        if self._connection is not None and os.getpid() != self._pid:
-            raise RuntimeError(
-                f'a head of mixture "{self.name}" belongs to process {self._pid} and was used in its fork '
-                f"{os.getpid()} (a DataLoader worker?): use it in the training process, "
-                "or call mixhead.attach() in this one"
-            )
-        if self._connection is not None:
-            if device is None or not self._has_moved(device):
-                return
-            if self._connection.leads:
-                self._given = self._connection.save()
-            self._connection.close()
-            self._connection = None
-        device = device or self.heads.device()
-        size = self.components, self.dim
-        self._connection = Connection(self.name, self._settings, size, device, self._given)
-        self._pid = os.getpid()
-        self._given, led = None, self._phase is Phase.LED
-        self._go_on()
+        self._attachment.check_process()
+        if self._connection is not None and (device is None or not self._has_moved(device)):
+            return
+        size, led = (self.components, self.dim), self._phase is Phase.LED
+        self._go_on(self._attachment.connect(self._settings, size, device or self.heads.device()))
         if led:
             self._phase = self._phase.after(Event.LEAD)
 
@@ -329,8 +313,7 @@ class Mixture:
         moved = device.type != self._attached.device.type
         return self._idle and moved and self._settings.placement != "host"
 
-    def _go_on(self) -> None:
-        welcome = self._attached.take_welcome()
+    def _go_on(self, welcome: Welcome) -> None:
         assert welcome.prototypes is not None  # asked for by every connection
         self.components, self.dim = welcome.prototypes.shape
         self._mirror = Mirror(welcome.prototypes)
@@ -343,39 +326,30 @@ class Mixture:
         If the plugin is gone, warns and returns a blank state (names and shapes only, step -1) instead of
         raising, so that the script can still save the rest of its checkpoint.
         """
-        if self._connection is None and self._mirror is not None and not (whole and self._has_only_a_start()):
-            return self._mirror.rows, self._given
+        suffices = self._attachment.has_whole_state or not whole
+        if self._connection is None and self._mirror is not None and suffices:
+            return self._mirror.rows, self._attachment.given
         try:
             self._attach()
             if self._rows and self._attached.world == 1:
                 self._send()
             self._receive()
-            if whole and self._saved is None:
-                self._saved = self._attached.save()
-                self._shapes = _shapes(self._saved)
+            if whole:
+                self._attachment.save()
         except (BridgeError, PluginMissing) as error:
             if self._mirror is None:
                 raise
-            if whole and self._saved is None:
+            if whole and not self._attachment.is_saved:
                 warn(f"the prototypes are saved without their mixture's state: {error}")
         mirror = self._ahead or self._in_use
-        return mirror.on(torch.device("cpu"), torch.float32), self._saved or self._blank()
-
-    def _has_only_a_start(self) -> bool:
-        return self._given is None or self._given.start is not None
-
-    def _blank(self) -> State | None:
-        """A state with the names and shapes of the last one, filled with 0; None if there was none."""
-        if not self._shapes:
-            return None
-        return State(_NO_STEP, {name: np.zeros(shape, np.float32) for name, shape in self._shapes.items()})
+        return mirror.on(torch.device("cpu"), torch.float32), self._attachment.saved
 
     @signals_deferred
     def load(self, prototypes: Tensor, state: State) -> None:
         """Resumes from a saved state with these prototypes (K, D)."""
-        self._shapes = _shapes(state)
+        self._attachment.knows(state)
         if self._connection is None:
-            self._given, self._mirror = state, Mirror(prototypes.clone())
+            self._attachment.given, self._mirror = state, Mirror(prototypes.clone())
             return
         # Loading the student's state, or an average of both, into the teacher changes nothing.
         self._receive()
@@ -385,8 +359,7 @@ class Mixture:
                     f'mixture "{self.name}" goes back from step {self._next} to step {state.step}, '
                     "where the state that is loaded was saved"
                 )
-            self._connection.load(state)
-            self._go_on()
+            self._go_on(self._attachment.load(state))
 
     @signals_deferred
     def start(self, prototypes: Tensor) -> None:
@@ -394,12 +367,11 @@ class Mixture:
         start = State(0, {"prototypes": prototypes.numpy()})
         if self._connection is None:
             if self._mirror is None or not _are_the_same(self._mirror.rows, prototypes):
-                self._given, self._mirror = start, Mirror(prototypes.clone())
+                self._attachment.given, self._mirror = start, Mirror(prototypes.clone())
             return
         self._receive()
         if not self._connection.agree(lambda: _are_the_same(self.save(whole=False)[0], prototypes)):
-            self._connection.load(start)
-            self._go_on()
+            self._go_on(self._attachment.load(start))
 
     def _is_nearly(self, state: State) -> bool:
         saved = self.save()[1]
@@ -408,12 +380,7 @@ class Mixture:
     @signals_deferred
     def close(self) -> None:
         """Closes the connection to the plugin. May be called repeatedly."""
-        if self._connection is not None:
-            self._connection.close()
-
-
-def _shapes(state: State) -> dict[str, tuple[int, ...]]:
-    return {name: tensor.shape for name, tensor in state.tensors.items()}
+        self._attachment.close()
 
 
 def _are_the_same(one: Tensor, other: Tensor) -> bool:

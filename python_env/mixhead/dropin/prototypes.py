@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixhead.bridge import BridgeError
-from mixhead.dropin.connection import State
 from mixhead.dropin.members import is_frozen_or_marked
 from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
 from mixhead.dropin.registry import mixture
+from mixhead.dropin.state import State
 from mixhead.joint import take_other_names
 from mixhead.warn import warn
 
@@ -214,11 +214,11 @@ class Prototypes(nn.Module):
                 return
         # Rounded, since an average of two equal states may be off by a bit.
         step = round(saved.pop("step", torch.zeros((), device="cpu")).item())
-        tensors = {name: tensor.float().numpy() for name, tensor in saved.items()}
+        state = State(step, {name: tensor.float().numpy() for name, tensor in saved.items()})
         weight = _whole(weight).float().cpu()
         try:
-            if tensors and step >= 0:
-                mixture(self.name).load(weight / (self.scale or 1), State(step, tensors))
+            if state.tensors and not state.is_blank:
+                mixture(self.name).load(weight / (self.scale or 1), state)
             else:
                 self._start_from(weight, of_free_length=key.endswith("weight"))
         except BridgeError as error:

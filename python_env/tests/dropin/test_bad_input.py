@@ -73,14 +73,14 @@ def test_settings_of_another_kind(config: object, sentence: str):
 
 
 def test_a_second_script_on_the_same_run(endpoint: str):
+    mine = {"run": "mine", "bridge": {"deadline": 0.5}}
     for name in ("a", "b"):
-        mixhead.attach(endpoint, {"run": "mine", "bridge": {"deadline": 0.5}}, name)
+        mixhead.attach(endpoint, mine, name)
     heads = lightly_head(name="a"), lightly_head(name="b")
     for head in heads:
         head(torch.randn(2, IN))
     mixture("b").name = "a"
-    mixture("b")._connection.close()
-    mixture("b")._connection = None
+    mixhead.attach(endpoint, mine, "b")  # starts over, under the name of the other
     with pytest.raises(Rejected, match='rank 0 of run "mine" is held by another process'):
         heads[1](torch.randn(2, IN))
 
