@@ -53,7 +53,7 @@ def attach(
 
 def prototypes(name: str = "default") -> Tensor:
     """Returns the prototypes in use: (K, D), float32 rows of unit length, a copy on the CPU."""
-    return mixture(name).prototypes(torch.device("cpu"), torch.float32).clone()
+    return mixture(name).steps.prototypes(torch.device("cpu"), torch.float32).clone()
 
 
 def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor:
@@ -74,7 +74,7 @@ def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor
         >>> targets = mixhead.targets(device=logits.device)
         >>> loss = mixhead.losses.dino_loss(logits, targets, views=8, temperature=0.1)
     """
-    return mixture(name).targets(torch.device(device))
+    return mixture(name).steps.targets(torch.device(device))
 
 
 def stats(name: str = "default") -> dict[str, Any]:
@@ -94,7 +94,7 @@ def stats(name: str = "default") -> dict[str, Any]:
         "beta", and those of `mixhead.monitor`. If the mixture is computed on this process's device, "used"
         and "entropy" lag by one step.
     """
-    values = dict(mixture(name).stats)
+    values = dict(mixture(name).steps.stats)
     by_distance = {
         measure: {epsilon: values.pop(f"{measure}.{epsilon}", math.nan) for epsilon in _EPSILONS}
         for measure in _BY_DISTANCE
@@ -140,7 +140,7 @@ def teacher(module: _Module, name: str = "default") -> _Module:
 
     def feed(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if module.training:
-            mixture(name).feed(F.normalize(output.detach().float(), dim=-1))
+            mixture(name).steps.feed(F.normalize(output.detach().float(), dim=-1))
 
     module.register_forward_hook(feed)
     return module
@@ -152,4 +152,4 @@ def step() -> None:
     After the first call, steps end only through this function.
     """
     for each in mixtures():
-        each.step()
+        each.steps.end()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from mixhead.bridge import Welcome
 from mixhead.dropin.connection import Connection
 from mixhead.dropin.settings import Settings
 from mixhead.dropin.state import State
@@ -19,8 +20,10 @@ class Attachment:
     when it is saved until it changes. Once the plugin is gone, names and shapes of its last state remain.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, settings: Settings, components: int, dim: int) -> None:
         self._name = name
+        self.settings = settings  # of the next connection
+        self.components, self.dim = components, dim  # K and D; 0: unknown yet
         self._pid = 0  # the process that owns the connection
         self._connection: Connection | None = None
         self.given: State | None = None  # the state that the next connection resumes from
@@ -45,30 +48,37 @@ class Attachment:
                 "or call mixhead.attach() in this one"
             )
 
-    def connect(self, settings: Settings, size: tuple[int, int], device: torch.device) -> Welcome:
+    def connect(self, device: torch.device) -> tuple[int, np.ndarray | Tensor]:
         """Connects to the plugin. An open connection is closed first, and its state goes on in the new one.
 
-        Args:
-            settings: The plugin's.
-            size: K and D; 0 if unknown.
-            device: The device of the rows.
+        `device`: the device of the rows. Returns the step and the prototypes (K, D) to begin with.
         """
         if self._connection is not None:
             if self._connection.leads:
                 self.given = self._connection.save()
             self._connection.close()
             self._connection = None
-        self._connection = Connection(self._name, settings, size, device, self.given)
+        size = self.components, self.dim
+        self._connection = Connection(self._name, self.settings, size, device, self.given)
         self._pid = os.getpid()
         self.given = self._saved = None
-        return self._connection.take_welcome()
+        return self._welcomed(self._connection)
 
-    def load(self, state: State) -> Welcome:
-        """Resumes the plugin from a state. Every rank of a distributed training has to call this."""
+    def load(self, state: State) -> tuple[int, np.ndarray | Tensor]:
+        """Resumes the plugin from a state. Returns the step and the prototypes (K, D) to go on with.
+
+        Every rank of a distributed training has to call this.
+        """
         assert self._connection is not None
         self._connection.load(state)
         self._saved = None
-        return self._connection.take_welcome()
+        return self._welcomed(self._connection)
+
+    def _welcomed(self, connection: Connection) -> tuple[int, np.ndarray | Tensor]:
+        welcome = connection.take_welcome()
+        assert welcome.prototypes is not None  # asked for by every connection
+        self.components, self.dim = welcome.prototypes.shape
+        return welcome.step, welcome.prototypes
 
     def save(self) -> None:
         """Fetches the plugin's state, unless it has not changed since the last call."""

@@ -86,7 +86,7 @@ class Prototypes(nn.Module):
     @property
     def weight(self) -> Tensor:
         """A copy of the prototypes, (components, dim), with rows of length `scale`."""
-        rows = mixture(self.name).prototypes(torch.device("cpu"), torch.float32)
+        rows = mixture(self.name).steps.prototypes(torch.device("cpu"), torch.float32)
         return rows * (self.scale or 1)
 
     @property
@@ -136,11 +136,11 @@ class Prototypes(nn.Module):
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not annotate it
     def _uses_batch_statistics(self, norm: EmbeddingNorm) -> bool:
         """True in training mode, and for a teacher that feeds the mixture in evaluation mode."""
-        return norm.training or mixture(self.name).may_feed(self)
+        return norm.training or mixture(self.name).steps.may_feed(self)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not annotate it
     def _look_up(self, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
-        return mixture(self.name).look_up(self, unit, padding, dtype)
+        return mixture(self.name).steps.look_up(self, unit, padding, dtype)
 
     def extra_repr(self) -> str:
         scale = "" if self.scale is None else f", scale={self.scale}"
