@@ -117,11 +117,15 @@ function notFinite(lines: readonly MetricsLine[]): Warning | null {
   if (first === undefined) return null;
   const where =
     bad.length === 1 ? `at step ${first.step}` : `from step ${first.step} on (${bad.length} times)`;
+  const remedy =
+    first.step <= 1
+      ? "No weight had changed before, so check the method's loss and the encoder; precision=float32 may help."
+      : "A lower train.lr, a smaller train.clip or precision=float32 usually helps.";
   return {
     kind: "not-finite",
     level: "warning",
     step: first.step,
-    text: `The loss was not a finite number ${where}. A lower train.lr, a smaller train.clip or precision=float32 usually helps.`,
+    text: `The loss was not a finite number ${where}. ${remedy}`,
   };
 }
 

@@ -266,9 +266,19 @@ def measured(state: State) -> dict[str, float]:
         state.copied.synchronize()
     values = {name: float(value) for name, value in state.measured.items()}
     if not math.isfinite(values.get("loss", 0.0)):
-        loss = f"the loss of step {state.step - 1} is {values['loss']}"
-        raise WorkerError(f"{loss}: a lower train.lr or precision=float32 may help")
+        step = state.step - 1
+        raise WorkerError(f"the loss of step {step} is {values['loss']}: {_remedy(step, state.config)}")
     return values
+
+
+def _remedy(step: int, config: Config) -> str:
+    """What may help if the loss of a step is not finite."""
+    half = config.precision != "float32"
+    if step > 0:
+        return "a lower train.lr may help" + (", or precision=float32" if half else "")
+    # No update came before, so the learning rate had no part in it.
+    advice = f"no weight had changed before, so check the loss of method {config.method} and the encoder"
+    return advice + (", or try precision=float32" if half else "")
 
 
 def spread(rows: Tensor, ranks: Ranks = ALONE) -> Tensor:
