@@ -56,9 +56,10 @@ class Rank(Peer):
 
     def count(self, way, frames):
         header, tensors = decode([bytes(frame) for frame in frames])
-        if header["type"] not in ("ping", "pong"):
+        kind = header.__struct_config__.tag
+        if kind not in ("ping", "pong"):
             size = sum(memoryview(frame).nbytes for frame in frames)
-            self.traffic[way].append({"type": header["type"], "bytes": size, "tensors": sorted(tensors)})
+            self.traffic[way].append({"type": kind, "bytes": size, "tensors": sorted(tensors)})
 
     def connect(self, start=None):
         return self.welcomed(self.client.connect(None if start is None else np.array(start, np.float32)))
