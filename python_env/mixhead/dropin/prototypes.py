@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mixhead.bridge import BridgeError
 from mixhead.dropin.members import is_frozen_or_marked
-from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
+from mixhead.dropin.norm import EmbeddingNorm, embedding_norm, normed
 from mixhead.dropin.registry import mixture
 from mixhead.dropin.state import State
 from mixhead.joint import take_other_names
@@ -256,20 +256,6 @@ class _Names:
 def is_padding(rows: Tensor) -> Tensor:
     """Rows (..., D) -> (...) bool: whether a row is all zero."""
     return (rows == 0).all(dim=-1)
-
-
-def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
-    """Applies the norm to rows (..., D). Raises ValueError if the batch's statistics are needed and it has a
-    single row."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    if batch and len(flat) == 1 and not norm.takes_others_rows():
-        raise ValueError(
-            'norm="batch" needs at least two rows in training, and this batch has one: '
-            "use larger batches, drop the last partial one (drop_last=True), or norm=None"
-        )
-    flat_padding = None if padding is None else padding.reshape(-1)
-    made: Tensor = norm(flat, flat_padding, batch)
-    return made.view_as(rows)
 
 
 def _whole(tensor: Tensor) -> Tensor:

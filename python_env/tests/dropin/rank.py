@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 import mixhead
 from mixhead.dropin import machines
 from mixhead.dropin.norm import EmbeddingNorm
-from mixhead.dropin.prototypes import normed as normed_rows
+from mixhead.dropin.norm import normed as normed_rows
 from mixhead.dropin.registry import mixture
 from mixhead.dropin.steps import Steps
 from tests.dropin.heads import DIM, IN, K, lightly_head, with_teacher

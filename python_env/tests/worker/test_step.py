@@ -14,7 +14,8 @@ from mixhead.worker.errors import WorkerError
 from mixhead.worker.loop import crops
 from mixhead.worker.methods import METHODS, Batch, Method
 from mixhead.worker.randomness import generator
-from mixhead.worker.step import State, choose_device, finish, measured, start, student_rows, teacher_rows
+from mixhead.worker.state import State, choose_device, start
+from mixhead.worker.step import finish, measured, student_rows, teacher_rows
 from tests.worker.runs import BATCH, COMPONENTS, Reply, clock, config, reply, start_rows
 
 PROTOTYPES = start_rows()
