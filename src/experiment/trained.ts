@@ -27,8 +27,8 @@ export interface Choice {
 }
 
 /**
- * Finds the encoder that a person names: a run (its newest checkpoint), a checkpoint's folder, or a
- * file of weights, for which `overrides` say at least `encoder.name`.
+ * Finds the encoder that a person names: a run (its newest checkpoint), a checkpoint's folder, or a file of weights.
+ * For a file, `overrides` say at least `encoder.name`.
  *
  * Of a run with several arms it is `choice.arm`, or the decoupled one; of several seeds the first.
  * Unlike a resume it only reads, so the run may be under way.

@@ -35,10 +35,10 @@ def attach(
     Args:
         endpoint: `ipc://PATH` or `tcp://HOST:PORT` of a `mixhead serve`. None: the environment variable
             MIXHEAD_ENDPOINT, or else a plugin is started.
-        config: Settings as in a configuration file, as a dict with the keys "plugin", "targets", "seed",
-            "train", "placement", "backend", "bridge" and "run" (a name under which the run can be resumed).
-            Or the path of a configuration file, for a plugin that is started. In a dict, "targets" also
-            requests target rows; `mixhead.targets()` returns them for `mixhead.losses`.
+        config: Settings as in a configuration file, as a dict. Its keys are "plugin", "targets", "seed",
+            "train", "placement", "backend", "bridge" and "run". "run" is a name under which the run can be
+            resumed. "targets" also requests target rows; `mixhead.targets()` returns them for
+            `mixhead.losses`. Or the path of a configuration file, for a plugin that is started.
         name: The mixture.
 
     Raises:
@@ -122,8 +122,8 @@ def scalars(prefix: str = "mixhead/", name: str = "default") -> dict[str, float]
 def teacher(module: _Module, name: str = "default") -> _Module:
     """Marks a module as the teacher. Needed only if its parameters do not show it (see docs/drop-in.md).
 
-    A module without any of mixhead's heads, such as the projection head of MSN's target network, feeds the
-    mixture with its outputs (N, D) while it is in training mode. Then end each step with `mixhead.step()`.
+    A module without any of mixhead's heads feeds the mixture with its outputs (N, D) while it is in training
+    mode. An example is the projection head of MSN's target network. Then end each step with `mixhead.step()`.
 
     Args:
         module: A head, or a module that contains heads or has outputs (N, D).

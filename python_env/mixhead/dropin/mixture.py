@@ -79,8 +79,8 @@ class Mixture:
     def save(self, whole: bool = True) -> tuple[Tensor, State | None]:
         """Returns the prototypes (K, D) after the current step and, if `whole`, the mixture's whole state.
 
-        If the plugin is gone, warns and returns a blank state (names and shapes only, step -1) instead of
-        raising, so that the script can still save the rest of its checkpoint.
+        If the plugin is gone, warns and returns a blank state (names and shapes only, step -1). It does not
+        raise, so that the script can still save the rest of its checkpoint.
         """
         in_use, suffices = self.steps.in_use, self.attachment.has_whole_state or not whole
         if self.attachment.connection is None and in_use is not None and suffices:
