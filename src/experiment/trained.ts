@@ -57,7 +57,7 @@ export async function findTrained(
   }
   if (!overrides.some((override) => override.startsWith("encoder.name="))) {
     throw new UserError(
-      `${of} does not say what its encoder is: add encoder.name=NAME, such as encoder.name=resnet18-32, and data.name where it is not cifar10`,
+      `${of} does not say what its encoder is: add encoder.name=NAME, such as encoder.name=resnet18-32, and data.name if it is not cifar10`,
     );
   }
   return { label: basename(of), path: of, config: resolveConfig({}, overrides), notes: [] };
