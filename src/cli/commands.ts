@@ -9,8 +9,8 @@ export interface CommandEntry {
 }
 
 /**
- * All commands. A command's code is loaded only when it is called, so that the list is fast and `doctor` works
- * even if the code for training cannot be loaded. A test compares `words` and `summary` with each command's code.
+ * All commands. A command's code is loaded only when it is called. So the list is fast, and `doctor` works even if the
+ * code for training cannot be loaded. A test compares `words` and `summary` with each command's code.
  */
 export const COMMANDS: ReadonlyMap<string, CommandEntry> = new Map(
   Object.entries({

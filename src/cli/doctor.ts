@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 import { examine, type Finding } from "../setup/examine.ts";
 
-/** `mixhead doctor`: what is installed, what is missing, what to do. Exits with 1 where training cannot run. */
+/** `mixhead doctor`: what is installed, what is missing, what to do. Exits with 1 if training cannot run. */
 export function doctor(program: Command): void {
   program
     .command("doctor")

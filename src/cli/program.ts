@@ -1,10 +1,10 @@
 import { Command, CommanderError } from "commander";
 import { RunError, sentence, UserError } from "../errors.ts";
 
-/** EX_TEMPFAIL of sysexits.h: a signal ended the run at a checkpoint, and it is to be restarted. */
+/** EX_TEMPFAIL of sysexits.h: a signal ended the run at a checkpoint; restart it. */
 const REQUEUE = 75;
 
-/** Runs one command line with these commands. @returns the exit status: 0 done, 1 failed, 2 bad input, 75 to be restarted */
+/** Runs one command line with these commands. @returns the exit status: 0 done, 1 failed, 2 bad input, 75 restart it */
 export async function runProgram(
   commands: readonly ((program: Command) => void)[],
   args: readonly string[],

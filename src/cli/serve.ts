@@ -32,7 +32,7 @@ export function serve(program: Command): void {
     )
     .option(
       "--state <folder>",
-      "where mixtures are saved at the end and loaded from at the start (default: runs/serve-TIME)",
+      "the folder to load mixtures from at the start and to save them to at the end (default: runs/serve-TIME)",
     )
     .option("--owned", "end with the process that started this one, and save nothing")
     .option("--json", "print the endpoint as JSON")

@@ -27,7 +27,7 @@ export interface Setting {
 
 /**
  * Steps at the start in which only numbers that are not finite count. A healthy run starts
- * with a loss at ln K, embeddings in a cone and few components in use; measured on CIFAR-10 with
+ * with a loss at ln K, embeddings in a cone and few components in use. On CIFAR-10 with
  * conv-small, the first two have passed after 30 to 60 steps.
  */
 const START = 100;
@@ -53,7 +53,7 @@ const LEAST_PERPLEXITY = 2;
 
 /**
  * A usage below this that does not grow over so many steps means dead components. In a decoupled run it grows
- * slowly: on CIFAR-10 it was seen to rest at .07 from step 100 to 500 and to be at .16 at 1,000, .72 at 5,000.
+ * slowly: on CIFAR-10 it rested at .07 from step 100 to 500 and to be at .16 at 1,000, .72 at 5,000.
  */
 const LOW_USE = 0.1;
 const GROWTH = 1.1;
@@ -117,11 +117,15 @@ function notFinite(lines: readonly MetricsLine[]): Warning | null {
   if (first === undefined) return null;
   const where =
     bad.length === 1 ? `at step ${first.step}` : `from step ${first.step} on (${bad.length} times)`;
+  const remedy =
+    first.step <= 1
+      ? "No weight had changed before, so check the method's loss and the encoder; precision=float32 may help."
+      : "A lower train.lr, a smaller train.clip or precision=float32 usually helps.";
   return {
     kind: "not-finite",
     level: "warning",
     step: first.step,
-    text: `The loss was not a finite number ${where}. A lower train.lr, a smaller train.clip or precision=float32 usually helps.`,
+    text: `The loss was not a finite number ${where}. ${remedy}`,
   };
 }
 

@@ -9,8 +9,8 @@ import { checkValues } from "./values.ts";
 const STOP = "train.stop";
 
 /**
- * A run as it resumes: at another place, by overrides such as "placement=host", or to another last step, by
- * "train.stop=3000", which its record then has.
+ * A run as it resumes. Overrides such as "placement=host" move it to another place. "train.stop=3000" gives it
+ * another last step, which goes into its record.
  *
  * @throws UserError, and changes nothing, if an override would change the training, or if a training has passed the last step.
  */

@@ -16,9 +16,9 @@ export interface Mending {
 }
 
 /**
- * Compares a training's metrics.jsonl with what its checkpoint knows of it. Lines that are cut or missing are taken from
- * the checkpoint; of an earlier version's, which holds none, what is whole is kept and the gap gets a line of its
- * own, `{"step": ..., "gap": true}`.
+ * Compares a training's metrics.jsonl with what its checkpoint knows of it. Lines that are cut or missing come from
+ * the checkpoint. A checkpoint of an earlier version holds no lines: then whole lines stay, and the gap gets a line
+ * of its own, `{"step": ..., "gap": true}`.
  *
  * Changes nothing. Null: the file is as it was.
  */

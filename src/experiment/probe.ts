@@ -14,8 +14,8 @@ import { type ProbeFigures, probeFigures } from "../report/probe-figures.ts";
 export interface Probe {
   figures: ProbeFigures;
   /**
-   * Training images near sample prototypes: nearestPrototypes (P), rows of the prototypes, most wins
-   * first; nearestImages (P, 8, S, S, 3), 0 to 255, the closest first; nearestLabels (P, 8).
+   * Training images near sample prototypes. nearestPrototypes (P): rows of the prototypes, most wins first.
+   * nearestImages (P, 8, S, S, 3): 0 to 255, the closest first. nearestLabels (P, 8).
    */
   nearest: NamedTensors;
 }

@@ -17,7 +17,7 @@ export async function requeuedRun(): Promise<Run> {
   const job = requeuedJob();
   if (job === undefined) {
     throw new UserError(
-      "resume takes a run, the name of a folder under runs/; without one it goes on with the run of a SLURM job that was requeued (SLURM_RESTART_COUNT above 0), and this is none",
+      "resume takes a run, the name of a folder under runs/; it can do without one only in a requeued SLURM job (SLURM_RESTART_COUNT above 0), and this is none",
     );
   }
   const began: Run[] = [];

@@ -101,7 +101,7 @@ export async function writeRecord({ folder, seeds, arms }: Run): Promise<void> {
 /** The default of a record without `plugin.use`: earlier versions did not bring components into use. */
 const BEFORE = { plugin: { use: { share: 0 } } };
 
-/** Reads `runs/NAME` back; `parent` is where runs/ is. @throws UserError if it is not a run. */
+/** Reads `runs/NAME` back; `parent` is the folder of runs/. @throws UserError if it is not a run. */
 export async function readRun(name: string, parent = runsDir()): Promise<Run> {
   checkName(name);
   const folder = join(parent, name);

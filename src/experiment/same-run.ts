@@ -7,7 +7,7 @@ import { type Checkpoint, type Found, latestCheckpoint } from "./checkpoint.ts";
 import type { Origin } from "./manifest.ts";
 import { type Job, type Run, recorded } from "./run-folder.ts";
 
-/** Settings of where a run is computed. They do not change its record. */
+/** Settings of the place that computes a run. They do not change its record. */
 export const WHERE: readonly string[] = ["placement", "backend", "bridge"];
 /** Settings of `train` that do not change the steps: where it ends, and what is kept. */
 const KEPT: readonly string[] = ["stop", "keepCheckpoints", "diskFull"];

@@ -8,8 +8,8 @@ import { parseJson } from "../files/json.ts";
 import { packageRoot } from "../files/paths.ts";
 
 /**
- * sessions.jsonl of a run has a line for each start or resume, with what a repetition needs beside the
- * configuration, and lines with the seconds so far. It is only appended to, so that a killed process loses nothing.
+ * sessions.jsonl of a run has a line for each start or resume, and lines with the seconds so far. The first kind has
+ * what a repetition needs beside the configuration. Lines are only appended, so that a killed process loses nothing.
  */
 const beginning = z.strictObject({
   started: z.string(),

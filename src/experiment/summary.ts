@@ -29,9 +29,9 @@ interface Measured extends TrainingFigures {
 }
 
 /**
- * Reads a run's measurements and sums up how far it has come: the trainings that have been evaluated
- * and have not failed, of each arm those that have come furthest, since a mean over different steps says nothing;
- * with `failedToo` also, of an arm of which every one failed, how far those came.
+ * Reads a run's measurements and sums up how far it has come. Trainings count if they have been evaluated and have not
+ * failed. Of each arm, only those that have come furthest count, since a mean over different steps says nothing.
+ * With `failedToo`, an arm whose trainings all failed counts too.
  *
  * @throws UserError if there are none.
  */

@@ -27,8 +27,8 @@ export interface Choice {
 }
 
 /**
- * Finds the encoder that a person names: a run (its newest checkpoint), a checkpoint's folder, or a
- * file of weights, for which `overrides` say at least `encoder.name`.
+ * Finds the encoder that a person names: a run (its newest checkpoint), a checkpoint's folder, or a file of weights.
+ * For a file, `overrides` say at least `encoder.name`.
  *
  * Of a run with several arms it is `choice.arm`, or the decoupled one; of several seeds the first.
  * Unlike a resume it only reads, so the run may be under way.
@@ -57,7 +57,7 @@ export async function findTrained(
   }
   if (!overrides.some((override) => override.startsWith("encoder.name="))) {
     throw new UserError(
-      `${of} does not say what its encoder is: add encoder.name=NAME, such as encoder.name=resnet18-32, and data.name where it is not cifar10`,
+      `${of} does not say what its encoder is: add encoder.name=NAME, such as encoder.name=resnet18-32, and data.name if it is not cifar10`,
     );
   }
   return { label: basename(of), path: of, config: resolveConfig({}, overrides), notes: [] };

@@ -135,6 +135,12 @@ describe("diagnostics", () => {
     }
   });
 
+  it("blame the learning rate for a loss that is not finite only if a step came before it", () => {
+    const texts = [1, 2].map((bad) => diagnose([{ step: bad, loss: null }], setting)[0]?.text ?? "");
+    assert.match(texts[0] ?? "", /No weight had changed before, so check the method's loss/);
+    assert.match(texts[1] ?? "", /A lower train\.lr/);
+  });
+
   it("read what `fit` writes, which has no loss, and nothing at all", () => {
     assert.deepEqual(kinds([]), []);
     const fit = [200, 600, 1100].map((step) => ({ step, beta: 1, used: 0.01, unique: { "0.5": 1 } }));

@@ -1,8 +1,8 @@
 """Finds the tensor of a checkpoint that holds the prototypes.
 
-The last layer is found by its name in checkpoints of DINO, DINOv2, DINOv3, iBOT, Franca, CARP, SwAV, MSN,
-CAPI, lightly, lightly-train, solo-learn, birder and mixhead itself. If no name matches, the last linear layer
-of a projector is used.
+This module knows the last layer's name in checkpoints of DINO, DINOv2, DINOv3, iBOT, Franca, CARP, SwAV,
+MSN, CAPI, lightly, lightly-train, solo-learn, birder and mixhead itself. If no name matches, it takes the
+last linear layer of a projector.
 """
 
 from __future__ import annotations

@@ -35,10 +35,10 @@ def attach(
     Args:
         endpoint: `ipc://PATH` or `tcp://HOST:PORT` of a `mixhead serve`. None: the environment variable
             MIXHEAD_ENDPOINT, or else a plugin is started.
-        config: Settings as in a configuration file, as a dict with the keys "plugin", "targets", "seed",
-            "train", "placement", "backend", "bridge" and "run" (a name under which the run can be resumed).
-            Or the path of a configuration file, for a plugin that is started. In a dict, "targets" also
-            requests target rows; `mixhead.targets()` returns them for `mixhead.losses`.
+        config: Settings as in a configuration file, as a dict. Its keys are "plugin", "targets", "seed",
+            "train", "placement", "backend", "bridge" and "run". "run" is a name under which the run can be
+            resumed. "targets" also requests target rows; `mixhead.targets()` returns them for
+            `mixhead.losses`. Or the path of a configuration file, for a plugin that is started.
         name: The mixture.
 
     Raises:
@@ -53,7 +53,7 @@ def attach(
 
 def prototypes(name: str = "default") -> Tensor:
     """Returns the prototypes in use: (K, D), float32 rows of unit length, a copy on the CPU."""
-    return mixture(name).prototypes(torch.device("cpu"), torch.float32).clone()
+    return mixture(name).steps.prototypes(torch.device("cpu"), torch.float32).clone()
 
 
 def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor:
@@ -74,7 +74,7 @@ def targets(name: str = "default", device: torch.device | str = "cpu") -> Tensor
         >>> targets = mixhead.targets(device=logits.device)
         >>> loss = mixhead.losses.dino_loss(logits, targets, views=8, temperature=0.1)
     """
-    return mixture(name).targets(torch.device(device))
+    return mixture(name).steps.targets(torch.device(device))
 
 
 def stats(name: str = "default") -> dict[str, Any]:
@@ -94,7 +94,7 @@ def stats(name: str = "default") -> dict[str, Any]:
         "beta", and those of `mixhead.monitor`. If the mixture is computed on this process's device, "used"
         and "entropy" lag by one step.
     """
-    values = dict(mixture(name).stats)
+    values = dict(mixture(name).steps.stats)
     by_distance = {
         measure: {epsilon: values.pop(f"{measure}.{epsilon}", math.nan) for epsilon in _EPSILONS}
         for measure in _BY_DISTANCE
@@ -122,8 +122,8 @@ def scalars(prefix: str = "mixhead/", name: str = "default") -> dict[str, float]
 def teacher(module: _Module, name: str = "default") -> _Module:
     """Marks a module as the teacher. Needed only if its parameters do not show it (see docs/drop-in.md).
 
-    A module without any of mixhead's heads, such as the projection head of MSN's target network, feeds the
-    mixture with its outputs (N, D) while it is in training mode. Then end each step with `mixhead.step()`.
+    A module without any of mixhead's heads feeds the mixture with its outputs (N, D) while it is in training
+    mode. An example is the projection head of MSN's target network. Then end each step with `mixhead.step()`.
 
     Args:
         module: A head, or a module that contains heads or has outputs (N, D).
@@ -140,7 +140,7 @@ def teacher(module: _Module, name: str = "default") -> _Module:
 
     def feed(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         if module.training:
-            mixture(name).feed(F.normalize(output.detach().float(), dim=-1))
+            mixture(name).steps.feed(F.normalize(output.detach().float(), dim=-1))
 
     module.register_forward_hook(feed)
     return module
@@ -152,4 +152,4 @@ def step() -> None:
     After the first call, steps end only through this function.
     """
     for each in mixtures():
-        each.step()
+        each.steps.end()

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,31 +20,8 @@ from mixhead.dropin.plugin_process import PluginProcess, start_plugin
 from mixhead.dropin.ranks import Ranks, ranks
 from mixhead.dropin.secret import secret_of
 from mixhead.dropin.settings import Settings
+from mixhead.dropin.state import State
 from mixhead.executor import Executor
-
-
-@dataclass(frozen=True)
-class State:
-    """A mixture's whole state after `step` steps.
-
-    If "prototypes" (K, D) is the only tensor, it is not a state but a start.
-    """
-
-    step: int
-    tensors: dict[str, np.ndarray]
-
-    @property
-    def start(self) -> np.ndarray | None:
-        return self.tensors["prototypes"] if self.tensors.keys() == {"prototypes"} else None
-
-    def is_nearly(self, other: State) -> bool:
-        """Equal up to rounding, as an average of two equal states is."""
-        return (self.step, self.tensors.keys()) == (other.step, other.tensors.keys()) and all(
-            tensor.shape == other.tensors[name].shape
-            and np.allclose(tensor, other.tensors[name], rtol=1e-5, atol=1e-6)
-            for name, tensor in self.tensors.items()
-        )
-
 
 _log = logging.getLogger("mixhead")
 #: Seconds to wait for a run that a killed process still holds. The plugin notices its end within six.

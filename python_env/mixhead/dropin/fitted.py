@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mixhead.checkpoint.errors import CheckpointError
 from mixhead.checkpoint.safetensors_file import read_safetensors
-from mixhead.dropin.connection import State
 from mixhead.dropin.registry import mixture
+from mixhead.dropin.state import State
 
 
 def start_from(folder: str | os.PathLike[str], name: str = "default") -> None:
@@ -34,10 +34,10 @@ def start_from(folder: str | os.PathLike[str], name: str = "default") -> None:
     here = mixture(name)
     if not here.heads:
         raise ValueError(f'start_from: mixture "{name}" has no heads yet: create them first')
-    if (components, dim) != (here.components, here.dim):
+    if (components, dim) != here.size:
         raise ValueError(
             f"start_from: {folder} holds {components} prototypes of dimension {dim}, "
-            f'the heads of mixture "{name}" have {here.components} of {here.dim}'
+            f'the heads of mixture "{name}" have {here.size[0]} of {here.size[1]}'
         )
     here.load(prototypes, State(0, {key: tensor.numpy() for key, tensor in state.items()}))
 

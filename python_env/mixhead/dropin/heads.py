@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
-from mixhead.dropin.prototypes import Prototypes, is_padding, normed
+from mixhead.dropin.norm import EmbeddingNorm, embedding_norm, normed
+from mixhead.dropin.prototypes import Prototypes, is_padding
 from mixhead.joint import JointPrototypes
 
 PROTOTYPES = ("joint", "online-gmm")

@@ -34,9 +34,9 @@ class Member(Protocol):
 class Members:
     """The layers of one mixture, held by weak references.
 
-    A layer is a teacher's if it was marked, if all parameters of its head are frozen, or if it is never
-    called with rows that need a gradient while another layer is. Running under `no_grad` alone proves
-    nothing: reentrant checkpointing runs the student in this way until its backward pass.
+    A layer is a teacher's if it was marked, or if all parameters of its head are frozen. So is a layer that
+    is never called with rows that need a gradient while another layer is. Running under `no_grad` alone
+    proves nothing: reentrant checkpointing runs the student in this way until its backward pass.
     """
 
     def __init__(self) -> None:

@@ -89,3 +89,17 @@ def embedding_norm(norm: str | None, dim: int) -> EmbeddingNorm | None:
     if norm not in NORMS:
         raise ValueError(f'norm is {norm!r}; allowed: None, "batch", "syncbatch"')
     return None if norm is None else EmbeddingNorm(dim, across_ranks=norm == "syncbatch")
+
+
+def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
+    """Applies the norm to rows (..., D). Raises ValueError if the batch's statistics are needed and it has a
+    single row."""
+    flat = rows.reshape(-1, rows.shape[-1])
+    if batch and len(flat) == 1 and not norm.takes_others_rows():
+        raise ValueError(
+            'norm="batch" needs at least two rows in training, and this batch has one: '
+            "use larger batches, drop the last partial one (drop_last=True), or norm=None"
+        )
+    flat_padding = None if padding is None else padding.reshape(-1)
+    made: Tensor = norm(flat, flat_padding, batch)
+    return made.view_as(rows)

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mixhead.bridge import BridgeError
-from mixhead.dropin.connection import State
 from mixhead.dropin.members import is_frozen_or_marked
-from mixhead.dropin.norm import EmbeddingNorm, embedding_norm
+from mixhead.dropin.norm import EmbeddingNorm, embedding_norm, normed
 from mixhead.dropin.registry import mixture
+from mixhead.dropin.state import State
 from mixhead.joint import take_other_names
 from mixhead.warn import warn
 
@@ -86,7 +86,7 @@ class Prototypes(nn.Module):
     @property
     def weight(self) -> Tensor:
         """A copy of the prototypes, (components, dim), with rows of length `scale`."""
-        rows = mixture(self.name).prototypes(torch.device("cpu"), torch.float32)
+        rows = mixture(self.name).steps.prototypes(torch.device("cpu"), torch.float32)
         return rows * (self.scale or 1)
 
     @property
@@ -136,11 +136,11 @@ class Prototypes(nn.Module):
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not annotate it
     def _uses_batch_statistics(self, norm: EmbeddingNorm) -> bool:
         """True in training mode, and for a teacher that feeds the mixture in evaluation mode."""
-        return norm.training or mixture(self.name).may_feed(self)
+        return norm.training or mixture(self.name).steps.may_feed(self)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch does not annotate it
     def _look_up(self, unit: Tensor, padding: Tensor | None, dtype: torch.dtype) -> Tensor:
-        return mixture(self.name).look_up(self, unit, padding, dtype)
+        return mixture(self.name).steps.look_up(self, unit, padding, dtype)
 
     def extra_repr(self) -> str:
         scale = "" if self.scale is None else f", scale={self.scale}"
@@ -214,11 +214,11 @@ class Prototypes(nn.Module):
                 return
         # Rounded, since an average of two equal states may be off by a bit.
         step = round(saved.pop("step", torch.zeros((), device="cpu")).item())
-        tensors = {name: tensor.float().numpy() for name, tensor in saved.items()}
+        state = State(step, {name: tensor.float().numpy() for name, tensor in saved.items()})
         weight = _whole(weight).float().cpu()
         try:
-            if tensors and step >= 0:
-                mixture(self.name).load(weight / (self.scale or 1), State(step, tensors))
+            if state.tensors and not state.is_blank:
+                mixture(self.name).load(weight / (self.scale or 1), state)
             else:
                 self._start_from(weight, of_free_length=key.endswith("weight"))
         except BridgeError as error:
@@ -256,20 +256,6 @@ class _Names:
 def is_padding(rows: Tensor) -> Tensor:
     """Rows (..., D) -> (...) bool: whether a row is all zero."""
     return (rows == 0).all(dim=-1)
-
-
-def normed(norm: EmbeddingNorm, rows: Tensor, padding: Tensor | None, batch: bool) -> Tensor:
-    """Applies the norm to rows (..., D). Raises ValueError if the batch's statistics are needed and it has a
-    single row."""
-    flat = rows.reshape(-1, rows.shape[-1])
-    if batch and len(flat) == 1 and not norm.takes_others_rows():
-        raise ValueError(
-            'norm="batch" needs at least two rows in training, and this batch has one: '
-            "use larger batches, drop the last partial one (drop_last=True), or norm=None"
-        )
-    flat_padding = None if padding is None else padding.reshape(-1)
-    made: Tensor = norm(flat, flat_padding, batch)
-    return made.view_as(rows)
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ IDLE = 0.05
 #: components come into use slowly.
 WINDOW, SETTLED = 500, 1000
 #: Rows per component in a window that are needed to judge `used`. With 30, a training that went well had 5 %
-#: of 4,096 components in use: the components then outnumber what the rows can feed, and nothing is wrong.
+#: of 4,096 components in use. The components then outnumber what the rows can feed, and nothing is wrong.
 ROWS_EACH = 100
 
 
@@ -80,7 +80,7 @@ class Symptoms:
             self._tell(
                 "flat",
                 f"the entropy of its responsibilities is {entropy:.2f} and has been near ln K = {most:.2f} "
-                f"for {LASTING} steps, so all {self._components} components share every row and become "
+                f"for {LASTING} steps. So all {self._components} components share every row and become "
                 "alike: lower plugin.variance",
             )
         used = scalars.get("used", math.nan)
@@ -89,8 +89,8 @@ class Symptoms:
             self._tell(
                 "idle",
                 f"{used:.1%} of its {self._components} components have won a row in the last {WINDOW} steps, "
-                f"after {self._rows:,} rows in {self._steps:,} steps, so a few do all the work, which lowers "
-                'the loss but not the error: use norm="batch" in the heads and a loss that balances its '
+                f"after {self._rows:,} rows in {self._steps:,} steps. So a few do all the work, which lowers "
+                'the loss but not the error. Use norm="batch" in the heads and a loss that balances its '
                 "targets (SinkhornDINOLoss), or fewer components",
             )
 
@@ -101,15 +101,15 @@ class Symptoms:
             self._tell(
                 "alike",
                 f"the teacher's rows are all alike: their mean cosine is {cosine:.3f} and has been above "
-                f"{ALIKE} for {LASTING} steps, so the encoder has collapsed or its head squeezes all images "
-                "into a cone, and a centred or balanced loss stays at "
-                f"ln K = {math.log(self._components):.2f}: "
-                'use norm="batch" in the heads, or a lower learning rate',
+                f"{ALIKE} for {LASTING} steps. So the encoder has collapsed, or its head squeezes all images "
+                "into a cone. A centred or balanced loss then stays at "
+                f"ln K = {math.log(self._components):.2f}. "
+                'Use norm="batch" in the heads, or a lower learning rate',
             )
         if self._still.saw(moves and moved < STILL, LOOK_EVERY):
             self._tell(
                 "still",
-                f"its prototypes have not moved in {LASTING} steps, although each step had rows, so the "
+                f"its prototypes have not moved in {LASTING} steps, although each step had rows. So the "
                 "student learns from a mixture that does not follow its teacher: "
                 "lower plugin.prior.strength, or look for warnings about refused rows",
             )

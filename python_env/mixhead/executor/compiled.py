@@ -1,4 +1,4 @@
-"""Compiles a program's loop with torch.compile where that is faster: on a GPU, for large tensors.
+"""Compiles a program's loop with torch.compile if that is faster: on a GPU, for large tensors.
 
 The plain loop reads and writes memory once per instruction; a compiled one fuses many of them into one pass.
 """

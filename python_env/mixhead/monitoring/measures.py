@@ -42,8 +42,8 @@ def see(
 ) -> Seen:
     """Runs images through the encoder and, if there is one, the head.
 
-    Raises TypeError if the encoder or the head does not return one row for each image, and ValueError if
-    there are no images or a feature is not finite.
+    Raises TypeError if the encoder or the head does not return one row for each image. Raises ValueError if
+    there are no images, or if a feature is not finite.
     """
     features, labels, winners, components = [], [], [], 0
     for images, known in batches:

@@ -1,7 +1,7 @@
 """Multi-crop augmentation of whole batches, as tensor operations on the images' device.
 
-Geometry is one bilinear resampling per resolution. Colour is one affine map of the three channels per image:
-brightness, contrast, saturation and grey are all affine, so they are composed before they are applied.
+Geometry is one bilinear resampling per resolution. Colour is one affine map of the three channels per image.
+Brightness, contrast, saturation and grey are all affine, so one map composes them.
 """
 
 from __future__ import annotations

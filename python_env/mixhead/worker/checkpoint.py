@@ -23,7 +23,8 @@ from torch import nn
 
 from mixhead.worker.errors import WorkerError, WriteFailed
 from mixhead.worker.network import Network
-from mixhead.worker.step import State, measured
+from mixhead.worker.state import State
+from mixhead.worker.step import measured
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 

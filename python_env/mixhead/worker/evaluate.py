@@ -21,7 +21,7 @@ from mixhead.worker.features import Features, encoder_features, progress, read_f
 from mixhead.worker.frozen import Labelled
 from mixhead.worker.groups import groups
 from mixhead.worker.linear import linear_probe
-from mixhead.worker.step import choose_device
+from mixhead.worker.state import choose_device
 
 NEIGHBOURS = 20  # k of the k-NN whose accuracy is given for each class and group
 

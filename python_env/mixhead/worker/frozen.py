@@ -77,7 +77,7 @@ def _embed_together(
     device: torch.device,
     ranks: Ranks,
 ) -> tuple[Labelled, Tensor] | None:
-    """As ``embed``, where each rank embeds whole blocks of the images. None in all ranks but rank 0."""
+    """As ``embed``, but each rank embeds whole blocks of the images. None in all ranks but rank 0."""
     parts = [ranks.part_of(rank, len(images), BLOCK) for rank in range(ranks.world)]
     positions = np.arange(len(images))[parts[ranks.rank]]
     own, own_h = embed(network, Selected(images, positions), labels[positions], dataset, size, device)

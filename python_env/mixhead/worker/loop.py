@@ -30,16 +30,8 @@ from mixhead.worker.probe import probe
 from mixhead.worker.randomness import generator
 from mixhead.worker.ranks import ALONE, Order, Ranks, order_of
 from mixhead.worker.spans import Spans
-from mixhead.worker.step import (
-    State,
-    choose_device,
-    finish,
-    learn_online,
-    measured,
-    start,
-    student_rows,
-    teacher_pass,
-)
+from mixhead.worker.state import State, choose_device, start
+from mixhead.worker.step import finish, learn_online, measured, student_rows, teacher_pass
 
 #: Seconds between two attempts to write a checkpoint.
 _RETRY_SECONDS = 5

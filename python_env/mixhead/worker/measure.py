@@ -15,7 +15,8 @@ from mixhead.worker.data import Dataset
 from mixhead.worker.data.dataset import Selected
 from mixhead.worker.frozen import Frozen, evaluating
 from mixhead.worker.geometry import geometry
-from mixhead.worker.step import State, prototypes, spread
+from mixhead.worker.state import State
+from mixhead.worker.step import prototypes, spread
 
 BLOCK = 512
 SAMPLE = 512

@@ -13,7 +13,8 @@ from mixhead.worker.evaluate import evaluate
 from mixhead.worker.features import Features, balanced_version
 from mixhead.worker.frozen import Frozen, embed, evaluating
 from mixhead.worker.measure import wins
-from mixhead.worker.step import State, prototypes
+from mixhead.worker.state import State
+from mixhead.worker.step import prototypes
 
 SAMPLED = 12  # prototypes for which images are shown
 NEAREST = 8  # images for each of them

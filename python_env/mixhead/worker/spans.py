@@ -26,7 +26,7 @@ class Spans:
     """Times named parts of a step: ``with span("teacher"): ...``. Spans may be nested.
 
     ``seconds`` holds the duration of the last span of each name on the host. The trace has a lane for the
-    host and, on CUDA, a lane for each stream, where a span lasts from the device's first operation to its
+    host and, on CUDA, a lane for each stream. There a span lasts from the device's first operation to its
     last. As a context manager, it completes the trace on exit.
     """
 

@@ -18,10 +18,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mixhead
 from mixhead.dropin import machines
-from mixhead.dropin.mixture import Mixture
 from mixhead.dropin.norm import EmbeddingNorm
-from mixhead.dropin.prototypes import normed as normed_rows
+from mixhead.dropin.norm import normed as normed_rows
 from mixhead.dropin.registry import mixture
+from mixhead.dropin.steps import Steps
 from tests.dropin.heads import DIM, IN, K, lightly_head, with_teacher
 
 folder, placement = Path(sys.argv[1]), sys.argv[2]
@@ -90,10 +90,10 @@ def trained_and_resumed() -> list[Tensor]:
     return results[0]
 
 
-def fed(batches: Iterator[Tensor]) -> Iterator[Mixture]:
+def fed(batches: Iterator[Tensor]) -> Iterator[Steps]:
     """A step of a mixture of K x DIM for each batch of this rank's rows."""
-    the = mixture("default")
-    the.components = K
+    the = mixture("default").steps
+    mixture("default").attachment.components = K
     target = mixhead.teacher(torch.nn.Linear(DIM, DIM, bias=False).requires_grad_(False))
     torch.nn.init.eye_(target.weight)
     for rows in batches:
@@ -142,7 +142,7 @@ def _apart(steps: range, at: int, component: object) -> Tensor:
     for step, the in zip(steps, fed(share(batch(0, 16, DIM)) for _ in steps), strict=False):
         the._next_step()
         if step == at and rank == 1:
-            prototypes = the._connection._client._device.executor.prototypes
+            prototypes = mixture("default").attachment.connection._client._device.executor.prototypes
             prototypes[component(prototypes) if callable(component) else component] *= 1.01
         ours = the.prototypes(torch.device("cpu"), torch.float32)
         both = [torch.empty_like(ours) for _ in range(world)]
@@ -218,7 +218,7 @@ def moved() -> list[Tensor]:
     attach()
     student, teacher = heads()
     student.state_dict()
-    mixture("default")._connection.device = torch.device("cuda")
+    mixture("default").attachment.connection.device = torch.device("cuda")
     train(range(3), student, teacher)
     return [mixhead.prototypes()]
 
@@ -229,7 +229,7 @@ def dies() -> list[Tensor]:
     student, teacher = heads()
     for step in range(4):
         if step == 1:
-            mixture("default")._receive()
+            mixture("default").steps.receive()
             dist.barrier()  # however slow the start was
             if rank == int(os.environ["VICTIM"]):
                 os.kill(os.getpid(), getattr(signal, os.environ["HOW"]))
@@ -245,10 +245,10 @@ def plugin_dies() -> list[Tensor]:
     student, teacher = heads()
     for step in range(4):
         if step == 1:
-            mixture("default")._receive()
+            mixture("default").steps.receive()
             dist.barrier()
             if rank == 0:
-                mixture("default")._connection._plugin._process.kill()
+                mixture("default").attachment.connection._plugin._process.kill()
         with torch.no_grad():
             teacher(share(batch(step)))
         student(share(batch(step)))

@@ -73,14 +73,14 @@ def test_settings_of_another_kind(config: object, sentence: str):
 
 
 def test_a_second_script_on_the_same_run(endpoint: str):
+    mine = {"run": "mine", "bridge": {"deadline": 0.5}}
     for name in ("a", "b"):
-        mixhead.attach(endpoint, {"run": "mine", "bridge": {"deadline": 0.5}}, name)
+        mixhead.attach(endpoint, mine, name)
     heads = lightly_head(name="a"), lightly_head(name="b")
     for head in heads:
         head(torch.randn(2, IN))
     mixture("b").name = "a"
-    mixture("b")._connection.close()
-    mixture("b")._connection = None
+    mixhead.attach(endpoint, mine, "b")  # starts over, under the name of the other
     with pytest.raises(Rejected, match='rank 0 of run "mine" is held by another process'):
         heads[1](torch.randn(2, IN))
 
@@ -148,7 +148,7 @@ def test_invalid_sizes_of_a_layer_are_refused(arguments: tuple[object, ...], sen
 def feed(batches: list[torch.Tensor]) -> tuple[dict[str, torch.Tensor], list[list[str]]]:
     """Each batch is a step of a mixture that sees the rows as they are. The state then, and the warnings that
     came when each batch was fed, and at the end."""
-    mixture("default").components = K
+    mixture("default").attachment.components = K
     target = mixhead.teacher(torch.nn.Linear(DIM, DIM, bias=False).requires_grad_(False))
     torch.nn.init.eye_(target.weight)
     told = []
@@ -203,7 +203,7 @@ def test_targets_that_nobody_asked_for(attach: Attach):
 
 def test_rows_of_another_dimension(attach: Attach):
     attach()
-    mixture("default").dim = DIM
+    mixture("default").attachment.dim = DIM
     target = mixhead.teacher(torch.nn.Linear(IN, DIM + 1))
     with pytest.raises(ValueError, match=f"are 4 x {DIM + 1}: its prototypes are of dimension {DIM}"):
         target(torch.randn(4, IN))

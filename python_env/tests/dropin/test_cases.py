@@ -223,7 +223,7 @@ def test_rows_of_a_student_that_was_evaluated_before_the_training_feed_nothing(a
     student.train()
     step(student, teacher)
     assert steps_taken() == 1 and mixhead.stats()["wait"] >= 0
-    assert len(mixture("default")._rows) == 0
+    assert len(mixture("default").steps._rows) == 0
 
 
 def test_a_student_that_is_its_own_teacher_is_an_error_at_the_first_step(attach: Attach):
@@ -253,17 +253,17 @@ def test_a_teacher_that_shares_tensors_is_an_error_at_the_first_step(attach: Att
 def test_an_evaluation_between_two_steps_is_no_step(heads: Pair):
     student, teacher = heads
     fed = []
-    send = mixture("default")._send
+    send = mixture("default").steps._send
     for each in range(3):
         if each == 2:
             with mixhead.paused(), torch.no_grad():
                 for _ in range(20):
                     teacher(torch.randn(16, IN))
         step(student, teacher)
-        fed.append(mixture("default")._next)
+        fed.append(mixture("default").steps.taken)
     assert steps_taken() == 3 and send is not None
     rows = []
-    mixture("default")._connection.send = lambda step, batch: rows.append(len(batch))
+    mixture("default").attachment.connection.send = lambda step, batch: rows.append(len(batch))
     with pytest.warns(UserWarning, match="20 times .* or|was called 21 times before its student was"):
         with torch.no_grad():
             for _ in range(20):
@@ -278,10 +278,9 @@ def test_an_evaluation_follows_the_steps_rows_if_the_student_is_called_first(
 ):
     student, teacher = heads
     fed: list[int] = []
-    send = mixture("default")._send
-    monkeypatch.setattr(
-        mixture("default"), "_send", lambda: (fed.extend(map(len, mixture("default")._rows)), send())
-    )
+    send = mixture("default").steps._send
+    steps = mixture("default").steps
+    monkeypatch.setattr(steps, "_send", lambda: (fed.extend(map(len, steps._rows)), send()))
     for each in range(4):
         student(torch.randn(30 + each, IN)).sum().backward()
         with torch.no_grad():

@@ -99,11 +99,11 @@ def test_auto_is_the_gpu_if_the_heads_are_on_it_even_if_they_moved_late(attach: 
     attach()
     student, teacher = with_teacher(lightly_head())
     teacher.load_state_dict(student.state_dict())  # begins the mixture, in Node
-    assert not mixture("default")._connection.on_device
+    assert not mixture("default").attachment.connection.on_device
     start = mixhead.prototypes()
     student, teacher = on_gpu((student, teacher))
     teacher(torch.randn(8, IN, device=DEVICE))
-    assert mixture("default")._connection.on_device
+    assert mixture("default").attachment.connection.on_device
     torch.testing.assert_close(mixhead.prototypes(), start)
     student(torch.randn(8, IN, device=DEVICE))
     assert steps_taken() == 1
@@ -213,7 +213,7 @@ def batches(count: int, dim: int, rows: int = 64) -> list[Tensor]:
 
 def feed(steps: list[Tensor], components: int, device: str) -> Iterator[Tensor]:
     """Each batch is a step; gives its unit rows, when it is sent and the answer may be on its way."""
-    mixture("default").components = components
+    mixture("default").attachment.components = components
     target = mixhead.teacher(nn.Identity())  # a layer with weights would itself be computed in TF32
     for batch in steps:
         with torch.no_grad():
@@ -232,7 +232,7 @@ def test_what_the_scripts_stream_does_with_prototypes_sees_those_of_the_step_bef
     for device, seen in logits.items():
         attach(placement="device")
         for rows in feed(batches(5, dim, rows=256), components, device):
-            the = mixture("default")
+            the = mixture("default").steps
             prototypes = the.prototypes(rows.device, torch.float32)
             seen.append(rows @ prototypes[::64].T)
             the._next_step()

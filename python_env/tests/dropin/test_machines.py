@@ -50,7 +50,7 @@ def test_signals_to_every_process_of_a_job_leave_the_mixture_whole():
     mixhead.attach(config={"backend": "wasm", "bridge": {"deadline": 20}})
     pair = with_teacher(lightly_head())
     take_a_step(*pair)
-    plugin = mixture("default")._connection._plugin
+    plugin = mixture("default").attachment.connection._plugin
     for each in SIGNALS:
         os.killpg(plugin._process.pid, each)
         take_a_step(*pair)

@@ -72,9 +72,9 @@ def test_heads_of_one_name_share_one_mirror_and_copies_are_heads_too(make):
     separate = make()
     x = torch.randn(5, IN)
     student(x)
-    prototypes = mixture("default").prototypes(torch.device("cpu"), torch.float32)
+    prototypes = mixture("default").steps.prototypes(torch.device("cpu"), torch.float32)
     for head in (student, teacher, separate, copy.deepcopy(teacher)):
-        got = mixture(head.last_layer.name).prototypes(torch.device("cpu"), torch.float32)
+        got = mixture(head.last_layer.name).steps.prototypes(torch.device("cpu"), torch.float32)
         assert got.data_ptr() == prototypes.data_ptr()
     assert torch.equal(teacher.eval()(x), student.eval()(x))
 
@@ -275,7 +275,7 @@ def test_a_device_tells_the_figures_of_a_step_one_step_later(attach: Callable[..
         figures[where] = []
         for _ in range(5):
             take_steps(student, teacher, 1)
-            mixture("default")._receive()
+            mixture("default").steps.receive()
             stats = mixhead.stats()
             assert stats["wait"] > 0
             figures[where].append([stats["used"], stats["entropy"]])

@@ -71,8 +71,8 @@ def train_until_lost(on_step: Callable[[int], None]) -> tuple[int, torch.Tensor]
         except PeerLost as error:
             assert "the server was stopped" in str(error)
             break
-    the = mixture("default")
-    return the._next, the._mirror.rows.clone()
+    the = mixture("default").steps
+    return the.taken, the.in_use.rows.clone()
 
 
 def test_a_stopped_server_saves_the_mixture_and_continues_with_it(serve: Serve, placement: str):
@@ -210,6 +210,5 @@ def take_steps(student: torch.nn.Module, teacher: torch.nn.Module, steps: range)
 def lose_the_script() -> None:
     """As a kill does: nobody says goodbye to the server."""
     for each in registry.mixtures():
-        each._connection._client._link.close(deliver=False)
-        each._connection = None
+        each.attachment.connection._client._link.close(deliver=False)
     registry._mixtures.clear()

@@ -357,7 +357,7 @@ def test_two_mixtures_in_one_script_go_their_own_ways(echo: Callable[..., None])
 
 def test_another_modules_output_feeds_the_mixture_if_marked(echo: Callable[..., None]):
     """As in MSN, whose loss takes the prototypes as an argument."""
-    mixture("default").components = K
+    mixture("default").attachment.components = K
     echo()
     target = mixhead.teacher(torch.nn.Linear(IN, DIM))
     inputs = views(2)
@@ -368,12 +368,12 @@ def test_another_modules_output_feeds_the_mixture_if_marked(echo: Callable[..., 
             mixhead.step()
     target.eval()
     target(inputs[0])
-    assert len(mixture("default")._rows) == 2
+    assert len(mixture("default").steps._rows) == 2
 
 
 def believe_elsewhere() -> None:
     """Lets the mixture believe that it was begun for rows on a GPU: there is none in these tests."""
-    mixture("default")._connection.device = torch.device("cuda:0")
+    mixture("default").attachment.connection.device = torch.device("cuda:0")
 
 
 @pytest.mark.parametrize("student_first", [False, True])
@@ -385,7 +385,7 @@ def test_a_mixture_that_began_before_its_heads_moved_follows_them_with_its_start
     student, teacher = pair()
     teacher.load_state_dict(student.state_dict())  # as scripts do before they move the two
     student.load_state_dict(DINOProjectionHead(IN, 16, DIM, K).state_dict())
-    seen, first = [mixhead.prototypes()], mixture("default")._connection
+    seen, first = [mixhead.prototypes()], mixture("default").attachment.connection
     for step in range(3):
         for head in (student, teacher) if student_first else (teacher, student):
             if step == 0 and head is teacher:
@@ -395,12 +395,12 @@ def test_a_mixture_that_began_before_its_heads_moved_follows_them_with_its_start
         assert torch.equal(seen[-1], seen[-2])
     torch.testing.assert_close(seen[1], seen[0])
     assert not torch.equal(seen[-1], seen[-3]) and not torch.equal(seen[3], seen[1])
-    moved = mixture("default")._connection
+    moved = mixture("default").attachment.connection
     assert moved is not first
     believe_elsewhere()
     for head in (student, teacher):
         head(views(1)[0])
-    assert mixture("default")._connection is moved, "after its first step it stays"
+    assert mixture("default").attachment.connection is moved, "after its first step it stays"
 
 
 @pytest.mark.parametrize("placement", ["host"])
@@ -408,11 +408,11 @@ def test_a_mixture_in_node_is_unaffected_by_moving_its_heads(attach: Callable[..
     attach()
     student, teacher = pair()
     student.state_dict()
-    first = mixture("default")._connection
+    first = mixture("default").attachment.connection
     believe_elsewhere()
     teacher(views(1)[0])
     student(views(1)[0])
-    assert mixture("default")._connection is first
+    assert mixture("default").attachment.connection is first
 
 
 @pytest.mark.parametrize("placement", ["device"])
@@ -423,7 +423,7 @@ def test_a_step_on_the_device_is_one_small_message_each_way_and_reads_nothing(
     attach(plugin={"kind": kind, "cutoff": 1e-3 if kind == "online-gmm" else 0})
     student, teacher = pair()
     mixhead.prototypes()
-    client = mixture("default")._connection._client
+    client = mixture("default").attachment.connection._client
     send, arrived = client._link.send, client._link.arrived
     sizes: dict[str, list[int]] = {}
 

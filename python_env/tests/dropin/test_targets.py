@@ -34,7 +34,7 @@ def steps(count: int = 3, size: int = 16) -> list[tuple[Tensor, Tensor, Tensor]]
 
 
 def made_by_plugin() -> bool:
-    return "targetTemperature" not in mixture("default")._sent.answer.scalars
+    return "targetTemperature" not in mixture("default").steps._sent.answer.scalars
 
 
 @pytest.mark.parametrize("by", ["rank", "plugin"])
@@ -124,7 +124,7 @@ def test_autocast_and_double_precision_change_no_digit(attach: Attach, by: str):
 @pytest.mark.filterwarnings("ignore:.*has not changed the mixture")
 def test_targets_of_a_batch_with_a_bad_row_are_nan(attach: Attach, by: str, bad: float):
     attach(targets={"by": by, "balance": "none"})
-    mixture("default").components = K
+    mixture("default").attachment.components = K
     target = mixhead.teacher(torch.nn.Linear(DIM, DIM, bias=False).requires_grad_(False))
     torch.nn.init.eye_(target.weight)
     x = torch.randn(8, DIM)

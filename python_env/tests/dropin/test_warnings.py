@@ -18,7 +18,8 @@ in_node = pytest.mark.parametrize("placement", ["host"])
 def test_a_warning_in_a_call_of_a_head_points_at_that_call(attach: Callable[..., None]):
     attach()
     student, teacher = with_teacher(lightly_head())
-    mixture("default")._reports._symptoms.answers = lambda _: mixture("default")._reports._warn("look here")
+    reports = mixture("default").steps._reports
+    reports._symptoms.answers = lambda _: reports._warn("look here")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(2):

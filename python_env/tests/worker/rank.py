@@ -20,16 +20,8 @@ from mixhead.worker.frozen import freeze
 from mixhead.worker.loop import contribution, draw_mask, draw_views, own_targets
 from mixhead.worker.measure import measure
 from mixhead.worker.ranks import ALONE, Ranks, order_of, ranks_of
-from mixhead.worker.step import (
-    State,
-    choose_device,
-    finish,
-    learn_online,
-    measured,
-    start,
-    student_rows,
-    teacher_pass,
-)
+from mixhead.worker.state import State, choose_device, start
+from mixhead.worker.step import finish, learn_online, measured, student_rows, teacher_pass
 from tests.worker.runs import Reply, clock, config, reply, start_rows
 
 STEPS = 4  # of so small batches; more of them make rounding large (ranks.test.ts trains for longer)

@@ -11,7 +11,8 @@ from mixhead.worker import methods
 from mixhead.worker.data import Dataset, load
 from mixhead.worker.feed import fetch
 from mixhead.worker.loop import draw_mask, draw_views
-from mixhead.worker.step import State, finish, student_rows, teacher_rows
+from mixhead.worker.state import State
+from mixhead.worker.step import finish, student_rows, teacher_rows
 from tests.worker.runs import Reply, clock, config, reply
 from tests.worker.test_step import PROTOTYPES, assert_same, begin, weights
 

@@ -15,7 +15,8 @@ from mixhead.worker.frozen import Labelled
 from mixhead.worker.linear import linear_probe
 from mixhead.worker.randomness import generator
 from mixhead.worker.spans import Spans
-from mixhead.worker.step import State, choose_device, finish, start, student_rows, teacher_rows
+from mixhead.worker.state import State, choose_device, start
+from mixhead.worker.step import finish, student_rows, teacher_rows
 from tests.worker.runs import Reply, clock, config, reply, start_rows
 from tests.worker.test_loop import run
 from tests.worker.test_loop import start as start_plugin

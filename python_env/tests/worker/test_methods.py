@@ -30,7 +30,8 @@ from mixhead.worker.methods.ibot import draw_mask as draw_blocks
 from mixhead.worker.network import PatchNetwork, build_network
 from mixhead.worker.patches import patch_grid, tokens
 from mixhead.worker.randomness import generator
-from mixhead.worker.step import State, finish, student_rows, teacher_rows
+from mixhead.worker.state import State
+from mixhead.worker.step import finish, student_rows, teacher_rows
 from tests.worker.runs import BATCH, COMPONENTS, DIM, Reply, clock, config, reply
 from tests.worker.test_step import PROTOTYPES, assert_same, begin, views_of
 

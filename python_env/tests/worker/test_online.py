@@ -10,16 +10,8 @@ from mixhead.worker import checkpoint
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.online import MEMORY, OnlineProbe
 from mixhead.worker.randomness import generator
-from mixhead.worker.step import (
-    State,
-    choose_device,
-    finish,
-    learn_online,
-    measured,
-    start,
-    student_rows,
-    teacher_pass,
-)
+from mixhead.worker.state import State, choose_device, start
+from mixhead.worker.step import finish, learn_online, measured, student_rows, teacher_pass
 from tests.worker.runs import BATCH, Reply, clock, config, reply
 from tests.worker.test_step import PROTOTYPES, assert_same, views_of
 

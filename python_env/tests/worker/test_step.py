@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from mixhead.worker.errors import WorkerError
 from mixhead.worker.loop import crops
 from mixhead.worker.methods import METHODS, Batch, Method
 from mixhead.worker.randomness import generator
-from mixhead.worker.step import State, choose_device, finish, measured, start, student_rows, teacher_rows
+from mixhead.worker.state import State, choose_device, start
+from mixhead.worker.step import finish, measured, student_rows, teacher_rows
 from tests.worker.runs import BATCH, COMPONENTS, Reply, clock, config, reply, start_rows
 
 PROTOTYPES = start_rows()
@@ -211,12 +213,26 @@ def test_a_method_whose_loss_cannot_be_learned_from_is_named(
         finish(state, h, z, reply(0, h, PROTOTYPES))
 
 
-def test_a_loss_that_is_not_a_number_ends_the_run_with_one_sentence():
-    state = begin()
+@pytest.mark.parametrize(
+    ("precision", "steps", "advice"),
+    [
+        ("float32", 0, "check the loss of method dino and the encoder"),
+        ("bfloat16", 0, "check the loss of method dino and the encoder, or try precision=float32"),
+        ("float32", 1, "a lower train.lr may help"),
+        ("bfloat16", 1, "a lower train.lr may help, or precision=float32"),
+    ],
+)
+def test_a_loss_that_is_not_a_number_ends_the_run_with_advice_that_fits_the_step(
+    precision: str, steps: int, advice: str
+):
+    """At step 0 the learning rate cannot be the cause, and in full precision the precision cannot."""
+    state = begin(precision=precision)
+    for _ in range(steps):
+        take_step(state)
     views = views_of(state)
     h, z = teacher_rows(state, views[:1]), student_rows(state, views)
-    finish(state, h, z * float("nan"), reply(0, h, PROTOTYPES))
-    with pytest.raises(WorkerError, match="the loss of step 0 is nan"):
+    finish(state, h, z * float("nan"), reply(steps, h, PROTOTYPES))
+    with pytest.raises(WorkerError, match=f"^the loss of step {steps} is nan: .*{re.escape(advice)}$"):
         measured(state)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mixhead.worker.config import Config
 from mixhead.worker.errors import WorkerError
 from mixhead.worker.methods import carp, dino, ibot, msn, swav
@@ -21,8 +23,11 @@ METHODS = {
 def method_of(config: Config) -> Method:
     """The method that a configuration names. Raises WorkerError if there is no such method."""
     if config.method not in METHODS:
-        allowed = ", ".join(METHODS)
-        raise WorkerError(f"configuration: method must be one of ({allowed}), not {config.method!r}")
+        # The plugin knows it, so its author has not added the loss yet, or another mixhead is installed here.
+        raise WorkerError(
+            f"configuration: method {config.method!r} has no loss in {Path(__file__).parent}: "
+            f"METHODS in its __init__.py has only {', '.join(METHODS)}"
+        )
     return METHODS[config.method]
 
 
