@@ -26,11 +26,20 @@ export async function lockRun(folder: string): Promise<() => void> {
 
 /** @throws UserError if a process that is alive trains at the run */
 export async function checkFree(folder: string): Promise<void> {
-  const pid = holderOf(lockOf(folder));
+  const pid = holderIn(folder);
   if (pid === undefined) return;
   throw new UserError(
     `${folder} is being trained by process ${pid}; wait for it, or end it: it stops at a checkpoint`,
   );
+}
+
+/** The process that trains at the run; undefined if its lock cannot be read, as of another account's run. */
+function holderIn(folder: string): number | undefined {
+  try {
+    return holderOf(lockOf(folder));
+  } catch {
+    return undefined;
+  }
 }
 
 function lockOf(folder: string): string {
